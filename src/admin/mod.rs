@@ -1,0 +1,1 @@
+//! Pages and API that read across features.

@@ -1,0 +1,1 @@
+//! Conversations of the web app: sealed storage, search, streaming answers.

@@ -1,0 +1,1 @@
+//! Configuration: defaults, file, environment, flags, in that order.

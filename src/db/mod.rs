@@ -1,0 +1,1 @@
+//! SQLite: connection threads, transactions, migrations. Knows no feature.

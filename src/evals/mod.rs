@@ -1,0 +1,1 @@
+//! Fairness suites, runs, reports and schedules.

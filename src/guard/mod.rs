@@ -1,0 +1,1 @@
+//! Detectors, policy, redaction and the watch over streamed output.

@@ -1,0 +1,56 @@
+//! Strongroom: an inference engine, and the controls around it.
+//!
+//! # The map
+//!
+//! | room | owns |
+//! | --- | --- |
+//! | `cli/` | one file a command |
+//! | `app.rs` | builds every long-lived part in order of dependence, runs, shuts down |
+//! | `routes.rs` | every route on one page |
+//! | `web/` | HTTP machinery that knows no feature |
+//! | `access/` | who is calling, and may they |
+//! | `accounts/` | people, passwords, sessions, invitations |
+//! | `keys/` | API keys |
+//! | `gate/` | the one road of every generation |
+//! | `chat/` | conversations of the web app |
+//! | `openai/` | OpenAI wire formats to gate requests and back |
+//! | `models/` | the library of model files |
+//! | `evals/` | fairness suites, runs, reports |
+//! | `monitor/` | alerts, posture, SBOM, advisories |
+//! | `admin/` | pages and API that read across features |
+//! | `audit/` | events, Merkle log, signed heads, verification |
+//! | `limits/` | request rates, token budgets, concurrency |
+//! | `guard/` | detectors, policy, redaction, output watch |
+//! | `engine/` | text and tokens in, tokens out |
+//! | `db/` | SQLite: threads, transactions, migrations |
+//! | `vault/` | keys and sealing |
+//! | `config.rs`, `ids.rs`, `secret.rs`, `clock.rs`, `telemetry.rs` | ground: import nothing of ours |
+//!
+//! A room imports strictly below itself; `tests/architecture.rs` holds the map and the directions.
+
+mod access;
+mod accounts;
+mod admin;
+mod app;
+mod chat;
+mod evals;
+mod gate;
+mod keys;
+mod limits;
+mod models;
+mod monitor;
+mod openai;
+mod routes;
+mod telemetry;
+
+pub mod audit;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod db;
+pub mod engine;
+pub mod guard;
+pub mod ids;
+pub mod secret;
+pub mod vault;
+pub mod web;

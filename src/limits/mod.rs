@@ -1,0 +1,1 @@
+//! Request rates, token budgets and concurrency. Knows no HTTP.

@@ -1,0 +1,1 @@
+//! The library of model files: which there are, which are loaded, who may use them.

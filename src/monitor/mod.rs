@@ -1,0 +1,1 @@
+//! Alerts, posture, the bill of materials and advisories.

@@ -1,0 +1,1 @@
+//! OpenAI wire formats to gate requests and back.

@@ -1,0 +1,1 @@
+//! Logs: set up once, never a text of a person in them.

@@ -1,0 +1,1 @@
+//! Encryption at rest: key sources, hierarchy, sealing. Knows bytes and keys alone.
