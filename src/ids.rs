@@ -25,7 +25,10 @@ pub struct IdError;
 
 impl<K: Kind> Id<K> {
     /// Makes a new identifier, unlike every other.
-    #[expect(clippy::new_without_default, reason = "a default id would be a different one each time")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "a default id would be a different one each time"
+    )]
     pub fn new() -> Self {
         Self(Uuid::now_v7(), PhantomData)
     }

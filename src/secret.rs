@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn secrets_do_not_print() {
-        let shown = format!("{:?} {:?}", SecretText::new("hunter2".into()), SecretKey::new([7; 32]));
+        let shown =
+            format!("{:?} {:?}", SecretText::new("hunter2".into()), SecretKey::new([7; 32]));
         assert!(!shown.contains("hunter2") && !shown.contains('7'));
     }
 }

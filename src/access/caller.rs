@@ -1,0 +1,60 @@
+//! Who is calling: what the authenticator found out, and nothing that the caller said.
+
+use std::net::IpAddr;
+
+use super::permission::{Permission, PermissionSet};
+use crate::ids::{KeyId, RequestId, SessionId, UserId};
+
+/// An authenticated caller.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// The person or service account.
+    pub(crate) user: UserId,
+    /// The sign-in name.
+    pub(crate) username: String,
+    /// The names of the roles held.
+    pub(crate) roles: Vec<String>,
+    /// What the caller may do: the roles' permissions, narrowed by a key's scopes.
+    pub(crate) permissions: PermissionSet,
+    /// How the caller came in.
+    pub(crate) via: Via,
+    /// Where the request came from.
+    pub(crate) address: Option<IpAddr>,
+    /// The request at hand.
+    pub(crate) request: RequestId,
+}
+
+/// How a caller came in.
+#[derive(Clone, Debug)]
+pub(crate) enum Via {
+    /// A browser with a session cookie.
+    Session(SessionId),
+    /// A program with an API key.
+    Key(KeyContext),
+    /// The server itself: scheduled evaluations and the command line.
+    System,
+}
+
+/// What an API key adds to its owner.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyContext {
+    /// The key.
+    pub(crate) id: KeyId,
+    /// The models that the key may use; none means all that its owner may.
+    pub(crate) models: Option<Vec<String>>,
+}
+
+impl Caller {
+    /// Whether the caller may do this.
+    pub(crate) fn may(&self, permission: Permission) -> bool {
+        self.permissions.has(permission)
+    }
+
+    /// The key, where one was used.
+    pub(crate) fn key(&self) -> Option<&KeyContext> {
+        match &self.via {
+            Via::Key(key) => Some(key),
+            Via::Session(_) | Via::System => None,
+        }
+    }
+}

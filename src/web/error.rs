@@ -1,0 +1,220 @@
+//! What a client sees when something goes wrong: one table from error code to status and type,
+//! one body shape, the one that OpenAI's clients read.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+
+macro_rules! error_codes {
+    ($($variant:ident $status:ident $kind:literal $code:literal $default:literal;)+) => {
+        /// A thing that can go wrong, as clients know it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $(#[doc = $default] $variant,)+
+        }
+
+        impl ErrorCode {
+            /// Every code, for the documentation and its tests.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$variant,)+];
+
+            /// The HTTP status that goes with the code.
+            pub fn status(self) -> StatusCode {
+                match self { $(ErrorCode::$variant => StatusCode::$status,)+ }
+            }
+
+            /// The `type` field: the family of the error in OpenAI's naming.
+            pub fn kind(self) -> &'static str {
+                match self { $(ErrorCode::$variant => $kind,)+ }
+            }
+
+            /// The `code` field.
+            pub fn name(self) -> &'static str {
+                match self { $(ErrorCode::$variant => $code,)+ }
+            }
+
+            /// What is said where the place that failed has nothing better to say.
+            pub fn default_message(self) -> &'static str {
+                match self { $(ErrorCode::$variant => $default,)+ }
+            }
+        }
+    };
+}
+
+error_codes! {
+    InvalidRequest BAD_REQUEST "invalid_request_error" "invalid_request" "The request is not valid.";
+    InvalidJson BAD_REQUEST "invalid_request_error" "invalid_json" "The body is not valid JSON.";
+    InvalidValue BAD_REQUEST "invalid_request_error" "invalid_value" "A parameter has a value that is not accepted.";
+    UnknownParameter BAD_REQUEST "invalid_request_error" "unknown_parameter" "The request has a parameter that is not known.";
+    UnsupportedParameter BAD_REQUEST "invalid_request_error" "unsupported_parameter" "The request has a parameter that this server does not support.";
+    ContextLengthExceeded BAD_REQUEST "invalid_request_error" "context_length_exceeded" "The prompt is longer than the model's context.";
+    ContentPolicy BAD_REQUEST "invalid_request_error" "content_policy" "The guard refused this text.";
+    InvalidApiKey UNAUTHORIZED "authentication_error" "invalid_api_key" "The API key is missing or not valid.";
+    NotSignedIn UNAUTHORIZED "authentication_error" "not_signed_in" "You are not signed in.";
+    WrongCredentials UNAUTHORIZED "authentication_error" "wrong_credentials" "The name or the password is wrong.";
+    LinkExpired UNAUTHORIZED "authentication_error" "link_expired" "This link has been used or has expired.";
+    PermissionDenied FORBIDDEN "permission_error" "permission_denied" "Your role does not allow this.";
+    CrossOrigin FORBIDDEN "permission_error" "cross_origin" "The request did not come from this server's own page.";
+    WrongHost MISDIRECTED_REQUEST "invalid_request_error" "wrong_host" "This server does not answer for that host name.";
+    NotFound NOT_FOUND "invalid_request_error" "not_found" "There is nothing here, or it is not yours.";
+    ModelNotFound NOT_FOUND "invalid_request_error" "model_not_found" "There is no such model, or you may not use it.";
+    MethodNotAllowed METHOD_NOT_ALLOWED "invalid_request_error" "method_not_allowed" "This address does not take that method.";
+    RequestTimeout REQUEST_TIMEOUT "invalid_request_error" "request_timeout" "The request took too long to arrive.";
+    Conflict CONFLICT "invalid_request_error" "conflict" "This cannot be done in the present state.";
+    PayloadTooLarge PAYLOAD_TOO_LARGE "invalid_request_error" "payload_too_large" "The body is too large.";
+    UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "invalid_request_error" "unsupported_media_type" "Send JSON with content-type: application/json.";
+    TooManyRequests TOO_MANY_REQUESTS "requests" "rate_limit_exceeded" "Too many requests. Wait, then try again.";
+    TooManyTokens TOO_MANY_REQUESTS "tokens" "rate_limit_exceeded" "The token rate is used up. Wait, then try again.";
+    BudgetExhausted TOO_MANY_REQUESTS "insufficient_quota" "insufficient_quota" "The token budget of the day is used up.";
+    TooManyConcurrent TOO_MANY_REQUESTS "requests" "concurrency_exceeded" "Too many of your requests are running. Wait until one has ended.";
+    SignInThrottled TOO_MANY_REQUESTS "requests" "sign_in_throttled" "Too many attempts. Wait, then try again.";
+    Busy SERVICE_UNAVAILABLE "server_error" "busy" "The server is busy. Try again shortly.";
+    Sealed SERVICE_UNAVAILABLE "server_error" "sealed" "The server is sealed. An operator must open it with `strongroom unseal`.";
+    StorageFull SERVICE_UNAVAILABLE "server_error" "storage_full" "The disk is full, so nothing was stored.";
+    AuditUnavailable SERVICE_UNAVAILABLE "server_error" "audit_unavailable" "The audit log cannot be written, so nothing was done.";
+    ShuttingDown SERVICE_UNAVAILABLE "server_error" "shutting_down" "The server is shutting down.";
+    ModelNotReady SERVICE_UNAVAILABLE "server_error" "model_not_ready" "The model is not loaded yet.";
+    Internal INTERNAL_SERVER_ERROR "server_error" "internal_error" "Something went wrong on the server. The request id names it in the log.";
+}
+
+/// An error on its way to a client.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    code: ErrorCode,
+    message: Option<String>,
+    param: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    /// Makes an error with the code's own message.
+    pub fn new(code: ErrorCode) -> Self {
+        Self { code, message: None, param: None, retry_after: None }
+    }
+
+    /// Says what happened and what to do. Never a text of a person, a path or a secret.
+    #[must_use]
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
+
+    /// Names the parameter at fault.
+    #[must_use]
+    pub fn param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Logs the cause, once, with the span of the request; the client never sees it.
+    #[must_use]
+    pub fn because(self, cause: impl fmt::Display) -> Self {
+        if self.code.status().is_server_error() {
+            tracing::error!(code = self.code.name(), cause = %cause, "request failed");
+        } else {
+            tracing::debug!(code = self.code.name(), cause = %cause, "request refused");
+        }
+        self
+    }
+
+    /// The code of the error.
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// The body, as every client and every stream gets it.
+    pub fn body(&self) -> ErrorBody<'_> {
+        ErrorBody {
+            error: ErrorFields {
+                message: self.message.as_deref().unwrap_or(self.code.default_message()),
+                kind: self.code.kind(),
+                param: self.param.as_deref(),
+                code: self.code.name(),
+            },
+        }
+    }
+}
+
+/// `{"error": {…}}`.
+#[derive(Debug, Serialize)]
+pub struct ErrorBody<'a> {
+    error: ErrorFields<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorFields<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<&'a str>,
+    code: &'static str,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.message.as_deref().unwrap_or(self.code.default_message()))
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl From<ErrorCode> for ApiError {
+    fn from(code: ErrorCode) -> Self {
+        Self::new(code)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.code.status());
+        if let Some(wait) = self.retry_after {
+            // Clients read the millisecond form first where it is there (openai-python, -node).
+            response.insert_header((RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0).to_string()));
+            response.insert_header((
+                HeaderName::from_static("retry-after-ms"),
+                wait.as_millis().max(1).to_string(),
+            ));
+        }
+        match self.code {
+            ErrorCode::InvalidApiKey => {
+                response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+            }
+            // An exhausted budget does not come back within a client's patience: no retries.
+            ErrorCode::BudgetExhausted => {
+                response.insert_header((HeaderName::from_static("x-should-retry"), "false"));
+            }
+            _ => {}
+        }
+        response.json(self.body())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_has_the_four_fields_of_openai() {
+        let error = ApiError::new(ErrorCode::InvalidValue).message("too hot").param("temperature");
+        let body = serde_json::to_value(error.body()).expect("plain data");
+        assert_eq!(
+            body,
+            serde_json::json!({"error": {"message": "too hot", "type": "invalid_request_error",
+                "param": "temperature", "code": "invalid_value"}})
+        );
+    }
+}
