@@ -1,0 +1,173 @@
+//! What goes into the engine and what comes out of it: plain data, no behaviour.
+
+use std::time::Duration;
+
+use super::error::EngineError;
+
+/// Whose cache a request may share: prompts of one domain never speed up those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Domain(pub u128);
+
+/// One generation, in tokens.
+#[derive(Clone, Debug)]
+pub struct GenerationRequest {
+    /// The prompt, as `Engine::prompt` or `Engine::tokenize` made it.
+    pub prompt: Vec<u32>,
+    /// How many tokens may be generated at most; cut to what is left of the context.
+    pub max_tokens: usize,
+    /// How the next token is chosen.
+    pub sampling: Sampling,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+    /// Whose cache may be shared.
+    pub domain: Domain,
+    /// Log-probabilities of the chosen token and of this many alternatives.
+    pub logprobs: Option<u8>,
+    /// How long the request may take from submission to its end; `None` sets no limit.
+    pub time_limit: Option<Duration>,
+}
+
+impl GenerationRequest {
+    /// A greedy request without stops or limits of its own.
+    pub fn new(prompt: Vec<u32>, max_tokens: usize, domain: Domain) -> Self {
+        Self {
+            prompt,
+            max_tokens,
+            sampling: Sampling::default(),
+            stop: Vec::new(),
+            domain,
+            logprobs: None,
+            time_limit: None,
+        }
+    }
+}
+
+/// How the next token is chosen from the model's distribution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; 0 always takes the most likely token.
+    pub temperature: f32,
+    /// Keeps the most likely tokens that together reach this probability; 1 keeps all.
+    pub top_p: f32,
+    /// Keeps this many of the most likely tokens; 0 keeps all.
+    pub top_k: u32,
+    /// Keeps tokens at least this likely, relative to the most likely one; 0 keeps all.
+    pub min_p: f32,
+    /// Makes the choice repeatable; `None` draws a seed.
+    pub seed: Option<u64>,
+    /// Subtracted once from the logit of every token already generated.
+    pub presence_penalty: f32,
+    /// Subtracted for every time a token was generated already.
+    pub frequency_penalty: f32,
+    /// Divides the likelihood of tokens in the prompt or the answer; 1 has no effect.
+    pub repetition_penalty: f32,
+    /// Added to the logits of single tokens.
+    pub logit_bias: Vec<(u32, f32)>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            seed: None,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            repetition_penalty: 1.0,
+            logit_bias: Vec::new(),
+        }
+    }
+}
+
+/// What happens to a generation, in order.
+#[derive(Clone, Debug)]
+pub enum GenerationEvent {
+    /// The prompt has a place and is being read.
+    Started,
+    /// A piece of the answer: whole characters, never part of a stop text.
+    Text {
+        /// The piece.
+        text: String,
+        /// One entry for each token of the piece, if they were asked for.
+        logprobs: Vec<TokenLogprob>,
+    },
+    /// The answer is complete.
+    Finished {
+        /// Why it ended.
+        reason: FinishReason,
+        /// What it took.
+        usage: Usage,
+    },
+    /// The answer could not be completed.
+    Failed(EngineError),
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended it, or a stop text appeared.
+    Stop,
+    /// The token limit or the context was reached.
+    Length,
+    /// Nobody was listening any more, or the engine is shutting down.
+    Cancelled,
+}
+
+/// What a generation took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens generated, the end token included.
+    pub completion_tokens: usize,
+    /// Tokens of the prompt that were in the cache already.
+    pub cached_tokens: usize,
+    /// From submission until the prompt got its place.
+    pub queue_ms: u64,
+    /// From there until the first token.
+    pub prefill_ms: u64,
+    /// From the first token until the end.
+    pub decode_ms: u64,
+}
+
+/// A token of the answer and how likely it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// The token that was chosen.
+    pub chosen: Candidate,
+    /// The most likely tokens at this place, best first.
+    pub top: Vec<Candidate>,
+}
+
+/// A token that stood to choose.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Its number in the vocabulary.
+    pub token: u32,
+    /// Its bytes; not always whole characters.
+    pub bytes: Vec<u8>,
+    /// The natural logarithm of its probability under the model, before penalties and filters.
+    pub logprob: f32,
+}
+
+/// A text to be judged by the model: how likely is this continuation of that prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScoreItem {
+    /// What stands before; at least one token.
+    pub prefix: Vec<u32>,
+    /// What is judged; at least one token.
+    pub continuation: Vec<u32>,
+}
+
+/// The model's judgement of one continuation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// The sum of the log-probabilities of its tokens.
+    pub sum_logprob: f64,
+    /// How many tokens it has.
+    pub tokens: usize,
+    /// Whether the model, always taking the most likely token, would have said just this.
+    pub is_greedy: bool,
+}
