@@ -1,0 +1,213 @@
+//! Configuration: defaults < file < environment < flags.
+//!
+//! The defaults are `config/strongroom.toml`, compiled in; it is at the same time the list of all
+//! settings there are. A key or a type that it does not know is an error that names the key, the
+//! file and the line. The only module that reads the environment.
+
+mod layers;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub use layers::Origin;
+pub use settings::{
+    Accounts, Api, Engine, Evals, Guard, KeySourceKind, LimitSet, Limits, LogFormat, Logs, Models,
+    Monitor, Schedule, Server, Settings, Tls, VaultSettings,
+};
+
+/// Where tests find the data that is shared between checkouts.
+const NOT_SETTINGS: &[&str] = &["STRONGROOM_SHARED", "STRONGROOM_BIN", "STRONGROOM_CONFIG"];
+
+/// What is wrong with a configuration, and where.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {file} cannot be read: {reason}")]
+    Unreadable { file: String, reason: String },
+    /// The file is not TOML.
+    #[error("{file}, line {line}: {reason}")]
+    Syntax { file: String, line: usize, reason: String },
+    /// There is no such setting.
+    #[error("{origin}: there is no setting `{key}`{hint}")]
+    UnknownKey { origin: Origin, key: String, hint: String },
+    /// The value has the wrong type.
+    #[error("{origin}: `{key}` must be {expected}, not {found}")]
+    WrongType { origin: Origin, key: String, expected: &'static str, found: &'static str },
+    /// The value is out of bounds.
+    #[error("{origin}: `{key}` {reason}")]
+    BadValue { origin: Origin, key: String, reason: String },
+}
+
+/// The configuration in force, and where each value came from.
+#[derive(Debug, Clone)]
+pub struct Config {
+    settings: Settings,
+    values: BTreeMap<String, (toml::Value, Origin)>,
+}
+
+impl Config {
+    /// Reads all layers: the built-in defaults, the file if there is one, this process's
+    /// environment, and `flags` (dotted key, value as TOML or plain text).
+    pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self, ConfigError> {
+        let variables: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with("STRONGROOM_"))
+            .filter(|(name, _)| !NOT_SETTINGS.contains(&name.as_str()))
+            .collect();
+        let text = match file {
+            None => None,
+            Some(path) => {
+                let name = path.display().to_string();
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    ConfigError::Unreadable { file: name.clone(), reason: error.to_string() }
+                })?;
+                Some((name, text))
+            }
+        };
+        Self::from_layers(text.as_ref().map(|(name, text)| (&**name, &**text)), &variables, flags)
+    }
+
+    /// The built-in defaults alone.
+    pub fn defaults() -> Self {
+        Self::from_layers(None, &[], &[]).expect("config/strongroom.toml is checked by a test")
+    }
+
+    /// Puts the layers together.
+    pub fn from_layers(
+        file: Option<(&str, &str)>,
+        variables: &[(String, String)],
+        flags: &[(String, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut layers = layers::Layers::defaults()?;
+        if let Some((name, text)) = file {
+            layers.add_file(name, text)?;
+        }
+        for (name, value) in variables {
+            layers.add_variable(name, value)?;
+        }
+        for (key, value) in flags {
+            layers.add_flag(key, value)?;
+        }
+        let settings = layers.settings()?;
+        let config = Self { settings, values: layers.into_values() };
+        if let Err((key, reason)) = config.settings.check() {
+            return Err(ConfigError::BadValue {
+                origin: config.origin(key),
+                key: key.into(),
+                reason,
+            });
+        }
+        Ok(config)
+    }
+
+    /// The settings, typed.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Where a setting's value came from.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    /// Every setting in force with its origin, as `strongroom config` prints it. Values of keys
+    /// that could name a secret are masked.
+    pub fn rows(&self) -> impl Iterator<Item = (&str, String, &Origin)> {
+        self.values.iter().map(|(key, (value, origin))| {
+            let last = key.rsplit('.').next().unwrap_or(key);
+            let is_secret = ["secret", "passphrase", "token_value", "password_value"]
+                .iter()
+                .any(|word| last.contains(word));
+            let shown = if is_secret { "\"…\"".to_owned() } else { value.to_string() };
+            (&**key, shown, origin)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_file(text: &str) -> Result<Config, ConfigError> {
+        Config::from_layers(Some(("my.toml", text)), &[], &[])
+    }
+
+    fn pair(key: &str, value: &str) -> Vec<(String, String)> {
+        vec![(key.to_owned(), value.to_owned())]
+    }
+
+    #[test]
+    fn the_defaults_are_complete_and_valid() {
+        let config = Config::defaults();
+        assert_eq!(config.settings().server.listen, "127.0.0.1:8443");
+        assert!(config.rows().all(|(_, _, origin)| *origin == Origin::Default));
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let file = "[server]\nlisten = \"127.0.0.1:1\"\nworkers = 3\nbody_bytes_max = 70000\n";
+        let config = Config::from_layers(
+            Some(("my.toml", file)),
+            &pair("STRONGROOM_SERVER_WORKERS", "2"),
+            &pair("server.listen", "127.0.0.1:2"),
+        )
+        .expect("valid");
+        assert_eq!(config.settings().server.listen, "127.0.0.1:2");
+        assert_eq!(config.settings().server.workers, 2);
+        assert_eq!(config.settings().server.body_bytes_max, 70_000);
+        assert_eq!(config.origin("server.listen"), Origin::Flag);
+        assert_eq!(
+            config.origin("server.workers"),
+            Origin::Environment("STRONGROOM_SERVER_WORKERS".into())
+        );
+        assert_eq!(
+            config.origin("server.body_bytes_max"),
+            Origin::File { name: "my.toml".into(), line: 4 }
+        );
+    }
+
+    #[test]
+    fn errors_name_the_key_the_file_and_the_line() {
+        for (text, expected) in [
+            (
+                "[server]\n\nlisen = \"x\"",
+                "my.toml, line 3: there is no setting `server.lisen`; did you mean `server.listen`?",
+            ),
+            ("[sever]\nlisten = \"x\"", "my.toml, line 2: there is no setting `sever.listen`"),
+            (
+                "[server]\nworkers = \"two\"",
+                "my.toml, line 2: `server.workers` must be a whole number, not text",
+            ),
+            ("[server]\nhosts = \"a\"", "my.toml, line 2: `server.hosts` must be a list, not text"),
+            ("server = 1", "my.toml, line 1: `server` must be a section, not a whole number"),
+            ("[server]\nworkers = -1", "my.toml, line 2: `server.workers`"),
+            ("[server]\nlisten = \"nowhere\"", "my.toml, line 2: `server.listen`"),
+            ("[logs]\nformat = \"xml\"", "my.toml, line 2: `logs.format`"),
+            ("[server\n", "my.toml, line 1:"),
+            (
+                "[limits.roles.service]\ncolour = 1",
+                "my.toml, line 2: there is no setting `limits.roles.service.colour`",
+            ),
+        ] {
+            let error = with_file(text).expect_err(text).to_string();
+            assert!(error.starts_with(expected), "{text:?} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_variables_and_flags_are_refused() {
+        assert!(Config::from_layers(None, &pair("STRONGROOM_SERVER_LISEN", "x"), &[]).is_err());
+        assert!(Config::from_layers(None, &pair("STRONGROOM_SERVER_WORKERS", "x"), &[]).is_err());
+        assert!(Config::from_layers(None, &[], &pair("server.lisen", "x")).is_err());
+    }
+
+    #[test]
+    fn limits_can_be_set_for_a_role() {
+        let config =
+            with_file("[limits.roles.service]\nrequests_per_minute = 600\n").expect("valid");
+        let service = &config.settings().limits.roles["service"];
+        assert_eq!(service.requests_per_minute, Some(600));
+        assert_eq!(service.concurrent, None);
+    }
+}

@@ -1,0 +1,261 @@
+//! The settings, typed; meanings stand in `config/strongroom.toml`, beside the defaults.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Every setting.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub server: Server,
+    pub tls: Tls,
+    pub vault: VaultSettings,
+    pub models: Models,
+    pub engine: Engine,
+    pub api: Api,
+    pub accounts: Accounts,
+    pub limits: Limits,
+    pub guard: Guard,
+    pub evals: Evals,
+    pub monitor: Monitor,
+    pub logs: Logs,
+}
+
+/// How the server is reached.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub listen: String,
+    pub hosts: Vec<String>,
+    pub organisation: String,
+    pub data_dir: PathBuf,
+    pub workers: u16,
+    pub connections_max: u32,
+    pub body_bytes_max: u32,
+    pub head_timeout_ms: u32,
+    pub body_timeout_ms: u32,
+    pub keep_alive_s: u32,
+    pub shutdown_grace_s: u32,
+    pub plain_http: bool,
+}
+
+/// Certificates.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
+    pub certificate_days: u16,
+}
+
+/// Where the root key comes from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VaultSettings {
+    pub key_source: KeySourceKind,
+}
+
+/// A source of the root key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeySourceKind {
+    /// A file of mode 0600 in the data directory.
+    File,
+    /// A passphrase; the server starts sealed.
+    Passphrase,
+}
+
+/// Which models are served.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Models {
+    pub embedded_guide: bool,
+    pub files: Vec<PathBuf>,
+    pub default: String,
+}
+
+/// How the engine computes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Engine {
+    pub threads: u16,
+    pub kv_budget_mib: u32,
+    pub streams_max: u16,
+    pub queue_max: u16,
+    pub prefill_chunk_tokens: u16,
+    pub context_tokens_max: u32,
+}
+
+/// What the API does where a request leaves it open.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub heartbeat_s: u16,
+    pub default_max_tokens: u32,
+}
+
+/// Sessions, links and passwords.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accounts {
+    pub session_idle_hours: u32,
+    pub session_days: u32,
+    pub setup_link_minutes: u32,
+    pub invitation_hours: u32,
+    pub password_chars_min: u16,
+    pub hashes_at_once: u16,
+}
+
+/// Limits for people, keys and roles.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub person: LimitSet,
+    pub key: LimitSet,
+    pub roles: BTreeMap<String, LimitSet>,
+}
+
+/// One set of limits; what is absent or 0 is not limited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSet {
+    pub requests_per_minute: Option<u32>,
+    pub tokens_per_minute: Option<u64>,
+    pub tokens_per_day: Option<u64>,
+    pub concurrent: Option<u32>,
+}
+
+/// The guard's policy.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guard {
+    pub policy_file: PathBuf,
+}
+
+/// Scheduled evaluations.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evals {
+    pub schedule: Schedule,
+    pub suite: String,
+    pub model: String,
+}
+
+/// How often something runs by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Not at all.
+    #[serde(rename = "")]
+    Never,
+    Daily,
+    Weekly,
+    Monthly,
+}
+
+/// What the monitor calls unusual, and what it calls due.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Monitor {
+    pub advisory_db: PathBuf,
+    pub advisory_check_days: u32,
+    pub backup_days: u32,
+    pub fairness_days: u32,
+    pub audit_verify_days: u32,
+    pub root_key_days: u32,
+    pub failed_sign_ins: u32,
+    pub unusual_volume_factor: u32,
+}
+
+/// The log on standard error.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Settings {
+    /// Reads a complete table.
+    pub(super) fn read(table: &toml::Table) -> Result<Self, String> {
+        table.clone().try_into().map_err(|error: toml::de::Error| error.message().to_owned())
+    }
+
+    /// Holds every value against its bounds; gives the key at fault and what is wrong with it.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        let server = &self.server;
+        let Ok(address) = server.listen.parse::<SocketAddr>() else {
+            return Err((
+                "server.listen",
+                "must be an address and a port, such as 127.0.0.1:8443 or [::]:8443".into(),
+            ));
+        };
+        if server.plain_http && !address.ip().is_loopback() {
+            return Err((
+                "server.plain_http",
+                format!(
+                    "works on loopback addresses only, and `server.listen` is {address}; people's words must not cross a network in clear"
+                ),
+            ));
+        }
+        if server.hosts.is_empty()
+            || server.hosts.iter().any(|host| host.is_empty() || host.contains('/'))
+        {
+            return Err((
+                "server.hosts",
+                "must name at least one host, without scheme, port or path".into(),
+            ));
+        }
+        if (self.tls.certificate_file.as_os_str().is_empty())
+            != (self.tls.key_file.as_os_str().is_empty())
+        {
+            return Err((
+                "tls.key_file",
+                "and `tls.certificate_file` belong together: set both or neither".into(),
+            ));
+        }
+        if !matches!(&*self.logs.level, "error" | "warn" | "info" | "debug" | "trace") {
+            return Err(("logs.level", "must be error, warn, info, debug or trace".into()));
+        }
+        self.check_bounds()
+    }
+
+    fn check_bounds(&self) -> Result<(), (&'static str, String)> {
+        let server = &self.server;
+        let bounds: [(&'static str, u64, u64, u64); 16] = [
+            ("server.workers", server.workers.into(), 0, 64),
+            ("server.connections_max", server.connections_max.into(), 1, 1_000_000),
+            ("server.body_bytes_max", server.body_bytes_max.into(), 65_536, 1 << 30),
+            ("server.head_timeout_ms", server.head_timeout_ms.into(), 100, 600_000),
+            ("server.body_timeout_ms", server.body_timeout_ms.into(), 100, 3_600_000),
+            ("server.shutdown_grace_s", server.shutdown_grace_s.into(), 0, 3_600),
+            ("tls.certificate_days", self.tls.certificate_days.into(), 1, 397),
+            ("engine.threads", self.engine.threads.into(), 0, 1_024),
+            ("engine.kv_budget_mib", self.engine.kv_budget_mib.into(), 1, 1 << 20),
+            ("engine.streams_max", self.engine.streams_max.into(), 1, 1_024),
+            ("engine.prefill_chunk_tokens", self.engine.prefill_chunk_tokens.into(), 16, 8_192),
+            ("api.default_max_tokens", self.api.default_max_tokens.into(), 1, 1_000_000),
+            ("accounts.session_idle_hours", self.accounts.session_idle_hours.into(), 1, 24 * 90),
+            ("accounts.session_days", self.accounts.session_days.into(), 1, 365),
+            ("accounts.password_chars_min", self.accounts.password_chars_min.into(), 15, 64),
+            ("accounts.hashes_at_once", self.accounts.hashes_at_once.into(), 1, 64),
+        ];
+        for (key, value, least, most) in bounds {
+            if !(least..=most).contains(&value) {
+                return Err((key, format!("must be between {least} and {most}, not {value}")));
+            }
+        }
+        Ok(())
+    }
+}
