@@ -1,5 +1,10 @@
 //! HTTP machinery that knows no feature.
 
+pub mod assets;
+pub mod body;
 pub mod error;
+pub mod shell;
+pub mod tls;
 
+pub use body::Body;
 pub use error::{ApiError, ErrorCode};

@@ -1,0 +1,197 @@
+//! What surrounds every request: its id, its time limit, the host check, the headers of the
+//! answer, and one line in the log.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::PayloadError;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::web::{Bytes, Data};
+use actix_web::{Error, HttpMessage, ResponseError};
+use futures_util::Stream;
+use tracing::Instrument;
+
+use super::error::{ApiError, ErrorCode};
+use crate::ids::RequestId;
+
+/// The settings of the shell.
+#[derive(Debug, Clone)]
+pub struct Shell {
+    /// Host names that requests may be for.
+    pub hosts: Arc<[String]>,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// Whether answers go out over TLS.
+    pub is_tls: bool,
+}
+
+/// The id of a request, kept in its extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct ThisRequest(pub RequestId);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The policy for pages: nothing but our own files, no inline code, Trusted Types.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types strongroom dompurify";
+
+const SAME_FOR_ALL: &[(&str, &str)] = &[
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-embedder-policy", "require-corp"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("x-frame-options", "DENY"),
+    ("permissions-policy", "camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
+];
+
+/// The middleware: wraps every route.
+pub async fn surround(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody + 'static>>, Error> {
+    let id = RequestId::new();
+    let begun = Instant::now();
+    request.extensions_mut().insert(ThisRequest(id));
+    let shell = request.app_data::<Data<Shell>>().cloned();
+    let (is_tls, refusal) = match &shell {
+        Some(shell) => (shell.is_tls, check_head(&request, shell)),
+        None => (true, Some(ApiError::new(ErrorCode::Internal).because("no shell settings"))),
+    };
+    let method = request.method().clone();
+    let span = tracing::info_span!("request", id = %id, %method);
+    if let Some(shell) = &shell {
+        bound_body(&mut request, shell.body_timeout);
+    }
+    let mut response = match refusal {
+        Some(error) => request.into_response(error.error_response()).map_into_right_body(),
+        None => match next.call(request).instrument(span.clone()).await {
+            Ok(response) => response.map_into_left_body(),
+            Err(error) => return Err(error),
+        },
+    };
+    let route = response.request().match_pattern().unwrap_or_else(|| "-".to_owned());
+    let status = response.status().as_u16();
+    add_headers(response.headers_mut(), id, is_tls);
+    span.in_scope(|| {
+        tracing::info!(route, status, ms = begun.elapsed().as_millis() as u64, "answered")
+    });
+    Ok(response)
+}
+
+/// The caller's address: that of the connection, never what a header says.
+pub fn peer(request: &actix_web::HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|address| address.ip().to_canonical())
+}
+
+/// The id of the request at hand.
+pub fn request_id(request: &actix_web::HttpRequest) -> RequestId {
+    request.extensions().get::<ThisRequest>().map_or_else(RequestId::new, |this| this.0)
+}
+
+fn check_head(request: &ServiceRequest, shell: &Shell) -> Option<ApiError> {
+    let headers = request.headers();
+    if headers.get_all(header::HOST).count() > 1
+        || headers.get_all(header::CONTENT_LENGTH).count() > 1
+    {
+        return Some(
+            ApiError::new(ErrorCode::InvalidRequest)
+                .message("A header that may stand once stands there twice."),
+        );
+    }
+    let named = headers
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok())
+        .or_else(|| request.uri().authority().map(|authority| authority.as_str()))
+        .unwrap_or_default();
+    // A foreign host name here is a page elsewhere whose name was rebound to this machine.
+    let host = host_without_port(named);
+    if shell.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) {
+        return None;
+    }
+    Some(ApiError::new(ErrorCode::WrongHost).message(
+        "This server does not answer for that host name. An operator can add it to `server.hosts`.",
+    ))
+}
+
+fn host_without_port(named: &str) -> &str {
+    if let Some(rest) = named.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or_default();
+    }
+    named.split(':').next().unwrap_or_default()
+}
+
+fn add_headers(headers: &mut HeaderMap, id: RequestId, is_tls: bool) {
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(REQUEST_ID, value);
+    }
+    for (name, value) in SAME_FOR_ALL {
+        let name = HeaderName::from_static(name);
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if is_tls {
+        let value = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
+    }
+}
+
+/// Puts a time limit on the arrival of the body.
+fn bound_body(request: &mut ServiceRequest, limit: Duration) {
+    let inner = request.take_payload();
+    let deadline = Box::pin(tokio::time::sleep(limit));
+    request.set_payload(Payload::from(Box::pin(TimedBody { inner, deadline })
+        as Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>));
+}
+
+struct TimedBody {
+    inner: Payload,
+    deadline: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Stream for TimedBody {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Poll::Ready(item) = Pin::new(&mut self.inner).poll_next(context) {
+            return Poll::Ready(item);
+        }
+        if self.deadline.as_mut().poll(context).is_ready() {
+            let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            return Poll::Ready(Some(Err(PayloadError::Io(late))));
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_lose_their_ports_and_brackets() {
+        for (named, host) in [
+            ("localhost:8443", "localhost"),
+            ("localhost", "localhost"),
+            ("[::1]:8443", "::1"),
+            ("[::1]", "::1"),
+            ("127.0.0.1:1", "127.0.0.1"),
+            ("", ""),
+        ] {
+            assert_eq!(host_without_port(named), host);
+        }
+    }
+}
