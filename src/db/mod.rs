@@ -1,1 +1,220 @@
 //! SQLite: connection threads, transactions, migrations. Knows no feature.
+//!
+//! One thread writes; it gathers the jobs that wait into one transaction, each in a savepoint of
+//! its own, and acknowledges them after the commit has reached the disk (WAL,
+//! `synchronous=FULL`). A few threads read, each with a connection that cannot write.
+
+mod error;
+pub mod lock;
+mod migrations;
+mod pool;
+pub mod sql;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rusqlite::{Connection, OpenFlags, Transaction};
+use tokio::sync::oneshot;
+
+pub use error::DbError;
+use pool::{Answer, Readers, Writer};
+
+/// How a database is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct DbOptions {
+    /// Threads that read.
+    pub readers: usize,
+    /// Jobs that may wait for the writer, and as many for the readers.
+    pub queue_max: usize,
+    /// Jobs that share one commit.
+    pub batch_max: usize,
+}
+
+impl Default for DbOptions {
+    fn default() -> Self {
+        Self { readers: 3, queue_max: 4_096, batch_max: 128 }
+    }
+}
+
+type BeforeCommit = Box<dyn Fn(&Transaction<'_>) -> Result<(), DbError> + Send + Sync>;
+type AfterCommit = Box<dyn Fn() + Send + Sync>;
+
+/// What runs at the end of every write transaction.
+#[derive(Default)]
+struct Hooks {
+    before_commit: Vec<BeforeCommit>,
+    after_commit: Vec<AfterCommit>,
+}
+
+/// The database.
+#[derive(Clone)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    writer: Writer,
+    readers: Readers,
+    hooks: Arc<RwLock<Hooks>>,
+}
+
+impl Db {
+    /// Opens the database, making or migrating it first. A copy of an existing database is put
+    /// beside it before a migration touches it.
+    pub fn open(path: &Path, options: DbOptions) -> Result<Self, DbError> {
+        let mut connection = connect(path, Access::Write)?;
+        migrations::run(&mut connection, path, migrations::ALL)?;
+        Self::start(path, connection, options)
+    }
+
+    fn start(path: &Path, connection: Connection, options: DbOptions) -> Result<Self, DbError> {
+        let hooks = Arc::new(RwLock::new(Hooks::default()));
+        let writer = Writer::start(connection, Arc::clone(&hooks), options)?;
+        let readers = Readers::start(path, options)?;
+        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), writer, readers, hooks }) })
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Adds a function that runs inside every write transaction, right before its commit. Where it
+    /// fails, nothing of the transaction is kept.
+    pub fn before_commit(
+        &self,
+        hook: impl Fn(&Transaction<'_>) -> Result<(), DbError> + Send + Sync + 'static,
+    ) {
+        self.inner.hooks.write().before_commit.push(Box::new(hook));
+    }
+
+    /// Adds a function that runs after every commit, before the jobs are acknowledged.
+    pub fn after_commit(&self, hook: impl Fn() + Send + Sync + 'static) {
+        self.inner.hooks.write().after_commit.push(Box::new(hook));
+    }
+
+    /// Runs a job that reads.
+    pub async fn read<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let answer = self.send_read(job)?;
+        answer.await.unwrap_or_else(|_| Err(DbError::Closed.into()))
+    }
+
+    /// Runs a job that writes, and returns once what it wrote is on disk. A job that returns an
+    /// error leaves nothing behind.
+    pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let answer = self.send_write(job)?;
+        answer.await.unwrap_or_else(|_| Err(DbError::Closed.into()))
+    }
+
+    /// `read` for threads outside the async runtime.
+    pub fn read_blocking<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.send_read(job)?.blocking_recv().unwrap_or_else(|_| Err(DbError::Closed.into()))
+    }
+
+    /// `write` for threads outside the async runtime.
+    pub fn write_blocking<T, E, F>(&self, job: F) -> Result<T, E>
+    where
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        self.send_write(job)?.blocking_recv().unwrap_or_else(|_| Err(DbError::Closed.into()))
+    }
+
+    fn send_read<T, E, F>(&self, job: F) -> Result<oneshot::Receiver<Result<T, E>>, DbError>
+    where
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.inner.readers.send(Box::new(move |connection| {
+            // Nobody waits any more when the caller went away; that is no error.
+            let _ = sender.send(job(connection));
+        }))?;
+        Ok(receiver)
+    }
+
+    fn send_write<T, E, F>(&self, job: F) -> Result<oneshot::Receiver<Result<T, E>>, DbError>
+    where
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.inner.writer.send(Box::new(move |transaction| {
+            let result = job(transaction);
+            let is_kept = result.is_ok();
+            let answer: Answer = Box::new(move |committed| {
+                let _ = sender.send(match committed {
+                    Ok(()) => result,
+                    Err(error) => result.and(Err(error.into())),
+                });
+            });
+            (is_kept, answer)
+        }))?;
+        Ok(receiver)
+    }
+
+    /// Copies the whole database, as it stands at one moment, to a new file, while others go on
+    /// reading and writing.
+    pub fn copy_to(&self, target: &Path) -> Result<(), DbError> {
+        let source = connect(&self.inner.path, Access::Read)?;
+        migrations::copy(&source, target)
+    }
+}
+
+/// What a connection may do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+fn connect(path: &Path, access: Access) -> Result<Connection, DbError> {
+    let base = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = match access {
+        Access::Read => base | OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Access::Write => base | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+    };
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA foreign_keys = ON;")?;
+    connection.pragma_update(None, "cache_size", -8_192)?;
+    match access {
+        Access::Read => connection.execute_batch("PRAGMA query_only = ON;")?,
+        Access::Write => {
+            let mode: String =
+                connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+            if !mode.eq_ignore_ascii_case("wal") {
+                return Err(DbError::Unusable(format!("the journal mode is {mode}, not WAL")));
+            }
+            // FULL: a commit is on disk when it is acknowledged, power cut or not.
+            // secure_delete: what is deleted is overwritten.
+            connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")?;
+        }
+    }
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(connection)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! The schema, as a list of numbered steps. A step that was released is never edited: its SHA-256
+//! is kept in the database and compared.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use sha2::{Digest, Sha256};
+
+use super::DbError;
+
+/// One step.
+pub(super) struct Migration {
+    number: i64,
+    name: &'static str,
+    sql: &'static str,
+}
+
+/// Every step, in order.
+pub(super) const ALL: &[Migration] =
+    &[Migration { number: 1, name: "audit", sql: include_str!("migrations/0001_audit.sql") }];
+
+/// Brings the database up to the last of `steps`, each in a transaction of its own.
+pub(super) fn run(
+    connection: &mut Connection,
+    path: &Path,
+    steps: &[Migration],
+) -> Result<(), DbError> {
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_steps (
+            number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 BLOB NOT NULL,
+            applied_at INTEGER NOT NULL) STRICT",
+    )?;
+    let found: i64 =
+        connection
+            .query_row("SELECT coalesce(max(number), 0) FROM schema_steps", [], |row| row.get(0))?;
+    let known = steps.last().map_or(0, |step| step.number);
+    if found > known {
+        return Err(DbError::Newer { found, known });
+    }
+    for step in steps.iter().filter(|step| step.number <= found) {
+        check_applied(connection, step)?;
+    }
+    if found == known {
+        return Ok(());
+    }
+    if found > 0 {
+        let copy_path = copy_path(path, found);
+        if !copy_path.exists() {
+            copy(connection, &copy_path)?;
+        }
+    }
+    for step in steps.iter().filter(|step| step.number > found) {
+        apply(connection, step)?;
+    }
+    Ok(())
+}
+
+fn check_applied(connection: &Connection, step: &Migration) -> Result<(), DbError> {
+    let applied: Option<Vec<u8>> = connection
+        .query_row("SELECT sha256 FROM schema_steps WHERE number = ?1", [step.number], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    // Numbers may be left out while rooms are being built; a step that is there must be the same.
+    match applied {
+        Some(sum) if sum != digest(step.sql) => {
+            Err(DbError::Altered { number: step.number, name: step.name.to_owned() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn apply(connection: &mut Connection, step: &Migration) -> Result<(), DbError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(step.sql)?;
+    transaction.execute(
+        "INSERT INTO schema_steps VALUES (?1, ?2, ?3, CAST(unixepoch('subsec') * 1000 AS INTEGER))",
+        params![step.number, step.name, digest(step.sql)],
+    )?;
+    Ok(transaction.commit()?)
+}
+
+fn digest(sql: &str) -> Vec<u8> {
+    Sha256::digest(sql.as_bytes()).to_vec()
+}
+
+/// Where the copy from before a migration lies.
+fn copy_path(path: &Path, schema: i64) -> PathBuf {
+    path.with_extension(format!("db.schema-{schema}"))
+}
+
+/// Copies a whole database to a new file; the file appears complete or not at all.
+pub(super) fn copy(source: &Connection, target: &Path) -> Result<(), DbError> {
+    let io = |error: std::io::Error| DbError::Io(error.to_string());
+    let partial = target.with_extension("partial");
+    if partial.exists() {
+        std::fs::remove_file(&partial).map_err(io)?;
+    }
+    let mut copy = Connection::open(&partial)?;
+    let backup = rusqlite::backup::Backup::new(source, &mut copy)?;
+    backup.run_to_completion(1_024, std::time::Duration::ZERO, None)?;
+    drop(backup);
+    copy.close().map_err(|(_, error)| DbError::from(error))?;
+    std::fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(io)?;
+    std::fs::rename(&partial, target).map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(sql: &'static str) -> [Migration; 2] {
+        [
+            Migration { number: 1, name: "one", sql: "CREATE TABLE one (a INTEGER) STRICT;" },
+            Migration { number: 2, name: "two", sql },
+        ]
+    }
+
+    #[test]
+    fn a_copy_is_taken_before_an_upgrade_and_a_failed_step_changes_nothing() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("t.db");
+        let mut connection = Connection::open(&path).expect("open");
+        run(&mut connection, &path, &steps("")[..1]).expect("first");
+        assert!(!copy_path(&path, 1).exists());
+        connection.execute("INSERT INTO one VALUES (7)", []).expect("row");
+        let broken = steps("CREATE TABLE two (a INTEGER) STRICT; NONSENSE;");
+        assert!(run(&mut connection, &path, &broken).is_err());
+        let tables: i64 = connection
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'two'", [], |row| {
+                row.get(0)
+            })
+            .expect("count");
+        assert_eq!(tables, 0);
+        let copy = Connection::open(copy_path(&path, 1)).expect("copy");
+        let kept: i64 = copy.query_row("SELECT a FROM one", [], |row| row.get(0)).expect("row");
+        assert_eq!(kept, 7);
+    }
+
+    #[test]
+    fn newer_and_altered_databases_are_refused() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("t.db");
+        let mut connection = Connection::open(&path).expect("open");
+        run(&mut connection, &path, &steps("CREATE TABLE two (a INTEGER) STRICT;")).expect("both");
+        assert!(matches!(
+            run(&mut connection, &path, &steps("")[..1]),
+            Err(DbError::Newer { found: 2, known: 1 })
+        ));
+        assert!(matches!(
+            run(&mut connection, &path, &steps("CREATE TABLE two (b INTEGER) STRICT;")),
+            Err(DbError::Altered { number: 2, .. })
+        ));
+    }
+}

@@ -1,0 +1,201 @@
+use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn vault() -> (tempfile::TempDir, Vault) {
+    let directory = tempfile::tempdir().expect("directory");
+    let vault = Vault::create(directory.path(), &KeySource::File).expect("made");
+    (directory, vault)
+}
+
+fn place<'a>(row: &'a str, owner: &'a str) -> Aad<'a> {
+    Aad { table: "messages", column: "content", row, owner }
+}
+
+const SYSTEM: Scope = Scope::System(Purpose::Settings);
+
+#[test]
+fn a_value_opens_only_where_it_was_sealed() {
+    let (_directory, vault) = vault();
+    let (one, other) = (UserId::new(), UserId::new());
+    vault.add_person(one).expect("key");
+    vault.add_person(other).expect("key");
+    let aad = place("r1", "o1");
+    let sealed = vault.seal(Scope::Person(one), &aad, b"words").expect("sealed");
+    assert_eq!(vault.open(Scope::Person(one), &aad, &sealed).expect("opened").as_slice(), b"words");
+    let elsewhere = [
+        (Scope::Person(other), aad),
+        (SYSTEM, aad),
+        (Scope::Person(one), place("r2", "o1")),
+        (Scope::Person(one), place("r1", "o2")),
+        (Scope::Person(one), place("r1o", "1")),
+        (Scope::Person(one), Aad { table: "conversations", ..aad }),
+        (Scope::Person(one), Aad { column: "title", ..aad }),
+    ];
+    for (scope, aad) in elsewhere {
+        assert!(matches!(vault.open(scope, &aad, &sealed), Err(VaultError::CannotOpen)));
+    }
+}
+
+#[test]
+fn a_value_of_another_vault_does_not_open() {
+    let ((_one, first), (_other, second)) = (vault(), vault());
+    let aad = place("r", "");
+    let sealed = first.seal(SYSTEM, &aad, b"words").expect("sealed");
+    assert!(matches!(second.open(SYSTEM, &aad, &sealed), Err(VaultError::CannotOpen)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_flipped_bit_gives_the_one_error(bit in 0_usize..8 * 64, text in "[a-z]{0,40}") {
+        let (_directory, vault) = vault();
+        let aad = place("r", "o");
+        let sealed = vault.seal(SYSTEM, &aad, text.as_bytes()).expect("sealed");
+        let mut bytes = sealed.as_bytes().to_vec();
+        let bit = bit % (bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let outcome = vault.open(SYSTEM, &aad, &Sealed::from_stored(bytes));
+        prop_assert!(matches!(outcome, Err(VaultError::CannotOpen)));
+    }
+
+    #[test]
+    fn any_size_survives_a_round_trip(size in 0_usize..=1_048_576, fill: u8) {
+        let (_directory, vault) = vault();
+        let plain = vec![fill; size];
+        let sealed = vault.seal(SYSTEM, &place("r", "o"), &plain).expect("sealed");
+        prop_assert_eq!(&*vault.open(SYSTEM, &place("r", "o"), &sealed).expect("opened"), &plain);
+    }
+
+    #[test]
+    fn cut_values_give_the_one_error(kept in 0_usize..64) {
+        let (_directory, vault) = vault();
+        let sealed = vault.seal(SYSTEM, &place("r", "o"), b"some words here").expect("sealed");
+        let cut = sealed.as_bytes()[..kept.min(sealed.as_bytes().len() - 1)].to_vec();
+        let outcome = vault.open(SYSTEM, &place("r", "o"), &Sealed::from_stored(cut));
+        prop_assert!(matches!(outcome, Err(VaultError::CannotOpen)));
+    }
+}
+
+#[test]
+fn no_nonce_repeats_in_a_million_seals() {
+    let (_directory, vault) = vault();
+    let aad = place("r", "o");
+    let mut seen = HashSet::with_capacity(1_000_000);
+    for _ in 0..1_000_000 {
+        let sealed = vault.seal(SYSTEM, &aad, b"").expect("sealed");
+        let nonce: [u8; 12] = sealed.as_bytes()[17..29].try_into().expect("twelve bytes");
+        assert!(seen.insert(nonce));
+    }
+}
+
+#[test]
+fn a_data_key_is_renewed_at_its_limit_and_old_values_still_open() {
+    let (directory, first) = vault();
+    drop(first);
+    let limited = Vault::with_limit(directory.path(), 100);
+    let aad = place("r", "o");
+    let sealed: Vec<Sealed> = (0..250_u32)
+        .map(|i| limited.seal(SYSTEM, &aad, &i.to_be_bytes()).expect("sealed"))
+        .collect();
+    let ids: HashSet<_> = sealed.iter().filter_map(|one| aead::key_id(one.as_bytes())).collect();
+    assert_eq!(ids.len(), 3);
+    let again = Vault::with_limit(directory.path(), 100);
+    for (i, one) in sealed.iter().enumerate() {
+        let opened = again.open(SYSTEM, &aad, one).expect("opened");
+        assert_eq!(opened.as_slice(), (i as u32).to_be_bytes());
+    }
+}
+
+#[test]
+fn a_restart_never_gives_back_seals_that_a_key_has_used() {
+    let (directory, first) = vault();
+    drop(first);
+    let aad = place("r", "o");
+    let mut ids = HashSet::new();
+    for _ in 0..120 {
+        let limited = Vault::with_limit(directory.path(), 100);
+        let sealed = limited.seal(SYSTEM, &aad, b"").expect("sealed");
+        ids.insert(aead::key_id(sealed.as_bytes()).expect("id"));
+    }
+    assert!(ids.len() >= 2);
+}
+
+#[test]
+fn what_was_sealed_for_a_person_is_gone_with_their_key() {
+    let (directory, vault) = vault();
+    let user = UserId::new();
+    vault.add_person(user).expect("key");
+    let aad = place("r", "o");
+    let sealed = vault.seal(Scope::Person(user), &aad, b"words").expect("sealed");
+    vault.shred_person(user).expect("shredded");
+    assert!(vault.open(Scope::Person(user), &aad, &sealed).is_err());
+    assert!(vault.seal(Scope::Person(user), &aad, b"more").is_err());
+    let again = Vault::load(directory.path()).expect("loaded");
+    assert!(again.open(Scope::Person(user), &aad, &sealed).is_err());
+}
+
+#[test]
+fn a_passphrase_opens_a_sealed_vault_and_a_wrong_one_does_not() {
+    let directory = tempfile::tempdir().expect("directory");
+    let phrase = SecretText::new("four quiet words here".into());
+    let made =
+        Vault::create(directory.path(), &KeySource::Passphrase(phrase.clone())).expect("made");
+    let sealed = made.seal(SYSTEM, &place("r", "o"), b"words").expect("sealed");
+    let loaded = Vault::load(directory.path()).expect("loaded");
+    assert!(!loaded.is_open());
+    assert!(matches!(loaded.open(SYSTEM, &place("r", "o"), &sealed), Err(VaultError::Sealed)));
+    let wrong = SecretText::new("four loud words here!".into());
+    assert!(matches!(loaded.unseal(&wrong), Err(VaultError::WrongPassphrase)));
+    loaded.unseal(&phrase).expect("opens");
+    assert!(loaded.open(SYSTEM, &place("r", "o"), &sealed).is_ok());
+}
+
+#[test]
+fn a_key_file_can_be_moved_under_a_passphrase() {
+    let (directory, vault) = vault();
+    let sealed = vault.seal(SYSTEM, &place("r", "o"), b"words").expect("sealed");
+    let phrase = SecretText::new("four quiet words here".into());
+    vault.move_to_passphrase(&phrase).expect("moved");
+    assert!(!directory.path().join("root.key").exists());
+    let loaded = Vault::load(directory.path()).expect("loaded");
+    loaded.unseal(&phrase).expect("opens");
+    assert!(loaded.open(SYSTEM, &place("r", "o"), &sealed).is_ok());
+    assert_eq!(loaded.source().expect("known"), SourceKind::Passphrase);
+    let short = SecretText::new("short".into());
+    assert!(matches!(loaded.move_to_passphrase(&short), Err(VaultError::ShortPassphrase(_))));
+}
+
+#[test]
+fn damaged_missing_and_open_key_files_are_refused_in_words() {
+    let (directory, vault) = vault();
+    drop(vault);
+    let root = directory.path().join("root.key");
+    std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o644)).expect("mode");
+    assert!(matches!(Vault::load(directory.path()), Err(VaultError::InsecureMode(_))));
+    std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o600)).expect("mode");
+    let index = directory.path().join("system/index.1.key");
+    let mut bytes = std::fs::read(&index).expect("read");
+    bytes[20] ^= 1;
+    std::fs::write(&index, &bytes).expect("written");
+    assert!(matches!(Vault::load(directory.path()), Err(VaultError::Damaged(_))));
+    std::fs::write(&root, "nonsense").expect("written");
+    assert!(matches!(Vault::load(directory.path()), Err(VaultError::Damaged(_))));
+    std::fs::remove_file(&root).expect("removed");
+    assert!(matches!(Vault::load(directory.path()), Err(VaultError::NoRoot(_))));
+}
+
+#[test]
+fn derived_keys_stay_the_same_over_a_restart_and_differ_by_purpose() {
+    let (directory, vault) = vault();
+    let session = vault.blind(BlindPurpose::Session, b"x").expect("digest");
+    assert_ne!(session, vault.blind(BlindPurpose::ApiKey, b"x").expect("digest"));
+    let signer = vault.audit_signing_key().expect("key").verifying_key();
+    let again = Vault::load(directory.path()).expect("loaded");
+    assert_eq!(again.blind(BlindPurpose::Session, b"x").expect("digest"), session);
+    assert_eq!(again.audit_signing_key().expect("key").verifying_key(), signer);
+}
