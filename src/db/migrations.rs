@@ -16,8 +16,12 @@ pub(super) struct Migration {
 }
 
 /// Every step, in order.
-pub(super) const ALL: &[Migration] =
-    &[Migration { number: 1, name: "audit", sql: include_str!("migrations/0001_audit.sql") }];
+pub(super) const ALL: &[Migration] = &[
+    Migration { number: 1, name: "audit", sql: include_str!("migrations/0001_audit.sql") },
+    Migration { number: 4, name: "limits", sql: include_str!("migrations/0004_limits.sql") },
+    Migration { number: 5, name: "models", sql: include_str!("migrations/0005_models.sql") },
+    Migration { number: 6, name: "chat", sql: include_str!("migrations/0006_chat.sql") },
+];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.
 pub(super) fn run(

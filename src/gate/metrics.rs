@@ -14,12 +14,12 @@ const DURATION_BOUNDS: &[f64] = &[
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84,
 ];
 /// For the time to the first token.
-const FIRST_TOKEN_BOUNDS: &[f64] = &[
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
+const FIRST_TOKEN_BOUNDS: &[f64] =
+    &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 /// For the time of each further token.
-const EACH_TOKEN_BOUNDS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
+const EACH_TOKEN_BOUNDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
+];
 /// For tokens.
 const TOKEN_BOUNDS: &[f64] =
     &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0];
@@ -75,12 +75,7 @@ impl Buckets {
     }
 }
 
-fn add(
-    family: &mut BTreeMap<Labels, Buckets>,
-    labels: Labels,
-    bounds: &'static [f64],
-    value: f64,
-) {
+fn add(family: &mut BTreeMap<Labels, Buckets>, labels: Labels, bounds: &'static [f64], value: f64) {
     family.entry(labels).or_insert_with(|| Buckets::new(bounds)).add(value);
 }
 
@@ -113,7 +108,13 @@ impl Metrics {
     }
 
     /// Counts what the guard did.
-    pub(super) fn noticed(&self, direction: &'static str, category: &str, action: &str, count: u32) {
+    pub(super) fn noticed(
+        &self,
+        direction: &'static str,
+        category: &str,
+        action: &str,
+        count: u32,
+    ) {
         let labels = vec![
             ("action", action.to_owned()),
             ("category", category.to_owned()),
@@ -131,7 +132,12 @@ impl Metrics {
     pub(super) fn text(&self, running: usize, models: &[std::sync::Arc<Model>]) -> String {
         let state = self.state.lock();
         let mut out = String::with_capacity(8 * 1024);
-        counters(&mut out, "strongroom_exchanges_total", "Generations that ended.", &state.exchanges);
+        counters(
+            &mut out,
+            "strongroom_exchanges_total",
+            "Generations that ended.",
+            &state.exchanges,
+        );
         counters(
             &mut out,
             "strongroom_refusals_total",
@@ -172,10 +178,12 @@ impl Metrics {
             histograms(&mut out, name, help, family);
         }
         drop(state);
-        gauge(&mut out, "strongroom_exchanges_running", "Generations under way.", &[(
-            Vec::new(),
-            running as f64,
-        )]);
+        gauge(
+            &mut out,
+            "strongroom_exchanges_running",
+            "Generations under way.",
+            &[(Vec::new(), running as f64)],
+        );
         engines(&mut out, models);
         out
     }
@@ -256,9 +264,8 @@ fn histograms(out: &mut String, name: &str, help: &str, family: &BTreeMap<Labels
 
 /// Labels as the format wants them; values are escaped.
 fn written(labels: &[(&'static str, String)], bound: Option<&str>) -> String {
-    let escaped = |value: &str| {
-        value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-    };
+    let escaped =
+        |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let all: Vec<String> = labels
         .iter()
         .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))

@@ -148,11 +148,11 @@ pub(super) struct Place {
 impl Place {
     /// Waits until the exchange is to end.
     pub(super) async fn ended(&mut self) -> End {
-        match self.end.wait_for(Option::is_some).await {
-            Ok(end) => end.unwrap_or(End::ShuttingDown),
+        if self.end.wait_for(Option::is_some).await.is_err() {
             // The sender lives in the table as long as this place does.
-            Err(_) => std::future::pending().await,
+            std::future::pending::<()>().await;
         }
+        self.end.borrow().unwrap_or(End::ShuttingDown)
     }
 }
 
