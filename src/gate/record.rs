@@ -11,8 +11,8 @@ use super::error::GateError;
 use super::inspect::Cleared;
 use super::request::{Ending, ExchangeUsage, Notice, Purpose};
 use super::{Gate, store};
-use crate::access::{Caller, Via};
-use crate::audit::{Action, Actor, Event, Outcome};
+use crate::access::Caller;
+use crate::audit::{Action, Event, Outcome};
 use crate::ids::{RequestId, UserId};
 use crate::limits::{Refusal, ReservedFor, Which};
 use crate::vault::BlindPurpose;
@@ -53,17 +53,8 @@ impl Refusals {
     }
 }
 
-/// Who acts, in the words of the log.
-pub(super) fn actor(caller: &Caller) -> Actor {
-    match &caller.via {
-        Via::Session(_) => Actor::Person(caller.user),
-        Via::Key(key) => Actor::Key { user: caller.user, key: key.id },
-        Via::System => Actor::System,
-    }
-}
-
 pub(super) fn event(caller: &Caller, action: Action, outcome: Outcome) -> Event {
-    Event::new(action, outcome, actor(caller)).from_request(caller.address, caller.request)
+    Event::new(action, outcome, caller.actor()).from_request(caller.address, caller.request)
 }
 
 fn notices(notices: &[Notice]) -> Value {
