@@ -16,8 +16,11 @@ pub(super) struct Migration {
 }
 
 /// Every step, in order.
-pub(super) const ALL: &[Migration] =
-    &[Migration { number: 1, name: "audit", sql: include_str!("migrations/0001_audit.sql") }];
+pub(super) const ALL: &[Migration] = &[
+    Migration { number: 1, name: "audit", sql: include_str!("migrations/0001_audit.sql") },
+    Migration { number: 2, name: "accounts", sql: include_str!("migrations/0002_accounts.sql") },
+    Migration { number: 3, name: "keys", sql: include_str!("migrations/0003_keys.sql") },
+];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.
 pub(super) fn run(
