@@ -29,8 +29,9 @@ impl Minute {
     pub(super) fn leak(&mut self, now: Timestamp, limit: Option<u64>) {
         let elapsed = u64::try_from(now.ms().saturating_sub(self.at_ms)).unwrap_or(0);
         // Without a limit the use is still shown, so it leaks within a minute.
-        let gone = limit
-            .map_or(self.spent.saturating_mul(elapsed) / PARTS, |each| each.saturating_mul(elapsed));
+        let gone = limit.map_or(self.spent.saturating_mul(elapsed) / PARTS, |each| {
+            each.saturating_mul(elapsed)
+        });
         self.spent = self.spent.saturating_sub(gone);
         self.at_ms = self.at_ms.max(now.ms());
     }
@@ -182,14 +183,15 @@ impl Counters {
         bounds: &Bounds,
         now: Timestamp,
     ) -> Option<Obstacle> {
-        let concurrent = bounds.concurrent.filter(|limit| u64::from(self.running) >= *limit).map(
-            |limit| Obstacle {
-                which: Which::Concurrent,
-                limit,
-                remaining: 0,
-                wait: Some(Duration::from_secs(1)),
-            },
-        );
+        let concurrent =
+            bounds.concurrent.filter(|limit| u64::from(self.running) >= *limit).map(|limit| {
+                Obstacle {
+                    which: Which::Concurrent,
+                    limit,
+                    remaining: 0,
+                    wait: Some(Duration::from_secs(1)),
+                }
+            });
         let requests = bounds.requests.and_then(|limit| {
             let wait = self.requests.wait_for(1, limit);
             (wait != Some(Duration::ZERO)).then(|| Obstacle {

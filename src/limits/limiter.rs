@@ -428,10 +428,7 @@ mod tests {
         let subject = person();
         bench.clock.advance(Duration::from_secs(86_000));
         limiter.admit(&subject, 10).expect("fits").settle(10);
-        assert_eq!(
-            refused(limiter.admit(&subject, 1)).retry_after,
-            Some(Duration::from_secs(400))
-        );
+        assert_eq!(refused(limiter.admit(&subject, 1)).retry_after, Some(Duration::from_secs(400)));
         bench.clock.advance(Duration::from_secs(400));
         limiter.admit(&subject, 10).expect("a new day").settle(10);
     }

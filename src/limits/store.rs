@@ -112,11 +112,8 @@ pub(super) fn load(
     let mut rows = days.query([today])?;
     while let Some(row) = rows.next()? {
         let Some(account) = Account::parse(&row.get::<_, String>(0)?) else { continue };
-        accounts.entry(account).or_default().day = Day {
-            number: today,
-            requests: unsigned(row.get(1)?),
-            tokens: unsigned(row.get(2)?),
-        };
+        accounts.entry(account).or_default().day =
+            Day { number: today, requests: unsigned(row.get(1)?), tokens: unsigned(row.get(2)?) };
     }
     Ok(accounts)
 }

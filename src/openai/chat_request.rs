@@ -208,11 +208,20 @@ mod tests {
             "logit_bias": {"7": -100, "0": 1.5}, "stop": ["a", "b"], "max_tokens": 9,
             "max_completion_tokens": 5, "logprobs": true, "top_logprobs": 3,
         }));
-        assert_eq!(request.sampling, crate::engine::Sampling {
-            temperature: 0.5, top_p: 0.9, top_k: 40, min_p: 0.05, seed: Some(u64::MAX),
-            presence_penalty: -0.5, frequency_penalty: 2.0, repetition_penalty: 1.1,
-            logit_bias: vec![(7, -100.0), (0, 1.5)],
-        });
+        assert_eq!(
+            request.sampling,
+            crate::engine::Sampling {
+                temperature: 0.5,
+                top_p: 0.9,
+                top_k: 40,
+                min_p: 0.05,
+                seed: Some(u64::MAX),
+                presence_penalty: -0.5,
+                frequency_penalty: 2.0,
+                repetition_penalty: 1.1,
+                logit_bias: vec![(7, -100.0), (0, 1.5)],
+            }
+        );
         assert_eq!(request.stop, ["a", "b"]);
         assert_eq!((request.max_tokens, request.logprobs), (Some(5), Some(3)));
         assert_eq!(request.model.as_deref(), Some("m"));
@@ -233,7 +242,10 @@ mod tests {
         assert_eq!(delivery(json!({})), Delivery::default());
         let both = delivery(json!({"stream": true, "stream_options": {"include_usage": true}}));
         assert!(both.is_streamed && both.with_usage);
-        assert_eq!(refused_at(json!({"stream_options": {"include_usage": true}})), "stream_options");
+        assert_eq!(
+            refused_at(json!({"stream_options": {"include_usage": true}})),
+            "stream_options"
+        );
         assert_eq!(
             refused_at(json!({"stream": true, "stream_options": {"x": 1}})),
             "stream_options.x"
@@ -256,8 +268,18 @@ mod tests {
             ("max_tokens", vec![json!(0), json!(-5), json!(1.5), json!("9"), json!(i64::MAX)]),
             ("max_completion_tokens", vec![json!(0), json!(-1)]),
             ("stop", vec![json!(1), json!([1]), json!(""), json!(huge), json!(many)]),
-            ("logit_bias", vec![json!([1]), json!({"x": 1}), json!({"1": 101}), json!({"-1": 0}),
-                json!({"+1": 0}), json!({"1": "a"}), json!({"99999999999": 1})]),
+            (
+                "logit_bias",
+                vec![
+                    json!([1]),
+                    json!({"x": 1}),
+                    json!({"1": 101}),
+                    json!({"-1": 0}),
+                    json!({"+1": 0}),
+                    json!({"1": "a"}),
+                    json!({"99999999999": 1}),
+                ],
+            ),
             ("logprobs", vec![json!(1), json!("true")]),
             ("top_logprobs", vec![json!(21), json!(-1), json!(2)]),
             ("stream", vec![json!("true"), json!(1)]),

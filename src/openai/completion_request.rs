@@ -85,9 +85,19 @@ mod tests {
     #[test]
     fn other_prompts_are_refused() {
         for prompt in [
-            json!(null), json!(1), json!({}), json!([]), json!([[]]), json!(["a", "b"]),
-            json!([1, "a"]), json!([-1]), json!([1.5]), json!([4_294_967_296_u64]),
-            json!([[1], [2]]), json!([null]), json!([true]),
+            json!(null),
+            json!(1),
+            json!({}),
+            json!([]),
+            json!([[]]),
+            json!(["a", "b"]),
+            json!([1, "a"]),
+            json!([-1]),
+            json!([1.5]),
+            json!([4_294_967_296_u64]),
+            json!([[1], [2]]),
+            json!([null]),
+            json!([true]),
         ] {
             let error = request(json!({ "prompt": prompt })).expect_err("refused");
             let body = serde_json::to_value(error.body()).expect("plain");
@@ -101,7 +111,8 @@ mod tests {
         assert_eq!((plain.max_tokens, plain.logprobs), (Some(16), None));
         let zero = request(json!({"prompt": "a", "logprobs": 0})).expect("passes");
         assert_eq!(zero.logprobs, Some(0));
-        for change in [json!({"logprobs": 6}), json!({"logprobs": true}), json!({"max_tokens": 0})] {
+        for change in [json!({"logprobs": 6}), json!({"logprobs": true}), json!({"max_tokens": 0})]
+        {
             let mut body = change.clone();
             body["prompt"] = json!("a");
             assert!(request(body).is_err(), "{change}");

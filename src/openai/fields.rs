@@ -72,14 +72,10 @@ impl Fields {
         bounds: RangeInclusive<f64>,
     ) -> Result<Option<f64>, ApiError> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        value
-            .as_f64()
-            .filter(|number| bounds.contains(number))
-            .map(Some)
-            .ok_or_else(|| {
-                let expected = format!("a number from {} to {}", bounds.start(), bounds.end());
-                wrong(&self.path(name), &expected)
-            })
+        value.as_f64().filter(|number| bounds.contains(number)).map(Some).ok_or_else(|| {
+            let expected = format!("a number from {} to {}", bounds.start(), bounds.end());
+            wrong(&self.path(name), &expected)
+        })
     }
 
     /// Takes a whole number within bounds.
@@ -89,15 +85,10 @@ impl Fields {
         bounds: RangeInclusive<i64>,
     ) -> Result<Option<i64>, ApiError> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        value
-            .as_i64()
-            .filter(|number| bounds.contains(number))
-            .map(Some)
-            .ok_or_else(|| {
-                let expected =
-                    format!("a whole number from {} to {}", bounds.start(), bounds.end());
-                wrong(&self.path(name), &expected)
-            })
+        value.as_i64().filter(|number| bounds.contains(number)).map(Some).ok_or_else(|| {
+            let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+            wrong(&self.path(name), &expected)
+        })
     }
 }
 
