@@ -18,6 +18,8 @@ pub(super) struct Migration {
 /// Every step, in order.
 pub(super) const ALL: &[Migration] = &[
     Migration { number: 1, name: "audit", sql: include_str!("migrations/0001_audit.sql") },
+    Migration { number: 2, name: "accounts", sql: include_str!("migrations/0002_accounts.sql") },
+    Migration { number: 3, name: "keys", sql: include_str!("migrations/0003_keys.sql") },
     Migration { number: 4, name: "limits", sql: include_str!("migrations/0004_limits.sql") },
     Migration { number: 5, name: "models", sql: include_str!("migrations/0005_models.sql") },
     Migration { number: 6, name: "chat", sql: include_str!("migrations/0006_chat.sql") },

@@ -27,10 +27,9 @@ pub use generate::Generate;
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice, Purpose,
 };
-pub(crate) use running::Revoked;
 pub(crate) use score::ScoreText;
 
-use crate::access::Caller;
+use crate::access::{Caller, Revocation};
 use crate::audit::AuditLog;
 use crate::db::Db;
 use crate::engine::Domain;
@@ -198,7 +197,7 @@ impl Gate {
     }
 
     /// Ends every exchange that the withdrawn thing had let in, within one step; says how many.
-    pub(crate) fn revoke(&self, what: Revoked) -> usize {
+    pub(crate) fn revoke(&self, what: Revocation) -> usize {
         self.inner.running.revoke(what)
     }
 

@@ -9,19 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::error::GateError;
-use crate::access::{Caller, Via};
+use crate::access::{Caller, Revocation, Via};
 use crate::ids::{KeyId, SessionId, UserId};
-
-/// What was withdrawn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Revoked {
-    /// A person was disabled or has other roles now.
-    Person(UserId),
-    /// A session was ended.
-    Session(SessionId),
-    /// A key was revoked.
-    Key(KeyId),
-}
 
 /// Why an exchange is ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +55,11 @@ struct Holder {
 }
 
 impl Holder {
-    fn lost(&self, what: Revoked) -> bool {
+    fn lost(&self, what: Revocation) -> bool {
         match what {
-            Revoked::Person(user) => self.user == user,
-            Revoked::Session(session) => self.session == Some(session),
-            Revoked::Key(key) => self.key == Some(key),
+            Revocation::Person(user) => self.user == user,
+            Revocation::Session(session) => self.session == Some(session),
+            Revocation::Key(key) => self.key == Some(key),
         }
     }
 }
@@ -95,7 +84,7 @@ impl Running {
     }
 
     /// Ends what the withdrawn thing had let in; says how many.
-    pub(super) fn revoke(&self, what: Revoked) -> usize {
+    pub(super) fn revoke(&self, what: Revocation) -> usize {
         let state = self.shared.state.lock();
         let hit = state.places.values().filter(|(holder, _)| holder.lost(what));
         hit.map(|(_, end)| end.send_replace(Some(End::Revoked))).count()
@@ -176,12 +165,12 @@ mod tests {
         let other = caller();
         let mut place = running.enter(&with_key).expect("open");
         let mut untouched = running.enter(&other).expect("open");
-        assert_eq!(running.revoke(Revoked::Key(KeyId::new())), 0);
-        assert_eq!(running.revoke(Revoked::Key(key)), 1);
+        assert_eq!(running.revoke(Revocation::Key(KeyId::new())), 0);
+        assert_eq!(running.revoke(Revocation::Key(key)), 1);
         assert_eq!(place.ended().await, End::Revoked);
         let waited = tokio::time::timeout(Duration::from_millis(1), untouched.ended()).await;
         assert!(waited.is_err());
-        assert_eq!(running.revoke(Revoked::Person(other.user)), 1);
+        assert_eq!(running.revoke(Revocation::Person(other.user)), 1);
         assert_eq!(untouched.ended().await, End::Revoked);
     }
 
