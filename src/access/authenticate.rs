@@ -22,6 +22,7 @@ use super::token::{self, TokenKind};
 use super::{Caller, KeyContext, Via};
 use crate::audit::{Action, Actor, AuditError, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
+use crate::db::DbError;
 use crate::ids::{RequestId, SessionId};
 use crate::vault::{BlindPurpose, Vault, VaultError};
 use crate::web::shell::{peer, request_id};
@@ -235,6 +236,24 @@ impl Authenticator {
 /// What an audit log that cannot be written means to a client: nothing was done.
 pub(crate) fn audit_error(error: &AuditError) -> ApiError {
     ApiError::new(ErrorCode::AuditUnavailable).because(error)
+}
+
+/// What a database that failed means to a client.
+pub(crate) fn db_error(error: &DbError) -> ApiError {
+    let code = match error {
+        DbError::Full => ErrorCode::StorageFull,
+        DbError::Busy => ErrorCode::Busy,
+        DbError::Closed => ErrorCode::ShuttingDown,
+        DbError::Refused(_) => ErrorCode::AuditUnavailable,
+        DbError::ReadOnly
+        | DbError::Io(_)
+        | DbError::Newer { .. }
+        | DbError::Altered { .. }
+        | DbError::Unusable(_)
+        | DbError::Constraint(_)
+        | DbError::Sqlite(_) => ErrorCode::Internal,
+    };
+    ApiError::new(code).because(error)
 }
 
 /// What a vault that does not serve means to a client.
