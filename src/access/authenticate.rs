@@ -244,6 +244,7 @@ pub(crate) fn db_error(error: &DbError) -> ApiError {
         DbError::Full => ErrorCode::StorageFull,
         DbError::Busy => ErrorCode::Busy,
         DbError::Closed => ErrorCode::ShuttingDown,
+        DbError::Refused(_) => ErrorCode::AuditUnavailable,
         DbError::ReadOnly
         | DbError::Io(_)
         | DbError::Newer { .. }
