@@ -2,11 +2,12 @@
 //! the guard lets through, ends when the reader leaves, when access is withdrawn or when the
 //! server ends, and closes the books in every case.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::catalog::Model;
 use super::error::GateError;
@@ -47,6 +48,7 @@ impl Exchange {
         let Cleared { draft, reservation, notices, watch } = cleared;
         let engine = model.engine.clone().ok_or(GateError::ModelNotFound)?;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let stop = Arc::new(Notify::new());
         let handle = ExchangeHandle {
             id: self.begun.caller.request,
             model: model.name.clone(),
@@ -54,6 +56,7 @@ impl Exchange {
             queued: 0,
             notices: notices.clone(),
             events,
+            stop: Arc::clone(&stop),
         };
         let request = draft.into_request(self.begun.caller.user);
         let was_redacted = notices.iter().any(|notice| notice.action == "redact");
@@ -65,6 +68,7 @@ impl Exchange {
             notices: Vec::new(),
             watch,
             sender,
+            stop,
         };
         match engine.generate(request) {
             Ok(stream) => {
@@ -84,7 +88,7 @@ impl Exchange {
         mut self,
         mut pump: Pump,
         stream: BoxStream<'static, GenerationEvent>,
-        engine: std::sync::Arc<dyn Generate>,
+        engine: Arc<dyn Generate>,
         reservation: Reservation,
     ) {
         let result = pump.run(&mut self.place, stream).await;
@@ -138,6 +142,7 @@ struct Pump {
     notices: Vec<Notice>,
     watch: Watch,
     sender: mpsc::Sender<ExchangeEvent>,
+    stop: Arc<Notify>,
 }
 
 /// What to do after an event.
@@ -159,6 +164,7 @@ impl Pump {
                 biased;
                 end = place.ended() => return Err(end.into()),
                 () = self.sender.closed() => return Ok(Ending::Cancelled),
+                () = self.stop.notified() => return Ok(Ending::Cancelled),
                 event = stream.next() => event,
             };
             let next = tokio::select! {

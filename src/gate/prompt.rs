@@ -6,12 +6,14 @@ use std::sync::Arc;
 use super::catalog::Model;
 use super::error::GateError;
 use super::generate::Generate;
-use super::request::{ExchangeRequest, Input};
+use super::request::{ExchangeRequest, Input, Purpose};
 use crate::engine::{GenerationRequest, Role, Sampling};
 use crate::ids::UserId;
 
 /// No token stands for more bytes than this, so that a text too long by far is refused uncounted.
 const TOKEN_BYTES_MAX: usize = 64;
+/// Tokens that a chat leaves for the answer, where the context is not small.
+const CHAT_ROOM: usize = 256;
 /// Texts longer than this are worked on away from the threads that wait for the network.
 const INLINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -24,6 +26,7 @@ pub(super) struct Draft {
     sampling: Sampling,
     stop: Vec<String>,
     logprobs: Option<u8>,
+    room_min: usize,
 }
 
 /// Runs work on a text: here if the text is short, elsewhere if it is long.
@@ -64,6 +67,7 @@ impl Draft {
             sampling: request.sampling,
             stop: request.stop,
             logprobs: request.logprobs,
+            room_min: room_min(request.purpose, context),
         };
         by_length(bytes, move || draft.count().map(|()| draft)).await?
     }
@@ -88,7 +92,9 @@ impl Draft {
         let context = self.engine.info().context_tokens;
         match self.prompt.len() {
             0 => Err(GateError::EmptyPrompt),
-            tokens if tokens >= context => Err(GateError::PromptTooLong { tokens, context }),
+            tokens if tokens + self.room_min > context => {
+                Err(GateError::PromptTooLong { tokens, context })
+            }
             tokens => {
                 self.max_tokens = self.max_tokens.min(context - tokens);
                 Ok(())
@@ -151,6 +157,15 @@ impl Draft {
             logprobs: self.logprobs,
             time_limit: None,
         }
+    }
+}
+
+/// The least that is left for an answer. A program is told when its prompt does not fit at all; in
+/// a chat, an answer of a few words before the end of the context would help nobody.
+fn room_min(purpose: Purpose, context: usize) -> usize {
+    match purpose {
+        Purpose::Chat => (context / 4).clamp(1, CHAT_ROOM),
+        Purpose::Api | Purpose::Evaluation => 1,
     }
 }
 

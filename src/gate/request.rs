@@ -1,8 +1,9 @@
 //! What comes to the gate, and what leaves it: plain data.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::error::GateError;
 use crate::access::permission::Permission;
@@ -165,19 +166,17 @@ pub(crate) struct ExchangeHandle {
     /// What the guard did to the prompt.
     pub(crate) notices: Vec<Notice>,
     pub(super) events: mpsc::Receiver<ExchangeEvent>,
+    pub(super) stop: Arc<Notify>,
 }
 
 impl ExchangeHandle {
+    /// Ends the exchange within one step; the events go on to the last, which tells what it took.
+    pub(crate) fn stop(&self) {
+        self.stop.notify_one();
+    }
+
     /// The next event; `None` after the last.
     pub(crate) async fn next(&mut self) -> Option<ExchangeEvent> {
         self.events.recv().await
-    }
-
-    /// The next event, for use in a stream.
-    pub(crate) fn poll_next(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<ExchangeEvent>> {
-        self.events.poll_recv(context)
     }
 }
