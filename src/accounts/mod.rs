@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use error::AccountError;
+pub(crate) use links::NewOwner;
 pub(crate) use names::{DisplayName, Username};
 use password::Hasher;
 

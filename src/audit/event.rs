@@ -1,4 +1,8 @@
 //! Events: what happened, who did it, how it ended. Never a word that a person wrote.
+//!
+//! Subjects and the texts in details are reduced, when they are recorded, to letters, digits and
+//! a few marks of ASCII, and to a bounded length: a name or an id passes unchanged, a sentence
+//! does not, and no line break, quote or terminal sequence can come into a log or an export.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -35,6 +39,8 @@ actions! {
     ServerStart "server.start" "The server started.";
     ServerStop "server.stop" "The server stopped.";
     VaultUnseal "vault.unseal" "The vault was opened.";
+    VaultSeal "vault.seal" "The vault was sealed.";
+    VaultRotate "vault.rotate" "The root key was replaced.";
     KeyMove "vault.key_move" "The root key was moved to another source.";
     ConfigLoad "config.load" "A configuration came into force.";
     AccessDenied "access.denied" "A permission was asked for and refused.";
@@ -70,7 +76,9 @@ actions! {
     AuditRead "audit.read" "The audit log was read.";
     AuditVerify "audit.verify" "The audit log was verified.";
     AuditExport "audit.export" "The audit log was exported.";
+    AuditGap "audit.gap" "The log was found to be older than a head that was signed for it.";
     BackupCreate "backup.create" "A backup was made.";
+    BackupVerify "backup.verify" "A backup was verified.";
     BackupRestore "backup.restore" "A backup was restored.";
     EvaluationStart "evaluation.start" "An evaluation was started.";
     EvaluationEnd "evaluation.end" "An evaluation ended.";
@@ -196,6 +204,18 @@ impl Event {
         self
     }
 
+    /// The event with its subject and texts reduced to what may stand in the log.
+    pub(super) fn reduced(mut self) -> Self {
+        self.subject = self.subject.as_deref().map(token);
+        let detail = std::mem::take(&mut self.detail);
+        self.detail = detail
+            .into_iter()
+            .take(ENTRIES_MAX)
+            .filter_map(|(name, value)| Some((token(&name), reduced_value(value)?)))
+            .collect();
+        self
+    }
+
     /// The canonical bytes, which the tree hashes: JSON without spaces, keys in this order. They
     /// are stored as they are and never written anew from the parts.
     pub(super) fn canonical(&self, seq: u64, at: Timestamp) -> Vec<u8> {
@@ -213,5 +233,77 @@ impl Event {
         })
         .to_string()
         .into_bytes()
+    }
+}
+
+/// Entries of a detail, and of a list in it.
+const ENTRIES_MAX: usize = 32;
+/// Characters of one text.
+const TOKEN_CHARS_MAX: usize = 128;
+
+/// Cuts a text down to what may stand in the log.
+fn token(text: &str) -> String {
+    let keep =
+        |c: char| if c.is_ascii_alphanumeric() || "._:/+@#=,-".contains(c) { c } else { '_' };
+    text.chars().take(TOKEN_CHARS_MAX).map(keep).collect()
+}
+
+/// Numbers, truth values, names, and lists of these; nothing nested deeper.
+fn reduced_value(value: Value) -> Option<Value> {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => Some(value),
+        Value::String(text) => Some(token(&text).into()),
+        Value::Array(values) => {
+            let flat = |value: &Value| !value.is_array() && !value.is_object();
+            let values = values.into_iter().filter(flat).take(ENTRIES_MAX);
+            Some(values.filter_map(reduced_value).collect())
+        }
+        Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_canonical_bytes_are_stable() {
+        let event = Event::new(Action::GenerationEnd, Outcome::Done, Actor::System)
+            .subject("guide")
+            .with("tokens", 7)
+            .with("finished", true);
+        let bytes = event.canonical(4, Timestamp::from_ms(5));
+        assert_eq!(
+            String::from_utf8_lossy(&bytes),
+            r#"{"v":1,"seq":4,"at":5,"action":"generation.end","outcome":"done","actor":"system","subject":"guide","address":null,"request":null,"detail":{"tokens":7,"finished":true}}"#
+        );
+    }
+
+    #[test]
+    fn no_sentence_line_break_or_terminal_sequence_comes_into_the_log() {
+        let bad = "a b\n{\"seq\":9}\u{1b}[2J\u{202e}é\"";
+        let event = Event::new(Action::ModelLoad, Outcome::Failed, Actor::Anonymous)
+            .subject(bad)
+            .with(bad, bad)
+            .with("list", vec![bad.to_owned(), "x".repeat(10_000)])
+            .with("nested", json!({ "text": bad }))
+            .reduced();
+        assert_eq!(event.subject.as_deref(), Some("a_b___seq_:9___2J___"));
+        assert!(!event.detail.contains_key("nested"));
+        let bytes = event.canonical(1, Timestamp::from_ms(0));
+        assert!(!bytes.iter().any(|byte| *byte <= b' ' || *byte > b'~'));
+        assert!(bytes.len() < 600);
+    }
+
+    #[test]
+    fn names_are_unlike_each_other_and_well_formed() {
+        let mut names: Vec<_> = Action::ALL.iter().map(|action| action.name()).collect();
+        for name in &names {
+            let is_fine = |b: u8| b.is_ascii_lowercase() || matches!(b, b'.' | b'_');
+            assert!(name.bytes().all(is_fine) && name.matches('.').count() == 1, "{name}");
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Action::ALL.len());
     }
 }

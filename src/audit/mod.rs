@@ -7,6 +7,8 @@
 
 mod event;
 mod export;
+mod head;
+mod heads_file;
 mod log;
 mod store;
 mod tree;
@@ -14,5 +16,6 @@ pub mod verify;
 
 pub use event::{Action, Actor, Event, Outcome};
 pub use export::{Format, export};
-pub use log::{AuditError, AuditLog, Filter, Head};
+pub use head::Head;
+pub use log::{AuditError, AuditLog, ConsistencyProof, Filter, InclusionProof};
 pub use store::Record;

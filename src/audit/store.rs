@@ -1,10 +1,11 @@
 //! The log's rows.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::types::Value as SqlValue;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serde_json::Value;
 
-use super::log::{Filter, Head};
 use super::tree::Hash;
+use super::{Filter, Head};
 use crate::clock::Timestamp;
 use crate::db::DbError;
 
@@ -127,11 +128,41 @@ pub(super) fn last_head(db: &Connection) -> Result<Option<(Head, Vec<u8>)>, DbEr
         .optional()?)
 }
 
-pub(super) fn heads(db: &Connection) -> Result<Vec<Head>, DbError> {
-    let mut statement =
-        db.prepare("SELECT size, root, signed_at, signature FROM audit_heads ORDER BY size")?;
-    let heads = statement.query_map([], head)?;
+/// Up to `limit` heads over more than `after` events, in order.
+pub(super) fn heads_after(db: &Connection, after: u64, limit: u32) -> Result<Vec<Head>, DbError> {
+    let mut statement = db.prepare_cached(
+        "SELECT size, root, signed_at, signature FROM audit_heads WHERE size > ?1
+         ORDER BY size LIMIT ?2",
+    )?;
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let heads = statement.query_map(params![after, limit], head)?;
     Ok(heads.collect::<Result<_, _>>()?)
+}
+
+/// Calls `visit` with the leaves `from..to`, counted from 0, in order.
+pub(super) fn each_leaf(
+    db: &Connection,
+    from: u64,
+    to: u64,
+    mut visit: impl FnMut(Hash),
+) -> Result<(), DbError> {
+    let mut statement = db.prepare_cached(
+        "SELECT leaf FROM audit_events WHERE seq > ?1 AND seq <= ?2 ORDER BY seq",
+    )?;
+    let mut rows = statement.query(params![from as i64, to as i64])?;
+    while let Some(row) = rows.next()? {
+        visit(row.get(0)?);
+    }
+    Ok(())
+}
+
+/// Runs a job that sees the database as it stands at one moment.
+pub(super) fn at_one_moment<T, E: From<DbError>>(
+    db: &Connection,
+    job: impl FnOnce(&Connection) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = db.unchecked_transaction().map_err(DbError::from)?;
+    job(&transaction)
 }
 
 /// Calls `visit` with every record from `after` on, in order.
@@ -151,28 +182,44 @@ pub(super) fn each<E: From<DbError>>(
 
 /// The newest records that fit the filter, newest first.
 pub(super) fn page(db: &Connection, filter: &Filter) -> Result<Vec<Record>, DbError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM audit_events
-         WHERE seq < ?1
-           AND (?2 IS NULL OR actor = ?2 OR substr(actor, 1, length(?2) + 1) = ?2 || '/')
-           AND (?3 IS NULL OR action = ?3)
-           AND (?4 IS NULL OR subject = ?4)
-           AND (?5 IS NULL OR at >= ?5)
-         ORDER BY seq DESC LIMIT ?6"
-    );
+    let (condition, mut values) = condition(filter);
+    values.push(i64::from(filter.limit.clamp(1, 500)).into());
+    let sql =
+        format!("SELECT {COLUMNS} FROM audit_events WHERE {condition} ORDER BY seq DESC LIMIT ?");
     let mut statement = db.prepare_cached(&sql)?;
-    let before = filter.before.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
-    let action = filter.action.map(super::Action::name);
-    let rows = statement.query_map(
-        params![
-            before,
-            filter.actor,
-            action,
-            filter.subject,
-            filter.since,
-            filter.limit.clamp(1, 500)
-        ],
-        Record::read,
-    )?;
+    let rows = statement.query_map(params_from_iter(values), Record::read)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A condition that names only what is asked for, so that an index can serve it. Its text comes
+/// from here alone; what was asked for goes in as parameters.
+fn condition(filter: &Filter) -> (String, Vec<SqlValue>) {
+    let mut parts = vec!["1"];
+    let mut values: Vec<SqlValue> = Vec::new();
+    if let Some(before) = filter.before {
+        parts.push("seq < ?");
+        values.push(i64::try_from(before).unwrap_or(i64::MAX).into());
+    }
+    if let Some(actor) = &filter.actor {
+        // A person's keys follow the person: `0` is the character after `/`.
+        parts.push("(actor = ? OR (actor > ? AND actor < ?))");
+        values.extend([
+            actor.clone().into(),
+            format!("{actor}/").into(),
+            format!("{actor}0").into(),
+        ]);
+    }
+    if let Some(action) = filter.action {
+        parts.push("action = ?");
+        values.push(action.name().to_owned().into());
+    }
+    if let Some(subject) = &filter.subject {
+        parts.push("subject = ?");
+        values.push(subject.clone().into());
+    }
+    if let Some(since) = filter.since {
+        parts.push("at >= ?");
+        values.push(since.ms().into());
+    }
+    (parts.join(" AND "), values)
 }

@@ -65,10 +65,66 @@ impl Tree {
     }
 }
 
+/// The audit path of leaf `index` in the tree of the first `size` leaves (RFC 6962, 2.1.1), from
+/// the leaf upwards. `root_of(from, to)` gives the root over the leaves `from..to`.
+pub(super) fn inclusion_path<E>(
+    index: u64,
+    size: u64,
+    root_of: &mut impl FnMut(u64, u64) -> Result<Hash, E>,
+) -> Result<Vec<Hash>, E> {
+    let (mut from, mut to) = (0, size);
+    let mut path = Vec::new();
+    while to - from > 1 {
+        let middle = from + split(to - from);
+        if index < middle {
+            path.push(root_of(middle, to)?);
+            to = middle;
+        } else {
+            path.push(root_of(from, middle)?);
+            from = middle;
+        }
+    }
+    path.reverse();
+    Ok(path)
+}
+
+/// The proof that the tree of `old` leaves is a prefix of that of `new` (RFC 6962, 2.1.2).
+pub(super) fn consistency_path<E>(
+    old: u64,
+    new: u64,
+    root_of: &mut impl FnMut(u64, u64) -> Result<Hash, E>,
+) -> Result<Vec<Hash>, E> {
+    let (mut from, mut to) = (0, new);
+    // Whether the subtree in hand begins where the old tree does and was complete in it.
+    let mut is_known = true;
+    let mut path = Vec::new();
+    while old != to {
+        let middle = from + split(to - from);
+        if old <= middle {
+            path.push(root_of(middle, to)?);
+            to = middle;
+        } else {
+            path.push(root_of(from, middle)?);
+            from = middle;
+            is_known = false;
+        }
+    }
+    if !is_known {
+        path.push(root_of(from, to)?);
+    }
+    path.reverse();
+    Ok(path)
+}
+
+/// The largest power of two below `count`, which is at least 2.
+fn split(count: u64) -> u64 {
+    1 << (63 - (count - 1).leading_zeros())
+}
+
 #[cfg(test)]
 mod tests {
-    use ct_merkle::HashableLeaf;
     use ct_merkle::mem_backed_tree::MemoryBackedTree;
+    use ct_merkle::{ConsistencyProof, HashableLeaf, InclusionProof, RootHash};
 
     use super::*;
 
@@ -94,5 +150,40 @@ mod tests {
             assert_eq!(resumed, ours);
         }
         assert!(Tree::resume(3, &[0; 32]).is_none());
+    }
+
+    type Oracle = MemoryBackedTree<Sha256, Leaf>;
+
+    fn leaf(i: u64) -> Leaf {
+        Leaf(i.to_be_bytes().to_vec())
+    }
+
+    fn root_of(from: u64, to: u64) -> Result<Hash, ()> {
+        let mut tree = Tree::default();
+        (from..to).for_each(|i| tree.push(leaf_hash(&leaf(i).0)));
+        Ok(tree.root())
+    }
+
+    #[test]
+    fn proofs_are_those_of_an_independent_implementation_and_verify() {
+        for size in 1..40_u64 {
+            let mut other = Oracle::new();
+            (0..size).for_each(|i| other.push(leaf(i)));
+            for index in 0..size {
+                let path = inclusion_path(index, size, &mut root_of).expect("path");
+                let proof = InclusionProof::<Sha256>::from_bytes(path.concat());
+                assert_eq!(proof.as_bytes(), other.prove_inclusion(index as usize).as_bytes());
+                other.root().verify_inclusion(&leaf(index), index, &proof).expect("included");
+            }
+            for old in 1..=size {
+                let path = consistency_path(old, size, &mut root_of).expect("path");
+                let expected = other.prove_consistency((size - old) as usize);
+                assert_eq!(path.concat(), expected.as_bytes(), "{old} of {size}");
+                let proof = ConsistencyProof::<Sha256>::try_from_bytes(path.concat());
+                let root = RootHash::<Sha256>::new(root_of(0, old).expect("root").into(), old);
+                let proof = proof.expect("a proof");
+                other.root().verify_consistency(&root, &proof).expect("consistent");
+            }
+        }
     }
 }

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 pub(crate) use catalog::{Catalog, Model, ModelState};
 pub(crate) use error::GateError;
 pub use generate::Generate;
+pub(crate) use inspect::Guard;
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice, Purpose,
 };
@@ -39,7 +40,6 @@ use crate::ids::UserId;
 use crate::limits::{Limiter, Reservation, Standing, Subject, Usage};
 use crate::vault::Vault;
 use exchange::Exchange;
-use inspect::Guard;
 use metrics::Metrics;
 use prompt::Draft;
 use running::Running;

@@ -5,3 +5,6 @@ mod library;
 mod store;
 
 pub(crate) use library::{Library, LibraryOptions, ModelsError};
+
+/// The model that is built in; `models/guide` says how it was made.
+pub(crate) const GUIDE_BYTES: &[u8] = include_bytes!("../../models/guide/guide.gguf");

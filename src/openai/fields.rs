@@ -13,7 +13,7 @@ use crate::web::{ApiError, ErrorCode};
 
 /// The fields of an object, each taken at most once.
 #[derive(Debug)]
-pub(super) struct Fields {
+pub(crate) struct Fields {
     path: String,
     values: Map<String, Value>,
 }
