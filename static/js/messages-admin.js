@@ -1,0 +1,77 @@
+// The texts of the administration pages, in English.
+
+export const admin = {
+  overview: {
+    title: "Overview", lead: "The six practices, the worst item of each first, with what it rests on.",
+    states: { met: "Met", due: "Due", failing: "Failing" },
+    rest: { one: "One more item is met", many: "{count} more items are met" },
+    allMet: "All {count} met", count: "{met} of {count} met",
+    alerts: { one: "One alert is open", many: "{count} alerts are open" }, seeAlerts: "See alerts",
+  },
+  people: {
+    title: "People", lead: "Everyone with an account. Nobody's chats can be read from here.",
+    invite: "Invite", filter: "Find a person", name: "Name", roles: "Roles", state: "State", seen: "Last seen",
+    active: "Active", disabled: "Disabled", invited: "Invited",
+    inviteTitle: "Invite a person", inviteDo: "Make the invitation",
+    linkTitle: "Invitation for {name}", resetLinkTitle: "Reset link for {name}",
+    linkAbout: "Give this link to {name} by a way that you trust. It works once and is not shown again.",
+    edit: "Change roles", disable: "Disable", enable: "Enable", reset: "Reset password", of: "Actions for {name}",
+    editTitle: "Roles of {name}", editAbout: "Changes hold from the next request on.",
+    disableTitle: "Disable {name}?", disableAbout: "{name} is signed out everywhere, and their keys and running answers stop now. Nothing is deleted; you can enable the account again.",
+    resetTitle: "Reset the password of {name}?", resetAbout: "{name} is signed out everywhere. You get a link with which they choose a new password; you never see it.",
+    resetDo: "Make the link", saved: "Roles saved", wasDisabled: "{name} is disabled", wasEnabled: "{name} is enabled",
+    none: "Nobody matches", noneAbout: "Try a part of the name.",
+  },
+  roles: { title: "Roles", lead: "What each role may do. A person may have several; the permissions add up.", permission: "Permission", yes: "yes", no: "no" },
+  models: {
+    title: "Models", lead: "What this server can answer with.", default: "default",
+    name: "Model", size: "Parameters", quantization: "Precision", context: "Context", state: "State", digest: "SHA-256",
+    none: "No models", noneAbout: "Start the server with --model and the path of a GGUF file.",
+    addTitle: "Add a model", addAbout: "Any Llama or Qwen3 model as a GGUF file, on the server's disk. Then restart the server:",
+    command: "strongroom serve --model path/to/model.gguf",
+  },
+  guard: {
+    title: "Guard", lead: "Every message passes it before the model, and every answer on its way back.",
+    test: "Try a text", testAbout: "Nothing is stored, and no model sees it.", text: "Text", direction: "Treat it as",
+    input: "a message to the model", output: "an answer of the model", run: "Check the text", sample: "My card is 4111 1111 1111 1111, call me.",
+    results: { allow: "It would pass unchanged.", redact: "It would pass with details replaced.", flag: "It would pass, and be noted.", refuse: "It would be refused." },
+    detector: "Detector", category: "Kind", score: "Certainty", place: "Where", noFindings: "No detector found anything.",
+    policy: "Policy in force", action: "Action", characters: "characters {from} to {to}",
+  },
+  audit: {
+    title: "Audit", lead: "What happened, in order. Each event is sealed into a signed log; a changed or missing one is found.",
+    verify: "Verify the log", verifying: "Verifying…",
+    good: "All {size} events are in place and the head is signed.", bad: "The log is not as it was written.",
+    head: "Head", signed: "signed {when}", action: "Action", actor: "Person", any: "Any", outcome: "Outcome",
+    filterAction: "Action begins with", filterActor: "Who", apply: "Filter", more: "Older events", raw: "The event as recorded",
+    none: "No such events", noneAbout: "Change or empty the filter.",
+    someone: "Someone", system: "The server", event: "Event {seq}",
+    outcomes: { done: "", started: "", denied: "was refused", failed: "failed", stopped: "was stopped", cancelled: "was cancelled" },
+    export: "The whole log can be checked without this server: strongroom audit export.",
+    facts: { when: "When", who: "Who", action: "Action", outcome: "Outcome", subject: "About", address: "From", request: "Request", root: "Root" },
+  },
+  alerts: { title: "Alerts", lead: "What looked unusual, newest first.", none: "Nothing unusual", noneAbout: "Many failed sign-ins, a success after failures, or unusual use will be listed here." },
+  evaluations: {
+    title: "Evaluations", lead: "How even-handed and how good the models are. Bias always stands beside accuracy: a model that guesses looks fair.",
+    start: "Start an evaluation", suite: "Suite", model: "Model", run: "Start", started: "The evaluation is running", report: "Report",
+    none: "No evaluations yet", noneAbout: "Start one: it uses the model when nobody else does, and takes a few minutes.",
+    when: "Started", state: "State", result: "Result",
+  },
+};
+
+/** Audit actions as the middle of a sentence: "Olivia <phrase>". `{subject}` stands at the end. */
+export const auditPhrases = {
+  "server.start": "started", "server.stop": "stopped", "server.unseal": "was opened",
+  "setup.complete": "became the owner", "setup.create": "became the owner",
+  "session.create": "signed in", "session.end": "signed out", "session.delete": "signed out", "session.revoke": "ended a session",
+  "password.change": "changed their password", "account.create": "created an account", "person.create": "invited a person",
+  "person.invite": "invited a person", "person.update": "changed a person", "person.roles": "changed the roles of a person",
+  "person.disable": "disabled a person", "person.enable": "enabled a person", "person.reset": "made a reset link",
+  "invitation.accept": "accepted an invitation", "key.create": "made an API key", "key.revoke": "revoked an API key", "key.delete": "revoked an API key",
+  "generation.start": "asked a model", "generation.end": "got an answer", "generation.finish": "got an answer",
+  "generation.begin": "asked a model", "generation.close": "got an answer",
+  "conversation.create": "started a chat", "conversation.delete": "deleted a chat", "conversation.update": "changed a chat",
+  "model.load": "loaded a model", "audit.verify": "verified the audit log", "audit.export": "exported the audit log",
+  "evaluation.start": "started an evaluation", "evals.run": "ran an evaluation", "access.denied": "was refused by their role",
+  "backup.create": "made a backup", "guard.test": "tried a text on the guard",
+};
