@@ -1,1 +1,349 @@
 //! Builds every long-lived part in order of dependence, runs the server, shuts it down.
+
+mod certificates;
+mod home;
+mod sealed;
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::middleware::from_fn;
+use actix_web::web::{Data, PathConfig, PayloadConfig, QueryConfig};
+use actix_web::{App as WebApp, HttpServer};
+use anyhow::{Context, Result};
+use tokio::runtime::{Handle, Runtime};
+
+use crate::access::{Authenticator, Registry, route};
+use crate::accounts::{Accounts, Parts};
+use crate::admin::audit_api::AuditFiles;
+use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
+use crate::config::{Config, Settings};
+use crate::db::{Db, DbOptions};
+use crate::engine::EngineOptions;
+use crate::gate::{Gate, GateParts, Guard};
+use crate::keys::Keys;
+use crate::limits::Limiter;
+use crate::models::{Library, LibraryOptions};
+use crate::openai::api::OpenAi;
+use crate::routes;
+use crate::web::shell::{Shell, surround};
+use crate::web::tls::{Certificates, server_config};
+use crate::web::{ApiError, ErrorCode};
+use certificates::CertificateFiles;
+pub(crate) use home::Home;
+pub(crate) use sealed::socket_path;
+
+/// How often what was seen in memory is kept on disk.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often the certificate is looked at.
+const CERTIFICATE_EVERY: Duration = Duration::from_secs(6 * 3_600);
+
+/// Every long-lived part of the server.
+#[derive(Clone)]
+pub(crate) struct App {
+    settings: Settings,
+    home: Home,
+    pub(crate) db: Db,
+    pub(crate) audit: AuditLog,
+    registry: Arc<Registry>,
+    pub(crate) accounts: Accounts,
+    pub(crate) keys: Keys,
+    library: Library,
+    gate: Gate,
+}
+
+impl App {
+    /// Builds the parts over an open vault. Blocks; not to be called on an async thread.
+    pub(crate) fn build(home: &Home, config: &Config, runtime: Handle) -> Result<Self> {
+        let settings = config.settings().clone();
+        let db = Db::open(&home.database(), DbOptions::default())
+            .context("the database cannot be opened")?;
+        let (vault, clock) = (&home.vault, &home.clock);
+        let audit = AuditLog::open(&db, vault, &home.audit_directory(), clock)
+            .context("the audit log cannot be opened")?;
+        let idle = Duration::from_secs(u64::from(settings.accounts.session_idle_hours) * 3_600);
+        let registry = Arc::new(Registry::new(idle));
+        let parts = Parts {
+            db: db.clone(),
+            vault: vault.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            registry: Arc::clone(&registry),
+        };
+        let accounts = Accounts::open(parts, &settings.accounts, &settings.server.organisation)?;
+        let keys = Keys::open(&db, vault, &audit, clock, &registry)?;
+        let limits = Limiter::open(&db, clock.clone(), &settings.limits)?;
+        let library = Library::open(&db, &audit, clock, library_options(&settings))?;
+        let gate = Gate::new(GateParts {
+            catalog: Arc::new(library.clone()),
+            limits,
+            guard: Guard,
+            audit: audit.clone(),
+            db: db.clone(),
+            vault: vault.clone(),
+            default_max_tokens: settings.api.default_max_tokens as usize,
+            runtime,
+        });
+        let ends = gate.clone();
+        registry.on_revocation(move |what| {
+            ends.revoke(what);
+        });
+        Ok(Self {
+            settings,
+            home: home.clone(),
+            db,
+            audit,
+            registry,
+            accounts,
+            keys,
+            library,
+            gate,
+        })
+    }
+
+    /// Serves until told to stop.
+    async fn serve(
+        &self,
+        listener: TcpListener,
+        certificates: Option<Arc<Certificates>>,
+    ) -> Result<()> {
+        let authenticator = Data::new(Authenticator::new(
+            Arc::clone(&self.registry),
+            self.home.vault.clone(),
+            self.audit.clone(),
+            self.home.clock.clone(),
+            certificates.is_some(),
+        ));
+        let heartbeat = u64::from(self.settings.api.heartbeat_s);
+        let openai = Data::new(OpenAi {
+            gate: self.gate.clone(),
+            clock: self.home.clock.clone(),
+            heartbeat: (heartbeat > 0).then(|| Duration::from_secs(heartbeat)),
+        });
+        let shell = Data::new(shell(&self.settings, certificates.is_some()));
+        let app = self.clone();
+        let body_max = self.settings.server.body_bytes_max as usize;
+        let server = HttpServer::new(move || {
+            WebApp::new()
+                .wrap(from_fn(surround))
+                .app_data(shell.clone())
+                .app_data(authenticator.clone())
+                .app_data(openai.clone())
+                .app_data(Data::new(app.gate.clone()))
+                .app_data(Data::new(app.library.clone()))
+                .app_data(Data::new(app.accounts.clone()))
+                .app_data(Data::new(app.keys.clone()))
+                .app_data(Data::new(app.audit.clone()))
+                .app_data(Data::new(app.db.clone()))
+                .app_data(Data::new(AuditFiles(app.home.audit_directory())))
+                .app_data(PayloadConfig::new(body_max))
+                .app_data(
+                    PathConfig::default()
+                        .error_handler(|_, _| ApiError::from(ErrorCode::NotFound).into()),
+                )
+                .app_data(QueryConfig::default().error_handler(|_, _| {
+                    ApiError::new(ErrorCode::InvalidValue)
+                        .message("The query of the address is not accepted.")
+                        .into()
+                }))
+                .configure(|config| routes::all().mount(config))
+                .default_service(actix_web::web::to(route::nowhere))
+        });
+        let settings = &self.settings.server;
+        let server = server
+            .workers(workers(settings.workers))
+            .max_connections(settings.connections_max as usize)
+            .client_request_timeout(Duration::from_millis(settings.head_timeout_ms.into()))
+            .keep_alive(Duration::from_secs(settings.keep_alive_s.into()))
+            .shutdown_timeout(u64::from(settings.shutdown_grace_s))
+            .disable_signals();
+        let server = match &certificates {
+            Some(certificates) => {
+                server.listen_rustls_0_23(listener, server_config(Arc::clone(certificates))?)?
+            }
+            None => server.listen(listener)?,
+        }
+        .run();
+        let handle = server.handle();
+        let serving = actix_web::rt::spawn(server);
+        let upkeep = actix_web::rt::spawn(self.clone().upkeep(certificates));
+        stop_signal().await;
+        tracing::info!("stopping: no new work, running answers may end");
+        let grace = Duration::from_secs(settings.shutdown_grace_s.into());
+        tokio::join!(self.gate.drain(grace), handle.stop(true));
+        upkeep.abort();
+        serving.await.context("the server ended")??;
+        self.keep().await;
+        let event = Event::new(Action::ServerStop, Outcome::Done, Actor::System);
+        self.audit.record(event).await.context("the stop cannot be put on record")?;
+        Ok(())
+    }
+
+    /// What is done now and then, as long as the server runs.
+    async fn upkeep(self, certificates: Option<Arc<Certificates>>) {
+        let files = CertificateFiles::new(self.home.data(), &self.settings);
+        let mut keep = tokio::time::interval(KEEP_EVERY);
+        let mut renew = tokio::time::interval(CERTIFICATE_EVERY);
+        loop {
+            tokio::select! {
+                _ = keep.tick() => self.keep().await,
+                _ = renew.tick() => if let Some(certificates) = &certificates {
+                    let outcome = files.refresh(&self.home.vault, &self.home.clock, certificates);
+                    if let Err(error) = outcome {
+                        tracing::error!(cause = %error, "the certificate could not be renewed");
+                    }
+                },
+            }
+        }
+    }
+
+    async fn keep(&self) {
+        if let Err(error) = self.accounts.keep_seen().await {
+            tracing::warn!(cause = %error, "when sessions were last used could not be kept");
+        }
+        if let Err(error) = self.keys.keep_used().await {
+            tracing::warn!(cause = %error, "when keys were last used could not be kept");
+        }
+    }
+}
+
+/// Serves with this configuration until told to stop.
+pub(crate) fn run(config: &Config, out: &mut impl Write) -> Result<()> {
+    let settings = config.settings();
+    let home = Home::open_or_create(settings)?;
+    let (listener, address) = bind(&settings.server.listen)?;
+    let files = CertificateFiles::new(home.data(), settings);
+    let is_tls = !settings.server.plain_http;
+    writeln!(out, "Strongroom {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  data      {}", home.describe())?;
+    if !home.vault.is_open() {
+        let certificates = if is_tls { Some(files.load()?) } else { None };
+        writeln!(
+            out,
+            "  sealed    open it with: strongroom unseal --data-dir {}",
+            home.data().display()
+        )?;
+        writeln!(out, "  listening {}://{address}", if is_tls { "https" } else { "http" })?;
+        out.flush()?;
+        let waiting = sealed::wait_until_open(
+            &home.vault,
+            home.data(),
+            listener.try_clone()?,
+            certificates,
+            shell(settings, is_tls),
+        );
+        if !actix_web::rt::System::new().block_on(waiting)? {
+            return Ok(());
+        }
+    }
+    let certificates = if is_tls { Some(files.prepare(&home.vault, &home.clock)?) } else { None };
+    let runtime = exchange_runtime()?;
+    let app = App::build(&home, config, runtime.handle().clone())?;
+    let started = Event::new(Action::ServerStart, Outcome::Done, Actor::System)
+        .with("version", env!("CARGO_PKG_VERSION"));
+    app.audit.record_blocking(started)?;
+    app.library.load_in_background()?;
+    announce(&app, &runtime, &files, address, is_tls, out)?;
+    let outcome = actix_web::rt::System::new().block_on(app.serve(listener, certificates));
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    outcome
+}
+
+/// Says where the server listens, and how to begin where nobody has yet.
+fn announce(
+    app: &App,
+    runtime: &Runtime,
+    files: &CertificateFiles,
+    address: SocketAddr,
+    is_tls: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let base = format!("{}://{address}", if is_tls { "https" } else { "http" });
+    match files.authority_path().filter(|_| is_tls) {
+        Some(path) => writeln!(
+            out,
+            "  listening {base}   certificate from our own authority: {}",
+            path.display()
+        )?,
+        None => writeln!(out, "  listening {base}")?,
+    }
+    writeln!(out, "  stop      Ctrl+C")?;
+    if !runtime.block_on(app.accounts.is_set_up())? {
+        let secret = runtime.block_on(app.accounts.make_setup_secret())?;
+        let minutes = app.settings.accounts.setup_link_minutes;
+        writeln!(out, "\n  First start. Open this once, within {minutes} minutes:")?;
+        writeln!(out, "  {base}/setup#{}", secret.expose())?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Where exchanges run: it outlives the threads that speak HTTP.
+pub(crate) fn exchange_runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("exchange")
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")
+}
+
+fn bind(listen: &str) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(listen)
+        .with_context(|| format!("{listen} cannot be listened on; is another server using it?"))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+fn shell(settings: &Settings, is_tls: bool) -> Shell {
+    Shell {
+        hosts: settings.server.hosts.clone().into(),
+        body_timeout: Duration::from_millis(settings.server.body_timeout_ms.into()),
+        is_tls,
+    }
+}
+
+fn workers(configured: u16) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(2, usize::from).min(4),
+        some => some.into(),
+    }
+}
+
+fn library_options(settings: &Settings) -> LibraryOptions {
+    let engine = &settings.engine;
+    let context = engine.context_tokens_max as usize;
+    LibraryOptions {
+        guide: settings.models.embedded_guide.then_some(crate::models::GUIDE_BYTES),
+        files: settings.models.files.clone(),
+        default: settings.models.default.clone(),
+        aliases: std::collections::BTreeMap::new(),
+        engine: EngineOptions {
+            threads: engine.threads.into(),
+            kv_budget_bytes: (engine.kv_budget_mib as usize) << 20,
+            streams_max: engine.streams_max.into(),
+            queue_max: engine.queue_max.into(),
+            prefill_chunk_tokens: engine.prefill_chunk_tokens.into(),
+            context_tokens_max: (context > 0).then_some(context),
+            shutdown_limit: Duration::from_secs(settings.server.shutdown_grace_s.into()),
+            ..EngineOptions::default()
+        },
+    }
+}
+
+/// Waits until the process is told to stop: SIGTERM, or Ctrl+C.
+pub(crate) async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be listened for");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -17,6 +17,7 @@
 //! | `models/` | the library of model files |
 //! | `evals/` | fairness suites, runs, reports |
 //! | `monitor/` | alerts, posture, SBOM, advisories |
+//! | `backup/` | sealed backups: create, verify, restore |
 //! | `admin/` | pages and API that read across features |
 //! | `audit/` | events, Merkle log, signed heads, verification |
 //! | `limits/` | request rates, token budgets, concurrency |
@@ -44,6 +45,7 @@ mod routes;
 mod telemetry;
 
 pub mod audit;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -1,1 +1,107 @@
 //! Every route on one page: method, path, handler; nothing else.
+
+use crate::access::Routes;
+use crate::{accounts, admin, gate, keys, models, openai};
+
+/// The routes of the server.
+pub(crate) fn all() -> Routes {
+    let routes = Routes::new()
+        // Alive, ready, numbers
+        .get("/healthz", admin::api::alive)
+        .get("/readyz", admin::api::ready)
+        .get("/metrics", gate::api::metrics)
+        // Programs
+        .get("/v1/models", openai::api::models)
+        .get("/v1/models/{id:.+}", openai::api::model)
+        .post("/v1/chat/completions", openai::api::chat_completions)
+        .post("/v1/completions", openai::api::completions);
+    web_app(people(routes))
+}
+
+fn people(routes: Routes) -> Routes {
+    routes
+        .get("/api/status", accounts::api::status)
+        .post("/api/setup", accounts::api::setup)
+        .post("/api/invitation", accounts::api::invitation)
+        .post("/api/session", accounts::api::sign_in)
+        .delete("/api/session", accounts::api::sign_out)
+        .get("/api/me", accounts::api::me)
+        .patch("/api/me", accounts::api::rename)
+        .post("/api/me/password", accounts::api::change_password)
+        .get("/api/me/sessions", accounts::api::sessions)
+        .delete("/api/me/sessions/{id}", accounts::api::end_session)
+        .get("/api/me/keys", keys::api::list)
+        .post("/api/me/keys", keys::api::create)
+        .delete("/api/me/keys/{id}", keys::api::revoke)
+        .get("/api/models", models::api::list)
+        .get("/api/admin/people", accounts::admin_api::people)
+        .post("/api/admin/people", accounts::admin_api::invite)
+        .patch("/api/admin/people/{id}", accounts::admin_api::change)
+        .post("/api/admin/people/{id}/reset", accounts::admin_api::reset)
+        .get("/api/admin/roles", accounts::admin_api::roles)
+        .get("/api/admin/models", models::api::admin_list)
+        .patch("/api/admin/models/{id:.+}", models::api::change_access)
+        .get("/api/admin/audit", admin::audit_api::list)
+        .post("/api/admin/audit/verify", admin::audit_api::verify)
+}
+
+fn web_app(routes: Routes) -> Routes {
+    routes
+        .get("/", admin::api::page)
+        .get("/setup", admin::api::page)
+        .get("/invite", admin::api::page)
+        .get("/sign-in", admin::api::page)
+        .get("/account", admin::api::page)
+        .get("/c/{rest:.*}", admin::api::page)
+        .get("/admin", admin::api::page)
+        .get("/admin/{rest:.*}", admin::api::page)
+        .get("/static/{path:.*}", admin::api::asset)
+        .get("/.well-known/security.txt", admin::api::security_txt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::route::Access;
+
+    #[test]
+    fn only_these_routes_are_open_to_everybody() {
+        let routes = all();
+        let open: Vec<String> = routes
+            .table()
+            .iter()
+            .filter(|row| row.access == Access::Public)
+            .map(|row| format!("{} {}", row.method, row.path))
+            .collect();
+        assert_eq!(
+            open,
+            [
+                "GET /healthz",
+                "GET /readyz",
+                "GET /api/status",
+                "POST /api/setup",
+                "POST /api/invitation",
+                "POST /api/session",
+                "GET /",
+                "GET /setup",
+                "GET /invite",
+                "GET /sign-in",
+                "GET /account",
+                "GET /c/{rest:.*}",
+                "GET /admin",
+                "GET /admin/{rest:.*}",
+                "GET /static/{path:.*}",
+                "GET /.well-known/security.txt",
+            ]
+        );
+    }
+
+    #[test]
+    fn admin_routes_need_a_permission_and_not_just_an_account() {
+        for row in all().table() {
+            if row.path.starts_with("/api/admin") || row.path.starts_with("/v1") {
+                assert!(matches!(row.access, Access::Permission(_)), "{} {}", row.method, row.path);
+            }
+        }
+    }
+}

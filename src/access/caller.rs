@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::permission::{Permission, PermissionSet};
+use crate::audit::Actor;
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 
 /// An authenticated caller.
@@ -48,6 +49,23 @@ impl Caller {
     /// Whether the caller may do this.
     pub(crate) fn may(&self, permission: Permission) -> bool {
         self.permissions.has(permission)
+    }
+
+    /// How the audit log names the caller.
+    pub(crate) fn actor(&self) -> Actor {
+        match &self.via {
+            Via::Session(_) => Actor::Person(self.user),
+            Via::Key(key) => Actor::Key { user: self.user, key: key.id },
+            Via::System => Actor::System,
+        }
+    }
+
+    /// The session, where a browser called.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        match &self.via {
+            Via::Session(session) => Some(*session),
+            Via::Key(_) | Via::System => None,
+        }
     }
 
     /// The key, where one was used.

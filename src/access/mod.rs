@@ -1,7 +1,16 @@
-//! Who is calling, and may they: the permission table, the caller, and the extractors that make a
-//! permission part of a handler's signature.
+//! Who is calling, and may they: the permission table, the caller, the one authenticator, and the
+//! extractors that make a permission part of a handler's signature.
 
+pub(crate) mod authenticate;
 pub(crate) mod caller;
+pub(crate) mod grant;
 pub(crate) mod permission;
+pub(crate) mod registry;
+pub(crate) mod route;
+pub(crate) mod token;
 
+pub(crate) use authenticate::Authenticator;
 pub(crate) use caller::{Caller, KeyContext, Via};
+pub(crate) use grant::{Grant, Public, SignedIn};
+pub(crate) use registry::{Registry, Revocation};
+pub(crate) use route::Routes;

@@ -1,1 +1,159 @@
-//! People: accounts, passwords, sessions, invitations.
+//! People: accounts, passwords, sessions, one-time links.
+
+pub(crate) mod admin_api;
+pub(crate) mod api;
+mod error;
+mod links;
+mod names;
+mod password;
+mod people;
+mod sessions;
+mod store;
+mod throttle;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use error::AccountError;
+pub(crate) use links::NewOwner;
+pub(crate) use names::{DisplayName, Username};
+use password::Hasher;
+
+use crate::access::Registry;
+use crate::audit::{AuditLog, Event};
+use crate::clock::Clock;
+use crate::config;
+use crate::db::Db;
+use crate::ids::{RequestId, UserId};
+use crate::vault::Vault;
+
+/// The service of accounts.
+#[derive(Clone)]
+pub(crate) struct Accounts {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Db,
+    vault: Vault,
+    audit: AuditLog,
+    clock: Clock,
+    registry: Arc<Registry>,
+    hasher: Hasher,
+    settings: Settings,
+}
+
+/// What the configuration says about accounts.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    session: Duration,
+    setup_link: Duration,
+    invitation: Duration,
+    password_chars_min: usize,
+    organisation: String,
+}
+
+/// The parts that accounts are built on.
+pub(crate) struct Parts {
+    /// The database.
+    pub(crate) db: Db,
+    /// The vault, open.
+    pub(crate) vault: Vault,
+    /// The audit log.
+    pub(crate) audit: AuditLog,
+    /// The clock.
+    pub(crate) clock: Clock,
+    /// Who there is, in memory.
+    pub(crate) registry: Arc<Registry>,
+}
+
+/// Where a request came from, for the record.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The address of the connection; none at the console.
+    pub(crate) address: Option<IpAddr>,
+    /// The request.
+    pub(crate) request: RequestId,
+    /// What the browser calls itself, cut short.
+    pub(crate) user_agent: String,
+}
+
+impl Origin {
+    /// The operator at the console.
+    pub(crate) fn console() -> Self {
+        Self { address: None, request: RequestId::new(), user_agent: String::new() }
+    }
+
+    fn mark(&self, event: Event) -> Event {
+        event.from_request(self.address, self.request)
+    }
+}
+
+impl Accounts {
+    /// Builds the service and tells the registry who there is.
+    pub(crate) fn open(
+        parts: Parts,
+        accounts: &config::Accounts,
+        organisation: &str,
+    ) -> Result<Self, AccountError> {
+        let settings = Settings {
+            session: Duration::from_secs(u64::from(accounts.session_days) * 86_400),
+            setup_link: Duration::from_secs(u64::from(accounts.setup_link_minutes) * 60),
+            invitation: Duration::from_secs(u64::from(accounts.invitation_hours) * 3_600),
+            password_chars_min: accounts.password_chars_min.into(),
+            organisation: organisation.to_owned(),
+        };
+        let hasher = Hasher::new(accounts.hashes_at_once.into())?;
+        let Parts { db, vault, audit, clock, registry } = parts;
+        let inner = Inner { db, vault, audit, clock, registry, hasher, settings };
+        let accounts = Self { inner: Arc::new(inner) };
+        accounts.load()?;
+        Ok(accounts)
+    }
+
+    fn load(&self) -> Result<(), AccountError> {
+        let inner = &self.inner;
+        let now = inner.clock.now();
+        let (people, sessions) = inner.db.read_blocking(move |db| -> Result<_, AccountError> {
+            Ok((store::people(db)?, store::live_sessions(db, now)?))
+        })?;
+        for person in people {
+            inner.registry.put_person(person.id, person.entry());
+        }
+        for (hash, session) in sessions {
+            inner.registry.put_session(hash, session);
+        }
+        Ok(())
+    }
+
+    /// The organisation's name.
+    pub(crate) fn organisation(&self) -> &str {
+        &self.inner.settings.organisation
+    }
+
+    /// The display name of a person; the sign-in name where it does not open.
+    fn display_name(&self, person: &store::PersonRow) -> String {
+        let id = person.id.to_string();
+        let opened = self.inner.vault.open(
+            crate::vault::Scope::Person(person.id),
+            &store::display_name_place(&id),
+            &person.display_name,
+        );
+        opened
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
+            .unwrap_or_else(|| person.username.clone())
+    }
+
+    fn person_row(
+        &self,
+        user: UserId,
+    ) -> impl Future<Output = Result<store::PersonRow, AccountError>> {
+        let db = self.inner.db.clone();
+        async move { db.read(move |db| store::person(db, user)?.ok_or(AccountError::NotFound)).await }
+    }
+}
+
+#[cfg(test)]
+mod tests;

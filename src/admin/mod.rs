@@ -1,1 +1,4 @@
 //! Pages and API that read across features.
+
+pub(crate) mod api;
+pub(crate) mod audit_api;

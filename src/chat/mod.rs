@@ -1,1 +1,13 @@
-//! Conversations of the web app: sealed storage, search, streaming answers.
+//! Conversations of the web app: what people and models say, sealed under the person's own key,
+//! and the answers that are being written while nobody may be watching.
+
+mod answer;
+pub(crate) mod api;
+mod conversations;
+mod error;
+mod live;
+mod sealing;
+mod store;
+
+pub(crate) use conversations::{Chat, ChatParts};
+pub(crate) use error::ChatError;

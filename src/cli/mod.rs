@@ -1,8 +1,116 @@
 //! The command line: one file a command.
 
+mod audit;
+mod config;
+mod init;
+mod key;
+mod monitor;
+mod options;
+mod serve;
+mod unseal;
+mod user;
+
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use options::Common;
+
+/// A private AI server: language models behind accounts, encryption, limits, guards and an audit
+/// log, on your own machine.
+#[derive(Parser)]
+#[command(name = "strongroom", version, propagate_version = true)]
+#[command(
+    after_help = "Without a command, `strongroom` serves.\n\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 something was found (audit verify, advisories check)."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve people and programs.
+    Serve(serve::Serve),
+    /// Make a data directory with its owner, without a browser.
+    Init(init::Init),
+    /// Open a sealed server that is running.
+    Unseal(unseal::Unseal),
+    /// Where the root key is kept, and API keys.
+    Key(key::Key),
+    /// People: list them, make them reset links.
+    User(user::User),
+    /// Verify or export the audit log.
+    Audit(audit::Audit),
+    /// Show the configuration in force, and where each value came from.
+    Config(config::Show),
+    /// Print the list of crates inside this binary (CycloneDX).
+    Sbom(monitor::Sbom),
+    /// Hold this binary against a copy of the RustSec advisory database.
+    Advisories(monitor::Advisories),
+}
+
+/// How a command ended, if it did not fail.
+enum Ended {
+    /// It was done.
+    Done,
+    /// It was done, and found what it looked for.
+    Found,
+}
 
 /// Runs the command line and returns the exit code of the process.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let Cli { command, common } = Cli::parse();
+    match run(command.unwrap_or_else(|| Command::Serve(serve::Serve::default())), &common) {
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::Found) => ExitCode::from(3),
+        Err(error) => {
+            options::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
+    match command {
+        Command::Serve(command) => command.run(common),
+        Command::Init(command) => command.run(common),
+        Command::Unseal(command) => command.run(common),
+        Command::Key(command) => command.run(common),
+        Command::User(command) => command.run(common),
+        Command::Audit(command) => command.run(common),
+        Command::Config(command) => command.run(common),
+        Command::Sbom(command) => command.run(),
+        Command::Advisories(command) => command.run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_promised_command_lines_are_read() {
+        for line in [
+            "strongroom",
+            "strongroom serve --data-dir D --listen 127.0.0.1:1 --model a.gguf --model b.gguf",
+            "strongroom --data-dir D serve",
+            "strongroom init --data-dir D --owner olivia --password-file F --api-key-file OUT",
+            "strongroom audit verify --data-dir D",
+            "strongroom audit export --data-dir D --format csv",
+            "strongroom unseal --data-dir D",
+            "strongroom advisories check --db DIR",
+            "strongroom config --set server.workers=2",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use rusqlite::ErrorCode;
 
 /// An error of the database.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum DbError {
     /// The disk is full; nothing of the transaction was kept.
     #[error("the disk is full")]
@@ -44,6 +44,9 @@ pub enum DbError {
     /// A constraint of the schema was broken.
     #[error("the database refused the change: {0}")]
     Constraint(String),
+    /// What must be true before a commit is not, so nothing of the transaction was kept.
+    #[error("the change was not kept: {0}")]
+    Refused(String),
     /// Any other error of SQLite. The message names tables and columns, never values.
     #[error("database error: {0}")]
     Sqlite(String),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
 use super::DbError;
@@ -16,8 +16,14 @@ pub(super) struct Migration {
 }
 
 /// Every step, in order.
-pub(super) const ALL: &[Migration] =
-    &[Migration { number: 1, name: "audit", sql: include_str!("migrations/0001_audit.sql") }];
+pub(super) const ALL: &[Migration] = &[
+    Migration { number: 1, name: "audit", sql: include_str!("migrations/0001_audit.sql") },
+    Migration { number: 2, name: "accounts", sql: include_str!("migrations/0002_accounts.sql") },
+    Migration { number: 3, name: "keys", sql: include_str!("migrations/0003_keys.sql") },
+    Migration { number: 4, name: "limits", sql: include_str!("migrations/0004_limits.sql") },
+    Migration { number: 5, name: "models", sql: include_str!("migrations/0005_models.sql") },
+    Migration { number: 6, name: "chat", sql: include_str!("migrations/0006_chat.sql") },
+];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.
 pub(super) fn run(
@@ -30,44 +36,41 @@ pub(super) fn run(
             number INTEGER PRIMARY KEY, name TEXT NOT NULL, sha256 BLOB NOT NULL,
             applied_at INTEGER NOT NULL) STRICT",
     )?;
-    let found: i64 =
-        connection
-            .query_row("SELECT coalesce(max(number), 0) FROM schema_steps", [], |row| row.get(0))?;
-    let known = steps.last().map_or(0, |step| step.number);
-    if found > known {
-        return Err(DbError::Newer { found, known });
-    }
-    for step in steps.iter().filter(|step| step.number <= found) {
-        check_applied(connection, step)?;
-    }
-    if found == known {
-        return Ok(());
-    }
-    if found > 0 {
-        let copy_path = copy_path(path, found);
+    let applied = check(connection, steps)?;
+    let newest = applied.last().copied().unwrap_or(0);
+    let mut missing = steps.iter().filter(|step| !applied.contains(&step.number)).peekable();
+    if newest > 0 && missing.peek().is_some() {
+        let copy_path = copy_path(path, newest);
         if !copy_path.exists() {
             copy(connection, &copy_path)?;
         }
     }
-    for step in steps.iter().filter(|step| step.number > found) {
+    for step in missing {
         apply(connection, step)?;
     }
     Ok(())
 }
 
-fn check_applied(connection: &Connection, step: &Migration) -> Result<(), DbError> {
-    let applied: Option<Vec<u8>> = connection
-        .query_row("SELECT sha256 FROM schema_steps WHERE number = ?1", [step.number], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    // Numbers may be left out while rooms are being built; a step that is there must be the same.
-    match applied {
-        Some(sum) if sum != digest(step.sql) => {
-            Err(DbError::Altered { number: step.number, name: step.name.to_owned() })
+/// Holds the steps that were applied against those that this program carries, and returns their
+/// numbers in order.
+pub(super) fn check(connection: &Connection, steps: &[Migration]) -> Result<Vec<i64>, DbError> {
+    let known = steps.last().map_or(0, |step| step.number);
+    let mut query =
+        connection.prepare("SELECT number, name, sha256 FROM schema_steps ORDER BY number")?;
+    let mut rows = query.query([])?;
+    let mut applied = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (number, name, sum): (i64, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if number > known {
+            return Err(DbError::Newer { found: number, known });
         }
-        Some(_) | None => Ok(()),
+        let step = steps.iter().find(|step| step.number == number);
+        if step.is_none_or(|step| digest(step.sql) != sum) {
+            return Err(DbError::Altered { number, name });
+        }
+        applied.push(number);
     }
+    Ok(applied)
 }
 
 fn apply(connection: &mut Connection, step: &Migration) -> Result<(), DbError> {

@@ -4,6 +4,7 @@
 //! its own, and acknowledges them after the commit has reached the disk (WAL,
 //! `synchronous=FULL`). A few threads read, each with a connection that cannot write.
 
+mod check;
 mod error;
 pub mod lock;
 mod migrations;
@@ -12,11 +13,14 @@ pub mod sql;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use parking_lot::RwLock;
-use rusqlite::{Connection, OpenFlags, Transaction};
+use rusqlite::OpenFlags;
+pub use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
+pub use check::check_file;
 pub use error::DbError;
 use pool::{Answer, Readers, Writer};
 
@@ -102,8 +106,10 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        let answer = self.send_read(job)?;
-        answer.await.unwrap_or_else(|_| Err(DbError::Closed.into()))
+        let (sender, receiver) = oneshot::channel();
+        // Nobody waits any more when the caller went away; that is no error, here and below.
+        self.send_read(job, move |result| drop(sender.send(result)))?;
+        receiver.await.unwrap_or_else(|_| Err(DbError::Closed.into()))
     }
 
     /// Runs a job that writes, and returns once what it wrote is on disk. A job that returns an
@@ -114,63 +120,63 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        let answer = self.send_write(job)?;
-        answer.await.unwrap_or_else(|_| Err(DbError::Closed.into()))
+        let (sender, receiver) = oneshot::channel();
+        self.send_write(job, move |result| drop(sender.send(result)))?;
+        receiver.await.unwrap_or_else(|_| Err(DbError::Closed.into()))
     }
 
-    /// `read` for threads outside the async runtime.
+    /// `read` for threads that may block: the command line, tests.
     pub fn read_blocking<T, E, F>(&self, job: F) -> Result<T, E>
     where
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        self.send_read(job)?.blocking_recv().unwrap_or_else(|_| Err(DbError::Closed.into()))
+        let (sender, receiver) = sync_channel(1);
+        self.send_read(job, move |result| drop(sender.send(result)))?;
+        receiver.recv().unwrap_or_else(|_| Err(DbError::Closed.into()))
     }
 
-    /// `write` for threads outside the async runtime.
+    /// `write` for threads that may block: the command line, tests.
     pub fn write_blocking<T, E, F>(&self, job: F) -> Result<T, E>
     where
         F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        self.send_write(job)?.blocking_recv().unwrap_or_else(|_| Err(DbError::Closed.into()))
+        let (sender, receiver) = sync_channel(1);
+        self.send_write(job, move |result| drop(sender.send(result)))?;
+        receiver.recv().unwrap_or_else(|_| Err(DbError::Closed.into()))
     }
 
-    fn send_read<T, E, F>(&self, job: F) -> Result<oneshot::Receiver<Result<T, E>>, DbError>
+    fn send_read<T, E>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        reply: impl FnOnce(Result<T, E>) + Send + 'static,
+    ) -> Result<(), DbError> {
+        self.inner.readers.send(Box::new(move |connection| reply(job(connection))))
+    }
+
+    fn send_write<T, E>(
+        &self,
+        job: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        reply: impl FnOnce(Result<T, E>) + Send + 'static,
+    ) -> Result<(), DbError>
     where
-        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        let (sender, receiver) = oneshot::channel();
-        self.inner.readers.send(Box::new(move |connection| {
-            // Nobody waits any more when the caller went away; that is no error.
-            let _ = sender.send(job(connection));
-        }))?;
-        Ok(receiver)
-    }
-
-    fn send_write<T, E, F>(&self, job: F) -> Result<oneshot::Receiver<Result<T, E>>, DbError>
-    where
-        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
-        T: Send + 'static,
-        E: From<DbError> + Send + 'static,
-    {
-        let (sender, receiver) = oneshot::channel();
         self.inner.writer.send(Box::new(move |transaction| {
-            let result = job(transaction);
+            let result = transaction.map_err(E::from).and_then(job);
             let is_kept = result.is_ok();
             let answer: Answer = Box::new(move |committed| {
-                let _ = sender.send(match committed {
+                reply(match committed {
                     Ok(()) => result,
                     Err(error) => result.and(Err(error.into())),
                 });
             });
             (is_kept, answer)
-        }))?;
-        Ok(receiver)
+        }))
     }
 
     /// Copies the whole database, as it stands at one moment, to a new file, while others go on
@@ -179,6 +185,12 @@ impl Db {
         let source = connect(&self.inner.path, Access::Read)?;
         migrations::copy(&source, target)
     }
+}
+
+/// Opens a database file only to read it, without taking part in its life: no thread, no migration,
+/// no lock on the directory. For checks beside a server that may be running.
+pub fn open_to_read(path: &Path) -> Result<Connection, DbError> {
+    connect(path, Access::Read)
 }
 
 /// What a connection may do.

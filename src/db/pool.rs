@@ -13,8 +13,10 @@ use super::{Access, DbError, DbOptions, Hooks, connect};
 
 /// Tells a job's caller how the commit went.
 pub(super) type Answer = Box<dyn FnOnce(Result<(), DbError>) + Send>;
-/// A job that writes: says whether its changes are to be kept, and how to answer.
-pub(super) type WriteJob = Box<dyn FnOnce(&Transaction<'_>) -> (bool, Answer) + Send>;
+/// A job that writes: says whether its changes are to be kept, and how to answer. Where no
+/// transaction could be begun it only answers.
+pub(super) type WriteJob =
+    Box<dyn FnOnce(Result<&Transaction<'_>, DbError>) -> (bool, Answer) + Send>;
 /// A job that reads.
 pub(super) type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -56,19 +58,15 @@ fn run_batch(
 ) {
     let mut kept: Vec<Answer> = Vec::new();
     let outcome = commit_jobs(connection, hooks, first, waiting, batch_max, &mut kept);
-    if outcome.is_ok() {
+    if let Err(error) = &outcome {
+        tracing::error!(cause = %error, jobs = kept.len(), "a write transaction was not kept");
+    } else if !kept.is_empty() {
         for hook in &hooks.read().after_commit {
             hook();
         }
     }
-    let mut failure = outcome.err();
-    let text = failure.as_ref().map(ToString::to_string);
     for answer in kept {
-        answer(match (failure.take(), &text) {
-            (Some(error), _) => Err(error),
-            (None, Some(text)) => Err(same_again(text)),
-            (None, None) => Ok(()),
-        });
+        answer(outcome.clone());
     }
 }
 
@@ -83,10 +81,10 @@ fn commit_jobs(
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
-            // The job is not run: its caller learns from the closed channel and a log line.
-            tracing::error!(cause = %error, "a write transaction could not be begun");
-            drop(first);
-            return Err(error.into());
+            let error = DbError::from(error);
+            let (_, answer) = first(Err(error.clone()));
+            kept.push(answer);
+            return Err(error);
         }
     };
     let mut next = Some(first);
@@ -111,7 +109,7 @@ fn run_job(
     kept: &mut Vec<Answer>,
 ) -> Result<(), DbError> {
     transaction.execute_batch("SAVEPOINT job")?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| job(transaction)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| job(Ok(transaction))));
     // A full disk or a failed write can end the whole transaction under our hands.
     if transaction.is_autocommit() {
         if let Ok((_, answer)) = outcome {
@@ -134,15 +132,6 @@ fn run_job(
         }
     }
     Ok(())
-}
-
-/// The error of a batch, for each caller after the first.
-fn same_again(text: &str) -> DbError {
-    match text {
-        "the disk is full" => DbError::Full,
-        "the database is read-only" => DbError::ReadOnly,
-        other => DbError::Sqlite(other.to_owned()),
-    }
 }
 
 /// The threads that read.

@@ -9,8 +9,12 @@ use std::time::Duration;
 
 mod error;
 mod generation;
+pub mod gguf;
+mod kernels;
 mod request;
 mod stats;
+pub mod template;
+pub mod tokenizer;
 
 pub use error::{EngineError, LoadError};
 pub use generation::Generation;

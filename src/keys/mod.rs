@@ -1,1 +1,271 @@
-//! API keys: making, authenticating, revoking.
+//! API keys: making, listing, revoking. Authenticating one is the registry's look-up in `access`.
+
+pub(crate) mod api;
+mod error;
+mod store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use error::KeyError;
+use store::NewKey;
+
+use crate::access::permission::{ManageOwnKeys, Permission, PermissionSet};
+use crate::access::registry::{KeyEntry, Registry};
+use crate::access::token::{self, TokenKind};
+use crate::access::{Caller, Grant};
+use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
+use crate::clock::{Clock, Timestamp};
+use crate::db::Db;
+use crate::ids::{KeyId, UserId};
+use crate::secret::SecretText;
+use crate::vault::{BlindPurpose, Scope, Vault};
+
+const KEYS_MAX: usize = 100;
+const MODELS_MAX: usize = 64;
+const DAYS_MAX: u32 = 3_650;
+
+/// The service of API keys.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    db: Db,
+    vault: Vault,
+    audit: AuditLog,
+    clock: Clock,
+    registry: Arc<Registry>,
+}
+
+/// What a key is to be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyRequest {
+    /// What its owner calls it.
+    pub(crate) name: String,
+    /// Names of permissions; none means the use of models through the API.
+    pub(crate) scopes: Option<Vec<String>>,
+    /// Names of models; none means all that the owner may use.
+    pub(crate) models: Option<Vec<String>>,
+    /// After how many days it stops working.
+    pub(crate) expires_in_days: Option<u32>,
+}
+
+/// A key as its owner sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyView {
+    /// The key.
+    pub(crate) id: KeyId,
+    /// What its owner calls it.
+    pub(crate) name: String,
+    /// Its last four digits.
+    pub(crate) hint: String,
+    /// What it may be used for.
+    pub(crate) scopes: Vec<String>,
+    /// The models it may be used for.
+    pub(crate) models: Option<Vec<String>>,
+    /// When it was made.
+    pub(crate) created_at: Timestamp,
+    /// When it stops working.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// When it was last used.
+    pub(crate) last_used_at: Option<Timestamp>,
+}
+
+impl Keys {
+    /// Builds the service and tells the registry which keys there are.
+    pub(crate) fn open(
+        db: &Db,
+        vault: &Vault,
+        audit: &AuditLog,
+        clock: &Clock,
+        registry: &Arc<Registry>,
+    ) -> Result<Self, KeyError> {
+        for (hash, key) in db.read_blocking(store::all)? {
+            registry.put_key(hash, key);
+        }
+        Ok(Self {
+            db: db.clone(),
+            vault: vault.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            registry: Arc::clone(registry),
+        })
+    }
+
+    /// Makes a key of the caller's own. Its secret is given out here and never again.
+    pub(crate) async fn create(
+        &self,
+        grant: &Grant<ManageOwnKeys>,
+        request: KeyRequest,
+    ) -> Result<(KeyView, SecretText), KeyError> {
+        let caller = grant.caller();
+        let event = made_by(caller);
+        self.make(caller.user, caller.permissions, request, event).await
+    }
+
+    /// Makes a key for a person, for the operator at the console.
+    pub(crate) async fn create_at_console(
+        &self,
+        user: UserId,
+        request: KeyRequest,
+    ) -> Result<(KeyView, SecretText), KeyError> {
+        let person = self.registry.person(user).ok_or(KeyError::NotFound)?;
+        let event = Event::new(Action::KeyCreate, Outcome::Done, Actor::System);
+        self.make(user, person.permissions(), request, event).await
+    }
+
+    async fn make(
+        &self,
+        user: UserId,
+        held: PermissionSet,
+        request: KeyRequest,
+        event: Event,
+    ) -> Result<(KeyView, SecretText), KeyError> {
+        let name = check_name(&request.name)?;
+        let scopes = check_scopes(request.scopes.as_deref(), held)?;
+        let models = check_models(request.models)?;
+        let now = self.clock.now();
+        let expires_at = match request.expires_in_days {
+            None => None,
+            Some(days @ 1..=DAYS_MAX) => {
+                Some(now.plus(Duration::from_secs(u64::from(days) * 86_400)))
+            }
+            Some(_) => return Err(KeyError::BadExpiry(DAYS_MAX)),
+        };
+        let secret = token::make(TokenKind::Key).map_err(|_| KeyError::Random)?;
+        let secret_hash = self.vault.blind(BlindPurpose::ApiKey, secret.expose().as_bytes())?;
+        let id = KeyId::new();
+        let (row, owner) = (id.to_string(), user.to_string());
+        let place = store::name_place(&row, &owner);
+        let sealed = self.vault.seal(Scope::Person(user), &place, name.as_bytes())?;
+        let hint = token::hint(&secret);
+        let new =
+            NewKey { id, user, name: sealed, secret_hash, hint, scopes, models, now, expires_at };
+        let view = new.view(name);
+        let entry = KeyEntry::new(id, user, scopes, new.models.clone(), expires_at);
+        let (audit, event) =
+            (self.audit.clone(), event.subject(id).with("scopes", view.scopes.clone()));
+        self.db
+            .write(move |tx| -> Result<(), KeyError> {
+                if store::count(tx, user)? >= KEYS_MAX {
+                    return Err(KeyError::TooMany(KEYS_MAX));
+                }
+                store::insert(tx, &new)?;
+                audit.record_in(tx, event)?;
+                Ok(())
+            })
+            .await?;
+        self.registry.put_key(secret_hash, entry);
+        Ok((view, secret))
+    }
+
+    /// The caller's keys, the newest first.
+    pub(crate) async fn list(
+        &self,
+        grant: &Grant<ManageOwnKeys>,
+    ) -> Result<Vec<KeyView>, KeyError> {
+        let user = grant.caller().user;
+        let rows = self.db.read(move |db| store::of(db, user)).await?;
+        let used: std::collections::HashMap<_, _> = self.registry.keys_used().into_iter().collect();
+        let owner = user.to_string();
+        let open = |row: store::KeyRow| {
+            let id = row.view.id.to_string();
+            let name =
+                self.vault.open(Scope::Person(user), &store::name_place(&id, &owner), &row.name)?;
+            let mut view = row.view;
+            view.name = String::from_utf8_lossy(&name).into_owned();
+            view.last_used_at = used.get(&view.id).copied().or(view.last_used_at);
+            Ok(view)
+        };
+        rows.into_iter().map(open).collect()
+    }
+
+    /// Revokes a key of the caller's own; what runs on it ends.
+    pub(crate) async fn revoke(
+        &self,
+        grant: &Grant<ManageOwnKeys>,
+        id: KeyId,
+    ) -> Result<(), KeyError> {
+        let caller = grant.caller();
+        let (user, audit) = (caller.user, self.audit.clone());
+        let event = Event::new(Action::KeyRevoke, Outcome::Done, caller.actor())
+            .subject(id)
+            .from_request(caller.address, caller.request);
+        self.db
+            .write(move |tx| -> Result<(), KeyError> {
+                if !store::delete(tx, user, id)? {
+                    return Err(KeyError::NotFound);
+                }
+                audit.record_in(tx, event)?;
+                Ok(())
+            })
+            .await?;
+        self.registry.remove_key(id);
+        Ok(())
+    }
+
+    /// Keeps when keys were last used; called now and then, and at shutdown.
+    pub(crate) async fn keep_used(&self) -> Result<(), KeyError> {
+        let used = self.registry.keys_used();
+        self.db.write(move |tx| store::put_used(tx, &used)).await
+    }
+}
+
+fn made_by(caller: &Caller) -> Event {
+    Event::new(Action::KeyCreate, Outcome::Done, caller.actor())
+        .from_request(caller.address, caller.request)
+}
+
+fn check_name(raw: &str) -> Result<String, KeyError> {
+    let name = raw.trim();
+    let fits = (1..=60).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if fits { Ok(name.to_owned()) } else { Err(KeyError::BadName) }
+}
+
+/// A key never holds more than its owner, and by itself only the use of models.
+fn check_scopes(names: Option<&[String]>, held: PermissionSet) -> Result<PermissionSet, KeyError> {
+    let Some(names) = names else {
+        return Ok([Permission::UseApi].into_iter().collect::<PermissionSet>().and(held));
+    };
+    let allowed = [Permission::UseApi, Permission::ReadMetrics];
+    let mut scopes = Vec::new();
+    for name in names {
+        match Permission::parse(name).filter(|one| allowed.contains(one)) {
+            Some(one) if held.has(one) => scopes.push(one),
+            Some(one) => return Err(KeyError::NotHeld(one.name())),
+            None => return Err(KeyError::UnknownScope),
+        }
+    }
+    if scopes.is_empty() { Err(KeyError::UnknownScope) } else { Ok(scopes.into_iter().collect()) }
+}
+
+fn check_models(models: Option<Vec<String>>) -> Result<Option<Vec<String>>, KeyError> {
+    match &models {
+        Some(names) if names.is_empty() || names.len() > MODELS_MAX => Err(KeyError::BadModels),
+        Some(names) if names.iter().any(|name| name.is_empty() || name.len() > 200) => {
+            Err(KeyError::BadModels)
+        }
+        Some(_) | None => Ok(models),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::permission::BuiltinRole;
+
+    #[test]
+    fn scopes_only_narrow() {
+        let member = BuiltinRole::Member.permissions();
+        let names = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        assert!(check_scopes(Some(&names(&["metrics.read"])), member).is_err());
+        assert!(
+            check_scopes(Some(&names(&["people.manage"])), BuiltinRole::Owner.permissions())
+                .is_err()
+        );
+        assert!(check_scopes(Some(&names(&["root"])), member).is_err());
+        assert!(check_scopes(Some(&[]), member).is_err());
+        let default = check_scopes(None, member).expect("allowed");
+        assert_eq!(default.iter().collect::<Vec<_>>(), [Permission::UseApi]);
+        let auditor = check_scopes(None, BuiltinRole::Auditor.permissions()).expect("allowed");
+        assert!(!auditor.has(Permission::UseApi));
+    }
+}

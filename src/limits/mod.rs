@@ -1,1 +1,14 @@
-//! Request rates, token budgets and concurrency. Knows no HTTP.
+//! Request rates, token budgets and concurrency: how much a person or key may use, and how much
+//! of it is used. Knows no HTTP, no role's meaning and no engine.
+//!
+//! A request is admitted with an estimate that is taken at once (`Limiter::admit`), and settled
+//! with what it really took. What is taken stays taken until it is settled: a crash, a dropped
+//! task or a lost write can only leave too much counted, never too little.
+
+mod counters;
+mod limiter;
+mod store;
+
+pub use limiter::{
+    Limiter, Meter, Refusal, Reservation, ReservedFor, Standing, Subject, Usage, Which,
+};

@@ -1,1 +1,10 @@
-//! The library of model files: which there are, which are loaded, who may use them.
+//! The library of models: which there are, which answer, who may use them.
+
+pub(crate) mod api;
+mod library;
+mod store;
+
+pub(crate) use library::{Library, LibraryOptions, ModelsError};
+
+/// The model that is built in; `models/guide` says how it was made.
+pub(crate) const GUIDE_BYTES: &[u8] = include_bytes!("../../models/guide/guide.gguf");

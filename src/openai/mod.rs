@@ -1,1 +1,14 @@
 //! OpenAI wire formats to gate requests and back.
+
+mod answer;
+pub(crate) mod api;
+mod chat_answer;
+mod chat_request;
+mod common;
+mod completion_answer;
+mod completion_request;
+mod fields;
+mod parameters;
+mod stream;
+
+pub(crate) use parameters::markdown;

@@ -25,7 +25,7 @@ use crate::clock::Timestamp;
 use crate::ids::UserId;
 use crate::secret::{SecretKey, SecretText};
 use keyring::Keyring;
-pub use root::SourceKind;
+pub use root::{RootKey, SourceKind};
 
 /// What can go wrong in the vault.
 #[derive(Debug, thiserror::Error)]
@@ -224,6 +224,12 @@ impl Vault {
         root::source(directory).is_ok()
     }
 
+    /// Opens the keys of `directory` with a root key at hand.
+    fn open_with(directory: &Path, root: SecretKey) -> Result<Self, VaultError> {
+        let keyring = Keyring::open(directory, root, SEALS_MAX)?;
+        Ok(Self::with(directory, Some(keyring)))
+    }
+
     fn with(directory: &Path, keyring: Option<Keyring>) -> Self {
         let inner = Inner { directory: directory.to_owned(), keyring: RwLock::new(keyring) };
         Self { inner: Arc::new(inner) }
@@ -248,6 +254,12 @@ impl Vault {
     /// How the root key is kept.
     pub fn source(&self) -> Result<SourceKind, VaultError> {
         root::source(&self.inner.directory)
+    }
+
+    /// The root key under its passphrase, as it lies on disk; none where it lies in the clear. A
+    /// backup carries it, so that the passphrase alone opens the backup on a new machine.
+    pub fn wrapped_root(&self) -> Result<Option<Vec<u8>>, VaultError> {
+        root::wrapped(&self.inner.directory)
     }
 
     /// When the root key was made.

@@ -27,6 +27,8 @@ const PASSPHRASE_CHARS_MIN: usize = 15;
 /// Argon2id (RFC 9106) at 256 MiB: a passphrase is typed seldom.
 const STRETCH_MIB: u32 = 256;
 const STRETCH_PASSES: u32 = 3;
+const CLEAR_FILE: &str = "root.key";
+const WRAPPED_FILE: &str = "root.sealed";
 const FILE_HEAD: &str = "strongroom root key v1";
 
 /// A root key under a passphrase, as it lies on disk.
@@ -43,11 +45,11 @@ struct Wrapped {
 }
 
 fn clear_path(directory: &Path) -> PathBuf {
-    directory.join("root.key")
+    directory.join(CLEAR_FILE)
 }
 
 fn wrapped_path(directory: &Path) -> PathBuf {
-    directory.join("root.sealed")
+    directory.join(WRAPPED_FILE)
 }
 
 /// How the root key of `directory` is kept.
@@ -93,8 +95,12 @@ pub(super) fn load(directory: &Path) -> Result<Option<SecretKey>, VaultError> {
 fn read_clear(directory: &Path) -> Result<(SecretKey, Timestamp), VaultError> {
     let path = clear_path(directory);
     let bytes = Zeroizing::new(files::read(&path)?);
+    parse_clear(&bytes, path)
+}
+
+fn parse_clear(bytes: &[u8], path: PathBuf) -> Result<(SecretKey, Timestamp), VaultError> {
     let parse = || {
-        let mut lines = std::str::from_utf8(&bytes).ok()?.lines();
+        let mut lines = std::str::from_utf8(bytes).ok()?.lines();
         if lines.next()? != FILE_HEAD {
             return None;
         }
@@ -122,13 +128,31 @@ fn read_wrapped(directory: &Path) -> Result<Wrapped, VaultError> {
     serde_json::from_slice(&bytes).map_err(|_| VaultError::Damaged(path))
 }
 
+/// The wrapped root key as it lies on disk; none where it lies in the clear.
+pub(super) fn wrapped(directory: &Path) -> Result<Option<Vec<u8>>, VaultError> {
+    match source(directory)? {
+        SourceKind::Passphrase => files::read(&wrapped_path(directory)).map(Some),
+        SourceKind::File => Ok(None),
+    }
+}
+
 /// Opens the root key with its passphrase.
 pub(super) fn unwrap(directory: &Path, passphrase: &SecretText) -> Result<SecretKey, VaultError> {
     if source(directory)? != SourceKind::Passphrase {
         return read_clear(directory).map(|(root, _)| root);
     }
-    let wrapped = read_wrapped(directory)?;
-    let damaged = || VaultError::Damaged(wrapped_path(directory));
+    let path = wrapped_path(directory);
+    unwrap_bytes(&files::read(&path)?, &path, passphrase)
+}
+
+/// Opens a root key that lies under a passphrase; `path` is for messages.
+fn unwrap_bytes(
+    bytes: &[u8],
+    path: &Path,
+    passphrase: &SecretText,
+) -> Result<SecretKey, VaultError> {
+    let damaged = || VaultError::Damaged(path.to_owned());
+    let wrapped: Wrapped = serde_json::from_slice(bytes).map_err(|_| damaged())?;
     let salt = hex::decode(&wrapped.salt).map_err(|_| damaged())?;
     let sealed = hex::decode(&wrapped.sealed).map_err(|_| damaged())?;
     // Bounds before work: the file may have been changed by somebody else.
@@ -158,6 +182,54 @@ pub(super) fn rewrap(
         files::destroy(&clear)?;
     }
     Ok(())
+}
+
+/// A root key outside a vault: what a backup is opened with on a new machine.
+pub struct RootKey {
+    key: SecretKey,
+    name: &'static str,
+    text: Zeroizing<Vec<u8>>,
+}
+
+impl RootKey {
+    /// Reads a key file, or a wrapped one with its passphrase.
+    pub fn read(path: &Path, passphrase: Option<&SecretText>) -> Result<Self, VaultError> {
+        let text = Zeroizing::new(files::read(path)?);
+        match passphrase {
+            Some(passphrase) => Self::unwrap(text.to_vec(), path, passphrase),
+            None => {
+                let (key, _) = parse_clear(&text, path.to_owned())?;
+                Ok(Self { key, name: CLEAR_FILE, text })
+            }
+        }
+    }
+
+    /// Opens a wrapped root key that lies in another file; `path` is for messages.
+    pub fn unwrap(text: Vec<u8>, path: &Path, passphrase: &SecretText) -> Result<Self, VaultError> {
+        let key = unwrap_bytes(&text, path, passphrase)?;
+        Ok(Self { key, name: WRAPPED_FILE, text: Zeroizing::new(text) })
+    }
+
+    /// The key of one backup.
+    pub fn backup_key(&self, salt: &[u8; 32]) -> SecretKey {
+        backup_key(&self.key, salt)
+    }
+
+    /// Puts the root key into a directory of keys that has none, as it was kept before, and opens
+    /// every key there with it.
+    pub fn install(&self, directory: &Path) -> Result<super::Vault, VaultError> {
+        if source(directory).is_ok() {
+            return Err(VaultError::Exists(directory.to_owned()));
+        }
+        files::write(&directory.join(self.name), &self.text)?;
+        super::Vault::open_with(directory, self.key.clone())
+    }
+}
+
+impl std::fmt::Debug for RootKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("RootKey(…)")
+    }
 }
 
 fn write_wrapped(

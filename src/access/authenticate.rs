@@ -1,0 +1,334 @@
+//! The one authenticator: every header form meets the same checks, and every refusal is on record.
+//!
+//! Browsers come with the session cookie and reach `/api`; programs come with a key, as
+//! `Authorization: Bearer` or `x-api-key`, and reach `/v1` and `/metrics`. One request carries one
+//! credential, once.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::cookie::Cookie;
+use actix_web::http::Method;
+use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderName, ORIGIN};
+use parking_lot::Mutex;
+use subtle::ConstantTimeEq;
+
+use super::permission::Permission;
+use super::registry::Registry;
+use super::token::{self, TokenKind};
+use super::{Caller, KeyContext, Via};
+use crate::audit::{Action, Actor, AuditError, AuditLog, Event, Outcome};
+use crate::clock::{Clock, Timestamp};
+use crate::db::DbError;
+use crate::ids::{RequestId, SessionId};
+use crate::vault::{BlindPurpose, Vault, VaultError};
+use crate::web::shell::{peer, request_id};
+use crate::web::{ApiError, ErrorCode};
+
+/// The session cookie over TLS; the prefix binds it to this host, path `/` and TLS (RFC 6265bis).
+pub(crate) const COOKIE_NAME: &str = "__Host-strongroom";
+/// The session cookie where plain HTTP is spoken on loopback.
+pub(crate) const PLAIN_COOKIE_NAME: &str = "strongroom";
+/// The header that proves a request comes from our own page.
+pub(crate) const CSRF_HEADER: HeaderName = HeaderName::from_static("x-strongroom-csrf");
+const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Refusals that are recorded one by one, for each source and minute; the rest are counted.
+const RECORDED_A_MINUTE: u32 = 30;
+const SOURCES_MAX: usize = 4_096;
+
+/// Which credential a path takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Web,
+    Programs,
+}
+
+/// Finds out who is calling.
+pub(crate) struct Authenticator {
+    registry: Arc<Registry>,
+    vault: Vault,
+    audit: AuditLog,
+    clock: Clock,
+    is_tls: bool,
+    refusals: Mutex<HashMap<String, Window>>,
+}
+
+#[derive(Clone, Copy)]
+struct Window {
+    begun: Timestamp,
+    recorded: u32,
+    suppressed: u64,
+}
+
+impl Authenticator {
+    /// Makes the authenticator.
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        vault: Vault,
+        audit: AuditLog,
+        clock: Clock,
+        is_tls: bool,
+    ) -> Self {
+        Self { registry, vault, audit, clock, is_tls, refusals: Mutex::default() }
+    }
+
+    /// The name of the session cookie.
+    pub(crate) fn cookie_name(&self) -> &'static str {
+        if self.is_tls { COOKIE_NAME } else { PLAIN_COOKIE_NAME }
+    }
+
+    /// The token that the page of a session sends with every change.
+    pub(crate) fn csrf_token(&self, session: SessionId) -> Result<String, VaultError> {
+        let digest = self.vault.blind(BlindPurpose::Csrf, session.as_bytes())?;
+        Ok(hex::encode(digest))
+    }
+
+    /// The caller, if the request's credential holds and they may do what is asked. A refusal is
+    /// on record before it is answered.
+    pub(crate) async fn check(
+        &self,
+        request: &HttpRequest,
+        needed: Option<Permission>,
+    ) -> Result<Caller, ApiError> {
+        let caller = match self.identify(request) {
+            Ok(caller) => caller,
+            Err(error) => {
+                let event =
+                    Event::new(Action::AuthenticationFailed, Outcome::Denied, Actor::Anonymous)
+                        .with("code", error.code().name());
+                let source = peer(request).map_or_else(String::new, |address| address.to_string());
+                self.record(event, source, peer(request), request_id(request)).await?;
+                return Err(error);
+            }
+        };
+        if let Some(permission) = needed
+            && !caller.may(permission)
+        {
+            let event = Event::new(Action::AccessDenied, Outcome::Denied, caller.actor())
+                .with("permission", permission.name());
+            let source = caller.user.to_string();
+            self.record(event, source, caller.address, caller.request).await?;
+            return Err(ApiError::new(ErrorCode::PermissionDenied)
+                .message(format!("This needs the permission `{}`.", permission.name())));
+        }
+        Ok(caller)
+    }
+
+    fn identify(&self, request: &HttpRequest) -> Result<Caller, ApiError> {
+        let door = door_of(request.path());
+        let key = presented_key(request)?;
+        let cookie = presented_cookie(request, self.cookie_name())?;
+        match (door, key, cookie) {
+            (Door::Programs, Some(key), None) => self.by_key(request, &key),
+            (Door::Programs, None, _) => Err(ApiError::new(ErrorCode::InvalidApiKey)
+                .message("Send an API key: `Authorization: Bearer sr-…`.")),
+            (Door::Web, None, Some(cookie)) => self.by_session(request, &cookie),
+            (Door::Web, None, None) => Err(ErrorCode::NotSignedIn.into()),
+            (_, Some(_), Some(_)) => Err(ApiError::new(ErrorCode::InvalidRequest)
+                .message("Send an API key or a session cookie, not both.")),
+            (Door::Web, Some(_), None) => Err(ApiError::new(ErrorCode::NotSignedIn)
+                .message("API keys work below /v1 only; this address is for the web app.")),
+        }
+    }
+
+    fn by_key(&self, request: &HttpRequest, secret: &str) -> Result<Caller, ApiError> {
+        let refused = || ApiError::from(ErrorCode::InvalidApiKey);
+        if !token::is_well_formed(TokenKind::Key, secret) {
+            return Err(refused());
+        }
+        let hash = self.blind(BlindPurpose::ApiKey, secret)?;
+        let key = self.registry.use_key(&hash, self.clock.now()).ok_or_else(refused)?;
+        let person = self.registry.person(key.user).filter(|one| !one.is_disabled);
+        let person = person.ok_or_else(refused)?;
+        Ok(Caller {
+            user: key.user,
+            permissions: person.permissions().and(key.scopes),
+            username: person.username,
+            roles: person.roles.iter().map(|role| role.name().to_owned()).collect(),
+            via: Via::Key(KeyContext { id: key.id, models: key.models.clone() }),
+            address: peer(request),
+            request: request_id(request),
+        })
+    }
+
+    fn by_session(&self, request: &HttpRequest, secret: &str) -> Result<Caller, ApiError> {
+        let refused = || ApiError::from(ErrorCode::NotSignedIn);
+        if !token::is_well_formed(TokenKind::Session, secret) {
+            return Err(refused());
+        }
+        let hash = self.blind(BlindPurpose::Session, secret)?;
+        let session = self.registry.use_session(&hash, self.clock.now()).ok_or_else(refused)?;
+        let person = self.registry.person(session.user).filter(|one| !one.is_disabled);
+        let person = person.ok_or_else(refused)?;
+        if changes_state(request.method()) {
+            self.check_own_page(request, session.id)?;
+        }
+        Ok(Caller {
+            user: session.user,
+            permissions: person.permissions(),
+            username: person.username,
+            roles: person.roles.iter().map(|role| role.name().to_owned()).collect(),
+            via: Via::Session(session.id),
+            address: peer(request),
+            request: request_id(request),
+        })
+    }
+
+    fn check_own_page(&self, request: &HttpRequest, session: SessionId) -> Result<(), ApiError> {
+        check_same_origin(request)?;
+        let expected = self.csrf_token(session).map_err(vault_error)?;
+        let sent = request.headers().get(CSRF_HEADER).map(|value| value.as_bytes());
+        match sent {
+            Some(sent) if bool::from(sent.ct_eq(expected.as_bytes())) => Ok(()),
+            Some(_) | None => Err(ErrorCode::CrossOrigin.into()),
+        }
+    }
+
+    fn blind(&self, purpose: BlindPurpose, secret: &str) -> Result<[u8; 32], ApiError> {
+        self.vault.blind(purpose, secret.as_bytes()).map_err(vault_error)
+    }
+
+    /// Records a refusal. A flood from one source is recorded up to a bound a minute, and its
+    /// size with the next refusal that is.
+    async fn record(
+        &self,
+        event: Event,
+        source: String,
+        address: Option<IpAddr>,
+        request: RequestId,
+    ) -> Result<(), ApiError> {
+        let Some(suppressed) = self.admit_refusal(source) else { return Ok(()) };
+        let mut event = event.from_request(address, request);
+        if suppressed > 0 {
+            event = event.with("suppressed", suppressed);
+        }
+        self.audit.record(event).await.map(|_| ()).map_err(|error| audit_error(&error))
+    }
+
+    fn admit_refusal(&self, source: String) -> Option<u64> {
+        let now = self.clock.now();
+        let mut refusals = self.refusals.lock();
+        if refusals.len() >= SOURCES_MAX && !refusals.contains_key(&source) {
+            refusals.retain(|_, window| now.since(window.begun) < Duration::from_secs(60));
+        }
+        // With the table still full, all further sources share one window.
+        let source = if refusals.len() >= SOURCES_MAX { String::new() } else { source };
+        let fresh = Window { begun: now, recorded: 0, suppressed: 0 };
+        let window = refusals.entry(source).or_insert(fresh);
+        let mut told = 0;
+        if now.since(window.begun) >= Duration::from_secs(60) {
+            told = window.suppressed;
+            *window = fresh;
+        }
+        if window.recorded < RECORDED_A_MINUTE {
+            window.recorded += 1;
+            return Some(told);
+        }
+        window.suppressed += 1;
+        None
+    }
+}
+
+/// What an audit log that cannot be written means to a client: nothing was done.
+pub(crate) fn audit_error(error: &AuditError) -> ApiError {
+    ApiError::new(ErrorCode::AuditUnavailable).because(error)
+}
+
+/// What a database that failed means to a client.
+pub(crate) fn db_error(error: &DbError) -> ApiError {
+    let code = match error {
+        DbError::Full => ErrorCode::StorageFull,
+        DbError::Busy => ErrorCode::Busy,
+        DbError::Closed => ErrorCode::ShuttingDown,
+        DbError::Refused(_) => ErrorCode::AuditUnavailable,
+        DbError::ReadOnly
+        | DbError::Io(_)
+        | DbError::Newer { .. }
+        | DbError::Altered { .. }
+        | DbError::Unusable(_)
+        | DbError::Constraint(_)
+        | DbError::Sqlite(_) => ErrorCode::Internal,
+    };
+    ApiError::new(code).because(error)
+}
+
+/// What a vault that does not serve means to a client.
+pub(crate) fn vault_error(error: VaultError) -> ApiError {
+    match error {
+        VaultError::Sealed => ErrorCode::Sealed.into(),
+        other => ApiError::new(ErrorCode::Internal).because(other),
+    }
+}
+
+/// Refuses a change that a browser says came from another site.
+pub(crate) fn check_same_origin(request: &HttpRequest) -> Result<(), ApiError> {
+    let header = |name: &str| request.headers().get(name).map(|value| value.as_bytes().to_vec());
+    if let Some(site) = header("sec-fetch-site") {
+        return match &*site {
+            b"same-origin" => Ok(()),
+            _ => Err(ErrorCode::CrossOrigin.into()),
+        };
+    }
+    let Some(origin) = request.headers().get(ORIGIN) else { return Ok(()) };
+    let own = request.connection_info().host().to_owned();
+    let sent = origin.to_str().unwrap_or_default();
+    let host = sent.split_once("://").map_or("", |(_, host)| host);
+    if host.eq_ignore_ascii_case(&own) { Ok(()) } else { Err(ErrorCode::CrossOrigin.into()) }
+}
+
+fn door_of(path: &str) -> Door {
+    if path == "/metrics" || path == "/v1" || path.starts_with("/v1/") {
+        Door::Programs
+    } else {
+        Door::Web
+    }
+}
+
+fn changes_state(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn presented_key(request: &HttpRequest) -> Result<Option<String>, ApiError> {
+    let twice =
+        || ApiError::new(ErrorCode::InvalidRequest).message("Send one API key, in one header.");
+    let headers = request.headers();
+    let mut found = None;
+    for value in headers.get_all(AUTHORIZATION).chain(headers.get_all(API_KEY_HEADER)) {
+        if found.is_some() {
+            return Err(twice());
+        }
+        let text = value.to_str().map_err(|_| ApiError::from(ErrorCode::InvalidApiKey))?;
+        found = Some(text.trim().to_owned());
+    }
+    let Some(text) = found else { return Ok(None) };
+    if headers.contains_key(AUTHORIZATION) {
+        let (scheme, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(ErrorCode::InvalidApiKey.into());
+        }
+        return Ok(Some(rest.trim().to_owned()));
+    }
+    Ok(Some(text))
+}
+
+fn presented_cookie(request: &HttpRequest, name: &str) -> Result<Option<String>, ApiError> {
+    let mut found = None;
+    for value in request.headers().get_all(COOKIE) {
+        let text = value.to_str().map_err(|_| ApiError::from(ErrorCode::NotSignedIn))?;
+        for cookie in text.split(';').filter_map(|one| Cookie::parse(one.trim()).ok()) {
+            if cookie.name() != name {
+                continue;
+            }
+            if found.is_some() {
+                return Err(ApiError::new(ErrorCode::InvalidRequest)
+                    .message("The session cookie stands there twice."));
+            }
+            found = Some(cookie.value().to_owned());
+        }
+    }
+    Ok(found)
+}

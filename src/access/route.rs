@@ -1,0 +1,172 @@
+//! Routes that cannot be mounted without saying who may use them.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::Method;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, ResponseError, Route};
+
+use super::grant::{Grant, Public, SignedIn};
+use super::permission::{Permission, PermissionMarker};
+use crate::web::{ApiError, ErrorCode};
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody.
+    Public,
+    /// Everybody who is signed in.
+    SignedIn,
+    /// Who holds the permission.
+    Permission(Permission),
+}
+
+/// An extractor that decides who may use a route.
+pub(crate) trait Gate: FromRequest {
+    /// Who may.
+    const ACCESS: Access;
+}
+
+impl<P: PermissionMarker> Gate for Grant<P> {
+    const ACCESS: Access = Access::Permission(P::PERMISSION);
+}
+
+impl Gate for SignedIn {
+    const ACCESS: Access = Access::SignedIn;
+}
+
+impl Gate for Public {
+    const ACCESS: Access = Access::Public;
+}
+
+/// Arguments of a handler, the first of which is a `Gate`.
+pub(crate) trait Gated: FromRequest + 'static {
+    /// Who may use the handler.
+    const ACCESS: Access;
+}
+
+macro_rules! gated {
+    ($($rest:ident)*) => {
+        impl<G: Gate + 'static, $($rest: FromRequest + 'static),*> Gated for (G, $($rest,)*) {
+            const ACCESS: Access = G::ACCESS;
+        }
+    };
+}
+
+gated!();
+gated!(A);
+gated!(A B);
+gated!(A B C);
+gated!(A B C D);
+gated!(A B C D E);
+gated!(A B C D E F);
+
+/// One row of the table of routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RouteRow {
+    /// The method.
+    pub(crate) method: Method,
+    /// The path, with its parameters in braces.
+    pub(crate) path: &'static str,
+    /// Who may use it.
+    pub(crate) access: Access,
+}
+
+/// The routes of the server, as they are being laid out.
+#[derive(Default)]
+pub(crate) struct Routes {
+    order: Vec<&'static str>,
+    resources: BTreeMap<&'static str, Resource>,
+    table: Vec<RouteRow>,
+}
+
+impl Routes {
+    /// No routes yet.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// A handler for GET.
+    #[must_use]
+    pub(crate) fn get<F, A>(self, path: &'static str, handler: F) -> Self
+    where
+        F: Handler<A>,
+        A: Gated,
+        F::Output: Responder + 'static,
+    {
+        self.add(Method::GET, path, handler)
+    }
+
+    /// A handler for POST.
+    #[must_use]
+    pub(crate) fn post<F, A>(self, path: &'static str, handler: F) -> Self
+    where
+        F: Handler<A>,
+        A: Gated,
+        F::Output: Responder + 'static,
+    {
+        self.add(Method::POST, path, handler)
+    }
+
+    /// A handler for PATCH.
+    #[must_use]
+    pub(crate) fn patch<F, A>(self, path: &'static str, handler: F) -> Self
+    where
+        F: Handler<A>,
+        A: Gated,
+        F::Output: Responder + 'static,
+    {
+        self.add(Method::PATCH, path, handler)
+    }
+
+    /// A handler for DELETE.
+    #[must_use]
+    pub(crate) fn delete<F, A>(self, path: &'static str, handler: F) -> Self
+    where
+        F: Handler<A>,
+        A: Gated,
+        F::Output: Responder + 'static,
+    {
+        self.add(Method::DELETE, path, handler)
+    }
+
+    fn add<F, A>(mut self, method: Method, path: &'static str, handler: F) -> Self
+    where
+        F: Handler<A>,
+        A: Gated,
+        F::Output: Responder + 'static,
+    {
+        let resource = self.resources.remove(path).unwrap_or_else(|| {
+            self.order.push(path);
+            web::resource(path).default_service(web::to(wrong_method))
+        });
+        let route = Route::new().method(method.clone()).to(handler);
+        self.resources.insert(path, resource.route(route));
+        self.table.push(RouteRow { method, path, access: A::ACCESS });
+        self
+    }
+
+    /// Every route, for tests and documentation.
+    #[cfg(test)]
+    pub(crate) fn table(&self) -> &[RouteRow] {
+        &self.table
+    }
+
+    /// Mounts them, in the order in which their paths were first named.
+    pub(crate) fn mount(mut self, config: &mut ServiceConfig) {
+        for path in self.order {
+            if let Some(resource) = self.resources.remove(path) {
+                config.service(resource);
+            }
+        }
+    }
+}
+
+async fn wrong_method() -> HttpResponse {
+    ApiError::new(ErrorCode::MethodNotAllowed).error_response()
+}
+
+/// Answers for addresses that lead nowhere.
+pub(crate) async fn nowhere() -> HttpResponse {
+    ApiError::new(ErrorCode::NotFound).error_response()
+}

@@ -1,0 +1,227 @@
+//! Passwords: which are accepted (NIST SP 800-63B), how they are hashed (Argon2id, RFC 9106), and
+//! how much of that runs at once.
+
+use std::sync::Arc;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization;
+
+use super::AccountError;
+use crate::secret::SecretText;
+
+/// Argon2id at 64 MiB and two passes: about a tenth of a second of one core.
+const MEMORY_KIB: u32 = 64 * 1024;
+const PASSES: u32 = 2;
+const CHARS_MAX: usize = 128;
+/// Sign-ins that may wait for a hash.
+const WAITING_MAX: usize = 64;
+
+/// Words and runs that a password may not be made of.
+const COMMON: &str = include_str!("common_passwords.txt");
+
+/// Checks a new password against the rules; gives it in the form that is hashed (NFC).
+pub(super) fn accept(
+    raw: &SecretText,
+    chars_min: usize,
+    context: &[&str],
+) -> Result<SecretText, AccountError> {
+    let bad = |why: &str| Err(AccountError::BadPassword(why.to_owned()));
+    let text = normal(raw);
+    let count = text.expose().chars().count();
+    if count < chars_min {
+        return bad(&format!(
+            "A password needs at least {chars_min} characters. Three or four unusual words make a good one."
+        ));
+    }
+    if count > CHARS_MAX {
+        return bad(&format!("A password has at most {CHARS_MAX} characters."));
+    }
+    let lower = text.expose().to_lowercase();
+    let distinct: std::collections::HashSet<char> = lower.chars().collect();
+    if distinct.len() < 5 {
+        return bad("This password repeats a few characters. Choose a less regular one.");
+    }
+    if parts(&lower, &context_words(context)) <= 3 {
+        return bad(
+            "This password is made of common words, runs or names. Choose a less common one.",
+        );
+    }
+    Ok(text)
+}
+
+/// The names around the person, in the pieces in which people use them.
+fn context_words(context: &[&str]) -> Vec<String> {
+    context
+        .iter()
+        .flat_map(|text| text.split(|c: char| !c.is_alphanumeric()))
+        .map(str::to_lowercase)
+        .filter(|word| word.chars().count() >= 3)
+        .collect()
+}
+
+/// Of how many free characters and distinct known words the text is made, taking the longest known
+/// word each time. Words that come again do not count again.
+fn parts(lower: &str, context: &[String]) -> usize {
+    let known: Vec<&str> = COMMON.lines().chain(context.iter().map(String::as_str)).collect();
+    let mut rest = lower;
+    let mut seen: Vec<&str> = Vec::new();
+    let mut count = 0;
+    while let Some(first) = rest.chars().next() {
+        let word = known
+            .iter()
+            .filter(|word| !word.is_empty() && rest.starts_with(**word))
+            .max_by_key(|word| word.len());
+        let piece = word.copied().unwrap_or(&rest[..first.len_utf8()]);
+        let is_filler = word.is_none() && !first.is_alphabetic();
+        if !is_filler && !seen.contains(&piece) {
+            count += 1;
+        }
+        seen.push(piece);
+        rest = &rest[piece.len()..];
+    }
+    count
+}
+
+fn normal(raw: &SecretText) -> SecretText {
+    SecretText::new(raw.expose().nfc().collect())
+}
+
+/// Hashes and checks passwords, a few at a time, off the async threads.
+pub(super) struct Hasher {
+    running: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    /// The hash of a password that nobody has: checked where there is no account, so that the
+    /// answer takes as long.
+    nobody: String,
+}
+
+impl Hasher {
+    pub(super) fn new(at_once: usize) -> Result<Self, AccountError> {
+        let unknown = crate::access::token::make(crate::access::token::TokenKind::Link)
+            .map_err(|_| AccountError::Random)?;
+        Ok(Self {
+            running: Arc::new(Semaphore::new(at_once.max(1))),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            nobody: hash_now(&unknown)?,
+        })
+    }
+
+    pub(super) async fn hash(&self, password: SecretText) -> Result<String, AccountError> {
+        self.run(move || hash_now(&password)).await
+    }
+
+    /// Whether the password is the one of `known`; with no account, the same work for nothing.
+    pub(super) async fn verify(
+        &self,
+        password: &SecretText,
+        known: Option<String>,
+    ) -> Result<bool, AccountError> {
+        let password = normal(password);
+        let is_known = known.is_some();
+        let against = known.unwrap_or_else(|| self.nobody.clone());
+        let fits = self.run(move || verify_now(&password, &against)).await?;
+        Ok(fits && is_known)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, AccountError> + Send + 'static,
+    ) -> Result<T, AccountError> {
+        let _place = self.waiting.try_acquire().map_err(|_| AccountError::Busy)?;
+        let turn =
+            Arc::clone(&self.running).acquire_owned().await.map_err(|_| AccountError::Busy)?;
+        // The turn goes along: a client that leaves does not make room while its hash still runs.
+        let job = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        job.await.map_err(|error| AccountError::Hash(error.to_string()))?
+    }
+}
+
+fn argon2() -> Result<Argon2<'static>, AccountError> {
+    let params = Params::new(MEMORY_KIB, PASSES, 1, None)
+        .map_err(|error| AccountError::Hash(error.to_string()))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+/// Hashes on this thread, for the command line.
+pub(super) fn hash_now(password: &SecretText) -> Result<String, AccountError> {
+    let hash = argon2()?.hash_password(password.expose().as_bytes());
+    hash.map(|hash| hash.to_string()).map_err(|error| AccountError::Hash(error.to_string()))
+}
+
+fn verify_now(password: &SecretText, known: &str) -> Result<bool, AccountError> {
+    let known = PasswordHash::new(known)
+        .map_err(|_| AccountError::Hash("a stored hash is damaged".to_owned()))?;
+    Ok(argon2()?.verify_password(password.expose().as_bytes(), &known).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(password: &str) -> Result<(), String> {
+        let context = ["olivia", "Olivia Meyer", "Example Bakery", "strongroom"];
+        accept(&SecretText::new(password.to_owned()), 15, &context)
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn weak_passwords_are_refused_with_a_reason() {
+        let long = "x".repeat(129);
+        for (password, reason) in [
+            ("", "at least 15"),
+            ("short but good", "at least 15"),
+            (&*long, "at most 128"),
+            ("aaaaaaaaaaaaaaaa", "repeats"),
+            ("121212121212121212", "repeats"),
+            ("passwordpassword", "common"),
+            ("Password123456789", "common"),
+            ("qwertyuiopasdfgh", "common"),
+            ("123456789012345678", "common"),
+            ("correcthorsebatterystaple", "common"),
+            ("olivia-olivia-olivia", "common"),
+            ("Olivia Meyer 2026!!", "common"),
+            ("strongroomstrongroom1", "common"),
+            ("examplebakery2026!", "common"),
+        ] {
+            let error = verdict(password).expect_err(password);
+            assert!(error.contains(reason), "{password}: {error}");
+        }
+    }
+
+    #[test]
+    fn long_and_unusual_passwords_are_accepted() {
+        for password in [
+            "four quiet words here",
+            "plum-otter-cloud-vase",
+            "Ein ganz normaler Satz",
+            "пароль из четырёх слов",
+            "x7#Qw!pL2@vR9$kT",
+        ] {
+            verdict(password).expect(password);
+        }
+    }
+
+    #[test]
+    fn the_same_letters_in_another_unicode_form_are_the_same_password() {
+        let composed = SecretText::new("vier stille Wörter hier".into());
+        let decomposed = SecretText::new("vier stille Wo\u{308}rter hier".into());
+        let hash = hash_now(&normal(&composed)).expect("hashed");
+        assert!(verify_now(&normal(&decomposed), &hash).expect("checked"));
+    }
+
+    #[tokio::test]
+    async fn nobodys_password_never_fits() {
+        let hasher = Hasher::new(1).expect("made");
+        let word = SecretText::new("four quiet words here".into());
+        assert!(!hasher.verify(&word, None).await.expect("checked"));
+        let known = hasher.hash(word.clone()).await.expect("hashed");
+        assert!(hasher.verify(&word, Some(known)).await.expect("checked"));
+    }
+}

@@ -1,0 +1,160 @@
+//! Signing in and out.
+
+use super::store::{self, NewSession};
+use super::{AccountError, Accounts, Origin, throttle};
+use crate::access::Caller;
+use crate::access::registry::SessionEntry;
+use crate::access::token::{self, TokenKind};
+use crate::audit::{Action, Actor, Event, Outcome};
+use crate::clock::Timestamp;
+use crate::ids::{SessionId, UserId};
+use crate::secret::SecretText;
+use crate::vault::{BlindPurpose, Scope};
+
+/// A session that was just begun.
+pub(crate) struct Begun {
+    /// Who signed in.
+    pub(crate) user: UserId,
+    /// The session.
+    pub(crate) session: SessionId,
+    /// What the browser keeps.
+    pub(crate) secret: SecretText,
+    /// When it ends in any case.
+    pub(crate) expires_at: Timestamp,
+}
+
+/// A session as its owner sees it.
+pub(crate) struct SessionView {
+    /// The session.
+    pub(crate) id: SessionId,
+    /// When it was begun.
+    pub(crate) created_at: Timestamp,
+    /// When it was last used.
+    pub(crate) last_seen_at: Timestamp,
+    /// Where it was begun.
+    pub(crate) address: Option<String>,
+    /// What the browser called itself.
+    pub(crate) user_agent: String,
+}
+
+impl Accounts {
+    /// Signs a person in. The answer is the same, in words and in time, for a wrong password, an
+    /// unknown name and a disabled account.
+    pub(crate) async fn sign_in(
+        &self,
+        username: &str,
+        password: &SecretText,
+        origin: &Origin,
+    ) -> Result<Begun, AccountError> {
+        let inner = &self.inner;
+        // Names of any length are counted, none of them kept.
+        let sources = throttle::Sources::new(&inner.vault, username, origin.address)?;
+        let (now, name) = (inner.clock.now(), username.to_owned());
+        let row = inner
+            .db
+            .write(move |tx| -> Result<_, AccountError> {
+                throttle::begin(tx, &sources, now)?;
+                store::person_by_name(tx, &name)
+            })
+            .await?;
+        let known =
+            row.as_ref().filter(|row| !row.is_disabled).and_then(|row| row.password.clone());
+        let fits = inner.hasher.verify(password, known).await?;
+        let Some(row) = row.filter(|_| fits) else {
+            let event = Event::new(Action::SessionCreate, Outcome::Denied, Actor::Anonymous);
+            inner.audit.record(origin.mark(event)).await?;
+            return Err(AccountError::WrongCredentials);
+        };
+        let succeeded = move |tx: &rusqlite::Transaction<'_>| throttle::succeed(tx, &sources, now);
+        self.begin_session(row.id, origin, succeeded).await
+    }
+
+    /// Begins a session, with whatever else belongs into the same transaction.
+    pub(super) async fn begin_session(
+        &self,
+        user: UserId,
+        origin: &Origin,
+        also: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), AccountError> + Send + 'static,
+    ) -> Result<Begun, AccountError> {
+        let inner = &self.inner;
+        let secret = token::make(TokenKind::Session).map_err(|_| AccountError::Random)?;
+        let secret_hash = inner.vault.blind(BlindPurpose::Session, secret.expose().as_bytes())?;
+        let (id, now) = (SessionId::new(), inner.clock.now());
+        let expires_at = now.plus(inner.settings.session);
+        let (row, owner) = (id.to_string(), user.to_string());
+        let place = store::user_agent_place(&row, &owner);
+        let user_agent: String =
+            origin.user_agent.chars().filter(|c| !c.is_control()).take(160).collect();
+        let user_agent = inner.vault.seal(Scope::Person(user), &place, user_agent.as_bytes())?;
+        let address = origin.address.map(|address| address.to_string());
+        let new = NewSession { id, user, secret_hash, now, expires_at, address, user_agent };
+        let event =
+            Event::new(Action::SessionCreate, Outcome::Done, Actor::Person(user)).subject(id);
+        let (event, audit) = (origin.mark(event), inner.audit.clone());
+        inner
+            .db
+            .write(move |tx| -> Result<(), AccountError> {
+                also(tx)?;
+                store::insert_session(tx, &new)?;
+                audit.record_in(tx, event)?;
+                Ok(())
+            })
+            .await?;
+        inner.registry.put_session(secret_hash, SessionEntry::new(id, user, expires_at, now));
+        Ok(Begun { user, session: id, secret, expires_at })
+    }
+
+    /// Ends one of the caller's sessions.
+    pub(crate) async fn end_session(
+        &self,
+        caller: &Caller,
+        id: SessionId,
+    ) -> Result<(), AccountError> {
+        let inner = &self.inner;
+        let (user, audit) = (caller.user, inner.audit.clone());
+        let event = Event::new(Action::SessionEnd, Outcome::Done, caller.actor())
+            .subject(id)
+            .from_request(caller.address, caller.request);
+        inner
+            .db
+            .write(move |tx| -> Result<(), AccountError> {
+                if !store::delete_session(tx, user, id)? {
+                    return Err(AccountError::NotFound);
+                }
+                audit.record_in(tx, event)?;
+                Ok(())
+            })
+            .await?;
+        inner.registry.remove_session(id);
+        Ok(())
+    }
+
+    /// The caller's sessions, the latest used first.
+    pub(crate) async fn sessions(&self, caller: &Caller) -> Result<Vec<SessionView>, AccountError> {
+        let inner = &self.inner;
+        let (user, now) = (caller.user, inner.clock.now());
+        let rows = inner.db.read(move |db| store::sessions_of(db, user, now)).await?;
+        let seen: std::collections::HashMap<_, _> =
+            inner.registry.sessions_seen().into_iter().collect();
+        let owner = user.to_string();
+        let view = |row: store::SessionRow| {
+            let id = row.id.to_string();
+            let place = store::user_agent_place(&id, &owner);
+            let agent = inner.vault.open(Scope::Person(user), &place, &row.user_agent)?;
+            Ok(SessionView {
+                id: row.id,
+                created_at: row.created_at,
+                last_seen_at: seen.get(&row.id).copied().unwrap_or(row.last_seen_at),
+                address: row.address,
+                user_agent: String::from_utf8_lossy(&agent).into_owned(),
+            })
+        };
+        rows.into_iter().map(view).collect()
+    }
+
+    /// Keeps when sessions were last used; called now and then, and at shutdown.
+    pub(crate) async fn keep_seen(&self) -> Result<(), AccountError> {
+        let seen = self.inner.registry.sessions_seen();
+        self.inner.db.write(move |tx| store::put_seen(tx, &seen)).await
+    }
+}

@@ -1,0 +1,387 @@
+//! An answer in a conversation: what was said is on disk before the engine starts, what is being
+//! said is kept every second, and it goes on when nobody watches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::conversations::{Chat, Message, title_from};
+use super::error::ChatError;
+use super::live::{Claim, Live, Reader};
+use super::sealing::{self, Place};
+use super::store::{self, Ended, MessageRow};
+use crate::access::Caller;
+use crate::engine::{self, Role, Sampling};
+use crate::gate::{
+    Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, GateError, Input,
+    Notice, Purpose,
+};
+use crate::ids::{ConversationId, MessageId, UserId};
+use crate::web::ApiError;
+
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+const MESSAGES_MAX: usize = 4_000;
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
+/// What a person asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    /// To answer this.
+    Say(String),
+    /// To answer the last message anew.
+    Regenerate,
+}
+
+/// One turn of a conversation, as it is being prepared.
+struct Turn {
+    owner: UserId,
+    conversation: ConversationId,
+    /// The person's message: a new one with its text, or the last one.
+    asked: MessageId,
+    text: Option<String>,
+    answer: MessageId,
+    /// Earlier answers to the same message, which the new one takes the place of.
+    replaced: Vec<MessageId>,
+    model: Option<String>,
+    title: Option<String>,
+}
+
+impl Chat {
+    /// Stores what a person says and begins the answer. The reader gets it from its beginning;
+    /// it goes on without a reader.
+    pub(crate) async fn answer(
+        &self,
+        caller: &Caller,
+        conversation: ConversationId,
+        ask: Ask,
+        model: Option<String>,
+    ) -> Result<Reader, ChatError> {
+        let answer = MessageId::new();
+        let claim =
+            self.live.claim(caller.user, conversation, answer).ok_or(ChatError::Answering)?;
+        let (chat, caller) = (self.clone(), caller.clone());
+        // On its own task: a browser that goes away half-way leaves nothing half-written.
+        let begun = self
+            .parts
+            .runtime
+            .spawn(async move { chat.begin(&caller, conversation, ask, model, claim).await });
+        begun.await.unwrap_or(Err(ChatError::Gate(GateError::ShuttingDown)))
+    }
+
+    async fn begin(
+        &self,
+        caller: &Caller,
+        conversation: ConversationId,
+        ask: Ask,
+        model: Option<String>,
+        claim: Claim,
+    ) -> Result<Reader, ChatError> {
+        let (turn, history) =
+            self.prepare(caller.user, conversation, ask, model, claim.live.message).await?;
+        self.store_turn(&turn).await?;
+        let (handle, dropped) = match self.run(caller, &turn, history).await {
+            Ok(started) => started,
+            Err(error) => {
+                // Nothing was acknowledged: the conversation is as it was.
+                self.take_back(&turn).await?;
+                return Err(error.into());
+            }
+        };
+        self.remove(turn.owner, turn.replaced.clone()).await?;
+        let live = Arc::clone(&claim.live);
+        live.event("start", json!({ "user_message_id": turn.asked, "message_id": turn.answer }));
+        if handle.queued > 0 {
+            live.event("queued", json!({ "position": handle.queued }));
+        }
+        let mut notices = handle.notices.clone();
+        if dropped > 0 {
+            notices.push(Notice {
+                category: "context".into(),
+                action: "trimmed".into(),
+                count: u32::try_from(dropped).unwrap_or(u32::MAX),
+            });
+        }
+        for notice in &notices {
+            live.notice(notice);
+        }
+        let reader = Reader::new(live);
+        let chat = self.clone();
+        self.parts.runtime.spawn(async move {
+            chat.write(&turn, handle, notices, &claim.live).await;
+            drop(claim);
+        });
+        Ok(reader)
+    }
+
+    /// Reads the conversation and says what is to be stored and what the model is to see.
+    async fn prepare(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+        ask: Ask,
+        model: Option<String>,
+        answer: MessageId,
+    ) -> Result<(Turn, Vec<engine::Message>), ChatError> {
+        let (conversation, mut messages) = self.load(owner, id).await?;
+        if messages.len() >= MESSAGES_MAX {
+            return Err(ChatError::TooMany("messages in this conversation"));
+        }
+        let model = model.or(conversation.model);
+        let mut turn = Turn {
+            owner,
+            conversation: id,
+            asked: MessageId::new(),
+            text: None,
+            answer,
+            replaced: Vec::new(),
+            model,
+            title: None,
+        };
+        match ask {
+            Ask::Say(text) => {
+                if text.trim().is_empty() || text.len() > MESSAGE_BYTES_MAX {
+                    let expected = "a text of 1 to 262144 bytes";
+                    return Err(ChatError::Invalid { param: "content", expected });
+                }
+                turn.title = conversation.title.is_empty().then(|| title_from(&text));
+                turn.text = Some(text);
+            }
+            Ask::Regenerate => {
+                while let Some(last) = messages.pop_if(|last| last.role != "user") {
+                    turn.replaced.push(last.id);
+                }
+                turn.asked = messages.last().ok_or(ChatError::NothingToRegenerate)?.id;
+            }
+        }
+        let mut history: Vec<engine::Message> = messages.into_iter().filter_map(said).collect();
+        history.extend(turn.text.clone().map(|text| engine::Message {
+            role: Role::User,
+            content: text,
+            name: None,
+        }));
+        Ok((turn, history))
+    }
+
+    /// Puts the person's message and the place of the answer on disk, in one transaction.
+    async fn store_turn(&self, turn: &Turn) -> Result<(), ChatError> {
+        let (vault, owner, now) = (&self.parts.vault, turn.owner, self.parts.clock.now());
+        let row = |id, role: &str, text: &str, state: &str| -> Result<MessageRow, ChatError> {
+            Ok(MessageRow {
+                id,
+                role: role.into(),
+                content: sealing::seal(vault, owner, Place::Content(id), text)?,
+                model: turn.model.clone(),
+                created_at: now,
+                state: state.into(),
+                finish_reason: None,
+                prompt_tokens: None,
+                completion_tokens: None,
+                notices: "[]".into(),
+            })
+        };
+        let asked =
+            turn.text.as_ref().map(|text| row(turn.asked, "user", text, "complete")).transpose()?;
+        let answer = row(turn.answer, "assistant", "", "writing")?;
+        let place = Place::Title(turn.conversation);
+        let title = turn.title.as_ref().map(|title| sealing::seal(vault, owner, place, title));
+        let (title, id, model) = (title.transpose()?, turn.conversation, turn.model.clone());
+        self.parts
+            .db
+            .write(move |tx| -> Result<(), ChatError> {
+                // The owner is asked once more: what follows writes below this conversation.
+                if !store::update(tx, owner, id, title.as_ref(), None)? {
+                    return Err(ChatError::NotFound);
+                }
+                store::interrupt(tx, owner, id)?;
+                if let Some(asked) = &asked {
+                    store::add_message(tx, owner, id, asked)?;
+                }
+                store::add_message(tx, owner, id, &answer)?;
+                store::touch(tx, owner, id, model.as_deref(), now)?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn take_back(&self, turn: &Turn) -> Result<(), ChatError> {
+        let asked = turn.text.is_some().then_some(turn.asked);
+        self.remove(turn.owner, asked.into_iter().chain([turn.answer]).collect()).await
+    }
+
+    async fn remove(&self, owner: UserId, ids: Vec<MessageId>) -> Result<(), ChatError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.parts
+            .db
+            .write(move |tx| Ok::<_, ChatError>(store::remove_messages(tx, owner, &ids)?))
+            .await
+    }
+
+    /// Takes the road. Where the conversation has grown longer than the model's context, its
+    /// oldest part is left out, and how much is told.
+    async fn run(
+        &self,
+        caller: &Caller,
+        turn: &Turn,
+        mut history: Vec<engine::Message>,
+    ) -> Result<(ExchangeHandle, usize), GateError> {
+        let mut dropped = 0;
+        loop {
+            let request = ExchangeRequest {
+                purpose: Purpose::Chat,
+                model: turn.model.clone(),
+                input: Input::Messages(history.clone()),
+                max_tokens: None,
+                sampling: sampling(),
+                stop: Vec::new(),
+                logprobs: None,
+            };
+            match self.parts.gate.run(caller, request).await {
+                Err(GateError::PromptTooLong { .. }) if history.len() > 1 => {
+                    let mut cut = history.len().div_ceil(4).min(history.len() - 1);
+                    // What is left begins with the person, as templates want it.
+                    while cut + 1 < history.len() && history[cut].role != Role::User {
+                        cut += 1;
+                    }
+                    history.drain(..cut);
+                    dropped += cut;
+                }
+                other => return other.map(|handle| (handle, dropped)),
+            }
+        }
+    }
+
+    /// Writes the answer down as it comes, until it ends.
+    async fn write(
+        &self,
+        turn: &Turn,
+        mut handle: ExchangeHandle,
+        mut notices: Vec<Notice>,
+        live: &Live,
+    ) {
+        let mut every = tokio::time::interval(CHECKPOINT_EVERY);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut kept = 0;
+        let result = loop {
+            let event = tokio::select! {
+                event = handle.next() => event,
+                () = live.stop.notified() => {
+                    handle.stop();
+                    continue;
+                }
+                _ = every.tick() => {
+                    let text = live.text();
+                    if text.len() > kept {
+                        kept = text.len();
+                        self.checkpoint(turn, &text).await;
+                    }
+                    continue;
+                }
+            };
+            match event {
+                Some(ExchangeEvent::Started) => {}
+                Some(ExchangeEvent::Text { text, .. }) => live.say(&text),
+                Some(ExchangeEvent::Notice(notice)) => {
+                    live.notice(&notice);
+                    notices.push(notice);
+                }
+                Some(ExchangeEvent::Finished { ending, usage }) => break Ok((ending, usage)),
+                Some(ExchangeEvent::Failed(error)) => break Err(error),
+                None => break Err(GateError::Engine(engine::EngineError::Internal)),
+            }
+        };
+        let stored = self.store_end(turn, &live.text(), &notices, &result).await;
+        live.end(Some(match (stored, result) {
+            (Err(error), _) => error_event(error.into()),
+            (Ok(()), Err(error)) => error_event(error.into()),
+            (Ok(()), Ok((ending, usage))) => ("done", done(ending, usage)),
+        }));
+    }
+
+    async fn checkpoint(&self, turn: &Turn, text: &str) {
+        let (owner, id) = (turn.owner, turn.answer);
+        let result: Result<(), ChatError> = async {
+            let sealed = sealing::seal(&self.parts.vault, owner, Place::Content(id), text)?;
+            self.parts
+                .db
+                .write(move |tx| Ok::<_, ChatError>(store::checkpoint(tx, owner, id, &sealed)?))
+                .await
+        }
+        .await;
+        if let Err(error) = result {
+            tracing::warn!(cause = %error, "an answer could not be kept half-way");
+        }
+    }
+
+    async fn store_end(
+        &self,
+        turn: &Turn,
+        text: &str,
+        notices: &[Notice],
+        result: &Result<(Ending, ExchangeUsage), GateError>,
+    ) -> Result<(), ChatError> {
+        let (owner, conversation, id) = (turn.owner, turn.conversation, turn.answer);
+        let (state, finish_reason, usage) = match result {
+            Ok((ending, usage)) => ("complete", ending.name(), *usage),
+            Err(_) => ("interrupted", "interrupted", ExchangeUsage::default()),
+        };
+        let ended = Ended {
+            content: sealing::seal(&self.parts.vault, owner, Place::Content(id), text)?,
+            state,
+            finish_reason,
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            notices: json!(notices).to_string(),
+            at: self.parts.clock.now(),
+        };
+        self.parts
+            .db
+            .write(move |tx| Ok(store::end_message(tx, owner, conversation, id, &ended)?))
+            .await
+    }
+
+    /// Asks for the end of the answer that is being written; says whether there is one.
+    pub(crate) fn stop(&self, owner: UserId, conversation: ConversationId) -> bool {
+        let live = self.live.find(owner, conversation);
+        live.inspect(|live| live.stop.notify_one()).is_some()
+    }
+
+    /// Follows the answer that is being written, from its beginning.
+    pub(crate) fn follow(&self, owner: UserId, conversation: ConversationId) -> Option<Reader> {
+        self.live.find(owner, conversation).map(Reader::new)
+    }
+}
+
+fn error_event(error: ApiError) -> (&'static str, serde_json::Value) {
+    ("error", json!(error.body()))
+}
+
+fn done(ending: Ending, usage: ExchangeUsage) -> serde_json::Value {
+    let seconds = usage.decode.as_secs_f64();
+    let rate = if seconds > 0.0 { usage.completion_tokens as f64 / seconds } else { 0.0 };
+    json!({
+        "finish_reason": ending.name(),
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+        },
+        "tokens_per_second": (rate * 10.0).round() / 10.0,
+    })
+}
+
+/// What the model sees of a message; an answer that never began is nothing to see.
+fn said(message: Message) -> Option<engine::Message> {
+    let role = if message.role == "user" { Role::User } else { Role::Assistant };
+    (role == Role::User || !message.content.is_empty()).then_some(engine::Message {
+        role,
+        content: message.content,
+        name: None,
+    })
+}
+
+/// How answers in the web app are drawn: a little variety, nothing unlikely.
+fn sampling() -> Sampling {
+    Sampling { temperature: 0.7, top_p: 0.9, min_p: 0.05, ..Sampling::default() }
+}

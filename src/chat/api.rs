@@ -1,0 +1,207 @@
+//! `/api/conversations`.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::web::{Bytes, Data, Path, Query};
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answer::Ask;
+use super::conversations::{Chat, Listing};
+use super::live::Reader;
+use crate::access::Grant;
+use crate::access::permission::Chat as MayChat;
+use crate::ids::ConversationId;
+use crate::web::{ApiError, Body, ErrorCode};
+
+const LIMIT_MAX: u32 = 200;
+const LIMIT_DEFAULT: u32 = 50;
+const SEARCH_BYTES_MAX: usize = 200;
+/// Keeps a silent stream open through proxies.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// What a list is narrowed to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListQuery {
+    search: Option<String>,
+    limit: Option<u32>,
+    before: Option<ConversationId>,
+}
+
+/// `GET /api/conversations`
+pub(crate) async fn list(
+    grant: Grant<MayChat>,
+    query: Result<Query<ListQuery>, actix_web::Error>,
+    chat: Data<Chat>,
+) -> Result<HttpResponse, ApiError> {
+    let query = query
+        .map_err(|_| {
+            ApiError::new(ErrorCode::InvalidValue)
+                .message("The query takes `search`, `limit` and `before` (a conversation's id).")
+        })?
+        .into_inner();
+    let search = query.search.filter(|search| !search.trim().is_empty());
+    if search.as_ref().is_some_and(|search| search.len() > SEARCH_BYTES_MAX) {
+        return Err(ApiError::new(ErrorCode::InvalidValue).param("search"));
+    }
+    let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
+    let listing = Listing { search, before: query.before, limit };
+    let conversations = chat.list(grant.caller().user, listing).await?;
+    Ok(HttpResponse::Ok().json(json!({ "conversations": conversations })))
+}
+
+/// A new conversation.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewConversation {
+    title: Option<String>,
+    model: Option<String>,
+}
+
+/// `POST /api/conversations`
+pub(crate) async fn create(
+    grant: Grant<MayChat>,
+    body: Body<NewConversation>,
+    chat: Data<Chat>,
+) -> Result<HttpResponse, ApiError> {
+    let Body(NewConversation { title, model }) = body;
+    check_model(model.as_deref())?;
+    let conversation = chat.create(grant.caller(), title, model).await?;
+    Ok(HttpResponse::Created().json(conversation))
+}
+
+/// `GET /api/conversations/{id}`
+pub(crate) async fn read(
+    grant: Grant<MayChat>,
+    id: Path<String>,
+    chat: Data<Chat>,
+) -> Result<HttpResponse, ApiError> {
+    let (conversation, messages, active) = chat.read(grant.caller(), parse(&id)?).await?;
+    let active = active.map(|message| json!({ "message_id": message }));
+    Ok(HttpResponse::Ok()
+        .json(json!({ "conversation": conversation, "messages": messages, "active": active })))
+}
+
+/// What changes in a conversation.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConversationChange {
+    title: Option<String>,
+    pinned: Option<bool>,
+}
+
+/// `PATCH /api/conversations/{id}`
+pub(crate) async fn update(
+    grant: Grant<MayChat>,
+    id: Path<String>,
+    body: Body<ConversationChange>,
+    chat: Data<Chat>,
+) -> Result<HttpResponse, ApiError> {
+    let Body(ConversationChange { title, pinned }) = body;
+    let conversation = chat.update(grant.caller(), parse(&id)?, title, pinned).await?;
+    Ok(HttpResponse::Ok().json(conversation))
+}
+
+/// `DELETE /api/conversations/{id}`
+pub(crate) async fn delete(
+    grant: Grant<MayChat>,
+    id: Path<String>,
+    chat: Data<Chat>,
+) -> Result<HttpResponse, ApiError> {
+    chat.delete(grant.caller(), parse(&id)?).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// What a person says, or that they want another answer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewMessage {
+    content: Option<String>,
+    regenerate: Option<bool>,
+    model: Option<String>,
+}
+
+/// `POST /api/conversations/{id}/messages`
+pub(crate) async fn say(
+    grant: Grant<MayChat>,
+    id: Path<String>,
+    body: Body<NewMessage>,
+    chat: Data<Chat>,
+) -> Result<HttpResponse, ApiError> {
+    let Body(NewMessage { content, regenerate, model }) = body;
+    check_model(model.as_deref())?;
+    let ask = match (content, regenerate.unwrap_or(false)) {
+        (Some(content), false) => Ask::Say(content),
+        (None, true) => Ask::Regenerate,
+        _ => {
+            return Err(ApiError::new(ErrorCode::InvalidRequest)
+                .message("Send either `content` or `regenerate`: true.")
+                .param("content"));
+        }
+    };
+    let reader = chat.answer(grant.caller(), parse(&id)?, ask, model).await?;
+    Ok(event_stream(reader))
+}
+
+/// `GET /api/conversations/{id}/stream`
+pub(crate) async fn follow(
+    grant: Grant<MayChat>,
+    id: Path<String>,
+    chat: Data<Chat>,
+) -> Result<HttpResponse, ApiError> {
+    let reader = chat.follow(grant.caller().user, parse(&id)?).ok_or(ErrorCode::NotFound)?;
+    Ok(event_stream(reader))
+}
+
+/// `POST /api/conversations/{id}/stop`
+pub(crate) async fn stop(
+    grant: Grant<MayChat>,
+    id: Path<String>,
+    chat: Data<Chat>,
+) -> Result<HttpResponse, ApiError> {
+    if chat.stop(grant.caller().user, parse(&id)?) {
+        Ok(HttpResponse::Accepted().finish())
+    } else {
+        Err(ErrorCode::NotFound.into())
+    }
+}
+
+/// A text that is no id is the id of nothing.
+fn parse(id: &str) -> Result<ConversationId, ApiError> {
+    ConversationId::parse(id).map_err(|_| ErrorCode::NotFound.into())
+}
+
+fn check_model(model: Option<&str>) -> Result<(), ApiError> {
+    match model {
+        Some(name) if name.is_empty() || name.len() > 256 => {
+            Err(ApiError::new(ErrorCode::InvalidValue).param("model"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn event_stream(reader: Reader) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header(("x-accel-buffering", "no"))
+        .streaming(events(reader))
+}
+
+fn events(reader: Reader) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    unfold(reader, |mut reader| async move {
+        let news = match tokio::time::timeout(HEARTBEAT, reader.next()).await {
+            Err(_) => return Some((Ok(Bytes::from_static(b": waiting\n\n")), reader)),
+            Ok(news) => news?,
+        };
+        let text: String =
+            news.iter().map(|(name, data)| format!("event: {name}\ndata: {data}\n\n")).collect();
+        Some((Ok(Bytes::from(text)), reader))
+    })
+}

@@ -1,0 +1,368 @@
+//! A person's conversations: list, search, open, rename, delete. Titles are opened here and
+//! nowhere else; a search opens what it looks through, in memory.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::error::ChatError;
+use super::live::LiveAnswers;
+use super::sealing::{self, Place};
+use super::store::{self, ConversationRow, MessageRow};
+use crate::access::Caller;
+use crate::audit::{Action, AuditLog, Event, Outcome};
+use crate::clock::{Clock, Timestamp};
+use crate::db::Db;
+use crate::gate::{Gate, Notice};
+use crate::ids::{ConversationId, MessageId, UserId};
+use crate::vault::Vault;
+
+const TITLE_BYTES_MAX: usize = 200;
+const CONVERSATIONS_MAX: u32 = 20_000;
+const SEARCHED_MESSAGES_MAX: usize = 50_000;
+const AUTO_TITLE_CHARS: usize = 48;
+
+/// What the chat is made of.
+pub(crate) struct ChatParts {
+    /// The road.
+    pub(crate) gate: Gate,
+    /// Where conversations are kept.
+    pub(crate) db: Db,
+    /// What seals them.
+    pub(crate) vault: Vault,
+    /// The record.
+    pub(crate) audit: AuditLog,
+    /// The clock.
+    pub(crate) clock: Clock,
+    /// Where answers are written; it outlives the threads that speak HTTP.
+    pub(crate) runtime: tokio::runtime::Handle,
+}
+
+/// The chat. A handle.
+#[derive(Clone)]
+pub(crate) struct Chat {
+    pub(super) parts: Arc<ChatParts>,
+    pub(super) live: LiveAnswers,
+}
+
+/// A conversation as its owner sees it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Conversation {
+    pub(super) id: ConversationId,
+    pub(super) title: String,
+    pub(super) model: Option<String>,
+    pub(super) pinned: bool,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+/// A message as its owner sees it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Message {
+    pub(super) id: MessageId,
+    pub(super) role: String,
+    pub(super) content: String,
+    created_at: Timestamp,
+    model: Option<String>,
+    pub(super) finish_reason: Option<String>,
+    usage: Option<MessageUsage>,
+    notices: Vec<Notice>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct MessageUsage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+/// What a list of conversations is narrowed to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listing {
+    /// A text that title or messages contain.
+    pub(crate) search: Option<String>,
+    /// The last conversation of the page before.
+    pub(crate) before: Option<ConversationId>,
+    /// How many.
+    pub(crate) limit: u32,
+}
+
+impl Chat {
+    /// Opens the chat. Answers that the last process did not finish are marked as interrupted;
+    /// what was kept of them is there. Blocks for the database.
+    pub(crate) fn open(parts: ChatParts) -> Result<Self, ChatError> {
+        let interrupted = parts.db.write_blocking(|tx| store::mark_interrupted(tx))?;
+        if interrupted > 0 {
+            tracing::warn!(
+                count = interrupted,
+                "answers were interrupted by the end of the last run"
+            );
+        }
+        Ok(Self { parts: Arc::new(parts), live: LiveAnswers::default() })
+    }
+
+    /// Begins a conversation.
+    pub(crate) async fn create(
+        &self,
+        caller: &Caller,
+        title: Option<String>,
+        model: Option<String>,
+    ) -> Result<Conversation, ChatError> {
+        let title = checked_title(title.unwrap_or_default())?;
+        let (owner, id, now) = (caller.user, ConversationId::new(), self.parts.clock.now());
+        let sealed = sealing::seal(&self.parts.vault, owner, Place::Title(id), &title)?;
+        let row = ConversationRow {
+            id,
+            title: sealed,
+            model,
+            pinned: false,
+            created_at: now,
+            updated_at: now,
+        };
+        let event = event(caller, Action::ConversationCreate, id);
+        let (audit, kept) = (self.parts.audit.clone(), row.clone());
+        self.parts
+            .db
+            .write(move |tx| -> Result<(), ChatError> {
+                if store::count(tx, owner)? >= CONVERSATIONS_MAX {
+                    return Err(ChatError::TooMany("conversations"));
+                }
+                store::add(tx, owner, &kept)?;
+                audit.record_in(tx, event)?;
+                Ok(())
+            })
+            .await?;
+        Ok(shown(&row, title))
+    }
+
+    /// Lists or searches a person's conversations.
+    pub(crate) async fn list(
+        &self,
+        owner: UserId,
+        listing: Listing,
+    ) -> Result<Vec<Conversation>, ChatError> {
+        let vault = self.parts.vault.clone();
+        self.parts
+            .db
+            .read(move |db| -> Result<_, ChatError> {
+                let Some(search) = listing.search else {
+                    let rows = store::page(db, owner, listing.before, listing.limit)?;
+                    return rows.iter().map(|row| opened(&vault, owner, row)).collect();
+                };
+                let wanted = search.to_lowercase();
+                let mut looked_through = 0;
+                let mut found = Vec::new();
+                for row in store::page(db, owner, listing.before, CONVERSATIONS_MAX)? {
+                    let conversation = opened(&vault, owner, &row)?;
+                    let mut is_hit = conversation.title.to_lowercase().contains(&wanted);
+                    if !is_hit && looked_through < SEARCHED_MESSAGES_MAX {
+                        let messages = store::messages(db, owner, row.id)?;
+                        looked_through += messages.len();
+                        is_hit = any_contains(&vault, owner, &messages, &wanted)?;
+                    }
+                    if is_hit {
+                        found.push(conversation);
+                    }
+                    if found.len() >= listing.limit as usize {
+                        break;
+                    }
+                }
+                Ok(found)
+            })
+            .await
+    }
+
+    /// Opens a conversation with its messages; that it was opened goes on record.
+    pub(crate) async fn read(
+        &self,
+        caller: &Caller,
+        id: ConversationId,
+    ) -> Result<(Conversation, Vec<Message>, Option<MessageId>), ChatError> {
+        // Asked first: an answer that ends in between is found among the messages.
+        let active = self.live.find(caller.user, id).map(|live| live.message);
+        let (conversation, messages) = self.load(caller.user, id).await?;
+        self.parts.audit.record(event(caller, Action::ConversationRead, id)).await?;
+        let messages = messages.into_iter().filter(|message| Some(message.id) != active).collect();
+        Ok((conversation, messages, active))
+    }
+
+    pub(super) async fn load(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+    ) -> Result<(Conversation, Vec<Message>), ChatError> {
+        let vault = self.parts.vault.clone();
+        self.parts
+            .db
+            .read(move |db| -> Result<_, ChatError> {
+                let row = store::find(db, owner, id)?.ok_or(ChatError::NotFound)?;
+                let conversation = opened(&vault, owner, &row)?;
+                let rows = store::messages(db, owner, id)?;
+                let messages =
+                    rows.iter().map(|row| message(&vault, owner, row)).collect::<Result<_, _>>()?;
+                Ok((conversation, messages))
+            })
+            .await
+    }
+
+    /// Renames or pins a conversation.
+    pub(crate) async fn update(
+        &self,
+        caller: &Caller,
+        id: ConversationId,
+        title: Option<String>,
+        pinned: Option<bool>,
+    ) -> Result<Conversation, ChatError> {
+        let owner = caller.user;
+        let title = title.map(checked_title).transpose()?;
+        let seal =
+            |title: &String| sealing::seal(&self.parts.vault, owner, Place::Title(id), title);
+        let sealed = title.as_ref().map(seal).transpose()?;
+        let event = event(caller, Action::ConversationUpdate, id)
+            .with("renamed", sealed.is_some())
+            .with("pinned", pinned);
+        let (audit, vault) = (self.parts.audit.clone(), self.parts.vault.clone());
+        self.parts
+            .db
+            .write(move |tx| -> Result<_, ChatError> {
+                if !store::update(tx, owner, id, sealed.as_ref(), pinned)? {
+                    return Err(ChatError::NotFound);
+                }
+                audit.record_in(tx, event)?;
+                let row = store::find(tx, owner, id)?.ok_or(ChatError::NotFound)?;
+                opened(&vault, owner, &row)
+            })
+            .await
+    }
+
+    /// Deletes a conversation with everything in it, and ends the answer that is being written.
+    pub(crate) async fn delete(
+        &self,
+        caller: &Caller,
+        id: ConversationId,
+    ) -> Result<(), ChatError> {
+        let owner = caller.user;
+        let event = event(caller, Action::ConversationDelete, id);
+        let audit = self.parts.audit.clone();
+        self.parts
+            .db
+            .write(move |tx| -> Result<(), ChatError> {
+                if !store::delete(tx, owner, id)? {
+                    return Err(ChatError::NotFound);
+                }
+                audit.record_in(tx, event)?;
+                Ok(())
+            })
+            .await?;
+        if let Some(live) = self.live.find(owner, id) {
+            live.stop.notify_one();
+        }
+        Ok(())
+    }
+}
+
+/// A title from the first words of a conversation: whole words, one line.
+pub(super) fn title_from(text: &str) -> String {
+    let mut title = String::new();
+    for word in text.split_whitespace() {
+        let longer = title.chars().count() + 1 + word.chars().count();
+        if !title.is_empty() && longer > AUTO_TITLE_CHARS {
+            title.push('…');
+            break;
+        }
+        if !title.is_empty() {
+            title.push(' ');
+        }
+        title.extend(word.chars().take(AUTO_TITLE_CHARS));
+    }
+    title
+}
+
+fn checked_title(title: String) -> Result<String, ChatError> {
+    let title = title.trim().to_owned();
+    if title.len() > TITLE_BYTES_MAX || title.chars().any(char::is_control) {
+        return Err(ChatError::Invalid { param: "title", expected: "one line of up to 200 bytes" });
+    }
+    Ok(title)
+}
+
+fn event(caller: &Caller, action: Action, id: ConversationId) -> Event {
+    Event::new(action, Outcome::Done, caller.actor())
+        .from_request(caller.address, caller.request)
+        .subject(id)
+}
+
+fn shown(row: &ConversationRow, title: String) -> Conversation {
+    Conversation {
+        id: row.id,
+        title,
+        model: row.model.clone(),
+        pinned: row.pinned,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    }
+}
+
+fn opened(vault: &Vault, owner: UserId, row: &ConversationRow) -> Result<Conversation, ChatError> {
+    let title = sealing::open(vault, owner, Place::Title(row.id), &row.title)?;
+    Ok(shown(row, title))
+}
+
+fn message(vault: &Vault, owner: UserId, row: &MessageRow) -> Result<Message, ChatError> {
+    let usage = row.prompt_tokens.zip(row.completion_tokens);
+    Ok(Message {
+        id: row.id,
+        role: row.role.clone(),
+        content: sealing::open(vault, owner, Place::Content(row.id), &row.content)?,
+        created_at: row.created_at,
+        model: row.model.clone(),
+        finish_reason: row.finish_reason.clone(),
+        usage: usage.map(|(prompt_tokens, completion_tokens)| MessageUsage {
+            prompt_tokens,
+            completion_tokens,
+        }),
+        notices: serde_json::from_str(&row.notices).unwrap_or_default(),
+    })
+}
+
+fn any_contains(
+    vault: &Vault,
+    owner: UserId,
+    rows: &[MessageRow],
+    wanted: &str,
+) -> Result<bool, ChatError> {
+    for row in rows {
+        let text = sealing::open(vault, owner, Place::Content(row.id), &row.content)?;
+        if text.to_lowercase().contains(wanted) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_are_made_of_the_first_words() {
+        for (text, title) in [
+            ("Hello", "Hello"),
+            ("  two\n lines ", "two lines"),
+            ("", ""),
+            (
+                "What is the difference between a duck and a goose in winter?",
+                "What is the difference between a duck and a…",
+            ),
+        ] {
+            assert_eq!(title_from(text), title);
+        }
+        assert_eq!(title_from(&"x".repeat(500)).chars().count(), AUTO_TITLE_CHARS);
+    }
+
+    #[test]
+    fn titles_of_more_than_a_line_are_refused() {
+        assert!(checked_title("a\nb".into()).is_err());
+        assert!(checked_title("x".repeat(201)).is_err());
+        assert_eq!(checked_title(" a ".into()).expect("fits"), "a");
+    }
+}

@@ -1,0 +1,215 @@
+//! Answers that are being written, in memory: any number of readers follow one at their own pace,
+//! from its beginning or from wherever they are, and none of them holds it up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
+
+use crate::gate::Notice;
+use crate::ids::{ConversationId, MessageId, UserId};
+
+/// All answers that are being written: at most one in a conversation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LiveAnswers {
+    answers: Arc<Mutex<HashMap<(UserId, ConversationId), Arc<Live>>>>,
+}
+
+/// One answer that is being written.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) message: MessageId,
+    /// Told when somebody wants it to end.
+    pub(super) stop: Notify,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    text: String,
+    events: Vec<(&'static str, Value)>,
+    is_over: bool,
+}
+
+/// The claim to be the one answer of a conversation; dropped, it makes room for the next.
+#[derive(Debug)]
+pub(super) struct Claim {
+    answers: LiveAnswers,
+    place: (UserId, ConversationId),
+    pub(super) live: Arc<Live>,
+}
+
+impl LiveAnswers {
+    /// Claims a conversation for a new answer; none where one is being written.
+    pub(super) fn claim(
+        &self,
+        owner: UserId,
+        conversation: ConversationId,
+        message: MessageId,
+    ) -> Option<Claim> {
+        let mut answers = self.answers.lock();
+        // By owner too: whoever names somebody else's conversation holds up nobody.
+        let place = (owner, conversation);
+        if answers.contains_key(&place) {
+            return None;
+        }
+        let live = Arc::new(Live {
+            message,
+            stop: Notify::new(),
+            state: Mutex::default(),
+            changed: watch::channel(0).0,
+        });
+        answers.insert(place, Arc::clone(&live));
+        Some(Claim { answers: self.clone(), place, live })
+    }
+
+    /// The answer that is being written in a person's conversation.
+    pub(super) fn find(&self, owner: UserId, conversation: ConversationId) -> Option<Arc<Live>> {
+        self.answers.lock().get(&(owner, conversation)).cloned()
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.live.end(None);
+        self.answers.answers.lock().remove(&self.place);
+    }
+}
+
+impl Live {
+    /// Adds a piece of text.
+    pub(super) fn say(&self, text: &str) {
+        self.state.lock().text.push_str(text);
+        self.tell();
+    }
+
+    /// Adds an event that is no text.
+    pub(super) fn event(&self, name: &'static str, data: Value) {
+        self.state.lock().events.push((name, data));
+        self.tell();
+    }
+
+    /// Adds what the guard did.
+    pub(super) fn notice(&self, notice: &Notice) {
+        self.event("notice", json!(notice));
+    }
+
+    /// Adds the last event, if none was the last before.
+    pub(super) fn end(&self, last: Option<(&'static str, Value)>) {
+        let mut state = self.state.lock();
+        if !state.is_over {
+            state.events.extend(last);
+            state.is_over = true;
+        }
+        drop(state);
+        self.tell();
+    }
+
+    /// The text so far.
+    pub(super) fn text(&self) -> String {
+        self.state.lock().text.clone()
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+/// One reader of a live answer.
+#[derive(Debug)]
+pub(super) struct Reader {
+    live: Arc<Live>,
+    changed: watch::Receiver<u64>,
+    text_read: usize,
+    events_read: usize,
+}
+
+impl Reader {
+    /// Reads from the beginning: what is there already comes in one piece.
+    pub(super) fn new(live: Arc<Live>) -> Self {
+        let changed = live.changed.subscribe();
+        Self { live, changed, text_read: 0, events_read: 0 }
+    }
+
+    /// The next events; none after the last.
+    pub(super) async fn next(&mut self) -> Option<Vec<(&'static str, Value)>> {
+        loop {
+            self.changed.mark_unchanged();
+            let (news, is_over) = self.news();
+            if !news.is_empty() {
+                return Some(news);
+            }
+            // The sender lives in `self.live`: waiting fails never.
+            if is_over || self.changed.changed().await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    /// What was added since the last look: the text in one piece, and before it the events that
+    /// are not the last one.
+    fn news(&mut self) -> (Vec<(&'static str, Value)>, bool) {
+        let state = self.live.state.lock();
+        let mut news: Vec<(&'static str, Value)> = Vec::new();
+        let mut last = None;
+        for (name, data) in &state.events[self.events_read..] {
+            match *name {
+                "done" | "error" => last = Some((*name, data.clone())),
+                name => news.push((name, data.clone())),
+            }
+        }
+        self.events_read = state.events.len();
+        if state.text.len() > self.text_read {
+            news.push(("delta", json!({ "text": &state.text[self.text_read..] })));
+            self.text_read = state.text.len();
+        }
+        news.extend(last);
+        (news, state.is_over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(answers: &LiveAnswers, owner: UserId, of: ConversationId) -> Option<Claim> {
+        answers.claim(owner, of, MessageId::new())
+    }
+
+    #[tokio::test]
+    async fn a_reader_who_comes_late_gets_what_was_said_and_the_rest() {
+        let answers = LiveAnswers::default();
+        let claim = claim(&answers, UserId::new(), ConversationId::new()).expect("free");
+        let mut early = Reader::new(Arc::clone(&claim.live));
+        claim.live.say("Good ");
+        assert_eq!(early.next().await, Some(vec![("delta", json!({"text": "Good "}))]));
+        claim.live.say("day");
+        let mut late = Reader::new(Arc::clone(&claim.live));
+        assert_eq!(late.next().await, Some(vec![("delta", json!({"text": "Good day"}))]));
+        assert_eq!(early.next().await, Some(vec![("delta", json!({"text": "day"}))]));
+        claim.live.say(".");
+        claim.live.end(Some(("done", json!({}))));
+        drop(claim);
+        for reader in [&mut early, &mut late] {
+            let rest = vec![("delta", json!({"text": "."})), ("done", json!({}))];
+            assert_eq!(reader.next().await, Some(rest));
+            assert_eq!(reader.next().await, None);
+        }
+    }
+
+    #[test]
+    fn one_answer_at_a_time_and_only_its_owner_finds_it() {
+        let answers = LiveAnswers::default();
+        let (owner, conversation) = (UserId::new(), ConversationId::new());
+        let first = claim(&answers, owner, conversation).expect("free");
+        assert!(claim(&answers, owner, conversation).is_none());
+        assert!(claim(&answers, UserId::new(), conversation).is_some(), "holds up nobody else");
+        assert!(answers.find(UserId::new(), conversation).is_none());
+        assert!(answers.find(owner, conversation).is_some());
+        drop(first);
+        assert!(claim(&answers, owner, conversation).is_some());
+    }
+}

@@ -1,0 +1,3 @@
+//! The one place of the engine where `unsafe` may stand: each use is short, stated and tested.
+
+pub(crate) mod map;

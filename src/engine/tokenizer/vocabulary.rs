@@ -1,0 +1,273 @@
+//! The tokens of a model: names, bytes and attributes, and those with a part to play.
+
+use std::collections::HashMap;
+
+use super::TokenizerError;
+use super::bpe::byte_of;
+use crate::engine::gguf::File;
+
+/// What a token is, by `tokenizer.ggml.token_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attribute {
+    Normal,
+    Unknown,
+    Control,
+    /// Added to the vocabulary after training; found in a text before anything else.
+    Added,
+    Unused,
+    /// One byte, named `<0x..>`.
+    Byte,
+}
+
+/// The kinds of tokenizer models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Spm,
+    Bpe,
+    WordPiece,
+}
+
+/// The tokens of a model.
+#[derive(Debug)]
+pub(super) struct Vocabulary {
+    kind: Kind,
+    names: Vec<Box<str>>,
+    attributes: Vec<Attribute>,
+    /// What every token stands for, one after another; `starts` says where each begins.
+    bytes: Vec<u8>,
+    starts: Vec<u32>,
+    pub(super) bos: Option<u32>,
+    pub(super) eos: Option<u32>,
+    pub(super) unknown: Option<u32>,
+    pub(super) adds_bos: bool,
+    /// Ascending.
+    pub(super) ends: Vec<u32>,
+}
+
+impl Vocabulary {
+    pub(super) fn from_gguf(file: &File) -> Result<Self, TokenizerError> {
+        let kind = match file.required_string("tokenizer.ggml.model")? {
+            "llama" => Kind::Spm,
+            "gpt2" => Kind::Bpe,
+            "bert" => Kind::WordPiece,
+            other => return Err(TokenizerError::Kind(other.to_owned())),
+        };
+        let names = file.strings("tokenizer.ggml.tokens")?.unwrap_or_default();
+        check_names(&names)?;
+        let mut attributes = attributes(file, kind, &names)?;
+        let bos = id(file, "tokenizer.ggml.bos_token_id", names.len())?;
+        let eos = id(file, "tokenizer.ggml.eos_token_id", names.len())?;
+        let unknown = id(file, "tokenizer.ggml.unknown_token_id", names.len())?;
+        let ends = ends(file, &names, eos)?;
+        // Some converters leave the tokens that end an answer as added or even normal ones.
+        for &token in &ends {
+            attributes[token as usize] = Attribute::Control;
+        }
+        let adds_bos = file.bool("tokenizer.ggml.add_bos_token")?;
+        let mut vocabulary = Self {
+            kind,
+            names: names.into_iter().map(Box::from).collect(),
+            attributes,
+            bytes: Vec::new(),
+            starts: vec![0],
+            bos,
+            eos,
+            unknown,
+            adds_bos: adds_bos.unwrap_or(kind == Kind::Spm),
+            ends,
+        };
+        vocabulary.spell();
+        Ok(vocabulary)
+    }
+
+    /// Works out the bytes of every token.
+    fn spell(&mut self) {
+        for (name, attribute) in self.names.iter().zip(&self.attributes) {
+            match (attribute, self.kind) {
+                (Attribute::Control | Attribute::Unknown | Attribute::Unused, _) => {}
+                (Attribute::Byte, _) => self.bytes.extend(byte_named(name)),
+                (Attribute::Added, Kind::Bpe) => self.bytes.extend(name.bytes()),
+                (_, Kind::Bpe) => match name.chars().map(byte_of).collect::<Option<Vec<u8>>>() {
+                    Some(bytes) => self.bytes.extend(bytes),
+                    // Not spelled in the alphabet of bytes: the name is the text.
+                    None => self.bytes.extend(name.bytes()),
+                },
+                (_, Kind::Spm | Kind::WordPiece) => {
+                    self.bytes.extend(name.replace('\u{2581}', " ").bytes());
+                }
+            }
+            // At most TOKENS_MAX times TOKEN_BYTES_MAX: below 2^32.
+            self.starts.push(self.bytes.len() as u32);
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(super) fn name(&self, token: u32) -> Option<&str> {
+        self.names.get(token as usize).map(Box::as_ref)
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<u32> {
+        self.names.iter().position(|known| known.as_ref() == name).map(|at| at as u32)
+    }
+
+    pub(super) fn bytes(&self, token: u32) -> &[u8] {
+        let at = token as usize;
+        match (self.starts.get(at), self.starts.get(at + 1)) {
+            (Some(&start), Some(&end)) => &self.bytes[start as usize..end as usize],
+            _ => &[],
+        }
+    }
+
+    pub(super) fn is_control(&self, token: u32) -> bool {
+        matches!(self.attribute(token), Some(Attribute::Control | Attribute::Unknown))
+    }
+
+    /// An added token that looks like markup: models use `<think>` and its like to give a
+    /// conversation its form, so people's text must not become one.
+    pub(super) fn is_markup(&self, token: u32) -> bool {
+        let Some(name) = self.name(token) else { return false };
+        let framed = |open: char, close: char| name.starts_with(open) && name.ends_with(close);
+        self.attribute(token) == Some(Attribute::Added)
+            && name.len() > 2
+            && (framed('<', '>') || framed('[', ']'))
+    }
+
+    pub(super) fn attribute(&self, token: u32) -> Option<Attribute> {
+        self.attributes.get(token as usize).copied()
+    }
+
+    /// Tokens that are found in a text before anything else, control tokens among them.
+    pub(super) fn added(&self) -> impl Iterator<Item = (u32, &str)> {
+        let names = self.names.iter().zip(&self.attributes).enumerate();
+        names.filter_map(|(token, (name, attribute))| {
+            let added =
+                matches!(attribute, Attribute::Control | Attribute::Unknown | Attribute::Added);
+            (added && !name.is_empty()).then_some((token as u32, name.as_ref()))
+        })
+    }
+
+    /// The tokens that text may be merged into, by name: never control tokens or markup. Where a
+    /// name stands twice, the last counts.
+    pub(super) fn mergeable(&self) -> HashMap<&str, u32> {
+        let tokens = (0..self.len() as u32).filter(|&token| {
+            !self.is_control(token)
+                && !self.is_markup(token)
+                && self.attribute(token) != Some(Attribute::Unused)
+        });
+        tokens.map(|token| (self.names[token as usize].as_ref(), token)).collect()
+    }
+}
+
+fn check_names(names: &[&str]) -> Result<(), TokenizerError> {
+    if names.is_empty() {
+        return Err(TokenizerError::Damaged("it has no tokens".into()));
+    }
+    if names.len() > TOKENS_MAX {
+        let problem = format!("it has {} tokens, above the limit of {TOKENS_MAX}", names.len());
+        return Err(TokenizerError::Damaged(problem));
+    }
+    match names.iter().position(|name| name.len() > TOKEN_BYTES_MAX) {
+        Some(at) => Err(TokenizerError::Damaged(format!(
+            "token {at} is {} bytes long, above the limit of {TOKEN_BYTES_MAX}",
+            names[at].len()
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn attributes(file: &File, kind: Kind, names: &[&str]) -> Result<Vec<Attribute>, TokenizerError> {
+    let Some(codes) = file.i64s("tokenizer.ggml.token_type")? else {
+        let byte = |name: &&str| kind == Kind::Spm && byte_named(name).is_some();
+        let of = |name| if byte(name) { Attribute::Byte } else { Attribute::Normal };
+        return Ok(names.iter().map(of).collect());
+    };
+    if codes.len() != names.len() {
+        let problem = format!("{} tokens, but {} token types", names.len(), codes.len());
+        return Err(TokenizerError::Damaged(problem));
+    }
+    let attribute = |(at, &code): (usize, &i64)| {
+        Ok(match code {
+            1 => Attribute::Normal,
+            2 => Attribute::Unknown,
+            3 => Attribute::Control,
+            4 => Attribute::Added,
+            5 => Attribute::Unused,
+            6 if byte_named(names[at]).is_some() => Attribute::Byte,
+            _ => {
+                let problem = format!("token {at} has the impossible type {code}");
+                return Err(TokenizerError::Damaged(problem));
+            }
+        })
+    };
+    codes.iter().enumerate().map(attribute).collect()
+}
+
+/// A token number in the metadata. Numbers outside the vocabulary count as absent: converters
+/// write them for models that lack the token.
+fn id(file: &File, key: &str, tokens: usize) -> Result<Option<u32>, TokenizerError> {
+    let ids = file.i64s(key)?.unwrap_or_default();
+    let id = ids.first().and_then(|&id| u32::try_from(id).ok());
+    Ok(id.filter(|&id| (id as usize) < tokens))
+}
+
+/// The tokens that end an answer.
+fn ends(file: &File, names: &[&str], eos: Option<u32>) -> Result<Vec<u32>, TokenizerError> {
+    let mut ends: Vec<u32> = eos.into_iter().collect();
+    for key in ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"] {
+        ends.extend(id(file, key, names.len())?);
+    }
+    // The harmony format ends every message with `<|end|>`, and the answer with one of these.
+    let harmony = names.contains(&"<|return|>") && names.contains(&"<|call|>");
+    for (at, name) in names.iter().enumerate() {
+        if END_NAMES.contains(name) && !(harmony && *name == "<|end|>") {
+            ends.push(at as u32);
+        }
+    }
+    ends.sort_unstable();
+    ends.dedup();
+    Ok(ends)
+}
+
+/// The byte that a name like `<0x0A>` means.
+pub(super) fn byte_named(name: &str) -> Option<u8> {
+    let hex = name.strip_prefix("<0x")?.strip_suffix('>')?;
+    if hex.len() != 2 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    u8::from_str_radix(hex, 16).ok()
+}
+
+/// Names under which published models end an answer.
+const END_NAMES: [&str; 19] = [
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|endofturn|>",
+    "<|end_of_turn|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<end_of_utterance>",
+    "<EOT>",
+    "<|user_end|>",
+    "<|eot|>",
+    "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
+    "[EOT]",
+];
+
+/// Tokens in a vocabulary; the largest published ones have under 300,000.
+const TOKENS_MAX: usize = 1 << 20;
+/// Bytes in a token's name; the longest published ones have under 600.
+const TOKEN_BYTES_MAX: usize = 2_048;

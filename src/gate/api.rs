@@ -1,0 +1,134 @@
+//! What the gate's errors mean to a client, the headers of limits, and `/metrics`.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+
+use super::Gate;
+use super::error::GateError;
+use crate::access::permission::ReadMetrics;
+use crate::access::{Caller, Grant};
+use crate::limits::{Meter, Which};
+use crate::web::{ApiError, ErrorCode};
+
+impl From<GateError> for ApiError {
+    fn from(error: GateError) -> Self {
+        match &error {
+            GateError::NotPermitted => ErrorCode::PermissionDenied.into(),
+            GateError::ModelNotFound => Self::new(ErrorCode::ModelNotFound).param("model"),
+            GateError::ModelNotReady(reason) => Self::new(ErrorCode::ModelNotReady)
+                .message(format!("The model does not answer yet. {reason}"))
+                .retry_after(Duration::from_secs(2)),
+            GateError::Limited(refusal) => {
+                let code = match refusal.which {
+                    Which::Requests => ErrorCode::TooManyRequests,
+                    Which::Tokens => ErrorCode::TooManyTokens,
+                    Which::DayTokens => ErrorCode::BudgetExhausted,
+                    Which::Concurrent => ErrorCode::TooManyConcurrent,
+                };
+                match refusal.retry_after {
+                    Some(wait) => Self::new(code).retry_after(wait),
+                    None => Self::new(ErrorCode::BudgetExhausted).message(format!(
+                        "This request may take more tokens (prompt and longest answer) than your limit of {} allows at all. Lower max_tokens or shorten the prompt.",
+                        refusal.limit
+                    )),
+                }
+            }
+            GateError::PromptTooLong { tokens, context } => {
+                Self::new(ErrorCode::ContextLengthExceeded)
+                    .message(format!(
+                        "The model's context is {context} tokens, and the prompt has {tokens}, which leaves no room for an answer. Shorten the prompt."
+                    ))
+                    .param("messages")
+            }
+            GateError::EmptyPrompt => {
+                Self::new(ErrorCode::InvalidValue).message("The prompt is empty.").param("prompt")
+            }
+            GateError::UnknownToken => Self::new(ErrorCode::InvalidValue)
+                .message("A token number is not in the model's vocabulary.")
+                .param("prompt"),
+            GateError::OutOfRange { parameter, expected } => Self::new(ErrorCode::InvalidValue)
+                .message(format!("`{parameter}` is out of range: expected {expected}."))
+                .param(*parameter),
+            GateError::Template => Self::new(ErrorCode::InvalidValue)
+                .message("The model's chat template does not take these messages: most want user and assistant in turn.")
+                .param("messages"),
+            GateError::Refused { categories } => Self::new(ErrorCode::ContentPolicy)
+                .message(format!("The guard refused this text ({}).", categories.join(", "))),
+            GateError::NotRecorded => ErrorCode::AuditUnavailable.into(),
+            GateError::Busy => Self::new(ErrorCode::Busy).retry_after(Duration::from_secs(1)),
+            GateError::ShuttingDown => {
+                Self::new(ErrorCode::ShuttingDown).retry_after(Duration::from_secs(5))
+            }
+            GateError::Revoked => Self::new(ErrorCode::PermissionDenied)
+                .message("Your access was withdrawn while the answer was being written."),
+            GateError::Engine(_) => Self::new(ErrorCode::Internal).because(&error),
+        }
+    }
+}
+
+/// `GET /metrics`
+pub(crate) async fn metrics(_grant: Grant<ReadMetrics>, gate: Data<Gate>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(gate.metrics_text())
+}
+
+impl Gate {
+    /// Where the caller stands, as `x-ratelimit-…` headers: name and value.
+    pub(crate) fn limit_headers(&self, caller: &Caller) -> Vec<(&'static str, String)> {
+        let standing = self.standing(caller);
+        let mut headers = Vec::with_capacity(6);
+        let mut add = |names: [&'static str; 3], meter: Meter| {
+            if let (Some(limit), Some(remaining)) = (meter.limit, meter.remaining()) {
+                headers.push((names[0], limit.to_string()));
+                headers.push((names[1], remaining.to_string()));
+                headers.push((names[2], span(meter.reset)));
+            }
+        };
+        add(
+            [
+                "x-ratelimit-limit-requests",
+                "x-ratelimit-remaining-requests",
+                "x-ratelimit-reset-requests",
+            ],
+            standing.requests,
+        );
+        add(
+            [
+                "x-ratelimit-limit-tokens",
+                "x-ratelimit-remaining-tokens",
+                "x-ratelimit-reset-tokens",
+            ],
+            standing.tokens,
+        );
+        headers
+    }
+}
+
+/// A span of time in the manner of these headers: `6m0s`, `1.5s`, `20ms`.
+fn span(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let (minutes, rest) = (ms / 60_000, ms % 60_000);
+    let seconds = rest as f64 / 1000.0;
+    match (minutes, ms) {
+        (_, 0..1_000) => format!("{ms}ms"),
+        (0, _) => format!("{seconds}s"),
+        _ => format!("{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_written_as_clients_read_them() {
+        for (ms, text) in
+            [(0, "0ms"), (20, "20ms"), (1_500, "1.5s"), (60_000, "1m0s"), (360_250, "6m0.25s")]
+        {
+            assert_eq!(span(Duration::from_millis(ms)), text);
+        }
+    }
+}

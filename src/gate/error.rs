@@ -1,0 +1,111 @@
+//! Why a generation did not happen, or did not end well: things that the caller can act on.
+
+use crate::engine::EngineError;
+use crate::limits::Refusal;
+
+/// Why the gate did not let a generation through, or could not bring it to its end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum GateError {
+    /// The caller's roles or the key's scopes do not allow it.
+    #[error("not permitted")]
+    NotPermitted,
+    /// There is no such model, or it is not open to the caller.
+    #[error("no such model")]
+    ModelNotFound,
+    /// The model is being read, or could not be.
+    #[error("the model is not ready: {0}")]
+    ModelNotReady(String),
+    /// A limit is reached.
+    #[error(transparent)]
+    Limited(#[from] Refusal),
+    /// The prompt leaves no room for an answer.
+    #[error("the prompt has {tokens} tokens of {context}")]
+    PromptTooLong {
+        /// Its tokens; at least so many where the text was too long to be counted.
+        tokens: usize,
+        /// The model's context.
+        context: usize,
+    },
+    /// There is nothing to go on from.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// A token is not in the vocabulary.
+    #[error("a token of the prompt is not in the vocabulary")]
+    UnknownToken,
+    /// A parameter is out of range.
+    #[error("{parameter}: {expected}")]
+    OutOfRange {
+        /// Its name.
+        parameter: &'static str,
+        /// What is accepted.
+        expected: &'static str,
+    },
+    /// The model's template cannot take this conversation.
+    #[error("the chat template refused the conversation")]
+    Template,
+    /// The guard refused the prompt.
+    #[error("refused by the guard")]
+    Refused {
+        /// What was found; no text.
+        categories: Vec<String>,
+    },
+    /// The record could not be written, so nothing was done.
+    #[error("the record cannot be written")]
+    NotRecorded,
+    /// The queue is full.
+    #[error("the queue is full")]
+    Busy,
+    /// The server takes no more work.
+    #[error("shutting down")]
+    ShuttingDown,
+    /// What allowed the caller in was withdrawn.
+    #[error("access was withdrawn")]
+    Revoked,
+    /// The engine failed.
+    #[error("the engine failed: {0}")]
+    Engine(EngineError),
+}
+
+impl GateError {
+    /// The name, as audit and metrics write it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::NotPermitted => "not_permitted",
+            Self::ModelNotFound => "model_not_found",
+            Self::ModelNotReady(_) => "model_not_ready",
+            Self::Limited(refusal) => refusal.which.name(),
+            Self::PromptTooLong { .. } => "prompt_too_long",
+            Self::EmptyPrompt => "empty_prompt",
+            Self::UnknownToken => "unknown_token",
+            Self::OutOfRange { .. } => "out_of_range",
+            Self::Template => "template",
+            Self::Refused { .. } => "content_policy",
+            Self::NotRecorded => "not_recorded",
+            Self::Busy => "busy",
+            Self::ShuttingDown => "shutting_down",
+            Self::Revoked => "revoked",
+            Self::Engine(_) => "engine",
+        }
+    }
+}
+
+impl From<EngineError> for GateError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Busy => Self::Busy,
+            EngineError::PromptTooLong { tokens, tokens_max } => {
+                Self::PromptTooLong { tokens, context: tokens_max.saturating_add(1) }
+            }
+            EngineError::Empty => Self::EmptyPrompt,
+            EngineError::UnknownToken { .. } => Self::UnknownToken,
+            EngineError::OutOfRange { parameter, expected } => {
+                Self::OutOfRange { parameter, expected }
+            }
+            EngineError::Closed => Self::ShuttingDown,
+            EngineError::TimeLimit
+            | EngineError::NotANumber
+            | EngineError::Internal
+            | EngineError::Unhealthy => Self::Engine(error),
+        }
+    }
+}

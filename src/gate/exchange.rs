@@ -1,0 +1,285 @@
+//! A running exchange: a task of its own, between the engine and whoever reads. It passes on what
+//! the guard lets through, ends when the reader leaves, when access is withdrawn or when the
+//! server ends, and closes the books in every case.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::sync::{Notify, mpsc};
+
+use super::catalog::Model;
+use super::error::GateError;
+use super::inspect::{Cleared, Seen, Watch};
+use super::metrics::Observation;
+use super::record::{Begun, Spent, outcome};
+use super::request::{Ending, ExchangeEvent, ExchangeHandle, ExchangeUsage, Notice};
+use super::running::Place;
+use super::{Gate, Generate};
+use crate::engine::{EngineError, FinishReason, GenerationEvent, TokenLogprob, Usage};
+use crate::limits::Reservation;
+
+/// Events between the exchange and its reader; a reader who does not read stops the engine there.
+const EVENTS_MAX: usize = 64;
+/// A reader who takes nothing for so long has gone, whatever the network says.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// An exchange that is on record and about to start.
+pub(super) struct Exchange {
+    gate: Gate,
+    place: Place,
+    begun: Begun,
+    at: Instant,
+}
+
+impl Exchange {
+    pub(super) fn new(gate: Gate, place: Place, begun: Begun, at: Instant) -> Self {
+        Self { gate, place, begun, at }
+    }
+
+    /// Hands the prompt to the engine and lets the exchange run by itself. Where the engine does
+    /// not take it, the books are closed before the caller hears of it.
+    pub(super) async fn start(
+        self,
+        model: &Model,
+        cleared: Cleared,
+    ) -> Result<ExchangeHandle, GateError> {
+        let Cleared { draft, reservation, notices, watch } = cleared;
+        let engine = model.engine.clone().ok_or(GateError::ModelNotFound)?;
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let stop = Arc::new(Notify::new());
+        let handle = ExchangeHandle {
+            id: self.begun.caller.request,
+            model: model.name.clone(),
+            prompt_tokens: self.begun.prompt_tokens,
+            queued: 0,
+            notices: notices.clone(),
+            events,
+            stop: Arc::clone(&stop),
+        };
+        let request = draft.into_request(self.begun.caller.user);
+        let was_redacted = notices.iter().any(|notice| notice.action == "redact");
+        let pump = Pump {
+            answer: String::new(),
+            first_token: None,
+            usage: None,
+            held: Held { is_withheld: was_redacted, ..Held::default() },
+            notices: Vec::new(),
+            watch,
+            sender,
+            stop,
+        };
+        match engine.generate(request) {
+            Ok(stream) => {
+                let queued = engine.stats().queued;
+                tokio::spawn(self.drive(pump, stream, engine, reservation));
+                Ok(ExchangeHandle { queued, ..handle })
+            }
+            Err(error) => {
+                let result = Err(GateError::from(error));
+                self.close(&result, reservation, ExchangeUsage::default(), &pump).await;
+                result.map(|_: Ending| handle)
+            }
+        }
+    }
+
+    async fn drive(
+        mut self,
+        mut pump: Pump,
+        stream: BoxStream<'static, GenerationEvent>,
+        engine: Arc<dyn Generate>,
+        reservation: Reservation,
+    ) {
+        let result = pump.run(&mut self.place, stream).await;
+        let usage = pump.usage(&*engine, self.begun.prompt_tokens);
+        self.close(&result, reservation, usage, &pump).await;
+        let last = match result {
+            Ok(ending) => ExchangeEvent::Finished { ending, usage },
+            Err(error) => ExchangeEvent::Failed(error),
+        };
+        // The place is kept until the last word is said, so that a shutdown waits for it.
+        let _ = tokio::time::timeout(STALL_MAX, pump.sender.send(last)).await;
+    }
+
+    /// Settles the limits, closes the record, counts.
+    async fn close(
+        &self,
+        result: &Result<Ending, GateError>,
+        reservation: Reservation,
+        usage: ExchangeUsage,
+        pump: &Pump,
+    ) {
+        let accounts = reservation.settle(usage.total());
+        let whole = self.at.elapsed();
+        let first_token = pump.first_token.map(|at| at.duration_since(self.at));
+        let spent = Spent { usage, whole, first_token, notices: &pump.notices };
+        self.gate.record_end(&self.begun, Some(accounts), result, &spent).await;
+        let metrics = &self.gate.inner.metrics;
+        metrics.observe(&Observation {
+            model: &self.begun.model,
+            purpose: self.begun.purpose.name(),
+            outcome: outcome(result).name(),
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            whole,
+            first_token,
+            decode: usage.decode,
+        });
+        for notice in &pump.notices {
+            metrics.noticed("output", &notice.category, &notice.action, notice.count);
+        }
+    }
+}
+
+/// What flows from the engine to the reader.
+struct Pump {
+    /// What the model said so far, for counting where the engine did not come to tell.
+    answer: String,
+    first_token: Option<Instant>,
+    usage: Option<Usage>,
+    held: Held,
+    notices: Vec<Notice>,
+    watch: Watch,
+    sender: mpsc::Sender<ExchangeEvent>,
+    stop: Arc<Notify>,
+}
+
+/// What to do after an event.
+enum Next {
+    GoOn,
+    End(Ending),
+}
+
+impl Pump {
+    /// Runs until the answer ends, one way or another. The stream is dropped on return: an engine
+    /// that is still at work stops within one step.
+    async fn run(
+        &mut self,
+        place: &mut Place,
+        mut stream: BoxStream<'static, GenerationEvent>,
+    ) -> Result<Ending, GateError> {
+        loop {
+            let event = tokio::select! {
+                biased;
+                end = place.ended() => return Err(end.into()),
+                () = self.sender.closed() => return Ok(Ending::Cancelled),
+                () = self.stop.notified() => return Ok(Ending::Cancelled),
+                event = stream.next() => event,
+            };
+            let next = tokio::select! {
+                biased;
+                end = place.ended() => return Err(end.into()),
+                next = self.pass_on(event) => next?,
+            };
+            if let Next::End(ending) = next {
+                return Ok(ending);
+            }
+        }
+    }
+
+    async fn pass_on(&mut self, event: Option<GenerationEvent>) -> Result<Next, GateError> {
+        match event {
+            Some(GenerationEvent::Started) => self.send(ExchangeEvent::Started).await,
+            Some(GenerationEvent::Text { text, logprobs }) => {
+                self.first_token.get_or_insert_with(Instant::now);
+                self.answer.push_str(&text);
+                self.held.push(text.len(), logprobs);
+                let seen = self.watch.push(&text);
+                self.let_through(seen).await
+            }
+            Some(GenerationEvent::Finished { reason, usage }) => {
+                self.usage = Some(usage);
+                let seen = self.watch.finish();
+                match (self.let_through(seen).await?, reason) {
+                    (Next::End(ending), _) => Ok(Next::End(ending)),
+                    (Next::GoOn, FinishReason::Stop) => Ok(Next::End(Ending::Stop)),
+                    (Next::GoOn, FinishReason::Length) => Ok(Next::End(Ending::Length)),
+                    (Next::GoOn, FinishReason::Cancelled) => Err(GateError::ShuttingDown),
+                }
+            }
+            Some(GenerationEvent::Failed(error)) => Err(error.into()),
+            None => Err(GateError::Engine(EngineError::Internal)),
+        }
+    }
+
+    /// Sends what the guard has seen and let through.
+    async fn let_through(&mut self, seen: Vec<Seen>) -> Result<Next, GateError> {
+        for one in seen {
+            match one {
+                Seen::Text(text) => {
+                    let logprobs = self.held.release(text.len());
+                    if let Next::End(ending) =
+                        self.send(ExchangeEvent::Text { text, logprobs }).await?
+                    {
+                        return Ok(Next::End(ending));
+                    }
+                }
+                Seen::Notice(notice) => {
+                    // What is withheld from the text is withheld from its tokens too.
+                    self.held.withhold();
+                    self.notices.push(notice.clone());
+                    self.send(ExchangeEvent::Notice(notice)).await?;
+                }
+                Seen::Stop => return Ok(Next::End(Ending::ContentFilter)),
+            }
+        }
+        Ok(Next::GoOn)
+    }
+
+    async fn send(&mut self, event: ExchangeEvent) -> Result<Next, GateError> {
+        match tokio::time::timeout(STALL_MAX, self.sender.send(event)).await {
+            Ok(Ok(())) => Ok(Next::GoOn),
+            // The reader has left, or stands there without reading.
+            Ok(Err(_)) | Err(_) => Ok(Next::End(Ending::Cancelled)),
+        }
+    }
+
+    /// What it took. An exchange that was cut short is counted by the text that came.
+    fn usage(&self, engine: &dyn Generate, prompt_tokens: u64) -> ExchangeUsage {
+        let Some(usage) = self.usage else {
+            let completion_tokens = engine.tokenize(&self.answer).len() as u64;
+            let decode = self.first_token.map_or(Duration::ZERO, |first| first.elapsed());
+            return ExchangeUsage { prompt_tokens, cached_tokens: 0, completion_tokens, decode };
+        };
+        ExchangeUsage {
+            prompt_tokens: usage.prompt_tokens as u64,
+            cached_tokens: usage.cached_tokens as u64,
+            completion_tokens: usage.completion_tokens as u64,
+            decode: Duration::from_millis(usage.decode_ms),
+        }
+    }
+}
+
+/// Log-probabilities whose text the guard still holds back.
+#[derive(Default)]
+struct Held {
+    pushed: usize,
+    released: usize,
+    queue: std::collections::VecDeque<(usize, Vec<TokenLogprob>)>,
+    is_withheld: bool,
+}
+
+impl Held {
+    fn push(&mut self, bytes: usize, logprobs: Vec<TokenLogprob>) {
+        self.pushed += bytes;
+        if !logprobs.is_empty() && !self.is_withheld {
+            self.queue.push_back((self.pushed, logprobs));
+        }
+    }
+
+    /// The log-probabilities of all text that is out after so many more bytes.
+    fn release(&mut self, bytes: usize) -> Vec<TokenLogprob> {
+        self.released += bytes;
+        let mut out = Vec::new();
+        while self.queue.front().is_some_and(|(end, _)| *end <= self.released) {
+            out.extend(self.queue.pop_front().into_iter().flat_map(|(_, logprobs)| logprobs));
+        }
+        out
+    }
+
+    fn withhold(&mut self) {
+        self.is_withheld = true;
+        self.queue.clear();
+    }
+}

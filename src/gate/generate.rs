@@ -1,0 +1,79 @@
+//! What the gate needs of an engine, and no more. The engine in `engine/` is the one that serves;
+//! the benchmark of the controls puts one in its place that only echoes.
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use crate::engine::{
+    Domain, Engine, EngineError, EngineStats, GenerationEvent, GenerationRequest, Message,
+    ModelInfo, PromptError, PromptOptions, Score, ScoreItem,
+};
+
+/// A loaded model that turns tokens into tokens.
+pub trait Generate: Send + Sync + 'static {
+    /// What is known about the model.
+    fn info(&self) -> &ModelInfo;
+    /// Turns a conversation into a prompt; texts never become control tokens.
+    fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, PromptError>;
+    /// Turns plain text into tokens; control tokens in it stay text.
+    fn tokenize(&self, text: &str) -> Vec<u32>;
+    /// Turns tokens into text.
+    fn detokenize(&self, tokens: &[u32]) -> String;
+    /// Queues a generation. Dropping the stream cancels it within one step.
+    fn generate(
+        &self,
+        request: GenerationRequest,
+    ) -> Result<BoxStream<'static, GenerationEvent>, EngineError>;
+    /// How likely the model finds each continuation.
+    fn score(
+        &self,
+        items: Vec<ScoreItem>,
+        domain: Domain,
+    ) -> BoxFuture<'_, Result<Vec<Score>, EngineError>>;
+    /// What the engine does right now and has done.
+    fn stats(&self) -> EngineStats;
+    /// Takes no more requests.
+    fn shutdown(&self);
+}
+
+impl Generate for Engine {
+    fn info(&self) -> &ModelInfo {
+        Self::info(self)
+    }
+
+    fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, PromptError> {
+        Self::prompt(self, messages, &PromptOptions::default())
+    }
+
+    fn tokenize(&self, text: &str) -> Vec<u32> {
+        Self::tokenize(self, text)
+    }
+
+    fn detokenize(&self, tokens: &[u32]) -> String {
+        Self::detokenize(self, tokens)
+    }
+
+    fn generate(
+        &self,
+        request: GenerationRequest,
+    ) -> Result<BoxStream<'static, GenerationEvent>, EngineError> {
+        let mut generation = Self::generate(self, request)?;
+        Ok(stream::poll_fn(move |context| generation.poll_next(context)).boxed())
+    }
+
+    fn score(
+        &self,
+        items: Vec<ScoreItem>,
+        domain: Domain,
+    ) -> BoxFuture<'_, Result<Vec<Score>, EngineError>> {
+        Box::pin(Self::score(self, items, domain))
+    }
+
+    fn stats(&self) -> EngineStats {
+        Self::stats(self)
+    }
+
+    fn shutdown(&self) {
+        Self::shutdown(self);
+    }
+}

@@ -1,0 +1,210 @@
+//! What goes on record, in which words. Ids, names, counts and keyed digests; never a text.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::catalog::Model;
+use super::error::GateError;
+use super::inspect::Cleared;
+use super::request::{Ending, ExchangeUsage, Notice, Purpose};
+use super::{Gate, store};
+use crate::access::Caller;
+use crate::audit::{Action, Event, Outcome};
+use crate::ids::{RequestId, UserId};
+use crate::limits::{Refusal, ReservedFor, Which};
+use crate::vault::BlindPurpose;
+
+/// A person who runs into the same limit again is on record once in this time.
+const LIMIT_RECORD_EVERY: Duration = Duration::from_secs(60);
+const LIMIT_RECORDS_MAX: usize = 16_384;
+
+/// The record of an exchange that was begun; what its end needs to be written.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) caller: Caller,
+    pub(super) purpose: Purpose,
+    pub(super) model: String,
+    pub(super) prompt_tokens: u64,
+}
+
+/// Which refusals by limits are on record already.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    seen: Mutex<HashMap<(UserId, Which), Instant>>,
+}
+
+impl Refusals {
+    /// Whether this one is to be recorded: the first of its kind within a while.
+    fn is_new(&self, user: UserId, which: Which) -> bool {
+        let now = Instant::now();
+        let is_recent = |at: &Instant| now.duration_since(*at) < LIMIT_RECORD_EVERY;
+        let mut seen = self.seen.lock();
+        if seen.get(&(user, which)).is_some_and(is_recent) {
+            return false;
+        }
+        if seen.len() >= LIMIT_RECORDS_MAX {
+            seen.retain(|_, at| is_recent(at));
+        }
+        seen.insert((user, which), now);
+        true
+    }
+}
+
+pub(super) fn event(caller: &Caller, action: Action, outcome: Outcome) -> Event {
+    Event::new(action, outcome, caller.actor()).from_request(caller.address, caller.request)
+}
+
+fn notices(notices: &[Notice]) -> Value {
+    serde_json::to_value(notices).unwrap_or_else(|_| json!([]))
+}
+
+impl Gate {
+    /// Puts an event on record that must be there before anything else happens.
+    pub(super) async fn record(
+        &self,
+        accounts: Option<ReservedFor>,
+        events: Vec<Event>,
+    ) -> Result<(), GateError> {
+        let parts = &self.inner.parts;
+        store::write(&parts.db, &parts.audit, accounts, events).await.map_err(|error| {
+            tracing::error!(cause = %error, "the record cannot be written: nothing runs");
+            GateError::NotRecorded
+        })
+    }
+
+    pub(super) async fn record_denial(
+        &self,
+        caller: &Caller,
+        what: &'static str,
+        model: Option<&str>,
+    ) -> Result<(), GateError> {
+        let mut denial = event(caller, Action::AccessDenied, Outcome::Denied).with("needed", what);
+        if let Some(model) = model {
+            denial = denial.subject(model);
+        }
+        self.record(None, vec![denial]).await
+    }
+
+    pub(super) async fn record_limit(
+        &self,
+        caller: &Caller,
+        model: &Model,
+        refusal: Refusal,
+    ) -> Result<(), GateError> {
+        if !self.inner.refusals.is_new(caller.user, refusal.which) {
+            return Ok(());
+        }
+        let denial = event(caller, Action::GenerationRefuse, Outcome::Denied)
+            .subject(&model.name)
+            .with("limit", refusal.which.name())
+            .with("limit_value", refusal.limit);
+        self.record(None, vec![denial]).await
+    }
+
+    /// Records what the guard refused.
+    pub(super) async fn record_refusal(
+        &self,
+        caller: &Caller,
+        model: &Model,
+        accounts: ReservedFor,
+        found: &[Notice],
+    ) -> Result<(), GateError> {
+        let refusal = event(caller, Action::GenerationRefuse, Outcome::Denied)
+            .subject(&model.name)
+            .with("guard", notices(found));
+        self.record(Some(accounts), vec![refusal]).await
+    }
+
+    /// Records that a generation begins, with its reservation, before the engine sees it.
+    pub(super) async fn record_start(
+        &self,
+        caller: &Caller,
+        model: &Model,
+        purpose: Purpose,
+        cleared: &Cleared,
+    ) -> Result<Begun, GateError> {
+        let digest = self.prompt_digest(&cleared.draft.prompt)?;
+        let start = event(caller, Action::GenerationStart, Outcome::Started)
+            .subject(&model.name)
+            .with("purpose", purpose.name())
+            .with("model_sha256", model.digest.clone())
+            .with("prompt_tokens", cleared.draft.prompt.len())
+            .with("max_tokens", cleared.draft.max_tokens)
+            .with("prompt_digest", digest)
+            .with("guard", notices(&cleared.notices));
+        self.record(Some(cleared.reservation.reserved_for()), vec![start]).await?;
+        Ok(Begun {
+            caller: caller.clone(),
+            purpose,
+            model: model.name.clone(),
+            prompt_tokens: cleared.draft.prompt.len() as u64,
+        })
+    }
+
+    /// A keyed digest: two equal prompts can be told from two different ones, by whoever has the
+    /// key, and nothing else can be told.
+    fn prompt_digest(&self, prompt: &[u32]) -> Result<String, GateError> {
+        let bytes: Vec<u8> = prompt.iter().flat_map(|token| token.to_le_bytes()).collect();
+        let digest = self.inner.parts.vault.blind(BlindPurpose::Prompt, &bytes);
+        digest.map(hex::encode).map_err(|_| GateError::NotRecorded)
+    }
+
+    /// Records how a generation ended. Its work is done: a failure here is an operator's alarm and
+    /// a number in the metrics, and the next generation will not begin.
+    pub(super) async fn record_end(
+        &self,
+        begun: &Begun,
+        accounts: Option<ReservedFor>,
+        result: &Result<Ending, GateError>,
+        spent: &Spent<'_>,
+    ) {
+        let outcome = outcome(result);
+        let mut end = event(&begun.caller, Action::GenerationEnd, outcome)
+            .subject(&begun.model)
+            .with("purpose", begun.purpose.name())
+            .with("prompt_tokens", spent.usage.prompt_tokens)
+            .with("cached_tokens", spent.usage.cached_tokens)
+            .with("completion_tokens", spent.usage.completion_tokens)
+            .with("ms", whole_ms(spent.whole))
+            .with("first_token_ms", spent.first_token.map(whole_ms))
+            .with("guard", notices(spent.notices));
+        end = match result {
+            Ok(ending) => end.with("ending", ending.name()),
+            Err(error) => end.with("ending", error.name()),
+        };
+        let parts = &self.inner.parts;
+        if let Err(error) = store::write(&parts.db, &parts.audit, accounts, vec![end]).await {
+            self.inner.metrics.record_lost();
+            tracing::error!(request = %request_of(begun), cause = %error, "the end of a generation is not on record");
+        }
+    }
+}
+
+fn request_of(begun: &Begun) -> RequestId {
+    begun.caller.request
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What an exchange took, for its record.
+pub(super) struct Spent<'a> {
+    pub(super) usage: ExchangeUsage,
+    pub(super) whole: Duration,
+    pub(super) first_token: Option<Duration>,
+    pub(super) notices: &'a [Notice],
+}
+
+/// How it ended, in the words of the log.
+pub(super) fn outcome(result: &Result<Ending, GateError>) -> Outcome {
+    match result {
+        Ok(Ending::Stop | Ending::Length) => Outcome::Done,
+        Ok(Ending::ContentFilter) | Err(GateError::Revoked) => Outcome::Stopped,
+        Ok(Ending::Cancelled) | Err(GateError::ShuttingDown) => Outcome::Cancelled,
+        Err(_) => Outcome::Failed,
+    }
+}

@@ -1,0 +1,182 @@
+//! What comes to the gate, and what leaves it: plain data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+
+use super::error::GateError;
+use crate::access::permission::Permission;
+use crate::engine::{Message, Sampling, TokenLogprob};
+use crate::ids::RequestId;
+
+/// Why somebody asks; decides which permission is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A program, through the API.
+    Api,
+    /// A person, in the web app.
+    Chat,
+    /// An evaluation.
+    Evaluation,
+}
+
+impl Purpose {
+    /// The permission that the caller needs.
+    pub(crate) const fn permission(self) -> Permission {
+        match self {
+            Self::Api => Permission::UseApi,
+            Self::Chat => Permission::Chat,
+            Self::Evaluation => Permission::RunEvals,
+        }
+    }
+
+    /// The name, as audit and metrics write it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Chat => "chat",
+            Self::Evaluation => "evaluation",
+        }
+    }
+}
+
+/// What the model is to go on from.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// A conversation, by the model's chat template.
+    Messages(Vec<Message>),
+    /// Plain text, as it is.
+    Text(String),
+    /// Tokens; they are read as the text that they stand for, so that none of them is a control.
+    Tokens(Vec<u32>),
+}
+
+/// One generation that somebody asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct ExchangeRequest {
+    /// Why.
+    pub(crate) purpose: Purpose,
+    /// The model's name or alias; none means the default one.
+    pub(crate) model: Option<String>,
+    /// What to go on from.
+    pub(crate) input: Input,
+    /// The longest answer; none means the server's own bound.
+    pub(crate) max_tokens: Option<usize>,
+    /// How tokens are chosen.
+    pub(crate) sampling: Sampling,
+    /// Texts that end the answer.
+    pub(crate) stop: Vec<String>,
+    /// Log-probabilities of the chosen token and of so many others.
+    pub(crate) logprobs: Option<u8>,
+}
+
+/// What the guard did, in a form that may be shown and kept: no text.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Notice {
+    /// What was found.
+    pub(crate) category: String,
+    /// What was done about it: redact, flag, stop.
+    pub(crate) action: String,
+    /// How often.
+    pub(crate) count: u32,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The model ended it, or a stop text came.
+    Stop,
+    /// The bound was reached.
+    Length,
+    /// The guard ended it.
+    ContentFilter,
+    /// The reader went away, or somebody ended it.
+    Cancelled,
+}
+
+impl Ending {
+    /// The name, in OpenAI's words where there is one.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ContentFilter => "content_filter",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What an exchange took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ExchangeUsage {
+    /// Tokens of the prompt.
+    pub(crate) prompt_tokens: u64,
+    /// Tokens of the prompt that were in the cache.
+    pub(crate) cached_tokens: u64,
+    /// Tokens of the answer.
+    pub(crate) completion_tokens: u64,
+    /// From the first token to the last.
+    pub(crate) decode: Duration,
+}
+
+impl ExchangeUsage {
+    /// Tokens of prompt and answer.
+    pub(crate) fn total(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
+}
+
+/// What happens in an exchange, in order; `Finished` or `Failed` is the last.
+#[derive(Clone, Debug)]
+pub(crate) enum ExchangeEvent {
+    /// The prompt has its place and is being read.
+    Started,
+    /// A piece of the answer that the guard has let through.
+    Text {
+        /// The piece.
+        text: String,
+        /// Its tokens, where they were asked for.
+        logprobs: Vec<TokenLogprob>,
+    },
+    /// The guard did something.
+    Notice(Notice),
+    /// The answer is complete; all is settled and on record.
+    Finished {
+        /// Why it ended.
+        ending: Ending,
+        /// What it took.
+        usage: ExchangeUsage,
+    },
+    /// The answer could not be completed; all is settled and on record.
+    Failed(GateError),
+}
+
+/// The reader's end of a running exchange. Dropping it ends the exchange within one step.
+#[derive(Debug)]
+pub(crate) struct ExchangeHandle {
+    /// The request at hand.
+    pub(crate) id: RequestId,
+    /// The model's own name, whatever alias was asked for.
+    pub(crate) model: String,
+    /// Tokens of the prompt.
+    pub(crate) prompt_tokens: u64,
+    /// Requests of that model that wait, this one included; 0 when it did not have to wait.
+    pub(crate) queued: usize,
+    /// What the guard did to the prompt.
+    pub(crate) notices: Vec<Notice>,
+    pub(super) events: mpsc::Receiver<ExchangeEvent>,
+    pub(super) stop: Arc<Notify>,
+}
+
+impl ExchangeHandle {
+    /// Ends the exchange within one step; the events go on to the last, which tells what it took.
+    pub(crate) fn stop(&self) {
+        self.stop.notify_one();
+    }
+
+    /// The next event; `None` after the last.
+    pub(crate) async fn next(&mut self) -> Option<ExchangeEvent> {
+        self.events.recv().await
+    }
+}

@@ -1,0 +1,193 @@
+//! The exchanges that are under way: to end those whose caller lost access, and to let all end
+//! when the server does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::error::GateError;
+use crate::access::{Caller, Revocation, Via};
+use crate::ids::{KeyId, SessionId, UserId};
+
+/// Why an exchange is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Revoked,
+    ShuttingDown,
+}
+
+impl From<End> for GateError {
+    fn from(end: End) -> Self {
+        match end {
+            End::Revoked => Self::Revoked,
+            End::ShuttingDown => Self::ShuttingDown,
+        }
+    }
+}
+
+/// Everything that is under way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Running {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    left: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_closed: bool,
+    next: u64,
+    places: HashMap<u64, (Holder, watch::Sender<Option<End>>)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    user: UserId,
+    session: Option<SessionId>,
+    key: Option<KeyId>,
+}
+
+impl Holder {
+    fn lost(&self, what: Revocation) -> bool {
+        match what {
+            Revocation::Person(user) => self.user == user,
+            Revocation::Session(session) => self.session == Some(session),
+            Revocation::Key(key) => self.key == Some(key),
+        }
+    }
+}
+
+impl Running {
+    /// Takes a place, unless the server is ending.
+    pub(super) fn enter(&self, caller: &Caller) -> Result<Place, GateError> {
+        let (session, key) = match &caller.via {
+            Via::Session(session) => (Some(*session), None),
+            Via::Key(key) => (None, Some(key.id)),
+            Via::System => (None, None),
+        };
+        let mut state = self.shared.state.lock();
+        if state.is_closed {
+            return Err(GateError::ShuttingDown);
+        }
+        let number = state.next;
+        state.next += 1;
+        let (sender, end) = watch::channel(None);
+        state.places.insert(number, (Holder { user: caller.user, session, key }, sender));
+        Ok(Place { number, end, running: self.clone() })
+    }
+
+    /// Ends what the withdrawn thing had let in; says how many.
+    pub(super) fn revoke(&self, what: Revocation) -> usize {
+        let state = self.shared.state.lock();
+        let hit = state.places.values().filter(|(holder, _)| holder.lost(what));
+        hit.map(|(_, end)| end.send_replace(Some(End::Revoked))).count()
+    }
+
+    /// Lets nobody in any more.
+    pub(super) fn close(&self) {
+        self.shared.state.lock().is_closed = true;
+    }
+
+    /// Waits until all have left; after the limit ends those that have not, and waits a little
+    /// longer for their records.
+    pub(super) async fn drain(&self, limit: Duration, last: Duration) {
+        self.close();
+        if tokio::time::timeout(limit, self.emptied()).await.is_ok() {
+            return;
+        }
+        for (_, end) in self.shared.state.lock().places.values() {
+            end.send_replace(Some(End::ShuttingDown));
+        }
+        if tokio::time::timeout(last, self.emptied()).await.is_err() {
+            tracing::warn!(count = self.count(), "exchanges did not end in time");
+        }
+    }
+
+    /// How many are under way.
+    pub(super) fn count(&self) -> usize {
+        self.shared.state.lock().places.len()
+    }
+
+    async fn emptied(&self) {
+        loop {
+            let left = self.shared.left.notified();
+            if self.count() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+}
+
+/// A place among those under way; dropped when the exchange is over.
+#[derive(Debug)]
+pub(super) struct Place {
+    number: u64,
+    end: watch::Receiver<Option<End>>,
+    running: Running,
+}
+
+impl Place {
+    /// Waits until the exchange is to end.
+    pub(super) async fn ended(&mut self) -> End {
+        if self.end.wait_for(Option::is_some).await.is_err() {
+            // The sender lives in the table as long as this place does.
+            std::future::pending::<()>().await;
+        }
+        self.end.borrow().unwrap_or(End::ShuttingDown)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.running.shared.state.lock().places.remove(&self.number);
+        self.running.shared.left.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::testing::{caller, caller_with_key};
+
+    #[tokio::test]
+    async fn only_what_the_withdrawn_thing_let_in_is_ended() {
+        let running = Running::default();
+        let with_key = caller_with_key(KeyId::new(), None);
+        let key = with_key.key().map(|key| key.id).expect("has a key");
+        let other = caller();
+        let mut place = running.enter(&with_key).expect("open");
+        let mut untouched = running.enter(&other).expect("open");
+        assert_eq!(running.revoke(Revocation::Key(KeyId::new())), 0);
+        assert_eq!(running.revoke(Revocation::Key(key)), 1);
+        assert_eq!(place.ended().await, End::Revoked);
+        let waited = tokio::time::timeout(Duration::from_millis(1), untouched.ended()).await;
+        assert!(waited.is_err());
+        assert_eq!(running.revoke(Revocation::Person(other.user)), 1);
+        assert_eq!(untouched.ended().await, End::Revoked);
+    }
+
+    #[tokio::test]
+    async fn draining_waits_then_ends_the_rest_and_lets_nobody_in() {
+        let running = Running::default();
+        let mut place = running.enter(&caller()).expect("open");
+        let drained = tokio::spawn({
+            let running = running.clone();
+            async move {
+                running.drain(Duration::from_millis(5), Duration::from_secs(5)).await;
+                running.count()
+            }
+        });
+        assert_eq!(place.ended().await, End::ShuttingDown);
+        assert!(matches!(running.enter(&caller()), Err(GateError::ShuttingDown)));
+        drop(place);
+        assert_eq!(drained.await.expect("drains"), 0);
+    }
+}

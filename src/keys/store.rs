@@ -1,0 +1,126 @@
+//! The rows of API keys.
+
+use rusqlite::{Connection, params};
+
+use super::{KeyError, KeyView};
+use crate::access::permission::{Permission, PermissionSet};
+use crate::access::registry::{KeyEntry, SecretHash};
+use crate::clock::Timestamp;
+use crate::ids::{KeyId, UserId};
+use crate::vault::{Aad, Sealed};
+
+/// A key to be stored.
+pub(super) struct NewKey {
+    pub(super) id: KeyId,
+    pub(super) user: UserId,
+    pub(super) name: Sealed,
+    pub(super) secret_hash: SecretHash,
+    pub(super) hint: String,
+    pub(super) scopes: PermissionSet,
+    pub(super) models: Option<Vec<String>>,
+    pub(super) now: Timestamp,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+impl NewKey {
+    pub(super) fn view(&self, name: String) -> KeyView {
+        KeyView {
+            id: self.id,
+            name,
+            hint: self.hint.clone(),
+            scopes: self.scopes.iter().map(|one| one.name().to_owned()).collect(),
+            models: self.models.clone(),
+            created_at: self.now,
+            expires_at: self.expires_at,
+            last_used_at: None,
+        }
+    }
+}
+
+/// A key as stored: the name still sealed.
+pub(super) struct KeyRow {
+    pub(super) view: KeyView,
+    pub(super) name: Sealed,
+}
+
+pub(super) fn name_place<'a>(key: &'a str, owner: &'a str) -> Aad<'a> {
+    Aad { table: "api_keys", column: "name", row: key, owner }
+}
+
+pub(super) fn insert(db: &Connection, key: &NewKey) -> Result<(), KeyError> {
+    let scopes: Vec<&str> = key.scopes.iter().map(Permission::name).collect();
+    db.execute(
+        "INSERT INTO api_keys (id, user, name, secret_hash, hint, scopes, models, created_at, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            key.id,
+            key.user,
+            key.name,
+            key.secret_hash,
+            key.hint,
+            serde_json::json!(scopes).to_string(),
+            key.models.as_ref().map(|models| serde_json::json!(models).to_string()),
+            key.now,
+            key.expires_at
+        ],
+    )?;
+    Ok(())
+}
+
+pub(super) fn count(db: &Connection, user: UserId) -> Result<usize, KeyError> {
+    let sql = "SELECT count(*) FROM api_keys WHERE user = ?1";
+    let count: i64 = db.query_row(sql, [user], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// Deletes a person's key; whether there was one.
+pub(super) fn delete(db: &Connection, user: UserId, id: KeyId) -> Result<bool, KeyError> {
+    Ok(db.execute("DELETE FROM api_keys WHERE id = ?1 AND user = ?2", params![id, user])? == 1)
+}
+
+pub(super) fn of(db: &Connection, user: UserId) -> Result<Vec<KeyRow>, KeyError> {
+    let sql = "SELECT id, name, hint, scopes, models, created_at, expires_at, last_used_at
+        FROM api_keys WHERE user = ?1 ORDER BY created_at DESC, id DESC";
+    let mut statement = db.prepare(sql)?;
+    let rows = statement.query_map([user], |row| {
+        let (scopes, models): (String, Option<String>) = (row.get(3)?, row.get(4)?);
+        let view = KeyView {
+            id: row.get(0)?,
+            name: String::new(),
+            hint: row.get(2)?,
+            scopes: list(&scopes),
+            models: models.as_deref().map(list),
+            created_at: row.get(5)?,
+            expires_at: row.get(6)?,
+            last_used_at: row.get(7)?,
+        };
+        Ok(KeyRow { view, name: row.get(1)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn all(db: &Connection) -> Result<Vec<(SecretHash, KeyEntry)>, KeyError> {
+    let sql = "SELECT secret_hash, id, user, scopes, models, expires_at FROM api_keys";
+    let mut statement = db.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        let (scopes, models): (String, Option<String>) = (row.get(3)?, row.get(4)?);
+        // A permission that this version does not know gives nothing.
+        let scopes = list(&scopes).iter().filter_map(|name| Permission::parse(name)).collect();
+        let models = models.as_deref().map(list);
+        Ok((row.get(0)?, KeyEntry::new(row.get(1)?, row.get(2)?, scopes, models, row.get(5)?)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A list that does not read is an empty one: no scopes, no models.
+fn list(text: &str) -> Vec<String> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+pub(super) fn put_used(db: &Connection, used: &[(KeyId, Timestamp)]) -> Result<(), KeyError> {
+    let mut statement = db.prepare_cached("UPDATE api_keys SET last_used_at = ?2 WHERE id = ?1")?;
+    for (id, at) in used {
+        statement.execute(params![id, at])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,504 @@
+//! The accounts of everybody, under one lock that is held for arithmetic alone.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use super::counters::Which;
+use super::counters::{Bounds, Counters, Day, Obstacle};
+use super::store::{self, Account};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{LimitSet, Limits};
+use crate::db::{Db, DbError};
+use crate::ids::{KeyId, UserId};
+
+/// How many accounts are kept in memory before idle ones are let go.
+const ACCOUNTS_SOFT_MAX: usize = 65_536;
+
+/// Whose request it is.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The person or service account.
+    pub user: UserId,
+    /// The key, where one was used.
+    pub key: Option<KeyId>,
+    /// The names of the roles held.
+    pub roles: Vec<String>,
+}
+
+/// Why a request has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the limit of {limit} ({name}) is reached", name = which.name())]
+pub struct Refusal {
+    /// The limit that stands in the way.
+    pub which: Which,
+    /// What it is set to.
+    pub limit: u64,
+    /// What is left of it.
+    pub remaining: u64,
+    /// When the same request fits; `None` where it never will.
+    pub retry_after: Option<Duration>,
+}
+
+/// One limit as response headers show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meter {
+    /// What is used.
+    pub used: u64,
+    /// The limit, where there is one.
+    pub limit: Option<u64>,
+    /// When all of it is there again.
+    pub reset: Duration,
+}
+
+impl Meter {
+    /// What is left, where there is a limit.
+    pub fn remaining(&self) -> Option<u64> {
+        self.limit.map(|limit| limit.saturating_sub(self.used))
+    }
+}
+
+/// Where a subject stands against the limits of a minute: the tightest of person and key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Requests a minute.
+    pub requests: Meter,
+    /// Tokens a minute.
+    pub tokens: Meter,
+}
+
+/// What a person has used, as their own page shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of this day (UTC), those of running requests reserved.
+    pub tokens_day: Meter,
+    /// Tokens of the last minute.
+    pub tokens_minute: Meter,
+    /// Requests of this day.
+    pub requests_day: u64,
+}
+
+/// The limits of the server and what is used of them. A handle.
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: Clock,
+    person: LimitSet,
+    key: LimitSet,
+    roles: BTreeMap<String, LimitSet>,
+    accounts: Mutex<HashMap<Account, Counters>>,
+}
+
+/// The accounts that a reservation was taken from; enough to write them down.
+#[derive(Clone, Debug)]
+pub struct ReservedFor {
+    shared: Arc<Shared>,
+    accounts: Vec<Account>,
+}
+
+impl Limiter {
+    /// Takes up the accounts where the last process left them.
+    pub fn open(db: &Db, clock: Clock, limits: &Limits) -> Result<Self, DbError> {
+        let now = clock.now();
+        let accounts = db.write_blocking(move |tx| store::load(tx, now))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                clock,
+                person: limits.person,
+                key: limits.key,
+                roles: limits.roles.clone(),
+                accounts: Mutex::new(accounts),
+            }),
+        })
+    }
+
+    /// Takes a request and an estimate of its tokens out of every account that it counts on, or
+    /// out of none.
+    pub fn admit(&self, subject: &Subject, tokens: u64) -> Result<Reservation, Refusal> {
+        let now = self.shared.clock.now();
+        let scopes = self.shared.scopes(subject);
+        let mut accounts = self.shared.accounts.lock();
+        self.check(&mut accounts, &scopes, tokens, now)?;
+        for (account, _) in &scopes {
+            accounts.entry(*account).or_default().take(tokens);
+        }
+        if accounts.len() > ACCOUNTS_SOFT_MAX {
+            accounts.retain(|_, counters| !counters.is_idle(now));
+        }
+        let accounts = scopes.into_iter().map(|(account, _)| account).collect();
+        Ok(Reservation {
+            of: ReservedFor { shared: Arc::clone(&self.shared), accounts },
+            tokens,
+            day: Day::of(now),
+            is_settled: false,
+        })
+    }
+
+    /// Whether a request of one token would be admitted now; for refusing before costly work.
+    pub fn would_admit(&self, subject: &Subject) -> Result<(), Refusal> {
+        let scopes = self.shared.scopes(subject);
+        let mut accounts = self.shared.accounts.lock();
+        self.check(&mut accounts, &scopes, 1, self.shared.clock.now())
+    }
+
+    fn check(
+        &self,
+        accounts: &mut HashMap<Account, Counters>,
+        scopes: &[(Account, Bounds)],
+        tokens: u64,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let worst = scopes
+            .iter()
+            .filter_map(|(account, bounds)| {
+                let counters = accounts.entry(*account).or_default();
+                counters.advance(now, bounds);
+                counters.obstacle(tokens, bounds, now)
+            })
+            .max_by_key(|obstacle| obstacle.wait.unwrap_or(Duration::MAX));
+        worst.map_or(Ok(()), |obstacle| Err(obstacle.into()))
+    }
+
+    /// Where a subject stands, for the headers of an answer.
+    pub fn standing(&self, subject: &Subject) -> Standing {
+        let now = self.shared.clock.now();
+        let mut accounts = self.shared.accounts.lock();
+        let meters = self.shared.scopes(subject).into_iter().map(|(account, bounds)| {
+            let mut counters = accounts.get(&account).copied().unwrap_or_default();
+            counters.advance(now, &bounds);
+            accounts.entry(account).and_modify(|kept| *kept = counters);
+            Standing {
+                requests: minute_meter(counters.requests, bounds.requests),
+                tokens: minute_meter(counters.tokens, bounds.tokens),
+            }
+        });
+        meters
+            .reduce(|one, other| Standing {
+                requests: tighter(one.requests, other.requests),
+                tokens: tighter(one.tokens, other.tokens),
+            })
+            .expect("every subject has the account of its person")
+    }
+
+    /// What a person has used of their own limits.
+    pub fn usage(&self, user: UserId, roles: &[String]) -> Usage {
+        let now = self.shared.clock.now();
+        let bounds = self.shared.person_bounds(roles);
+        let mut counters =
+            self.shared.accounts.lock().get(&Account::Person(user)).copied().unwrap_or_default();
+        counters.advance(now, &bounds);
+        let midnight = (Day::of(now) + 1).saturating_mul(86_400_000);
+        Usage {
+            tokens_day: Meter {
+                used: counters.day.tokens,
+                limit: bounds.day_tokens,
+                reset: Timestamp::from_ms(midnight).since(now),
+            },
+            tokens_minute: minute_meter(counters.tokens, bounds.tokens),
+            requests_day: counters.day.requests,
+        }
+    }
+}
+
+fn minute_meter(minute: super::counters::Minute, limit: Option<u64>) -> Meter {
+    Meter {
+        used: minute.used(),
+        limit,
+        reset: limit.map_or(Duration::ZERO, |limit| minute.reset(limit)),
+    }
+}
+
+fn tighter(one: Meter, other: Meter) -> Meter {
+    match (one.remaining(), other.remaining()) {
+        (Some(left), Some(right)) if right < left => other,
+        (None, Some(_)) => other,
+        _ => one,
+    }
+}
+
+impl Shared {
+    fn person_bounds(&self, roles: &[String]) -> Bounds {
+        let of_roles = roles.iter().filter_map(|role| self.roles.get(role));
+        Bounds::tightest(std::iter::once(&self.person).chain(of_roles))
+    }
+
+    fn scopes(&self, subject: &Subject) -> Vec<(Account, Bounds)> {
+        let person = (Account::Person(subject.user), self.person_bounds(&subject.roles));
+        let key = subject.key.map(|key| (Account::Key(key), Bounds::tightest([&self.key])));
+        std::iter::once(person).chain(key).collect()
+    }
+}
+
+impl From<Obstacle> for Refusal {
+    fn from(obstacle: Obstacle) -> Self {
+        Self {
+            which: obstacle.which,
+            limit: obstacle.limit,
+            remaining: obstacle.remaining,
+            retry_after: obstacle.wait,
+        }
+    }
+}
+
+impl ReservedFor {
+    /// The accounts as they stand now.
+    pub(super) fn snapshot(&self) -> Vec<(Account, Counters)> {
+        let accounts = self.shared.accounts.lock();
+        let state = |account| accounts.get(account).copied().unwrap_or_default();
+        self.accounts.iter().map(|account| (*account, state(account))).collect()
+    }
+}
+
+/// What one request has taken. Dropped without a word, it counts in full.
+#[derive(Debug)]
+#[must_use = "a reservation that is dropped counts in full"]
+pub struct Reservation {
+    of: ReservedFor,
+    tokens: u64,
+    day: i64,
+    is_settled: bool,
+}
+
+impl Reservation {
+    /// The tokens taken.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// The accounts it was taken from.
+    pub fn reserved_for(&self) -> ReservedFor {
+        self.of.clone()
+    }
+
+    /// Ends the request with the tokens that it really took; the rest is given back.
+    pub fn settle(mut self, actual: u64) -> ReservedFor {
+        self.finish(actual);
+        self.of.clone()
+    }
+
+    fn finish(&mut self, actual: u64) {
+        if self.is_settled {
+            return;
+        }
+        self.is_settled = true;
+        let mut accounts = self.of.shared.accounts.lock();
+        for account in &self.of.accounts {
+            if let Some(counters) = accounts.get_mut(account) {
+                counters.settle(self.tokens, actual, self.day);
+            }
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.finish(self.tokens);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn limits(person: LimitSet, key: LimitSet) -> Limits {
+        let service = LimitSet { requests_per_minute: Some(2), ..LimitSet::default() };
+        Limits { person, key, roles: [("service".to_owned(), service)].into() }
+    }
+
+    fn set(requests: u32, tokens: u64, day: u64, concurrent: u32) -> LimitSet {
+        LimitSet {
+            requests_per_minute: Some(requests),
+            tokens_per_minute: Some(tokens),
+            tokens_per_day: Some(day),
+            concurrent: Some(concurrent),
+        }
+    }
+
+    struct Bench {
+        _dir: tempfile::TempDir,
+        db: Db,
+        clock: Clock,
+        limits: Limits,
+    }
+
+    impl Bench {
+        fn new(person: LimitSet, key: LimitSet) -> Self {
+            let dir = tempfile::tempdir().expect("a directory");
+            let db = Db::open(&dir.path().join("t.db"), crate::db::DbOptions::default())
+                .expect("a database");
+            let clock = Clock::manual(Timestamp::from_ms(20_000 * DAY_MS));
+            Self { _dir: dir, db, clock, limits: limits(person, key) }
+        }
+
+        fn open(&self) -> Limiter {
+            Limiter::open(&self.db, self.clock.clone(), &self.limits).expect("opens")
+        }
+
+        fn save(&self, of: &ReservedFor) {
+            let of = of.clone();
+            self.db.write_blocking(move |tx| of.store_in(tx)).expect("stores");
+        }
+    }
+
+    fn person() -> Subject {
+        Subject { user: UserId::new(), key: None, roles: Vec::new() }
+    }
+
+    fn refused(result: Result<Reservation, Refusal>) -> Refusal {
+        result.map(drop).expect_err("a limit stands in the way")
+    }
+
+    #[test]
+    fn each_limit_refuses_by_its_name() {
+        for (limits, tokens, which) in [
+            (set(1, 0, 0, 0), 1, Which::Requests),
+            (set(0, 10, 0, 0), 6, Which::Tokens),
+            (set(0, 0, 10, 0), 6, Which::DayTokens),
+            (set(0, 0, 0, 1), 1, Which::Concurrent),
+        ] {
+            let limiter = Bench::new(limits, LimitSet::default()).open();
+            let subject = person();
+            let first = limiter.admit(&subject, tokens).expect("fits");
+            assert_eq!(refused(limiter.admit(&subject, tokens)).which, which);
+            drop(first);
+        }
+    }
+
+    #[test]
+    fn the_tightest_of_person_key_and_role_counts() {
+        let limiter = Bench::new(set(9, 0, 0, 0), set(1, 0, 0, 0)).open();
+        let with_key = Subject { key: Some(KeyId::new()), ..person() };
+        limiter.admit(&with_key, 1).expect("fits").settle(1);
+        assert_eq!(refused(limiter.admit(&with_key, 1)).limit, 1);
+        let in_role = Subject { roles: vec!["service".into()], ..person() };
+        limiter.admit(&in_role, 1).expect("fits").settle(1);
+        limiter.admit(&in_role, 1).expect("fits").settle(1);
+        assert_eq!(refused(limiter.admit(&in_role, 1)).limit, 2);
+        assert_eq!(limiter.standing(&in_role).requests.remaining(), Some(0));
+    }
+
+    #[test]
+    fn a_key_does_not_multiply_what_its_owner_may_use() {
+        let limiter = Bench::new(set(0, 10, 0, 0), LimitSet::default()).open();
+        let user = UserId::new();
+        let by = |key| Subject { user, key: Some(key), roles: Vec::new() };
+        limiter.admit(&by(KeyId::new()), 10).expect("fits").settle(10);
+        assert_eq!(refused(limiter.admit(&by(KeyId::new()), 1)).which, Which::Tokens);
+    }
+
+    #[test]
+    fn a_refused_request_takes_nothing_anywhere() {
+        let limiter = Bench::new(set(9, 0, 0, 0), set(0, 5, 0, 0)).open();
+        let subject = Subject { key: Some(KeyId::new()), ..person() };
+        refused(limiter.admit(&subject, 6));
+        assert_eq!(limiter.standing(&subject).requests.used, 0);
+    }
+
+    #[test]
+    fn what_was_not_used_comes_back_and_dropped_reservations_count_in_full() {
+        let limiter = Bench::new(set(0, 100, 1_000, 1), LimitSet::default()).open();
+        let subject = person();
+        limiter.admit(&subject, 90).expect("fits").settle(10);
+        assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 10);
+        drop(limiter.admit(&subject, 90).expect("fits"));
+        assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 100);
+        assert_eq!(refused(limiter.admit(&subject, 1)).which, Which::Tokens);
+    }
+
+    #[test]
+    fn a_request_that_never_fits_is_told_so() {
+        let limiter = Bench::new(set(0, 100, 0, 0), LimitSet::default()).open();
+        assert_eq!(refused(limiter.admit(&person(), 101)).retry_after, None);
+    }
+
+    #[test]
+    fn the_day_ends_at_midnight() {
+        let bench = Bench::new(set(0, 0, 10, 0), LimitSet::default());
+        let limiter = bench.open();
+        let subject = person();
+        bench.clock.advance(Duration::from_secs(86_000));
+        limiter.admit(&subject, 10).expect("fits").settle(10);
+        assert_eq!(refused(limiter.admit(&subject, 1)).retry_after, Some(Duration::from_secs(400)));
+        bench.clock.advance(Duration::from_secs(400));
+        limiter.admit(&subject, 10).expect("a new day").settle(10);
+    }
+
+    #[test]
+    fn a_restart_forgets_nothing_and_counts_what_was_running_in_full() {
+        let bench = Bench::new(set(3, 100, 1_000, 2), LimitSet::default());
+        let subject = person();
+        let limiter = bench.open();
+        let done = limiter.admit(&subject, 50).expect("fits");
+        bench.save(&done.reserved_for());
+        bench.save(&done.settle(20));
+        let running = limiter.admit(&subject, 60).expect("fits");
+        bench.save(&running.reserved_for());
+        std::mem::forget(running);
+
+        let again = bench.open();
+        let usage = again.usage(subject.user, &[]);
+        assert_eq!((usage.tokens_day.used, usage.tokens_minute.used), (80, 80));
+        assert_eq!(usage.requests_day, 2);
+        assert_eq!(again.standing(&subject).requests.used, 2);
+        let two = [again.admit(&subject, 1).expect("nothing runs after a restart")];
+        assert_eq!(refused(again.admit(&subject, 1)).which, Which::Requests);
+        drop(two);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_gives_nothing_away() {
+        let bench = Bench::new(set(0, 100, 1_000, 0), LimitSet::default());
+        let subject = person();
+        let limiter = bench.open();
+        bench.save(&limiter.admit(&subject, 100).expect("fits").settle(100));
+        let earlier = Clock::manual(Timestamp::from_ms(19_998 * DAY_MS));
+        let again = Limiter::open(&bench.db, earlier.clone(), &bench.limits).expect("opens");
+        assert_eq!(again.usage(subject.user, &[]).tokens_day.used, 100);
+        assert_eq!(refused(again.admit(&subject, 1)).which, Which::Tokens);
+        earlier.advance(Duration::from_secs(60));
+        again.admit(&subject, 100).expect("and does not lock anybody out").settle(100);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn no_course_of_events_goes_over_the_limits(
+            steps in proptest::collection::vec((0_u8..4, 0_u64..40, 0_u64..30_000), 1..200),
+        ) {
+            let bench = Bench::new(set(20, 200, 500, 3), LimitSet::default());
+            let limiter = bench.open();
+            let subject = person();
+            let mut open: Vec<(Reservation, u64)> = Vec::new();
+            let mut on_day = (0_i64, 0_u64);
+            for (what, tokens, wait) in steps {
+                match what {
+                    0 | 1 => if let Ok(reservation) = limiter.admit(&subject, tokens) {
+                        open.push((reservation, tokens));
+                    },
+                    2 => if let Some((reservation, taken)) = open.pop() {
+                        reservation.settle(tokens.min(taken));
+                    },
+                    _ => bench.clock.advance(Duration::from_millis(wait)),
+                }
+                let usage = limiter.usage(subject.user, &[]);
+                let held: u64 = open.iter().map(|(_, taken)| taken).sum();
+                prop_assert!(open.len() <= 3);
+                prop_assert!(usage.tokens_day.used <= 500);
+                prop_assert!(usage.tokens_minute.used <= 200);
+                prop_assert!(usage.tokens_day.used >= held || usage.tokens_day.used >= on_day.1);
+                on_day = (0, usage.tokens_day.used);
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What is kept of the accounts across restarts.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::counters::{Counters, Day, Minute};
+use super::limiter::ReservedFor;
+use crate::clock::Timestamp;
+use crate::db::DbError;
+use crate::ids::{KeyId, UserId};
+
+/// Days of use that are kept, for the reports of a year.
+const DAYS_KEPT: i64 = 400;
+
+/// Whose account it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Account {
+    Person(UserId),
+    Key(KeyId),
+}
+
+impl Account {
+    fn text(self) -> String {
+        match self {
+            Self::Person(user) => user.to_string(),
+            Self::Key(key) => key.to_string(),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let person = UserId::parse(text).map(Self::Person);
+        person.or_else(|_| KeyId::parse(text).map(Self::Key)).ok()
+    }
+}
+
+impl ReservedFor {
+    /// Writes these accounts as they stand now, in the caller's transaction. A reservation is in
+    /// memory before its record is written, and the writer takes one transaction after another,
+    /// so what is on disk is never less than what was taken for work that began.
+    pub fn store_in(&self, tx: &Transaction<'_>) -> Result<(), DbError> {
+        for (account, counters) in self.snapshot() {
+            save(tx, account, &counters)?;
+        }
+        Ok(())
+    }
+}
+
+fn save(tx: &Transaction<'_>, account: Account, counters: &Counters) -> Result<(), DbError> {
+    let name = account.text();
+    tx.prepare_cached(
+        "INSERT INTO limit_minutes (account, requests_spent, requests_at, tokens_spent, tokens_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (account) DO UPDATE SET
+           requests_spent = excluded.requests_spent, requests_at = excluded.requests_at,
+           tokens_spent = excluded.tokens_spent, tokens_at = excluded.tokens_at",
+    )?
+    .execute(params![
+        name,
+        whole(counters.requests.spent),
+        counters.requests.at_ms,
+        whole(counters.tokens.spent),
+        counters.tokens.at_ms,
+    ])?;
+    tx.prepare_cached(
+        "INSERT INTO limit_days (account, day, requests, tokens) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (account, day) DO UPDATE SET
+           requests = excluded.requests, tokens = excluded.tokens",
+    )?
+    .execute(params![
+        name,
+        counters.day.number,
+        whole(counters.day.requests),
+        whole(counters.day.tokens),
+    ])?;
+    Ok(())
+}
+
+/// SQLite's integers have a sign.
+fn whole(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// Reads the accounts back. Where the clock lies behind what is on record, the records count as
+/// of now: nothing is given away, and nobody waits for the clock to catch up.
+pub(super) fn load(
+    connection: &Connection,
+    now: Timestamp,
+) -> Result<HashMap<Account, Counters>, DbError> {
+    let today = Day::of(now);
+    connection.execute("DELETE FROM limit_days WHERE day < ?1", [today - DAYS_KEPT])?;
+    let mut accounts: HashMap<Account, Counters> = HashMap::new();
+    let mut minutes = connection.prepare(
+        "SELECT account, requests_spent, requests_at, tokens_spent, tokens_at FROM limit_minutes",
+    )?;
+    let mut rows = minutes.query([])?;
+    while let Some(row) = rows.next()? {
+        let Some(account) = Account::parse(&row.get::<_, String>(0)?) else { continue };
+        let minute = |spent, at: i64| Minute { spent: unsigned(spent), at_ms: at.min(now.ms()) };
+        let counters = accounts.entry(account).or_default();
+        counters.requests = minute(row.get(1)?, row.get(2)?);
+        counters.tokens = minute(row.get(3)?, row.get(4)?);
+    }
+    let mut days = connection.prepare(
+        "SELECT account, max(requests), max(tokens) FROM limit_days WHERE day >= ?1
+         GROUP BY account",
+    )?;
+    let mut rows = days.query([today])?;
+    while let Some(row) = rows.next()? {
+        let Some(account) = Account::parse(&row.get::<_, String>(0)?) else { continue };
+        accounts.entry(account).or_default().day =
+            Day { number: today, requests: unsigned(row.get(1)?), tokens: unsigned(row.get(2)?) };
+    }
+    Ok(accounts)
+}

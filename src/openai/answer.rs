@@ -1,0 +1,218 @@
+//! What the answers of both endpoints share: the frame, the usage, the two ways of writing them.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::chat_answer::{self, ChatCompletion, Choice, Chunk, ChunkChoice, Delta, Said};
+use super::completion_answer::{self, TextChoice, TextCompletion};
+use super::parameters::Endpoint;
+use crate::clock::Timestamp;
+use crate::engine::TokenLogprob;
+use crate::gate::{Ending, ExchangeUsage, Notice};
+use crate::ids::RequestId;
+
+/// What stands in every answer and every chunk, the same in all of one answer.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Frame {
+    id: String,
+    object: &'static str,
+    created: i64,
+    model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_fingerprint: Option<String>,
+}
+
+/// Tokens, in OpenAI's words.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct UsageView {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    prompt_tokens_details: Cached,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Cached {
+    cached_tokens: u64,
+}
+
+impl From<ExchangeUsage> for UsageView {
+    fn from(usage: ExchangeUsage) -> Self {
+        Self {
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            total_tokens: usage.total(),
+            prompt_tokens_details: Cached { cached_tokens: usage.cached_tokens },
+        }
+    }
+}
+
+/// Writes the answers to one request.
+#[derive(Clone, Debug)]
+pub(super) struct Writer {
+    endpoint: Endpoint,
+    frame: Frame,
+    with_usage: bool,
+    with_logprobs: bool,
+    chars_written: usize,
+}
+
+/// What a writer needs to know about its answer.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    pub(super) endpoint: Endpoint,
+    pub(super) request: RequestId,
+    pub(super) model: String,
+    pub(super) digest: Option<String>,
+    pub(super) created: Timestamp,
+    pub(super) is_streamed: bool,
+    pub(super) with_usage: bool,
+    pub(super) with_logprobs: bool,
+}
+
+impl Writer {
+    pub(super) fn new(about: About) -> Self {
+        let (prefix, object) = match (about.endpoint, about.is_streamed) {
+            (Endpoint::Chat, true) => ("chatcmpl-", "chat.completion.chunk"),
+            (Endpoint::Chat, false) => ("chatcmpl-", "chat.completion"),
+            (Endpoint::Completions, _) => ("cmpl-", "text_completion"),
+        };
+        let frame = Frame {
+            id: format!("{prefix}{}", hex::encode(about.request.as_bytes())),
+            object,
+            created: about.created.seconds(),
+            model: about.model,
+            system_fingerprint: about
+                .digest
+                .map(|digest| format!("fp_{}", digest.chars().take(10).collect::<String>())),
+        };
+        Self {
+            endpoint: about.endpoint,
+            frame,
+            with_usage: about.with_usage,
+            with_logprobs: about.with_logprobs,
+            chars_written: 0,
+        }
+    }
+
+    /// A whole answer.
+    pub(super) fn whole(
+        &self,
+        text: &str,
+        tokens: &[TokenLogprob],
+        ending: Ending,
+        usage: ExchangeUsage,
+        notices: &[Notice],
+    ) -> Value {
+        let answer = match self.endpoint {
+            Endpoint::Chat => serde_json::to_value(ChatCompletion {
+                frame: &self.frame,
+                choices: [Choice {
+                    index: 0,
+                    message: Said { role: "assistant", content: text, refusal: None },
+                    logprobs: self.with_logprobs.then(|| chat_answer::logprobs(tokens)),
+                    finish_reason: ending.name(),
+                }],
+                usage: usage.into(),
+                strongroom_notices: notices,
+            }),
+            Endpoint::Completions => serde_json::to_value(TextCompletion {
+                frame: &self.frame,
+                choices: vec![TextChoice {
+                    text,
+                    index: 0,
+                    logprobs: self.with_logprobs.then(|| completion_answer::logprobs(tokens, 0)),
+                    finish_reason: Some(ending.name()),
+                }],
+                usage: Some(Some(usage.into())),
+            }),
+        };
+        answer.unwrap_or_default()
+    }
+
+    /// The chunk that opens a stream; the older form has none.
+    pub(super) fn opening(&self, notices: &[Notice]) -> Option<Value> {
+        let delta = Delta { role: Some("assistant"), content: Some("") };
+        (self.endpoint == Endpoint::Chat).then(|| self.chunk(delta, None, None, notices))
+    }
+
+    /// A chunk with a piece of the answer.
+    pub(super) fn piece(&mut self, text: &str, tokens: &[TokenLogprob]) -> Value {
+        match self.endpoint {
+            Endpoint::Chat => {
+                let logprobs = self.with_logprobs.then(|| chat_answer::logprobs(tokens));
+                self.chunk(Delta { role: None, content: Some(text) }, logprobs, None, &[])
+            }
+            Endpoint::Completions => {
+                let offset = self.chars_written;
+                self.chars_written += text.chars().count();
+                let logprobs =
+                    self.with_logprobs.then(|| completion_answer::logprobs(tokens, offset));
+                self.text_chunk(TextChoice { text, index: 0, logprobs, finish_reason: None })
+            }
+        }
+    }
+
+    /// A chunk that says what the guard did.
+    pub(super) fn notice(&self, notice: &Notice) -> Option<Value> {
+        let notices = std::slice::from_ref(notice);
+        (self.endpoint == Endpoint::Chat).then(|| self.chunk(Delta::default(), None, None, notices))
+    }
+
+    /// The chunk that ends the answer.
+    pub(super) fn finish(&self, ending: Ending) -> Value {
+        match self.endpoint {
+            Endpoint::Chat => self.chunk(Delta::default(), None, Some(ending), &[]),
+            Endpoint::Completions => self.text_chunk(TextChoice {
+                text: "",
+                index: 0,
+                logprobs: None,
+                finish_reason: Some(ending.name()),
+            }),
+        }
+    }
+
+    /// The chunk with the usage, where the stream was asked to carry it.
+    pub(super) fn usage(&self, usage: ExchangeUsage) -> Option<Value> {
+        let usage = Some(Some(usage.into()));
+        let frame = &self.frame;
+        let chunk = match self.endpoint {
+            Endpoint::Chat => serde_json::to_value(Chunk {
+                frame,
+                choices: Vec::new(),
+                usage,
+                strongroom_notices: None,
+            }),
+            Endpoint::Completions => {
+                serde_json::to_value(TextCompletion { frame, choices: Vec::new(), usage })
+            }
+        };
+        self.with_usage.then(|| chunk.unwrap_or_default())
+    }
+
+    fn chunk(
+        &self,
+        delta: Delta<'_>,
+        logprobs: Option<chat_answer::Logprobs>,
+        ending: Option<Ending>,
+        notices: &[Notice],
+    ) -> Value {
+        let finish_reason = ending.map(Ending::name);
+        let chunk = Chunk {
+            frame: &self.frame,
+            choices: vec![ChunkChoice { index: 0, delta, logprobs, finish_reason }],
+            usage: self.with_usage.then_some(None),
+            strongroom_notices: (!notices.is_empty()).then_some(notices),
+        };
+        serde_json::to_value(chunk).unwrap_or_default()
+    }
+
+    fn text_chunk(&self, choice: TextChoice<'_>) -> Value {
+        let chunk = TextCompletion {
+            frame: &self.frame,
+            choices: vec![choice],
+            usage: self.with_usage.then_some(None),
+        };
+        serde_json::to_value(chunk).unwrap_or_default()
+    }
+}

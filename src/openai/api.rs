@@ -1,0 +1,160 @@
+//! `/v1`: models, chat completions, completions.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::ResponseError;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::web::{Data, Path};
+use serde_json::{Value, json};
+
+use super::answer::{About, Writer};
+use super::common::Delivery;
+use super::fields::Fields;
+use super::parameters::Endpoint;
+use super::{chat_request, completion_request, stream};
+use crate::access::permission::UseApi;
+use crate::access::{Caller, Grant};
+use crate::clock::Clock;
+use crate::gate::{ExchangeEvent, ExchangeHandle, ExchangeRequest, Gate, Model};
+use crate::web::{ApiError, Body, ErrorCode};
+
+/// What the handlers work with.
+#[derive(Clone)]
+pub(crate) struct OpenAi {
+    /// The road.
+    pub(crate) gate: Gate,
+    /// The clock.
+    pub(crate) clock: Clock,
+    /// The silence after which a comment keeps a stream open; none: no comments.
+    pub(crate) heartbeat: Option<Duration>,
+}
+
+/// `GET /v1/models`
+pub(crate) async fn models(grant: Grant<UseApi>, api: Data<OpenAi>) -> HttpResponse {
+    let models = api.gate.models(grant.caller());
+    let data: Vec<Value> = models.iter().map(|model| view(model)).collect();
+    let body = json!({ "object": "list", "data": data });
+    api.answer(grant.caller(), Ok(HttpResponse::Ok().json(body)))
+}
+
+/// `GET /v1/models/{id}`; ids may contain `/`.
+pub(crate) async fn model(
+    grant: Grant<UseApi>,
+    id: Path<String>,
+    api: Data<OpenAi>,
+) -> HttpResponse {
+    let found = api.gate.model(grant.caller(), Some(&id));
+    let result = found
+        .map(|model| HttpResponse::Ok().json(view(&model)))
+        .ok_or_else(|| ApiError::new(ErrorCode::ModelNotFound).param("model"));
+    api.answer(grant.caller(), result)
+}
+
+/// `POST /v1/chat/completions`
+pub(crate) async fn chat_completions(
+    grant: Grant<UseApi>,
+    body: Result<Body<Fields>, ApiError>,
+    api: Data<OpenAi>,
+) -> HttpResponse {
+    let request = body.and_then(|Body(fields)| chat_request::read(fields));
+    let result = api.complete(grant.caller(), Endpoint::Chat, request).await;
+    api.answer(grant.caller(), result)
+}
+
+/// `POST /v1/completions`
+pub(crate) async fn completions(
+    grant: Grant<UseApi>,
+    body: Result<Body<Fields>, ApiError>,
+    api: Data<OpenAi>,
+) -> HttpResponse {
+    let request = body.and_then(|Body(fields)| completion_request::read(fields));
+    let result = api.complete(grant.caller(), Endpoint::Completions, request).await;
+    api.answer(grant.caller(), result)
+}
+
+impl OpenAi {
+    async fn complete(
+        &self,
+        caller: &Caller,
+        endpoint: Endpoint,
+        request: Result<(ExchangeRequest, Delivery), ApiError>,
+    ) -> Result<HttpResponse, ApiError> {
+        let (request, delivery) = request?;
+        let with_logprobs = request.logprobs.is_some();
+        let handle = self.gate.run(caller, request).await?;
+        let model = self.gate.model(caller, Some(&handle.model));
+        let writer = Writer::new(About {
+            endpoint,
+            request: handle.id,
+            model: handle.model.clone(),
+            digest: model.and_then(|model| model.digest.clone()),
+            created: self.clock.now(),
+            is_streamed: delivery.is_streamed,
+            with_usage: delivery.with_usage,
+            with_logprobs,
+        });
+        if !delivery.is_streamed {
+            return whole(handle, &writer).await;
+        }
+        Ok(HttpResponse::Ok()
+            .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .insert_header(("x-accel-buffering", "no"))
+            .streaming(stream::body(handle, writer, self.heartbeat)))
+    }
+
+    /// Puts the caller's limits on the answer, good or bad.
+    fn answer(&self, caller: &Caller, result: Result<HttpResponse, ApiError>) -> HttpResponse {
+        let mut response = result.unwrap_or_else(|error| error.error_response());
+        for (name, value) in self.gate.limit_headers(caller) {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(HeaderName::from_static(name), value);
+            }
+        }
+        response
+    }
+}
+
+/// Waits for the whole answer. A client who goes away drops this, and with it the work.
+async fn whole(mut handle: ExchangeHandle, writer: &Writer) -> Result<HttpResponse, ApiError> {
+    let (mut text, mut tokens) = (String::new(), Vec::new());
+    let mut notices = handle.notices.clone();
+    while let Some(event) = handle.next().await {
+        match event {
+            ExchangeEvent::Started => {}
+            ExchangeEvent::Text { text: piece, logprobs } => {
+                text.push_str(&piece);
+                tokens.extend(logprobs);
+            }
+            ExchangeEvent::Notice(notice) => notices.push(notice),
+            ExchangeEvent::Finished { ending, usage } => {
+                let answer = writer.whole(&text, &tokens, ending, usage, &notices);
+                return Ok(HttpResponse::Ok().json(answer));
+            }
+            ExchangeEvent::Failed(error) => return Err(error.into()),
+        }
+    }
+    Err(ErrorCode::Internal.into())
+}
+
+fn view(model: &Model) -> Value {
+    let info = model.info();
+    json!({
+        "id": model.name,
+        "object": "model",
+        "created": model.since.seconds(),
+        "owned_by": "strongroom",
+        "context_length": info.map(|info| info.context_tokens),
+        "max_model_len": info.map(|info| info.context_tokens),
+        "strongroom": {
+            "state": model.state.name(),
+            "aliases": model.aliases,
+            "default": model.is_default,
+            "architecture": info.map(|info| info.architecture.clone()),
+            "parameters": info.map(|info| info.parameters),
+            "quantization": info.map(|info| info.quantization.clone()),
+            "capabilities": ["chat", "completions", "logprobs"],
+        },
+    })
+}

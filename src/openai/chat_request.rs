@@ -1,0 +1,346 @@
+//! The body of `/v1/chat/completions` becomes a request to the gate.
+
+use serde_json::Value;
+
+use super::common::{self, Delivery};
+use super::fields::{Fields, wrong};
+use super::parameters::{self, Endpoint, unknown};
+use crate::engine::{Message, Role};
+use crate::gate::{ExchangeRequest, Input, Purpose};
+use crate::web::{ApiError, ErrorCode};
+
+const MESSAGES_MAX: usize = 4096;
+const NAME_BYTES_MAX: usize = 64;
+const TOP_LOGPROBS_MAX: i64 = 20;
+
+/// Reads the body.
+pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), ApiError> {
+    parameters::check(&mut fields, Endpoint::Chat)?;
+    let messages = messages(&mut fields)?;
+    let delivery = common::delivery(&mut fields)?;
+    let legacy_max = common::tokens_max(&mut fields, "max_tokens")?;
+    let max_tokens = common::tokens_max(&mut fields, "max_completion_tokens")?.or(legacy_max);
+    let request = ExchangeRequest {
+        purpose: Purpose::Api,
+        model: common::model(&mut fields)?,
+        input: Input::Messages(messages),
+        max_tokens,
+        sampling: common::sampling(&mut fields)?,
+        stop: common::stop(&mut fields)?,
+        logprobs: logprobs(&mut fields)?,
+    };
+    Ok((request, delivery))
+}
+
+fn logprobs(fields: &mut Fields) -> Result<Option<u8>, ApiError> {
+    let is_wanted = fields.truth("logprobs")?.unwrap_or(false);
+    let top = fields.whole("top_logprobs", 0..=TOP_LOGPROBS_MAX)?;
+    match (is_wanted, top) {
+        (false, Some(1..)) => Err(wrong("top_logprobs", "only together with `logprobs`: true")),
+        (false, _) => Ok(None),
+        (true, top) => Ok(Some(u8::try_from(top.unwrap_or(0)).unwrap_or(0))),
+    }
+}
+
+/// Reads the messages. Several messages of the system are merged into one at the start: chat
+/// templates know one. No message is dropped.
+fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
+    let refused = || wrong("messages", "a list of 1 to 4096 messages");
+    let items = match fields.take("messages") {
+        Some(Value::Array(items)) if (1..=MESSAGES_MAX).contains(&items.len()) => items,
+        Some(_) => return Err(refused()),
+        None => {
+            return Err(ApiError::new(ErrorCode::InvalidRequest)
+                .message("The parameter `messages` is missing.")
+                .param("messages"));
+        }
+    };
+    let mut frame: Option<Message> = None;
+    let mut conversation = Vec::with_capacity(items.len());
+    for (place, item) in items.into_iter().enumerate() {
+        let message = message(Fields::nested(format!("messages[{place}]"), item)?)?;
+        match (&mut frame, message.role) {
+            (Some(frame), Role::System) => {
+                frame.content.push_str("\n\n");
+                frame.content.push_str(&message.content);
+            }
+            (None, Role::System) => frame = Some(message),
+            _ => conversation.push(message),
+        }
+    }
+    Ok(frame.into_iter().chain(conversation).collect())
+}
+
+fn message(mut fields: Fields) -> Result<Message, ApiError> {
+    let role_path = fields.path("role");
+    let role = match fields.text("role")?.as_deref() {
+        Some("system" | "developer") => Role::System,
+        Some("user") => Role::User,
+        Some("assistant") => Role::Assistant,
+        Some("tool" | "function") => {
+            return Err(ApiError::new(ErrorCode::UnsupportedParameter)
+                .message(format!("`{role_path}`: this server does not call tools."))
+                .param(role_path));
+        }
+        _ => return Err(wrong(&role_path, "system, developer, user or assistant")),
+    };
+    let name = name(&mut fields)?;
+    let content = content(&mut fields, role)?;
+    if role == Role::Assistant {
+        refuse_calls(&mut fields)?;
+        // What this server or another one sent along with an earlier answer; not part of it.
+        for sent_before in ["reasoning", "reasoning_content", "annotations"] {
+            fields.take(sent_before);
+        }
+    }
+    match fields.names().next() {
+        // Clients write fields that they leave empty.
+        Some(left) if fields.peek(left).is_some() => Err(unknown(&fields.path(left))),
+        _ => Ok(Message { role, content, name }),
+    }
+}
+
+fn name(fields: &mut Fields) -> Result<Option<String>, ApiError> {
+    let path = fields.path("name");
+    match fields.text("name")? {
+        Some(name) if name.is_empty() || name.len() > NAME_BYTES_MAX => {
+            Err(wrong(&path, "a text of 1 to 64 bytes"))
+        }
+        name => Ok(name),
+    }
+}
+
+fn refuse_calls(fields: &mut Fields) -> Result<(), ApiError> {
+    for name in ["tool_calls", "function_call", "audio"] {
+        let path = fields.path(name);
+        match fields.take(name) {
+            None => {}
+            Some(Value::Array(calls)) if calls.is_empty() => {}
+            Some(_) => {
+                return Err(ApiError::new(ErrorCode::UnsupportedParameter)
+                    .message(format!("`{path}` is not supported: texts only, and no tools."))
+                    .param(path));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the content: a text, or parts that are texts. An assistant's may be absent.
+fn content(fields: &mut Fields, role: Role) -> Result<String, ApiError> {
+    let path = fields.path("content");
+    let said_no = if role == Role::Assistant { fields.text("refusal")? } else { None };
+    match fields.take("content") {
+        None if role == Role::Assistant => Ok(said_no.unwrap_or_default()),
+        Some(Value::String(text)) => Ok(text),
+        Some(Value::Array(parts)) => {
+            let texts = parts
+                .into_iter()
+                .enumerate()
+                .map(|(place, value)| part(Fields::nested(format!("{path}[{place}]"), value)?))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok(texts.join("\n"))
+        }
+        _ => Err(wrong(&path, "a text or a list of parts")),
+    }
+}
+
+fn part(mut fields: Fields) -> Result<String, ApiError> {
+    let type_path = fields.path("type");
+    let field = match fields.text("type")?.as_deref() {
+        Some("text") => "text",
+        Some("refusal") => "refusal",
+        Some(kind @ ("image_url" | "input_audio" | "file")) => {
+            let path = fields.path(kind);
+            return Err(ApiError::new(ErrorCode::UnsupportedParameter)
+                .message(format!(
+                    "`{path}` is not supported: the models here read text, and this server fetches nothing from elsewhere."
+                ))
+                .param(path));
+        }
+        _ => return Err(wrong(&type_path, "text")),
+    };
+    let path = fields.path(field);
+    let text = fields.text(field)?.ok_or_else(|| wrong(&path, "a text"))?;
+    match fields.names().next() {
+        Some(left) => Err(unknown(&fields.path(left))),
+        None => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::web::body::parse;
+
+    fn request(change: Value) -> Result<(ExchangeRequest, Delivery), ApiError> {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
+        for (name, value) in change.as_object().expect("an object") {
+            body[name] = value.clone();
+        }
+        read(parse(body.to_string().as_bytes()).expect("well-formed"))
+    }
+
+    fn accepted(change: Value) -> ExchangeRequest {
+        request(change.clone()).unwrap_or_else(|error| panic!("{change} gave {error}")).0
+    }
+
+    fn refused_at(change: Value) -> String {
+        let error = request(change.clone()).err().unwrap_or_else(|| panic!("{change} passed"));
+        let body = serde_json::to_value(error.body()).expect("plain");
+        body["error"]["param"].as_str().expect("names the parameter").to_owned()
+    }
+
+    fn said(change: Value) -> Vec<(Role, String)> {
+        let Input::Messages(messages) = accepted(json!({ "messages": change })).input else {
+            panic!("a conversation")
+        };
+        messages.into_iter().map(|message| (message.role, message.content)).collect()
+    }
+
+    #[test]
+    fn every_honoured_parameter_reaches_the_engine() {
+        let request = accepted(json!({
+            "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "seed": -1,
+            "repetition_penalty": 1.1, "presence_penalty": -0.5, "frequency_penalty": 2,
+            "logit_bias": {"7": -100, "0": 1.5}, "stop": ["a", "b"], "max_tokens": 9,
+            "max_completion_tokens": 5, "logprobs": true, "top_logprobs": 3,
+        }));
+        assert_eq!(
+            request.sampling,
+            crate::engine::Sampling {
+                temperature: 0.5,
+                top_p: 0.9,
+                top_k: 40,
+                min_p: 0.05,
+                seed: Some(u64::MAX),
+                presence_penalty: -0.5,
+                frequency_penalty: 2.0,
+                repetition_penalty: 1.1,
+                logit_bias: vec![(7, -100.0), (0, 1.5)],
+            }
+        );
+        assert_eq!(request.stop, ["a", "b"]);
+        assert_eq!((request.max_tokens, request.logprobs), (Some(5), Some(3)));
+        assert_eq!(request.model.as_deref(), Some("m"));
+    }
+
+    #[test]
+    fn what_is_absent_means_what_the_specification_says() {
+        let request = accepted(json!({"stop": null, "temperature": null, "logprobs": false}));
+        assert_eq!((request.sampling.temperature, request.sampling.top_p), (1.0, 1.0));
+        assert_eq!((request.max_tokens, request.logprobs, request.stop.len()), (None, None, 0));
+        assert_eq!(accepted(json!({"top_p": 0})).sampling.top_k, 1);
+        assert_eq!(accepted(json!({"stop": "x"})).stop, ["x"]);
+    }
+
+    #[test]
+    fn usage_is_sent_in_streams_that_ask_for_it() {
+        let delivery = |change| request(change).expect("passes").1;
+        assert_eq!(delivery(json!({})), Delivery::default());
+        let both = delivery(json!({"stream": true, "stream_options": {"include_usage": true}}));
+        assert!(both.is_streamed && both.with_usage);
+        assert_eq!(
+            refused_at(json!({"stream_options": {"include_usage": true}})),
+            "stream_options"
+        );
+        assert_eq!(
+            refused_at(json!({"stream": true, "stream_options": {"x": 1}})),
+            "stream_options.x"
+        );
+    }
+
+    #[test]
+    fn values_of_the_wrong_kind_or_size_are_refused_by_name() {
+        let huge = "x".repeat(300);
+        let many: Vec<&str> = vec!["a"; 17];
+        for (name, values) in [
+            ("temperature", vec![json!(-0.1), json!(2.1), json!("1"), json!([1]), json!(1e300)]),
+            ("top_p", vec![json!(-1), json!(1.5), json!(true)]),
+            ("top_k", vec![json!(-1), json!(1.5), json!(99_999_999), json!("5")]),
+            ("min_p", vec![json!(-0.5), json!(2)]),
+            ("repetition_penalty", vec![json!(0), json!(-1), json!(11)]),
+            ("presence_penalty", vec![json!(-3), json!("x")]),
+            ("frequency_penalty", vec![json!(3), json!({})]),
+            ("seed", vec![json!(1.5), json!("1"), json!(u64::MAX)]),
+            ("max_tokens", vec![json!(0), json!(-5), json!(1.5), json!("9"), json!(i64::MAX)]),
+            ("max_completion_tokens", vec![json!(0), json!(-1)]),
+            ("stop", vec![json!(1), json!([1]), json!(""), json!(huge), json!(many)]),
+            (
+                "logit_bias",
+                vec![
+                    json!([1]),
+                    json!({"x": 1}),
+                    json!({"1": 101}),
+                    json!({"-1": 0}),
+                    json!({"+1": 0}),
+                    json!({"1": "a"}),
+                    json!({"99999999999": 1}),
+                ],
+            ),
+            ("logprobs", vec![json!(1), json!("true")]),
+            ("top_logprobs", vec![json!(21), json!(-1), json!(2)]),
+            ("stream", vec![json!("true"), json!(1)]),
+            ("stream_options", vec![json!(true), json!([])]),
+            ("model", vec![json!(1), json!(""), json!(huge)]),
+            ("messages", vec![json!([]), json!("Hi"), json!({}), json!(null)]),
+        ] {
+            for value in values {
+                assert_eq!(refused_at(json!({ name: value })), name);
+            }
+        }
+    }
+
+    #[test]
+    fn system_and_developer_messages_come_first_as_one() {
+        let messages = said(json!([
+            {"role": "system", "content": "A"},
+            {"role": "user", "content": "Hi"},
+            {"role": "developer", "content": [{"type": "text", "text": "B"}]},
+            {"role": "assistant", "content": "Yes"},
+        ]));
+        let expected = [(Role::System, "A\n\nB"), (Role::User, "Hi"), (Role::Assistant, "Yes")];
+        assert_eq!(messages, expected.map(|(role, text)| (role, text.to_owned())));
+    }
+
+    #[test]
+    fn an_assistants_content_may_be_absent_and_its_extras_come_back() {
+        let messages = said(json!([
+            {"role": "user", "content": "Hi", "name": "ann"},
+            {"role": "assistant", "content": null, "refusal": null, "tool_calls": [],
+             "function_call": null, "audio": null, "annotations": [], "reasoning_content": "x"},
+            {"role": "assistant"},
+            {"role": "assistant", "refusal": "No."},
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        ]));
+        let texts: Vec<&str> = messages.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts, ["Hi", "", "", "No.", "a\nb"]);
+    }
+
+    #[test]
+    fn messages_that_cannot_be_honoured_are_refused_where_they_stand() {
+        let image = json!([{"type": "image_url", "image_url": {"url": "https://a.example/x.png"}}]);
+        for (message, param) in [
+            (json!({"role": "robot", "content": "x"}), "messages[0].role"),
+            (json!({"content": "x"}), "messages[0].role"),
+            (json!({"role": 1, "content": "x"}), "messages[0].role"),
+            (json!({"role": "tool", "content": "x", "tool_call_id": "1"}), "messages[0].role"),
+            (json!({"role": "user"}), "messages[0].content"),
+            (json!({"role": "user", "content": null}), "messages[0].content"),
+            (json!({"role": "user", "content": 1}), "messages[0].content"),
+            (json!({"role": "user", "content": {"type": "text"}}), "messages[0].content"),
+            (json!({"role": "user", "content": image}), "messages[0].content[0].image_url"),
+            (json!({"role": "user", "content": ["x"]}), "messages[0].content[0]"),
+            (json!({"role": "user", "content": [{"type": "text"}]}), "messages[0].content[0].text"),
+            (json!({"role": "user", "content": [{"type": "x"}]}), "messages[0].content[0].type"),
+            (json!({"role": "user", "content": "x", "name": ""}), "messages[0].name"),
+            (json!({"role": "user", "content": "x", "colour": 1}), "messages[0].colour"),
+            (json!({"role": "assistant", "tool_calls": [{"id": "1"}]}), "messages[0].tool_calls"),
+            (json!("x"), "messages[0]"),
+        ] {
+            assert_eq!(refused_at(json!({ "messages": [message] })), param);
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Every parameter of the published specification, and what this server does with it. The one
+//! table: the check of a request and docs/openai-compat.md both come from it.
+
+use serde_json::Value;
+
+use super::fields::Fields;
+use crate::web::{ApiError, ErrorCode};
+
+/// Where a parameter belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// `/v1/chat/completions`
+    Chat,
+    /// `/v1/completions`
+    Completions,
+}
+
+/// What is done with a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// It does what the specification says.
+    Honoured,
+    /// It does what this text says; not in the specification.
+    Extension,
+    /// It is taken and has no effect, for this reason.
+    WithoutEffect(&'static str),
+    /// Only these values are taken (JSON), all of which mean what happens anyway; every other one
+    /// is refused, for this reason.
+    Only(&'static [&'static str], &'static str),
+}
+
+/// One parameter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) on: &'static [Endpoint],
+    pub(super) treatment: Treatment,
+    /// What is accepted, for the documentation.
+    pub(super) accepts: &'static str,
+}
+
+use Endpoint::{Chat, Completions};
+use Treatment::{Extension, Honoured, Only, WithoutEffect};
+
+const BOTH: &[Endpoint] = &[Chat, Completions];
+const CHAT: &[Endpoint] = &[Chat];
+const TEXT: &[Endpoint] = &[Completions];
+
+const fn row(
+    name: &'static str,
+    on: &'static [Endpoint],
+    treatment: Treatment,
+    accepts: &'static str,
+) -> Parameter {
+    Parameter { name, on, treatment, accepts }
+}
+
+const NO_TOOLS: &str = "this server does not call tools";
+const NO_SOUND: &str = "this server works with text only";
+
+/// The table.
+pub(super) const PARAMETERS: &[Parameter] = &[
+    row("model", BOTH, Honoured, "the name or alias of a model that the caller may use"),
+    row("messages", CHAT, Honoured, "at least one; texts, or lists of text parts"),
+    row("prompt", TEXT, Honoured, "a text, a list with one text, or a list of token numbers"),
+    row("stream", BOTH, Honoured, "true or false"),
+    row("stream_options", BOTH, Honoured, "`include_usage`; `include_obfuscation` has no effect"),
+    row("max_tokens", BOTH, Honoured, "a whole number from 1"),
+    row("max_completion_tokens", CHAT, Honoured, "a whole number from 1; goes before max_tokens"),
+    row("temperature", BOTH, Honoured, "0 to 2; 1 where absent"),
+    row("top_p", BOTH, Honoured, "0 to 1; 1 where absent"),
+    row("top_k", BOTH, Extension, "0 (no bound) to 1000000"),
+    row("min_p", BOTH, Extension, "0 to 1"),
+    row("repetition_penalty", BOTH, Extension, "0.1 to 10; 1 has no effect"),
+    row("presence_penalty", BOTH, Honoured, "-2 to 2"),
+    row("frequency_penalty", BOTH, Honoured, "-2 to 2"),
+    row("logit_bias", BOTH, Honoured, "up to 1024 token numbers, each from -100 to 100"),
+    row("seed", BOTH, Honoured, "a whole number; the same seed repeats the same answer"),
+    row("stop", BOTH, Honoured, "a text, or a list of up to 16, each of up to 256 bytes"),
+    row("logprobs", BOTH, Honoured, "chat: true or false; completions: 0 to 5"),
+    row("top_logprobs", CHAT, Honoured, "0 to 20; needs logprobs"),
+    row("n", BOTH, Only(&["1"], "one answer a request"), "1"),
+    row("best_of", TEXT, Only(&["1"], "one answer a request"), "1"),
+    row("echo", TEXT, Only(&["false"], "the prompt is not sent back"), "false"),
+    row("suffix", TEXT, Only(&["\"\""], "the models here write forward only"), "an empty text"),
+    row(
+        "response_format",
+        CHAT,
+        Only(&["{\"type\":\"text\"}"], "answers are not bound to a JSON form here"),
+        "`{\"type\": \"text\"}`",
+    ),
+    row("tools", CHAT, Only(&["[]"], NO_TOOLS), "an empty list"),
+    row("tool_choice", CHAT, Only(&["\"none\"", "\"auto\""], NO_TOOLS), "`none`, `auto`"),
+    row("functions", CHAT, Only(&["[]"], NO_TOOLS), "an empty list"),
+    row("function_call", CHAT, Only(&["\"none\"", "\"auto\""], NO_TOOLS), "`none`, `auto`"),
+    row("parallel_tool_calls", CHAT, WithoutEffect(NO_TOOLS), "anything"),
+    row("modalities", CHAT, Only(&["[\"text\"]"], NO_SOUND), "`[\"text\"]`"),
+    row("audio", CHAT, Only(&[], NO_SOUND), "nothing"),
+    row("prediction", CHAT, Only(&[], "predicted outputs are not supported"), "nothing"),
+    row("web_search_options", CHAT, Only(&[], "this server opens no connections"), "nothing"),
+    row("moderation", CHAT, Only(&[], "the server's own guard looks at every text"), "nothing"),
+    row(
+        "reasoning_effort",
+        CHAT,
+        Only(&["\"none\""], "the models here do not reason apart from their answer"),
+        "`none`",
+    ),
+    row("verbosity", CHAT, Only(&["\"medium\""], "ask for it in the prompt"), "`medium`"),
+    row("store", CHAT, Only(&["false"], "answers are not kept for the API"), "false"),
+    row(
+        "service_tier",
+        BOTH,
+        Only(&["\"auto\"", "\"default\""], "there is one tier"),
+        "`auto`, `default`",
+    ),
+    row(
+        "metadata",
+        CHAT,
+        WithoutEffect("belongs to stored answers, and none are stored"),
+        "anything",
+    ),
+    row("user", BOTH, WithoutEffect("the account behind the key is the user"), "anything"),
+    row(
+        "safety_identifier",
+        CHAT,
+        WithoutEffect("the account behind the key is the user"),
+        "anything",
+    ),
+    row("prompt_cache_key", CHAT, WithoutEffect("the cache is kept apart by account"), "anything"),
+    row("prompt_cache_retention", CHAT, WithoutEffect("the cache is in memory only"), "anything"),
+    row("prompt_cache_options", CHAT, WithoutEffect("the cache is in memory only"), "anything"),
+];
+
+/// Refuses by name whatever this server cannot do, and takes out what has no effect. What is left
+/// is honoured.
+pub(super) fn check(fields: &mut Fields, endpoint: Endpoint) -> Result<(), ApiError> {
+    let names: Vec<String> = fields.names().map(str::to_owned).collect();
+    for name in names {
+        let parameter = PARAMETERS
+            .iter()
+            .find(|parameter| parameter.name == name && parameter.on.contains(&endpoint))
+            .ok_or_else(|| unknown(&name))?;
+        match parameter.treatment {
+            Honoured | Extension => {}
+            WithoutEffect(_) => drop(fields.take(&name)),
+            Only(accepted, reason) => {
+                if fields.peek(&name).is_some_and(|value| !is_among(value, accepted)) {
+                    return Err(unsupported(&name, parameter, reason));
+                }
+                fields.take(&name);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_among(value: &Value, accepted: &[&str]) -> bool {
+    accepted.iter().any(|text| serde_json::from_str::<Value>(text).is_ok_and(|one| one == *value))
+}
+
+/// A parameter that is in no table.
+pub(super) fn unknown(name: &str) -> ApiError {
+    let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    ApiError::new(ErrorCode::UnknownParameter)
+        .message(format!("There is no parameter `{shown}` here."))
+        .param(shown)
+}
+
+fn unsupported(name: &str, parameter: &Parameter, reason: &str) -> ApiError {
+    ApiError::new(ErrorCode::UnsupportedParameter)
+        .message(format!(
+            "`{name}` with this value is not supported: {reason}. Accepted: {}.",
+            parameter.accepts
+        ))
+        .param(name)
+}
+
+/// The table as Markdown, for docs/openai-compat.md.
+pub(crate) fn markdown() -> String {
+    let mut text = String::from("| parameter | chat | completions | what happens | accepted |\n");
+    text.push_str("| --- | --- | --- | --- | --- |\n");
+    for parameter in PARAMETERS {
+        let mark = |endpoint| if parameter.on.contains(&endpoint) { "yes" } else { "" };
+        let happens = match parameter.treatment {
+            Honoured => "honoured".to_owned(),
+            Extension => "honoured; an extension".to_owned(),
+            WithoutEffect(reason) => format!("no effect: {reason}"),
+            Only(_, reason) => format!("other values are refused with 400: {reason}"),
+        };
+        text.push_str(&format!(
+            "| `{}` | {} | {} | {happens} | {} |\n",
+            parameter.name,
+            mark(Chat),
+            mark(Completions),
+            parameter.accepts.replace('|', "\\|"),
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::body::parse;
+
+    /// What OpenAI's specification lists for the two endpoints, as of 2026.
+    const PUBLISHED_CHAT: &[&str] = &[
+        "messages",
+        "model",
+        "audio",
+        "frequency_penalty",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "metadata",
+        "modalities",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+        "web_search_options",
+    ];
+    const PUBLISHED_COMPLETIONS: &[&str] = &[
+        "model",
+        "prompt",
+        "best_of",
+        "echo",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_tokens",
+        "n",
+        "presence_penalty",
+        "seed",
+        "stop",
+        "stream",
+        "stream_options",
+        "suffix",
+        "temperature",
+        "top_p",
+        "user",
+    ];
+
+    #[test]
+    fn every_published_parameter_is_in_the_table() {
+        for (endpoint, names) in [(Chat, PUBLISHED_CHAT), (Completions, PUBLISHED_COMPLETIONS)] {
+            for name in names {
+                let found = PARAMETERS.iter().any(|p| p.name == *name && p.on.contains(&endpoint));
+                assert!(found, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_stand_once() {
+        for (place, parameter) in PARAMETERS.iter().enumerate() {
+            assert!(PARAMETERS[..place].iter().all(|other| other.name != parameter.name));
+        }
+    }
+
+    fn checked(endpoint: Endpoint, body: &str) -> Result<(), ErrorCode> {
+        let mut fields: Fields = parse(body.as_bytes()).expect(body);
+        check(&mut fields, endpoint).map_err(|error| error.code())
+    }
+
+    #[test]
+    fn values_that_change_nothing_pass_and_all_others_are_refused_by_name() {
+        for parameter in PARAMETERS {
+            let Only(accepted, _) = parameter.treatment else { continue };
+            for endpoint in parameter.on {
+                for value in accepted.iter().chain(&["null"]) {
+                    let body = format!("{{\"{}\": {value}}}", parameter.name);
+                    assert_eq!(checked(*endpoint, &body), Ok(()), "{body}");
+                }
+                for value in ["7", "\"other\"", "{\"type\":\"json_object\"}", "[{}]", "true"] {
+                    let body = format!("{{\"{}\": {value}}}", parameter.name);
+                    let expected = Err(ErrorCode::UnsupportedParameter);
+                    assert_eq!(checked(*endpoint, &body), expected, "{body}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_parameters_and_those_of_the_other_endpoint_are_refused() {
+        for (endpoint, body) in [
+            (Chat, "{\"colour\": 1}"),
+            (Chat, "{\"prompt\": \"x\"}"),
+            (Completions, "{\"messages\": []}"),
+            (Completions, "{\"\": null}"),
+        ] {
+            assert_eq!(checked(endpoint, body), Err(ErrorCode::UnknownParameter), "{body}");
+        }
+    }
+}
