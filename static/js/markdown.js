@@ -101,6 +101,7 @@ const blocks = new Map();
 function render(source) {
   const env = {};
   const tokens = markdown.parse(source, env);
+  /** @type {string[]} */
   const parts = [];
   let begin = 0;
   let depth = 0;

@@ -104,6 +104,7 @@ export const text = {
     context: "{count} tokens of context",
     redacted: { one: "One detail was replaced before the model saw it.", many: "{count} details were replaced before the model saw them." },
     redactedOut: { one: "One detail in this answer was replaced.", many: "{count} details in this answer were replaced." },
+    trimmed: { one: "The chat is longer than the model can read, so the oldest message was left out.", many: "The chat is longer than the model can read, so the {count} oldest messages were left out." },
     flagged: "The guard noted this message: {category}.",
     refused: "The guard refused this: {category}.",
     menuOpen: "Open the list of chats", menuClose: "Close the list of chats",

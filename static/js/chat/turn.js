@@ -26,6 +26,7 @@ function GuardNote({ notice, isAnswer }) {
   if (notice.action === "refuse" || notice.action === "stop") {
     return html`<${Notice} kind="bad" icon="shield">${fill(text.chat.refused, { category })}</${Notice}>`;
   }
+  if (notice.action === "trimmed") return html`<${Notice} icon="info">${counted(notice.count ?? 1, text.chat.trimmed.one, text.chat.trimmed.many)}</${Notice}>`;
   return html`<${Notice} icon="shield">${fill(text.chat.flagged, { category })}</${Notice}>`;
 }
 

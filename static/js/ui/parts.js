@@ -47,7 +47,7 @@ export function Select({ label, value, options, onChange, compact }) {
 
 /** @param {{ kind?: "warn" | "bad" | "good", icon?: string, children?: any, role?: string }} props */
 export function Notice({ kind, icon, children, role }) {
-  const name = icon ?? { warn: "warn", bad: "warn", good: "check" }[kind ?? ""] ?? "info";
+  const name = icon ?? (kind ? { warn: "warn", bad: "warn", good: "check" }[kind] : "info");
   return html`<div class=${`notice ${kind ?? ""}`} role=${role}><${Icon} name=${name} size="small" /><div class="grow">${children}</div></div>`;
 }
 
@@ -110,14 +110,14 @@ export function Dialog({ title, onClose, children, isDrawer }) {
 
 /**
  * Asks before something that cannot be undone.
- * @param {{ title: string, about: string, action: string, isDanger?: boolean, onClose: () => void, onDo: () => Promise<void> }} props
+ * @param {{ title: string, about: string, action: string, isDanger?: boolean, isKept?: boolean, onClose: () => void, onDo: () => Promise<void> }} props
  */
-export function Confirm({ title, about, action, isDanger, onClose, onDo }) {
+export function Confirm({ title, about, action, isDanger, isKept, onClose, onDo }) {
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState("");
   const act = async () => {
     setBusy(true);
-    try { await onDo(); onClose(); } catch (/** @type {any} */ cause) { setError(cause.message); setBusy(false); }
+    try { await onDo(); if (!isKept) onClose(); } catch (/** @type {any} */ cause) { setError(cause.message); setBusy(false); }
   };
   return html`<${Dialog} title=${title} onClose=${onClose}><p>${about}</p>
     ${error && html`<p class="field"><span class="wrong" role="alert">${error}</span></p>`}
