@@ -16,7 +16,8 @@ import { Icon } from "./ui/icons.js";
 
 async function begin() {
   try {
-    status.value = await api.get("/api/status");
+    const answer = await api.get("/api/status");
+    status.value = { ...answer, organisation: answer.organisation || text.product };
     if (status.value.state !== "setup") await refreshMe().catch(onlyIfSignedOut);
     if (me.value && may("chat")) await refreshModels().catch(toastError);
     phase.value = "ready";

@@ -115,8 +115,8 @@ export const text = {
 
   door: {
     signIn: "Sign in", signInTo: "Sign in to {organisation}",
-    username: "Name", usernameHint: "3 to 32 small letters, digits, - or _. You sign in with it.",
-    displayName: "What others see", password: "Password",
+    username: "Sign-in name", usernameHint: "3 to 32 small letters, digits, - or _.",
+    displayName: "Your name", password: "Password",
     passwordHint: "15 characters or more. A few unrelated words are good.",
     forgot: "Forgotten? Someone who manages people here can send you a reset link.",
     out: "You are signed out.",

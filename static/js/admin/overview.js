@@ -31,7 +31,7 @@ function Practice({ practice }) {
   const open = worst === "met" ? items.slice(0, 1) : items.filter((one) => one.state !== "met");
   const rest = items.filter((one) => !open.includes(one));
   return html`<section class="card practice"><div class="row-apart"><h2>${practice.title}</h2>
-      <span class=${`badge ${badges[worst] ?? ""}`}><${Icon} name=${icons[worst] ?? "info"} size="small" />${fill(text.count, { met, of: items.length })}</span></div>
+      <span class=${`badge ${badges[worst] ?? ""}`}><${Icon} name=${icons[worst] ?? "info"} size="small" />${fill(text.count, { met, count: items.length })}</span></div>
     <ul>${open.map((one) => html`<${Entry} item=${one} />`)}</ul>
     ${rest.length > 0 && html`<details><summary>${counted(rest.length, text.rest.one, text.rest.many)}</summary>
       <ul>${rest.map((one) => html`<${Entry} item=${one} />`)}</ul></details>`}</section>`;

@@ -21,6 +21,8 @@ const views = {
 export function AdminPage({ at }) {
   const pages = adminPages();
   const page = pages.find((one) => one.href === at);
+  // On a phone the list is one scrolling line.
+  useEffect(() => document.querySelector(".admin-nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), [at]);
   useEffect(() => { if (!page && pages[0]) go(pages[0].href, { replace: true }); }, [at]);
   if (pages.length === 0) return html`<div class="page"><p class="quiet">${text.admin.nothing}</p></div>`;
   const View = views[page?.id ?? ""];

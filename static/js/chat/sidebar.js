@@ -22,7 +22,7 @@ export function Sidebar() {
   const [isApple] = useState(() => /Mac|iPhone|iPad/.test(navigator.userAgent));
   useEffect(() => { if (may("chat")) void refresh(); }, []);
   return html`<nav class="sidebar" aria-label=${text.product}>
-    <div class="sidebar-top"><div class="row-apart"><a class="brand" href="/"><${Brand}>${status.value.organisation}</${Brand}></a>
+    <div class="sidebar-top"><div class="row-apart"><a class="brand-link" href="/"><${Brand}>${status.value.organisation}</${Brand}></a>
       <button type="button" class="icon-button" aria-label=${text.chat.menuClose} title=${text.chat.menuClose}
         onClick=${() => { isFolded.value = true; }}><${Icon} name="panel" /></button></div>
       ${may("chat") && html`<button type="button" class="button new-chat" onClick=${newChat}><${Icon} name="plus" size="small" />${text.chat.new}
