@@ -35,6 +35,7 @@ const packages = [
   { name: "@preact/signals", version: "2.11.4", licence: "LICENSE",
     files: { "dist/signals.mjs": "signals.js" } },
   { name: "markdown-it", version: "15.0.3", licence: "LICENSE",
+    bundled: { "entities": "LICENSE", "linkify-it": "LICENSE", "mdurl": "LICENSE", "punycode.js": "LICENSE-MIT.txt", "uc.micro": "LICENSE.txt" },
     files: { "dist/browser/markdown-it.esm.min.mjs": "markdown-it.js" } },
   { name: "dompurify", version: "3.4.18", licence: "LICENSE",
     files: { "dist/purify.es.mjs": "purify.js" } },
@@ -86,6 +87,7 @@ function build(modules) {
     return {
       name: entry.name, version: manifest.version, licence: manifest.license,
       licence_file: licencePath,
+      ...bundledIn(entry, modules, files),
       files: Object.entries(entry.files).map(([source, target]) => {
         const original = readFileSync(join(root, source));
         const ours = Buffer.from(rewritten(original.toString("utf8")));
@@ -96,6 +98,17 @@ function build(modules) {
   });
   files.set("vendor.lock.json", Buffer.from(`${JSON.stringify({ packages: lock }, null, 2)}\n`));
   return files;
+}
+
+/** Packages that a package's file has inside it: their licences come along. */
+function bundledIn(entry, modules, files) {
+  if (!entry.bundled) return {};
+  return { bundled: Object.entries(entry.bundled).map(([name, licence]) => {
+    const manifest = JSON.parse(readFileSync(join(modules, name, "package.json"), "utf8"));
+    const path = `LICENSES/${name}.txt`;
+    files.set(path, readFileSync(join(modules, name, licence)));
+    return { name, version: manifest.version, licence: manifest.license, licence_file: path };
+  }) };
 }
 
 /** Every file below this folder that is a library, by its path from here. */
