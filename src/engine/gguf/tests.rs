@@ -28,10 +28,7 @@ fn a_sound_file_reads_as_it_was_written() {
     assert_eq!(file.f32("llama.rope.freq_base").expect("decimal"), Some(10_000.0));
     assert_eq!(file.string("general.architecture").expect("text"), Some("llama"));
     assert_eq!(file.bool("tokenizer.ggml.add_bos_token").expect("truth"), Some(true));
-    assert_eq!(
-        file.strings("tokenizer.ggml.tokens").expect("texts"),
-        Some(vec!["a", "b", ""])
-    );
+    assert_eq!(file.strings("tokenizer.ggml.tokens").expect("texts"), Some(vec!["a", "b", ""]));
     assert_eq!(file.i64s("tokenizer.ggml.token_type").expect("list"), Some(vec![1, 1, 3]));
     assert_eq!(file.u32s("llama.block_count").expect("list of one"), Some(vec![2]));
     assert_eq!(file.u32("absent").expect("absent"), None);
@@ -52,10 +49,7 @@ fn a_mapped_file_reads_as_one_in_memory() {
     assert_eq!(file.file_bytes(), sound().finish().len() as u64);
     let cut = std::fs::File::options().write(true).open(&path).expect("open");
     cut.set_len(10).expect("cut");
-    assert!(matches!(
-        file.qtensor("output_norm.weight", &Device::Cpu),
-        Err(GgufError::Changed)
-    ));
+    assert!(matches!(file.qtensor("output_norm.weight", &Device::Cpu), Err(GgufError::Changed)));
 }
 
 #[test]
@@ -213,9 +207,7 @@ fn doubled_and_overlapping_things_are_refused() {
     assert!(refused(&Writer::new().u32("k", 1).u32("k", 1)).contains("\"k\" stands there twice"));
     let twice = Writer::new().tensor_f32("t", &[1], &[1.0]).tensor_f32("t", &[1], &[1.0]);
     assert!(refused(&twice).contains("\"t\" stands there twice"));
-    let over = Writer::new()
-        .tensor_f32("t", &[16], &[0.0; 16])
-        .directory_entry("u", &[4], 0, 32);
+    let over = Writer::new().tensor_f32("t", &[16], &[0.0; 16]).directory_entry("u", &[4], 0, 32);
     assert!(refused(&over).contains("overlaps"));
     let mut raw = Writer::new().u32("kk", 1).finish();
     raw[32] = 0xff;

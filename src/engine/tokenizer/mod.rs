@@ -53,9 +53,7 @@ impl Tokenizer {
         let model = match vocabulary.kind() {
             Kind::Spm => Model::Spm(spm::Spm::new(&vocabulary, file)?),
             Kind::Bpe => Model::Bpe(Box::new(bpe::Bpe::new(&vocabulary, file)?)),
-            Kind::WordPiece => {
-                Model::WordPiece(Box::new(wordpiece::WordPiece::new(&vocabulary)?))
-            }
+            Kind::WordPiece => Model::WordPiece(Box::new(wordpiece::WordPiece::new(&vocabulary)?)),
         };
         Ok(Self { vocabulary, added, model })
     }

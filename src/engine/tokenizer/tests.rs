@@ -9,10 +9,8 @@ use crate::engine::gguf::testing::Writer;
 
 /// The folder of real data, or a line that says what is left out without it.
 fn shared(left_out: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("STRONGROOM_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
+    let root = std::env::var_os("STRONGROOM_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let data = root.join("data");
     if data.is_dir() {
         return Some(data);
@@ -65,8 +63,16 @@ fn published_vectors_are_met_exactly() {
     let Some(data) = shared("the published tokenizer vectors") else { return };
     let folder = data.join("vocabs");
     for name in [
-        "llama-spm", "phi-3", "gpt-2", "mpt", "falcon", "starcoder", "refact", "deepseek-llm",
-        "deepseek-coder", "bert-bge",
+        "llama-spm",
+        "phi-3",
+        "gpt-2",
+        "mpt",
+        "falcon",
+        "starcoder",
+        "refact",
+        "deepseek-llm",
+        "deepseek-coder",
+        "bert-bge",
     ] {
         let (_, tokenizer) = open(&folder.join(format!("ggml-vocab-{name}.gguf")));
         check_vectors(name, &tokenizer, &vectors(&folder, name), name != "bert-bge");

@@ -94,9 +94,25 @@ const PORO: &str = " ?[^(\\s|.,!?…。，、।۔،)]+";
 const WAYS: &[Way] = &[
     (
         &[
-            "gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "exaone4",
-            "jina-es", "jina-de", "jina-v2-es", "jina-v2-de", "jina-v1-en", "jina-v2-code",
-            "roberta-bpe", "gigachat", "a.x-4.0", "mellum", "modern-bert",
+            "gpt-2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "granite-docling",
+            "exaone4",
+            "jina-es",
+            "jina-de",
+            "jina-v2-es",
+            "jina-v2-de",
+            "jina-v1-en",
+            "jina-v2-code",
+            "roberta-bpe",
+            "gigachat",
+            "a.x-4.0",
+            "mellum",
+            "modern-bert",
         ],
         &[GPT_2],
         false,
@@ -107,11 +123,7 @@ const WAYS: &[Way] = &[
         true,
     ),
     (&["dbrx", "smaug-bpe", "chatglm-bpe", "glm4"], &[LLAMA_3], false),
-    (
-        &["qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez", "kormo"],
-        &[QWEN_2],
-        false,
-    ),
+    (&["qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez", "kormo"], &[QWEN_2], false),
     (&["qwen35"], &[QWEN_35], false),
     (&["tekken"], &[TEKKEN], true),
     (&["gpt-4o", "llama4", "kanana2"], &[GPT_4O], false),
@@ -145,11 +157,7 @@ const WAYS: &[Way] = &[
     (&["falcon"], &[r"[\p{P}\$\+<=>\^~\|`]+", GPT_2, "[0-9][0-9][0-9]"], false),
     (&["poro-chat", "bloom", "gpt3-finnish"], &[PORO], false),
     (&["viking"], &[PORO, r"\p{N}"], false),
-    (
-        &["default"],
-        &[r"[\p{P}\$\+<=>\^~\|]+", GPT_2, r"\p{N}+", "[0-9][0-9][0-9]"],
-        false,
-    ),
+    (&["default"], &[r"[\p{P}\$\+<=>\^~\|]+", GPT_2, r"\p{N}+", "[0-9][0-9][0-9]"], false),
 ];
 
 #[cfg(test)]
