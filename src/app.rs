@@ -19,6 +19,7 @@ use crate::access::{Authenticator, Registry, route};
 use crate::accounts::{Accounts, Parts};
 use crate::admin::audit_api::AuditFiles;
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
+use crate::chat::{Chat, ChatParts};
 use crate::config::{Config, Settings};
 use crate::db::{Db, DbOptions};
 use crate::engine::EngineOptions;
@@ -52,6 +53,7 @@ pub(crate) struct App {
     pub(crate) keys: Keys,
     library: Library,
     gate: Gate,
+    chat: Chat,
 }
 
 impl App {
@@ -84,8 +86,16 @@ impl App {
             db: db.clone(),
             vault: vault.clone(),
             default_max_tokens: settings.api.default_max_tokens as usize,
-            runtime,
+            runtime: runtime.clone(),
         });
+        let chat = Chat::open(ChatParts {
+            gate: gate.clone(),
+            db: db.clone(),
+            vault: vault.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            runtime,
+        })?;
         let ends = gate.clone();
         registry.on_revocation(move |what| {
             ends.revoke(what);
@@ -100,6 +110,7 @@ impl App {
             keys,
             library,
             gate,
+            chat,
         })
     }
 
@@ -132,6 +143,7 @@ impl App {
                 .app_data(authenticator.clone())
                 .app_data(openai.clone())
                 .app_data(Data::new(app.gate.clone()))
+                .app_data(Data::new(app.chat.clone()))
                 .app_data(Data::new(app.library.clone()))
                 .app_data(Data::new(app.accounts.clone()))
                 .app_data(Data::new(app.keys.clone()))
@@ -158,6 +170,8 @@ impl App {
             .client_request_timeout(Duration::from_millis(settings.head_timeout_ms.into()))
             .keep_alive(Duration::from_secs(settings.keep_alive_s.into()))
             .shutdown_timeout(u64::from(settings.shutdown_grace_s))
+            // A client who has closed its end has gone: its work ends.
+            .h1_allow_half_closed(false)
             .disable_signals();
         let server = match &certificates {
             Some(certificates) => {
@@ -173,6 +187,7 @@ impl App {
         tracing::info!("stopping: no new work, running answers may end");
         let grace = Duration::from_secs(settings.shutdown_grace_s.into());
         tokio::join!(self.gate.drain(grace), handle.stop(true));
+        self.chat.finish().await;
         upkeep.abort();
         serving.await.context("the server ended")??;
         self.keep().await;

@@ -1,7 +1,7 @@
 //! Every route on one page: method, path, handler; nothing else.
 
 use crate::access::Routes;
-use crate::{accounts, admin, gate, keys, models, openai};
+use crate::{accounts, admin, chat, gate, keys, models, openai};
 
 /// The routes of the server.
 pub(crate) fn all() -> Routes {
@@ -15,7 +15,7 @@ pub(crate) fn all() -> Routes {
         .get("/v1/models/{id:.+}", openai::api::model)
         .post("/v1/chat/completions", openai::api::chat_completions)
         .post("/v1/completions", openai::api::completions);
-    web_app(people(routes))
+    web_app(conversations(people(routes)))
 }
 
 fn people(routes: Routes) -> Routes {
@@ -43,6 +43,18 @@ fn people(routes: Routes) -> Routes {
         .patch("/api/admin/models/{id:.+}", models::api::change_access)
         .get("/api/admin/audit", admin::audit_api::list)
         .post("/api/admin/audit/verify", admin::audit_api::verify)
+}
+
+fn conversations(routes: Routes) -> Routes {
+    routes
+        .get("/api/conversations", chat::api::list)
+        .post("/api/conversations", chat::api::create)
+        .get("/api/conversations/{id}", chat::api::read)
+        .patch("/api/conversations/{id}", chat::api::update)
+        .delete("/api/conversations/{id}", chat::api::delete)
+        .post("/api/conversations/{id}/messages", chat::api::say)
+        .post("/api/conversations/{id}/stop", chat::api::stop)
+        .get("/api/conversations/{id}/stream", chat::api::follow)
 }
 
 fn web_app(routes: Routes) -> Routes {

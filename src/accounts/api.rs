@@ -14,6 +14,7 @@ use super::{Accounts, DisplayName, Origin};
 use crate::access::authenticate::{check_same_origin, vault_error};
 use crate::access::{Authenticator, Public, SignedIn};
 use crate::clock::{Clock, Timestamp};
+use crate::gate::Gate;
 use crate::ids::{SessionId, UserId};
 use crate::secret::SecretText;
 use crate::web::{ApiError, Body};
@@ -128,9 +129,11 @@ pub(crate) async fn me(
     signed_in: SignedIn,
     accounts: Data<Accounts>,
     authenticator: Data<Authenticator>,
+    gate: Data<Gate>,
 ) -> Result<HttpResponse, ApiError> {
     let caller = signed_in.caller();
-    let me = me_json(&accounts, &authenticator, caller.user, caller.session()).await?;
+    let mut me = me_json(&accounts, &authenticator, caller.user, caller.session()).await?;
+    me["usage"] = gate.usage_view(caller);
     Ok(HttpResponse::Ok().json(me))
 }
 

@@ -161,6 +161,10 @@ pub(super) fn at_one_moment<T, E: From<DbError>>(
     db: &Connection,
     job: impl FnOnce(&Connection) -> Result<T, E>,
 ) -> Result<T, E> {
+    if !db.is_autocommit() {
+        // The caller has begun a transaction, which holds the moment.
+        return job(db);
+    }
     let transaction = db.unchecked_transaction().map_err(DbError::from)?;
     job(&transaction)
 }

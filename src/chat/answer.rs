@@ -22,6 +22,8 @@ use crate::web::ApiError;
 
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 const MESSAGES_MAX: usize = 4_000;
+/// How long the last answers may take to be stored.
+const FINISH_MAX: Duration = Duration::from_secs(5);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// What a person asks for.
@@ -346,6 +348,13 @@ impl Chat {
     pub(crate) fn stop(&self, owner: UserId, conversation: ConversationId) -> bool {
         let live = self.live.find(owner, conversation);
         live.inspect(|live| live.stop.notify_one()).is_some()
+    }
+
+    /// Waits, at the end of the server, until every answer is on disk as it ended.
+    pub(crate) async fn finish(&self) {
+        if tokio::time::timeout(FINISH_MAX, self.live.emptied()).await.is_err() {
+            tracing::warn!("some answers could not be kept to their end");
+        }
     }
 
     /// Follows the answer that is being written, from its beginning.

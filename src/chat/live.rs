@@ -15,6 +15,7 @@ use crate::ids::{ConversationId, MessageId, UserId};
 #[derive(Clone, Debug, Default)]
 pub(super) struct LiveAnswers {
     answers: Arc<Mutex<HashMap<(UserId, ConversationId), Arc<Live>>>>,
+    left: Arc<Notify>,
 }
 
 /// One answer that is being written.
@@ -70,12 +71,24 @@ impl LiveAnswers {
     pub(super) fn find(&self, owner: UserId, conversation: ConversationId) -> Option<Arc<Live>> {
         self.answers.lock().get(&(owner, conversation)).cloned()
     }
+
+    /// Waits until no answer is being written any more.
+    pub(super) async fn emptied(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.answers.lock().is_empty() {
+                return;
+            }
+            left.await;
+        }
+    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         self.live.end(None);
         self.answers.answers.lock().remove(&self.place);
+        self.answers.left.notify_waiters();
     }
 }
 
@@ -120,7 +133,7 @@ impl Live {
 
 /// One reader of a live answer.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     live: Arc<Live>,
     changed: watch::Receiver<u64>,
     text_read: usize,

@@ -8,6 +8,8 @@ mod error;
 mod live;
 mod sealing;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use conversations::{Chat, ChatParts};
 pub(crate) use error::ChatError;

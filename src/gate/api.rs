@@ -107,6 +107,19 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// What the caller has used of their own limits, for their own page.
+    pub(crate) fn usage_view(&self, caller: &Caller) -> serde_json::Value {
+        let usage = self.usage(caller);
+        let meter = |meter: Meter| serde_json::json!({ "used": meter.used, "limit": meter.limit });
+        serde_json::json!({
+            "tokens_day": meter(usage.tokens_day),
+            "tokens_minute": meter(usage.tokens_minute),
+            "requests_day": usage.requests_day,
+        })
+    }
+}
+
 /// A span of time in the manner of these headers: `6m0s`, `1.5s`, `20ms`.
 fn span(duration: Duration) -> String {
     let ms = duration.as_millis();

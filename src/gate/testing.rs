@@ -1,10 +1,273 @@
-//! Callers and requests for the tests of the gate and of the rooms above it.
+//! A gate with everything real around it but the model, for the tests of the gate and of the rooms
+//! above it; and callers and requests.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use parking_lot::Mutex;
+
+use super::catalog::{Catalog, Model, ModelState};
+use super::generate::Generate;
 use super::request::{ExchangeRequest, Input, Purpose};
+use super::{Gate, GateParts};
 use crate::access::permission::BuiltinRole;
 use crate::access::{Caller, KeyContext, Via};
-use crate::engine::Sampling;
+use crate::audit::{AuditLog, Filter, Record};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{LimitSet, Limits};
+use crate::db::{Db, DbOptions};
+use crate::engine::{
+    Candidate, Domain, EngineError, EngineStats, FinishReason, GenerationEvent, GenerationRequest,
+    Message, ModelInfo, PromptError, Sampling, Score, ScoreItem, TokenLogprob, Usage,
+};
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
+use crate::limits::Limiter;
+use crate::vault::{KeySource, Vault};
+
+/// A model that says what it was told to say. One byte is one token.
+pub(crate) struct Scripted {
+    info: ModelInfo,
+    pieces: Vec<String>,
+    /// What happens after the pieces.
+    pub(crate) then: Then,
+    /// Prompts that reached the engine.
+    pub(crate) seen: Mutex<Vec<String>>,
+    /// Streams that are alive.
+    pub(crate) alive: Arc<AtomicUsize>,
+}
+
+/// What a scripted model does after its pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    Finish,
+    Hang,
+    Fail,
+    Refuse,
+}
+
+impl Scripted {
+    pub(crate) fn new(pieces: &[&str], then: Then) -> Arc<Self> {
+        let info = ModelInfo {
+            name: None,
+            architecture: "scripted".into(),
+            parameters: 0,
+            quantization: "none".into(),
+            context_tokens: 200,
+            vocabulary: 256,
+            file_bytes: 0,
+            has_chat_template: true,
+        };
+        Arc::new(Self {
+            info,
+            pieces: pieces.iter().map(|piece| (*piece).to_owned()).collect(),
+            then,
+            seen: Mutex::default(),
+            alive: Arc::default(),
+        })
+    }
+}
+
+struct Alive(Arc<AtomicUsize>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Generate for Scripted {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, PromptError> {
+        let line = |message: &Message| format!("{:?}:{}\n", message.role, message.content);
+        Ok(self.tokenize(&messages.iter().map(line).collect::<String>()))
+    }
+
+    fn tokenize(&self, text: &str) -> Vec<u32> {
+        text.bytes().map(u32::from).collect()
+    }
+
+    fn detokenize(&self, tokens: &[u32]) -> String {
+        let bytes: Vec<u8> = tokens.iter().filter_map(|t| u8::try_from(*t).ok()).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn generate(
+        &self,
+        request: GenerationRequest,
+    ) -> Result<BoxStream<'static, GenerationEvent>, EngineError> {
+        self.seen.lock().push(self.detokenize(&request.prompt));
+        if self.then == Then::Refuse {
+            return Err(EngineError::Busy);
+        }
+        let token = |byte| TokenLogprob {
+            chosen: Candidate { token: u32::from(byte), bytes: vec![byte], logprob: -0.5 },
+            top: Vec::new(),
+        };
+        let piece = |text: &String| GenerationEvent::Text {
+            text: text.clone(),
+            logprobs: request
+                .logprobs
+                .map(|_| text.bytes().map(token).collect())
+                .unwrap_or_default(),
+        };
+        let usage = Usage {
+            prompt_tokens: request.prompt.len(),
+            completion_tokens: self.pieces.iter().map(String::len).sum(),
+            decode_ms: 100,
+            ..Usage::default()
+        };
+        let last = match self.then {
+            Then::Fail => vec![GenerationEvent::Failed(EngineError::NotANumber)],
+            Then::Finish => vec![GenerationEvent::Finished { reason: FinishReason::Stop, usage }],
+            Then::Hang | Then::Refuse => Vec::new(),
+        };
+        let events: Vec<GenerationEvent> = std::iter::once(GenerationEvent::Started)
+            .chain(self.pieces.iter().map(piece))
+            .chain(last)
+            .collect();
+        self.alive.fetch_add(1, Ordering::SeqCst);
+        let alive = Alive(Arc::clone(&self.alive));
+        let spoken = stream::iter(events);
+        let hangs = self.then == Then::Hang;
+        let rest = stream::pending().take(usize::from(hangs));
+        Ok(spoken
+            .chain(rest)
+            .map(move |event| {
+                let _ = &alive;
+                event
+            })
+            .boxed())
+    }
+
+    fn score(
+        &self,
+        items: Vec<ScoreItem>,
+        _domain: Domain,
+    ) -> BoxFuture<'_, Result<Vec<Score>, EngineError>> {
+        let score = |item: &ScoreItem| Score {
+            sum_logprob: -(item.continuation.len() as f64),
+            tokens: item.continuation.len(),
+            is_greedy: false,
+        };
+        Box::pin(std::future::ready(Ok(items.iter().map(score).collect())))
+    }
+
+    fn stats(&self) -> EngineStats {
+        EngineStats::default()
+    }
+
+    fn shutdown(&self) {}
+}
+
+/// One model called `m`, alias `gpt-4o`, and one, `closed`, that only owners may use.
+struct TwoModels(Vec<Arc<Model>>);
+
+impl Catalog for TwoModels {
+    fn find(&self, name: Option<&str>) -> Option<Arc<Model>> {
+        let fits = |model: &&Arc<Model>| match name {
+            None => model.is_default,
+            Some(name) => model.name == name || model.aliases.iter().any(|alias| alias == name),
+        };
+        self.0.iter().find(fits).cloned()
+    }
+
+    fn all(&self) -> Vec<Arc<Model>> {
+        self.0.clone()
+    }
+}
+
+/// A gate with a real database, vault, record and limits.
+pub(crate) struct House {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) db: Db,
+    pub(crate) vault: Vault,
+    pub(crate) audit: AuditLog,
+    pub(crate) clock: Clock,
+    pub(crate) gate: Gate,
+    pub(crate) engine: Arc<Scripted>,
+}
+
+impl House {
+    pub(crate) async fn new(engine: Arc<Scripted>) -> Self {
+        Self::with_limits(engine, LimitSet::default()).await
+    }
+
+    /// Blocking parts are opened off the runtime, as at the start of the server.
+    pub(crate) async fn with_limits(engine: Arc<Scripted>, person: LimitSet) -> Self {
+        let runtime = tokio::runtime::Handle::current();
+        let work = move || Self::open(engine, person, runtime);
+        tokio::task::spawn_blocking(work).await.expect("opens")
+    }
+
+    fn open(engine: Arc<Scripted>, person: LimitSet, runtime: tokio::runtime::Handle) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let clock = Clock::manual(Timestamp::from_ms(1_800_000_000_000));
+        let db = Db::open(&dir.path().join("t.db"), DbOptions::default()).expect("a database");
+        let vault = Vault::create(&dir.path().join("keys"), &KeySource::File).expect("a vault");
+        let audit = AuditLog::open(&db, &vault, &dir.path().join("audit"), &clock).expect("a log");
+        let limits = Limits { person, key: LimitSet::default(), roles: [].into() };
+        let limits = Limiter::open(&db, clock.clone(), &limits).expect("limits");
+        let model = |name: &str, aliases: &[&str], roles: Option<&str>| {
+            Arc::new(Model {
+                name: name.into(),
+                aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+                state: ModelState::Ready,
+                is_default: name == "m",
+                roles: roles.map(|role| vec![role.to_owned()]),
+                digest: Some("0123456789abcdef".into()),
+                since: clock.now(),
+                engine: Some(Arc::clone(&engine) as Arc<dyn Generate>),
+            })
+        };
+        let models = vec![model("m", &["gpt-4o"], None), model("closed", &[], Some("owner"))];
+        let gate = Gate::new(GateParts {
+            catalog: Arc::new(TwoModels(models)),
+            limits,
+            guard: guard(),
+            audit: audit.clone(),
+            db: db.clone(),
+            vault: vault.clone(),
+            default_max_tokens: 50,
+            runtime,
+        });
+        Self { dir, db, vault, audit, clock, gate, engine }
+    }
+
+    /// Action and outcome of every event, oldest first.
+    pub(crate) async fn events(&self) -> Vec<String> {
+        let shown = |record: &Record| format!("{} {}", record.action, record.outcome);
+        self.records().await.iter().map(shown).collect()
+    }
+
+    /// Every event, oldest first.
+    pub(crate) async fn records(&self) -> Vec<Record> {
+        let filter = Filter { limit: 1_000, ..Filter::default() };
+        let mut records = self.audit.page(filter).await.expect("reads");
+        records.reverse();
+        records
+    }
+
+    /// Waits until the engine has no stream any more.
+    pub(crate) async fn engine_is_idle(&self) {
+        for _ in 0..1_000 {
+            if self.engine.alive.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the engine is still at work");
+    }
+}
+
+fn guard() -> super::inspect::Guard {
+    super::inspect::Guard
+}
 
 /// A member in a browser.
 pub(crate) fn caller() -> Caller {

@@ -10,5 +10,7 @@ mod completion_request;
 mod fields;
 mod parameters;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use parameters::markdown;

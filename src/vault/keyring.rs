@@ -103,6 +103,27 @@ impl Keyring {
         Ok(newest)
     }
 
+    /// Writes every data key into `directory`, wrapped under `root`.
+    pub(super) fn rewrap(&self, directory: &Path, root: &SecretKey) -> Result<(), VaultError> {
+        let other = Self {
+            directory: directory.to_owned(),
+            root: root.clone(),
+            seals_max: self.seals_max,
+            scopes: HashMap::new(),
+        };
+        for (scope, keys) in &self.scopes {
+            for (generation, key) in (1..).zip(keys) {
+                other.store(*scope, generation, key.reserved.load(Ordering::SeqCst), key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with another root key, under which the files are wrapped by now.
+    pub(super) fn take_root(&mut self, root: SecretKey) {
+        self.root = root;
+    }
+
     /// Destroys a person's keys.
     pub(super) fn shred(&mut self, user: UserId) -> Result<(), VaultError> {
         let scope = Scope::Person(user);

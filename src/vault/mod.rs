@@ -9,6 +9,7 @@ mod aead;
 mod files;
 mod keyring;
 mod root;
+mod rotate;
 pub mod stream;
 
 use std::fmt;
@@ -212,6 +213,7 @@ impl Vault {
 
     /// Loads the vault of `directory`: open with a key file, sealed with a passphrase.
     pub fn load(directory: &Path) -> Result<Self, VaultError> {
+        rotate::recover(directory)?;
         let keyring = match root::load(directory)? {
             Some(root) => Some(Keyring::open(directory, root, SEALS_MAX)?),
             None => None,
@@ -270,6 +272,47 @@ impl Vault {
     /// Keeps the same root key under a passphrase from now on.
     pub fn move_to_passphrase(&self, passphrase: &SecretText) -> Result<(), VaultError> {
         self.with_keyring(|keyring| root::rewrap(&self.inner.directory, keyring.root(), passphrase))
+    }
+
+    /// Changes the passphrase of the root key. Backups that were made before open with the old one.
+    pub fn change_passphrase(
+        &self,
+        current: &SecretText,
+        new: &SecretText,
+    ) -> Result<(), VaultError> {
+        if root::source(&self.inner.directory)? != SourceKind::Passphrase {
+            return Err(VaultError::WrongPassphrase);
+        }
+        root::unwrap(&self.inner.directory, current)?;
+        self.move_to_passphrase(new)
+    }
+
+    /// Replaces the root key: wraps every data key anew and keeps the new root key as `source`
+    /// says, which must be of the kind that is in use; nothing that is sealed has to be touched.
+    /// Safe against a crash at any moment. The old root key is destroyed; backups that were made
+    /// before open with a copy of it alone.
+    pub fn rotate_root(&self, source: &KeySource) -> Result<(), VaultError> {
+        let directory = &self.inner.directory;
+        let is_same_kind = match (root::source(directory)?, source) {
+            (SourceKind::File, KeySource::File) => true,
+            (SourceKind::Passphrase, KeySource::Passphrase(passphrase)) => {
+                root::unwrap(directory, passphrase).is_ok()
+            }
+            (SourceKind::File, KeySource::Passphrase(_))
+            | (SourceKind::Passphrase, KeySource::File) => false,
+        };
+        if !is_same_kind {
+            return Err(VaultError::WrongPassphrase);
+        }
+        self.with_keyring_mut(|keyring| {
+            let root = SecretKey::random().map_err(|_| VaultError::Random)?;
+            let next = rotate::begin(directory)?;
+            keyring.rewrap(&next, &root)?;
+            root::write(&next, &root, source)?;
+            rotate::commit(directory)?;
+            keyring.take_root(root);
+            Ok(())
+        })
     }
 
     /// Seals a value.

@@ -27,8 +27,8 @@ const PASSPHRASE_CHARS_MIN: usize = 15;
 /// Argon2id (RFC 9106) at 256 MiB: a passphrase is typed seldom.
 const STRETCH_MIB: u32 = 256;
 const STRETCH_PASSES: u32 = 3;
-const CLEAR_FILE: &str = "root.key";
-const WRAPPED_FILE: &str = "root.sealed";
+pub(super) const CLEAR_FILE: &str = "root.key";
+pub(super) const WRAPPED_FILE: &str = "root.sealed";
 const FILE_HEAD: &str = "strongroom root key v1";
 
 /// A root key under a passphrase, as it lies on disk.
@@ -70,18 +70,25 @@ pub(super) fn create(directory: &Path, source_: &KeySource) -> Result<SecretKey,
         return Err(VaultError::Exists(directory.to_owned()));
     }
     let root = SecretKey::random().map_err(|_| VaultError::Random)?;
+    write(directory, &root, source_)?;
+    Ok(root)
+}
+
+/// Writes a new root key into `directory`, as `source_` says.
+pub(super) fn write(
+    directory: &Path,
+    root: &SecretKey,
+    source_: &KeySource,
+) -> Result<(), VaultError> {
     let made_at = Clock::system().now();
     match source_ {
         KeySource::File => {
             let hex = Zeroizing::new(hex::encode(root.expose()));
             let text = Zeroizing::new(format!("{FILE_HEAD}\n{}\n{}\n", made_at.ms(), *hex));
-            files::write(&clear_path(directory), text.as_bytes())?;
+            files::write(&clear_path(directory), text.as_bytes())
         }
-        KeySource::Passphrase(passphrase) => {
-            write_wrapped(directory, &root, passphrase, made_at)?;
-        }
+        KeySource::Passphrase(passphrase) => write_wrapped(directory, root, passphrase, made_at),
     }
-    Ok(root)
 }
 
 /// Reads the root key where it lies in the clear; none where a passphrase is needed.

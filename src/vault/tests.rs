@@ -199,3 +199,69 @@ fn derived_keys_stay_the_same_over_a_restart_and_differ_by_purpose() {
     assert_eq!(again.blind(BlindPurpose::Session, b"x").expect("digest"), session);
     assert_eq!(again.audit_signing_key().expect("key").verifying_key(), signer);
 }
+
+#[test]
+fn a_passphrase_is_changed_only_with_the_current_one() {
+    let directory = tempfile::tempdir().expect("directory");
+    let phrases = ["four quiet words here", "five other quiet words here", "some wrong words !!"];
+    let [old, new, wrong] = phrases.map(|text| SecretText::new(text.into()));
+    let made = Vault::create(directory.path(), &KeySource::Passphrase(old.clone())).expect("made");
+    assert!(matches!(made.change_passphrase(&wrong, &new), Err(VaultError::WrongPassphrase)));
+    made.change_passphrase(&old, &new).expect("changed");
+    let loaded = Vault::load(directory.path()).expect("loaded");
+    assert!(matches!(loaded.unseal(&old), Err(VaultError::WrongPassphrase)));
+    loaded.unseal(&new).expect("opens");
+}
+
+#[test]
+fn the_root_key_can_be_replaced_and_all_values_still_open() {
+    let (directory, vault) = vault();
+    let user = UserId::new();
+    vault.add_person(user).expect("key");
+    let aad = place("r", "o");
+    let sealed = vault.seal(Scope::Person(user), &aad, b"words").expect("sealed");
+    let old = std::fs::read(directory.path().join("root.key")).expect("read");
+    vault.rotate_root(&KeySource::File).expect("rotated");
+    assert_ne!(std::fs::read(directory.path().join("root.key")).expect("read"), old);
+    let more = vault.seal(Scope::Person(user), &aad, b"more").expect("sealed");
+    let again = Vault::load(directory.path()).expect("loaded");
+    for (sealed, words) in [(&sealed, &b"words"[..]), (&more, b"more")] {
+        let opened = again.open(Scope::Person(user), &aad, sealed).expect("opened");
+        assert_eq!(opened.as_slice(), words);
+    }
+    let phrase = SecretText::new("four quiet words here".into());
+    assert!(again.rotate_root(&KeySource::Passphrase(phrase)).is_err());
+    // The old root key opens nothing any more.
+    std::fs::write(directory.path().join("root.key"), &old).expect("written");
+    assert!(matches!(Vault::load(directory.path()), Err(VaultError::Damaged(_))));
+}
+
+#[test]
+fn a_rotation_that_a_crash_cut_off_is_finished_or_forgotten_by_the_next_start() {
+    let (directory, vault) = vault();
+    let aad = place("r", "o");
+    let sealed = vault.seal(SYSTEM, &aad, b"words").expect("sealed");
+    let path = directory.path();
+    let opens = || {
+        let again = Vault::load(path).expect("loaded");
+        again.open(SYSTEM, &aad, &sealed).expect("opened");
+    };
+    let prepare = || {
+        let root = SecretKey::random().expect("random");
+        let again = Vault::load(path).expect("loaded");
+        let next = rotate::begin(path).expect("begun");
+        again.with_keyring(|keyring| keyring.rewrap(&next, &root)).expect("wrapped");
+        root::write(&next, &root, &KeySource::File).expect("written");
+        next
+    };
+    let next = prepare();
+    opens();
+    assert!(!next.exists());
+    let next = prepare();
+    std::fs::rename(&next, path.join("ready")).expect("the step");
+    let moved = "system/settings.1.key";
+    std::fs::rename(path.join("ready").join(moved), path.join(moved)).expect("half of it");
+    opens();
+    assert!(!path.join("ready").exists());
+    opens();
+}

@@ -320,3 +320,14 @@ fn pages_can_be_filtered_by_actor_with_keys_action_subject_and_time() {
     let since = Some(Timestamp::from_ms(i64::MAX));
     assert_eq!(count(Filter { since, ..Filter::default() }), 0);
 }
+
+#[test]
+fn a_log_can_be_verified_in_a_transaction_of_the_caller() {
+    let bench = Bench::filled(3);
+    let db = Connection::open(bench.db.path()).expect("opens");
+    db.execute_batch("BEGIN").expect("begun");
+    let directory = bench.directory.path().join("audit");
+    bench.log.record_blocking(event(4)).expect("recorded");
+    let found = verify(&db, &directory, &[]).expect("verified");
+    assert!(found.ok && found.size == 4, "{found:?}");
+}

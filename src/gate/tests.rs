@@ -1,0 +1,222 @@
+//! The road, walked with everything real around it but the model.
+
+use std::time::Duration;
+
+use super::testing::{House, Scripted, Then, caller, caller_with_key, request};
+use super::*;
+use crate::config::LimitSet;
+use crate::ids::KeyId;
+
+async fn read_all(mut handle: ExchangeHandle) -> (String, Option<ExchangeEvent>) {
+    let (mut text, mut last) = (String::new(), None);
+    while let Some(event) = handle.next().await {
+        if let ExchangeEvent::Text { text: piece, .. } = &event {
+            text.push_str(piece);
+        }
+        last = Some(event);
+    }
+    (text, last)
+}
+
+#[tokio::test]
+async fn an_exchange_is_recorded_before_and_after_and_settled() {
+    let house = House::new(Scripted::new(&["Good ", "day"], Then::Finish)).await;
+    let caller = caller();
+    let handle = house.gate.run(&caller, request("Hello")).await.expect("passes");
+    assert_eq!((handle.model.as_str(), handle.prompt_tokens), ("m", 5));
+    assert_eq!(house.events().await[0], "generation.start started");
+    let (text, last) = read_all(handle).await;
+    assert_eq!(text, "Good day");
+    let Some(ExchangeEvent::Finished { ending, usage }) = last else { panic!("{last:?}") };
+    assert_eq!((ending, usage.prompt_tokens, usage.completion_tokens), (Ending::Stop, 5, 8));
+    assert_eq!(house.events().await, ["generation.start started", "generation.end done"]);
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 13);
+}
+
+#[tokio::test]
+async fn the_record_has_counts_and_a_digest_and_no_text() {
+    let house = House::new(Scripted::new(&["banana"], Then::Finish)).await;
+    let handle = house.gate.run(&caller(), request("pineapple")).await.expect("passes");
+    read_all(handle).await;
+    let records = house.records().await;
+    let bodies: Vec<String> =
+        records.iter().map(|record| String::from_utf8_lossy(&record.body).into_owned()).collect();
+    assert!(bodies[0].contains("\"prompt_tokens\":9") && bodies[0].contains("prompt_digest"));
+    assert!(bodies[1].contains("\"completion_tokens\":6"));
+    for body in &bodies {
+        assert!(!body.contains("pineapple") && !body.contains("banana"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_runs_where_the_record_cannot_be_written() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let sql = "CREATE TRIGGER full BEFORE INSERT ON audit_events
+               BEGIN SELECT raise(ABORT, 'no'); END";
+    let fill = move |tx: &rusqlite::Transaction<'_>| -> Result<(), crate::db::DbError> {
+        Ok(tx.execute_batch(sql)?)
+    };
+    house.db.write(fill).await.expect("fills");
+    let error = house.gate.run(&caller(), request("Hello")).await.expect_err("refused");
+    assert!(matches!(error, GateError::NotRecorded));
+    assert!(house.engine.seen.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_reader_who_leaves_ends_the_work_and_is_charged_for_what_came() {
+    let house = House::new(Scripted::new(&["abc"], Then::Hang)).await;
+    let caller = caller();
+    let mut handle = house.gate.run(&caller, request("Hello")).await.expect("passes");
+    assert!(matches!(handle.next().await, Some(ExchangeEvent::Started)));
+    assert!(matches!(handle.next().await, Some(ExchangeEvent::Text { .. })));
+    drop(handle);
+    house.engine_is_idle().await;
+    house.gate.drain(Duration::from_secs(5)).await;
+    assert_eq!(house.events().await[1], "generation.end cancelled");
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 8);
+}
+
+#[tokio::test]
+async fn stopping_ends_the_work_and_tells_what_it_took() {
+    let house = House::new(Scripted::new(&["abc"], Then::Hang)).await;
+    let handle = house.gate.run(&caller(), request("Hello")).await.expect("passes");
+    handle.stop();
+    let (_, last) = read_all(handle).await;
+    assert!(matches!(last, Some(ExchangeEvent::Finished { ending: Ending::Cancelled, .. })));
+    house.engine_is_idle().await;
+}
+
+#[tokio::test]
+async fn withdrawn_access_ends_the_answer() {
+    let house = House::new(Scripted::new(&["abc"], Then::Hang)).await;
+    let caller = caller_with_key(KeyId::new(), None);
+    let key = caller.key().expect("a key").id;
+    let handle = house.gate.run(&caller, request("Hello")).await.expect("passes");
+    assert_eq!(house.gate.revoke(Revocation::Key(key)), 1);
+    let (_, last) = read_all(handle).await;
+    assert!(matches!(last, Some(ExchangeEvent::Failed(GateError::Revoked))));
+    house.engine_is_idle().await;
+    assert_eq!(house.events().await[1], "generation.end stopped");
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_what_does_not_end_by_itself_and_lets_nobody_in() {
+    let house = House::new(Scripted::new(&["abc"], Then::Hang)).await;
+    let handle = house.gate.run(&caller(), request("Hello")).await.expect("passes");
+    let reading = tokio::spawn(read_all(handle));
+    house.gate.drain(Duration::from_millis(20)).await;
+    let (text, last) = reading.await.expect("reads");
+    assert_eq!(text, "abc");
+    assert!(matches!(last, Some(ExchangeEvent::Failed(GateError::ShuttingDown))));
+    assert_eq!(house.events().await[1], "generation.end cancelled");
+    let error = house.gate.run(&caller(), request("Hello")).await.expect_err("closed");
+    assert!(matches!(error, GateError::ShuttingDown));
+}
+
+#[tokio::test]
+async fn an_engine_that_fails_or_refuses_leaves_closed_books() {
+    let house = House::new(Scripted::new(&["ab"], Then::Fail)).await;
+    let handle = house.gate.run(&caller(), request("Hello")).await.expect("passes");
+    let (text, last) = read_all(handle).await;
+    assert_eq!(text, "ab");
+    assert!(matches!(last, Some(ExchangeEvent::Failed(GateError::Engine(_)))));
+    assert_eq!(house.events().await[1], "generation.end failed");
+
+    let house = House::new(Scripted::new(&[], Then::Refuse)).await;
+    let caller = caller();
+    let error = house.gate.run(&caller, request("Hello")).await.expect_err("busy");
+    assert!(matches!(error, GateError::Busy));
+    assert_eq!(house.events().await, ["generation.start started", "generation.end failed"]);
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 0);
+}
+
+#[tokio::test]
+async fn who_may_not_is_refused_and_it_is_on_record() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let asked = |model: &str| ExchangeRequest { model: Some(model.into()), ..request("Hello") };
+    let evaluation = ExchangeRequest { purpose: Purpose::Evaluation, ..request("Hello") };
+    let error = house.gate.run(&caller(), evaluation).await.expect_err("not a member's");
+    assert!(matches!(error, GateError::NotPermitted));
+    let error = house.gate.run(&caller(), asked("closed")).await.expect_err("not open");
+    assert!(matches!(error, GateError::ModelNotFound));
+    assert_eq!(house.events().await, ["access.denied denied", "access.denied denied"]);
+    let error = house.gate.run(&caller(), asked("none")).await.expect_err("not there");
+    assert!(matches!(error, GateError::ModelNotFound));
+    let bound = caller_with_key(KeyId::new(), Some(vec!["other".into()]));
+    let error = house.gate.run(&bound, asked("m")).await.expect_err("not the key's");
+    assert!(matches!(error, GateError::ModelNotFound));
+    assert!(house.gate.models(&bound).is_empty());
+    let names: Vec<String> =
+        house.gate.models(&caller()).iter().map(|model| model.name.clone()).collect();
+    assert_eq!(names, ["m"]);
+    assert!(house.engine.seen.lock().is_empty());
+}
+
+#[tokio::test]
+async fn an_alias_is_the_model_that_it_stands_for() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let asked = ExchangeRequest { model: Some("gpt-4o".into()), ..request("Hello") };
+    let handle = house.gate.run(&caller(), asked).await.expect("passes");
+    assert_eq!(handle.model, "m");
+}
+
+#[tokio::test]
+async fn limits_refuse_before_the_engine_and_are_on_record_once() {
+    let one = LimitSet { requests_per_minute: Some(1), ..LimitSet::default() };
+    let house = House::with_limits(Scripted::new(&["x"], Then::Finish), one).await;
+    let caller = caller();
+    read_all(house.gate.run(&caller, request("Hello")).await.expect("passes")).await;
+    for _ in 0..3 {
+        let error = house.gate.run(&caller, request("Hello")).await.expect_err("limited");
+        assert!(matches!(error, GateError::Limited(_)));
+    }
+    assert_eq!(house.engine.seen.lock().len(), 1);
+    let events = house.events().await;
+    assert_eq!(events[2..], ["generation.refuse denied".to_owned()]);
+}
+
+#[tokio::test]
+async fn prompts_that_leave_no_room_are_refused_and_never_cut() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    for (prompt, fits) in [("a".repeat(199), true), ("a".repeat(200), false)] {
+        let result = house.gate.run(&caller(), request(&prompt)).await;
+        assert_eq!(result.is_ok(), fits, "{}", prompt.len());
+    }
+    let far_too_long = request(&"a".repeat(1_000_000));
+    let error = house.gate.run(&caller(), far_too_long).await.expect_err("too long");
+    assert!(matches!(error, GateError::PromptTooLong { .. }));
+    let error = house.gate.run(&caller(), request("")).await.expect_err("empty");
+    assert!(matches!(error, GateError::EmptyPrompt));
+    assert_eq!(house.engine.seen.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn token_prompts_are_read_as_text_and_strange_tokens_refused() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let tokens =
+        |tokens: &[u32]| ExchangeRequest { input: Input::Tokens(tokens.to_vec()), ..request("") };
+    house.gate.run(&caller(), tokens(&[72, 105])).await.expect("passes");
+    assert_eq!(*house.engine.seen.lock(), ["Hi"]);
+    let error = house.gate.run(&caller(), tokens(&[72, 256])).await.expect_err("unknown");
+    assert!(matches!(error, GateError::UnknownToken));
+}
+
+#[tokio::test]
+async fn scores_come_in_order_and_are_on_record() {
+    let house = House::new(Scripted::new(&[], Then::Finish)).await;
+    let text = |prefix: &str, continuation: &str| ScoreText {
+        prefix: prefix.into(),
+        continuation: continuation.into(),
+    };
+    let owner = Caller {
+        permissions: crate::access::permission::BuiltinRole::Owner.permissions(),
+        ..caller()
+    };
+    let texts = vec![text("The sky is ", "blue"), text("It", " is")];
+    let scores = house.gate.score(&owner, None, texts).await.expect("scores");
+    // The space at the end of the first prefix goes with the word after it.
+    assert_eq!(scores.iter().map(|score| score.tokens).collect::<Vec<_>>(), [5, 3]);
+    assert_eq!(house.events().await, ["generation.start started", "generation.end done"]);
+    let error = house.gate.score(&caller(), None, Vec::new()).await.expect_err("a member");
+    assert!(matches!(error, GateError::NotPermitted));
+}

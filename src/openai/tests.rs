@@ -1,0 +1,161 @@
+//! Answers as clients read them, over a real gate and a model that says what it was told to say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use super::answer::{About, Writer};
+use super::parameters::Endpoint;
+use super::stream;
+use crate::gate::testing::{House, Scripted, Then, caller, request};
+use crate::gate::{Ending, ExchangeRequest, ExchangeUsage};
+use crate::ids::RequestId;
+
+fn writer(endpoint: Endpoint, is_streamed: bool, with_usage: bool, with_logprobs: bool) -> Writer {
+    Writer::new(About {
+        endpoint,
+        request: RequestId::new(),
+        model: "m".into(),
+        digest: Some("0123456789abcdef".into()),
+        created: crate::clock::Timestamp::from_ms(1_800_000_000_000),
+        is_streamed,
+        with_usage,
+        with_logprobs,
+    })
+}
+
+async fn streamed(engine: Arc<Scripted>, writer: Writer, asked: ExchangeRequest) -> Vec<String> {
+    let house = House::new(engine).await;
+    let handle = house.gate.run(&caller(), asked).await.expect("passes");
+    let body = stream::body(handle, writer, None);
+    let bytes: Vec<u8> = body.map(|part| part.expect("never fails").to_vec()).concat().await;
+    let text = String::from_utf8(bytes).expect("whole characters");
+    assert!(text.ends_with("\n\n"));
+    text.trim_end()
+        .split("\n\n")
+        .map(|event| event.strip_prefix("data: ").expect("an event").to_owned())
+        .collect()
+}
+
+fn chunks(events: &[String]) -> Vec<Value> {
+    events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect()
+}
+
+#[tokio::test]
+async fn a_stream_is_role_pieces_reason_and_done() {
+    let engine = Scripted::new(&["Good ", "day"], Then::Finish);
+    let events = streamed(engine, writer(Endpoint::Chat, true, false, false), request("Hi")).await;
+    assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
+    let chunks = chunks(&events);
+    assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
+    assert_eq!(chunks[1]["choices"][0]["delta"], json!({"content": "Good "}));
+    assert_eq!(chunks[2]["choices"][0]["delta"], json!({"content": "day"}));
+    assert_eq!(chunks[3]["choices"][0]["delta"], json!({}));
+    assert_eq!(chunks.len(), 4);
+    for (place, chunk) in chunks.iter().enumerate() {
+        for field in ["id", "created", "model", "object", "system_fingerprint"] {
+            assert_eq!(chunk[field], chunks[0][field]);
+        }
+        let reason = if place == 3 { json!("stop") } else { Value::Null };
+        assert_eq!(chunk["choices"][0]["finish_reason"], reason);
+        assert!(chunk.get("usage").is_none());
+    }
+    assert_eq!(chunks[0]["object"], "chat.completion.chunk");
+    assert!(chunks[0]["id"].as_str().is_some_and(|id| id.starts_with("chatcmpl-")));
+}
+
+#[tokio::test]
+async fn usage_comes_in_a_chunk_without_choices_when_asked_for() {
+    let engine = Scripted::new(&["Good"], Then::Finish);
+    let chunks =
+        chunks(&streamed(engine, writer(Endpoint::Chat, true, true, false), request("Hi")).await);
+    let (last, others) = chunks.split_last().expect("some");
+    assert_eq!(last["choices"], json!([]));
+    assert_eq!(last["usage"]["total_tokens"], 6);
+    assert!(others.iter().all(|chunk| chunk["usage"].is_null() && chunk.get("usage").is_some()));
+}
+
+#[tokio::test]
+async fn an_error_on_the_way_is_an_event_and_the_end() {
+    let engine = Scripted::new(&["Good"], Then::Fail);
+    let events = streamed(engine, writer(Endpoint::Chat, true, false, false), request("Hi")).await;
+    let chunks = chunks(&events);
+    let last = chunks.last().expect("some");
+    assert_eq!(last["error"]["code"], "internal_error");
+    assert_eq!(events.len(), chunks.len(), "no [DONE] after an error");
+}
+
+#[tokio::test]
+async fn the_older_form_streams_texts() {
+    let engine = Scripted::new(&["Good ", "day"], Then::Finish);
+    let events =
+        streamed(engine, writer(Endpoint::Completions, true, true, false), request("Hi")).await;
+    let chunks = chunks(&events);
+    let texts: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]["text"]).collect();
+    assert_eq!(texts, [&json!("Good "), &json!("day"), &json!(""), &Value::Null]);
+    assert!(chunks.iter().all(|chunk| chunk["object"] == "text_completion"));
+    assert_eq!(chunks[2]["choices"][0]["finish_reason"], "stop");
+}
+
+#[tokio::test]
+async fn logprobs_come_with_their_text() {
+    let asked = ExchangeRequest { logprobs: Some(0), ..request("Hi") };
+    let engine = Scripted::new(&["ab"], Then::Finish);
+    let chat = streamed(engine, writer(Endpoint::Chat, true, false, true), asked.clone()).await;
+    let content = &chunks(&chat)[1]["choices"][0]["logprobs"]["content"];
+    assert_eq!(
+        content[1],
+        json!({"token": "b", "logprob": -0.5, "bytes": [98], "top_logprobs": []})
+    );
+    let engine = Scripted::new(&["ab", "c"], Then::Finish);
+    let text = streamed(engine, writer(Endpoint::Completions, true, false, true), asked).await;
+    assert_eq!(chunks(&text)[1]["choices"][0]["logprobs"]["text_offset"], json!([2]));
+}
+
+#[tokio::test]
+async fn a_silent_stream_is_kept_open_with_comments_where_wanted() {
+    let house = House::new(Scripted::new(&[], Then::Hang)).await;
+    let handle = house.gate.run(&caller(), request("Hi")).await.expect("passes");
+    let beat = Some(Duration::from_millis(5));
+    let body = stream::body(handle, writer(Endpoint::Completions, true, false, false), beat);
+    let mut body = std::pin::pin!(body);
+    let first = body.next().await.expect("a comment").expect("never fails");
+    assert_eq!(&first[..], b": waiting\n\n");
+}
+
+#[tokio::test]
+async fn dropping_the_body_ends_the_work() {
+    let house = House::new(Scripted::new(&["Good"], Then::Hang)).await;
+    let handle = house.gate.run(&caller(), request("Hi")).await.expect("passes");
+    {
+        let body = stream::body(handle, writer(Endpoint::Chat, true, false, false), None);
+        let mut body = std::pin::pin!(body);
+        body.next().await;
+    }
+    house.engine_is_idle().await;
+}
+
+#[test]
+fn whole_answers_have_the_published_form() {
+    let usage = ExchangeUsage { prompt_tokens: 3, completion_tokens: 4, ..Default::default() };
+    let chat = writer(Endpoint::Chat, false, false, false);
+    let answer = chat.whole("Hi", &[], Ending::Length, usage, &[]);
+    assert_eq!(answer["object"], "chat.completion");
+    assert_eq!(
+        answer["choices"],
+        json!([{"index": 0, "message": {"role": "assistant", "content": "Hi", "refusal": null},
+            "logprobs": null, "finish_reason": "length"}])
+    );
+    assert_eq!(
+        answer["usage"],
+        json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7,
+            "prompt_tokens_details": {"cached_tokens": 0}})
+    );
+    assert!(answer.get("strongroom_notices").is_none());
+    let text = writer(Endpoint::Completions, false, false, false);
+    let answer = text.whole("Hi", &[], Ending::Stop, usage, &[]);
+    assert_eq!(answer["choices"][0]["text"], "Hi");
+    assert!(answer["id"].as_str().is_some_and(|id| id.starts_with("cmpl-")));
+}

@@ -1,0 +1,93 @@
+// API keys: make one, see it once, take it back.
+import { html, useState } from "../lib.js";
+import { api } from "../api.js";
+import { fill, text } from "../messages.js";
+import { models, toast } from "../state.js";
+import { ago, Time } from "../time.js";
+import { Icon } from "../ui/icons.js";
+import { Loaded, useLoad } from "../ui/load.js";
+import { Confirm, CopyButton, CopyLine, Dialog, Empty, Field, Notice, Select } from "../ui/parts.js";
+
+export function Keys() {
+  const load = useLoad("/api/me/keys");
+  const [isMaking, setMaking] = useState(false);
+  const [leaving, setLeaving] = useState(/** @type {any} */ (null));
+  const revoke = async () => {
+    await api.delete(`/api/me/keys/${leaving.id}`);
+    toast(fill(text.account.keyRevoked, { name: leaving.name }));
+    await load.reload();
+  };
+  return html`<section class="section"><div class="row-apart"><h2>${text.account.keys}</h2>
+      <button type="button" class="button" onClick=${() => setMaking(true)}><${Icon} name="plus" size="small" />${text.account.keyNew}</button></div>
+    <p class="about">${text.account.keysAbout}</p>
+    <${Loaded} from=${load}>${(/** @type {any} */ data) => data.keys.length === 0
+      ? html`<${Empty} title=${text.account.keysNone}><p>${text.account.keysNoneAbout}</p></${Empty}>`
+      : html`<ul class="list">${data.keys.map((/** @type {any} */ one) => html`<${Row} key=${one.id} one=${one} onRevoke=${() => setLeaving(one)} />`)}</ul>`}</${Loaded}>
+    ${isMaking && html`<${Make} onClose=${() => setMaking(false)} onMade=${load.reload} />`}
+    ${leaving && html`<${Confirm} title=${fill(text.account.keyRevokeTitle, { name: leaving.name })} about=${text.account.keyRevokeAbout}
+      action=${text.account.keyRevoke} isDanger onDo=${revoke} onClose=${() => setLeaving(null)} />`}</section>`;
+}
+
+/** @param {{ one: any, onRevoke: () => void }} props */
+function Row({ one, onRevoke }) {
+  const used = one.last_used_at ? fill(text.account.used, { when: ago(one.last_used_at) }) : text.account.notUsed;
+  const ends = one.expires_at ? fill(text.account.ends, { when: ago(one.expires_at) }) : text.account.noEnd;
+  return html`<li><${Icon} name="key" /><div class="grow"><div class="clip"><strong>${one.name}</strong> <span class="mono quiet">${one.hint}</span></div>
+      <div class="sub"><${Time} at=${one.created_at} /> · ${used} · ${ends}</div></div>
+    <button type="button" class="button small danger" aria-label=${`${text.account.keyRevoke}: ${one.name}`} onClick=${onRevoke}>${text.account.keyRevoke}</button></li>`;
+}
+
+/** @param {{ onClose: () => void, onMade: () => Promise<void> }} props */
+function Make({ onClose, onMade }) {
+  const [name, setName] = useState("");
+  const [days, setDays] = useState("90");
+  const [made, setMade] = useState(/** @type {any} */ (null));
+  const [error, setError] = useState("");
+  const submit = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    setError("");
+    try {
+      const ends = Number(days);
+      setMade(await api.post("/api/me/keys", { name: name.trim(), ...(ends ? { expires_in_days: ends } : {}) }));
+      await onMade();
+    } catch (/** @type {any} */ cause) { setError(cause.message); }
+  };
+  if (made) return html`<${Made} secret=${made.secret} onClose=${onClose} />`;
+  return html`<${Dialog} title=${text.account.keyNew} onClose=${onClose}><form class="stack" onSubmit=${submit}>
+    ${error && html`<${Notice} kind="bad" role="alert">${error}</${Notice}>`}
+    <${Field} label=${text.account.keyName} hint=${text.account.keyNameHint} value=${name} onInput=${setName} maxlength=${64} autofocus required />
+    <${Select} label=${text.account.keyExpiry} value=${days} options=${text.account.expiries} onChange=${setDays} />
+    <div class="dialog-foot"><button type="button" class="button" onClick=${onClose}>${text.cancel}</button>
+      <button class="button primary" disabled=${!name.trim()}>${text.account.keyMake}</button></div></form></${Dialog}>`;
+}
+
+/** @param {{ secret: string, onClose: () => void }} props */
+function Made({ secret, onClose }) {
+  const code = snippet(secret);
+  return html`<${Dialog} title=${text.account.keyMade} onClose=${onClose}><div class="stack">
+    <${Notice} kind="warn">${text.account.keyOnce}</${Notice}><${CopyLine} value=${secret} />
+    <h3>${text.account.keyUse}</h3><div class="copy-block"><pre tabindex="0">${code}</pre><${CopyButton} value=${code} class="small" /></div>
+    <p class="quiet small">${text.account.caHint}</p>
+    <div class="dialog-foot"><button type="button" class="button primary" onClick=${onClose}>${text.done}</button></div></div></${Dialog}>`;
+}
+
+/** @param {string} secret */
+function snippet(secret) {
+  const model = models.value.find((one) => one.default)?.id ?? models.value[0]?.id ?? "guide";
+  return `import ssl
+import httpx
+from openai import OpenAI
+
+client = OpenAI(
+    base_url="${location.origin}/v1",
+    api_key="${secret}",
+    http_client=httpx.Client(
+        verify=ssl.create_default_context(cafile="ca.pem"),
+    ),
+)
+answer = client.chat.completions.create(
+    model="${model}",
+    messages=[{"role": "user", "content": "Hello"}],
+)
+print(answer.choices[0].message.content)`;
+}

@@ -1,0 +1,62 @@
+// Evaluations with their reports, and alerts.
+import { html, useEffect, useState } from "../lib.js";
+import { api } from "../api.js";
+import { admin } from "../messages-admin.js";
+import { may, models, toast } from "../state.js";
+import { Time } from "../time.js";
+import { Icon } from "../ui/icons.js";
+import { Loaded, useLoad } from "../ui/load.js";
+import { Empty, Notice, Select } from "../ui/parts.js";
+import { Head } from "./head.js";
+
+const ASK_AGAIN_MS = 4_000;
+
+export function EvaluationsPage() {
+  const text = admin.evaluations;
+  const load = useLoad("/api/admin/evaluations");
+  const runs = load.data?.runs ?? [];
+  const isRunning = runs.some((/** @type {any} */ one) => ["running", "queued", "started"].includes(one.state));
+  useEffect(() => {
+    if (!isRunning) return undefined;
+    const timer = setInterval(() => void load.reload(), ASK_AGAIN_MS);
+    return () => clearInterval(timer);
+  }, [isRunning]);
+  return html`<${Head} title=${text.title} lead=${text.lead} />
+    ${may("evals.run") && html`<${Start} suites=${load.data?.suites ?? ["counterfactual"]} onStarted=${load.reload} />`}
+    <${Loaded} from=${load}>${() => runs.length === 0 ? html`<${Empty} title=${text.none}><p>${text.noneAbout}</p></${Empty}>`
+      : html`<div class="table-wrap" tabindex="0" role="region" aria-label=${text.title}><table class="table"><thead><tr><th>${text.suite}</th><th>${text.model}</th><th>${text.when}</th><th>${text.state}</th><th>${text.report}</th></tr></thead>
+        <tbody>${runs.map((/** @type {any} */ one) => html`<tr key=${one.id}><td class="name">${one.suite ?? (one.suites ?? []).join(", ")}</td><td>${one.model}</td><td class="nowrap"><${Time} at=${one.started_at ?? one.created_at} /></td>
+          <td><span class=${`badge ${badge(one.state)}`}>${one.state}</span> <span class="quiet">${one.progress ?? one.summary ?? ""}</span></td>
+          <td>${["done", "finished", "complete"].includes(one.state) && html`<a href=${`/api/admin/evaluations/${one.id}/report`} target="_blank" rel="noopener">${text.report}</a>`}</td></tr>`)}</tbody></table></div>`}</${Loaded}>`;
+}
+
+/** @param {string} state */
+const badge = (state) => (["done", "finished", "complete"].includes(state) ? "good" : state === "failed" ? "bad" : "accent");
+
+/** @param {{ suites: any[], onStarted: () => Promise<void> }} props */
+function Start({ suites, onStarted }) {
+  const text = admin.evaluations;
+  const options = suites.map((one) => (typeof one === "string" ? [one, one] : [one.id, one.title ?? one.id]));
+  const [suite, setSuite] = useState(String(options[0]?.[0] ?? ""));
+  const [model, setModel] = useState(models.value.find((one) => one.default)?.id ?? models.value[0]?.id ?? "");
+  const [error, setError] = useState("");
+  const start = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    setError("");
+    try { await api.post("/api/admin/evaluations", { suite, model }); toast(text.started); await onStarted(); } catch (/** @type {any} */ cause) { setError(cause.message); }
+  };
+  return html`<form class="filters" onSubmit=${start}><${Select} compact label=${text.suite} value=${suite} options=${options} onChange=${setSuite} />
+      <${Select} compact label=${text.model} value=${model} options=${models.value.map((one) => [one.id, one.id])} onChange=${setModel} />
+      <button class="button primary" disabled=${!suite || !model}>${text.run}</button></form>
+    ${error && html`<${Notice} kind="bad" role="alert">${error}</${Notice}>`}`;
+}
+
+export function AlertsPage() {
+  const text = admin.alerts;
+  const load = useLoad("/api/admin/alerts");
+  return html`<${Head} title=${text.title} lead=${text.lead} />
+    <${Loaded} from=${load}>${(/** @type {any} */ data) => data.alerts.length === 0 ? html`<${Empty} title=${text.none}><p>${text.noneAbout}</p></${Empty}>`
+      : html`<ul class="list">${data.alerts.map((/** @type {any} */ one) => html`<li key=${one.id}><span class=${one.severity === "high" ? "state-failing" : "state-due"}><${Icon} name="bell" /></span>
+        <div class="grow"><div>${one.title ?? one.message ?? one.kind}</div><div class="sub">${one.title && one.message ? `${one.message} · ` : ""}${one.detail && typeof one.detail === "string" ? `${one.detail} · ` : ""}<${Time} at=${one.at ?? one.raised_at ?? one.created_at} /></div></div>
+        ${one.severity && html`<span class=${`badge ${one.severity === "high" ? "bad" : "warn"}`}>${one.severity}</span>`}</li>`)}</ul>`}</${Loaded}>`;
+}

@@ -1,0 +1,66 @@
+// Where one types: grows to ten lines, Enter sends, Shift+Enter breaks, Esc stops, ↑ takes up the last question.
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
+import { text } from "../messages.js";
+import { announce } from "../state.js";
+import { Icon } from "../ui/icons.js";
+import { Dialog, Notice } from "../ui/parts.js";
+import { draft, messages, openId, running, send, sendError, stop } from "./exchange.js";
+
+const CHARS_MAX = 200_000;
+
+/** @param {{ follow: any }} props */
+export function Composer({ follow }) {
+  const area = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
+  const isBusy = running.value !== null;
+  useLayoutEffect(() => grow(area.current), [draft.value]);
+  // A touch keyboard would jump up uninvited.
+  useEffect(() => { if (matchMedia("(hover: hover)").matches) area.current?.focus(); }, [openId.value]);
+  useEffect(() => {
+    const key = (/** @type {KeyboardEvent} */ event) => {
+      if (event.key === "Escape" && running.value && !document.querySelector("dialog[open]")) { event.preventDefault(); void stop(); }
+    };
+    addEventListener("keydown", key);
+    return () => removeEventListener("keydown", key);
+  }, []);
+  const submit = async () => {
+    const content = draft.value.trim();
+    if (!content || running.value) return;
+    draft.value = "";
+    // What was not taken comes back into the box: nothing typed is ever lost.
+    if (!await send(content) && !draft.value) draft.value = content;
+  };
+  const onKey = (/** @type {KeyboardEvent} */ event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); void submit(); }
+    if (event.key === "ArrowUp" && !draft.value) {
+      const last = messages.value.findLast((one) => one.role === "user");
+      if (last) { event.preventDefault(); draft.value = last.content; }
+    }
+  };
+  return html`<div class="composer-zone">${follow}
+    ${sendError.value && html`<div class="send-error"><${Notice} kind="bad" role="alert">${sendError.value}</${Notice}></div>`}
+    <form class="composer" onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); void submit(); }}>
+      <textarea ref=${area} rows="1" aria-label=${text.chat.placeholder} placeholder=${text.chat.placeholder} maxlength=${CHARS_MAX}
+        value=${draft.value} onInput=${(/** @type {any} */ event) => { draft.value = event.currentTarget.value; }} onKeyDown=${onKey}></textarea>
+      ${isBusy ? html`<button type="button" class="icon-button send" aria-label=${text.chat.stop} title=${`${text.chat.stop} (Esc)`}
+          onClick=${() => { announce(text.chat.stoppedAnnounce); void stop(); }}><${Icon} name="stop" /></button>`
+        : html`<button type="submit" class="icon-button send" aria-label=${text.chat.send} title=${`${text.chat.send} (Enter)`}
+          disabled=${!draft.value.trim()}><${Icon} name="send" /></button>`}
+    </form><${Seal} /></div>`;
+}
+
+/** @param {HTMLTextAreaElement | null} area for browsers without `field-sizing` */
+function grow(area) {
+  if (!area || CSS.supports("field-sizing", "content")) return;
+  area.style.height = "auto";
+  area.style.height = `${area.scrollHeight}px`;
+}
+
+/** The seal line: one sentence under the box, and the details behind it. */
+function Seal() {
+  const [isOpen, setOpen] = useState(false);
+  return html`<p class="seal"><${Icon} name="lock" />${text.chat.seal}
+      <button type="button" onClick=${() => setOpen(true)}>${text.chat.sealMore}</button></p>
+    ${isOpen && html`<${Dialog} title=${text.chat.sealTitle} onClose=${() => setOpen(false)}>
+      <ul class="seal-list">${text.chat.sealPoints.map(([icon, title, about]) =>
+        html`<li><${Icon} name=${icon} /><div><h3>${title}</h3><p class="quiet small">${about}</p></div></li>`)}</ul></${Dialog}>`}`;
+}

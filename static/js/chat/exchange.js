@@ -1,0 +1,249 @@
+// The conversation that is open: its messages, and the answer that is being written.
+import { batch, signal } from "../lib.js";
+import { api, errorFrom } from "../api.js";
+import { errors, text } from "../messages.js";
+import { announce, go, models, refreshMe } from "../state.js";
+import { refresh as refreshList } from "./conversations.js";
+
+/**
+ * @typedef {{ category: string, action: string, count?: number }} GuardNotice
+ * @typedef {{ id: string, role: "user" | "assistant", content: string, created_at?: string, model?: string | null,
+ *   finish_reason?: string | null, usage?: any, notices?: GuardNotice[], tokens_per_second?: number, error?: string, isLive?: boolean }} Message
+ */
+
+const REATTACH_MAX = 5;
+const REATTACH_WAIT_MS = 800;
+
+/** @type {import("../../vendor/signals.js").Signal<string | null>} */
+export const openId = signal(null);
+/** @type {import("../../vendor/signals.js").Signal<Message[]>} */
+export const messages = signal([]);
+export const isLoading = signal(false);
+export const loadError = signal("");
+/** null: nothing runs. "waiting" until the first text is there. */
+export const running = signal(/** @type {null | "waiting" | "writing"} */ (null));
+export const queuePosition = signal(/** @type {number | null} */ (null));
+export const sendError = signal("");
+export const draft = signal("");
+/** @type {import("../../vendor/signals.js").Signal<string | null>} */
+export const model = signal(null);
+
+let reader = new AbortController();
+/** Text that came since the last frame; it is shown once a frame at most. */
+let pending = "";
+let frame = 0;
+
+export const modelInUse = () => model.value ?? models.value.find((one) => one.default)?.id ?? models.value[0]?.id ?? null;
+
+/** Forgets the open conversation. The answer, if one is running, goes on at the server. */
+export function reset() {
+  reader.abort();
+  reader = new AbortController();
+  drop();
+  batch(() => {
+    openId.value = null; messages.value = []; running.value = null; queuePosition.value = null;
+    sendError.value = ""; loadError.value = ""; isLoading.value = false;
+  });
+}
+
+/** @param {string} id */
+export async function open(id) {
+  if (openId.value === id) return;
+  reset();
+  openId.value = id;
+  isLoading.value = true;
+  try {
+    const answer = await api.get(`/api/conversations/${id}`, { signal: reader.signal });
+    if (openId.value !== id) return;
+    batch(() => {
+      messages.value = answer.messages.filter((/** @type {Message} */ one) => one.role !== /** @type {any} */ ("system"));
+      if (answer.conversation.model && models.value.some((one) => one.id === answer.conversation.model)) model.value = answer.conversation.model;
+      isLoading.value = false;
+    });
+    if (answer.active) await reattach(id, answer.active.message_id);
+  } catch (/** @type {any} */ error) {
+    if (error.name === "AbortError" || openId.value !== id) return;
+    batch(() => { isLoading.value = false; loadError.value = error.message; });
+  }
+}
+
+/**
+ * Sends a message; makes the conversation first when there is none.
+ * @param {string} content
+ * @returns {Promise<boolean>} whether the server took it
+ */
+export async function send(content) {
+  if (running.value) return false;
+  sendError.value = "";
+  running.value = "waiting";
+  try {
+    if (!openId.value) await begin();
+  } catch (/** @type {any} */ error) {
+    batch(() => { running.value = null; sendError.value = error.message; });
+    return false;
+  }
+  add({ id: "local-question", role: "user", content });
+  return run({ content, model: modelInUse() ?? undefined });
+}
+
+export async function regenerate() {
+  if (running.value || !openId.value) return;
+  sendError.value = "";
+  running.value = "waiting";
+  const before = messages.value;
+  const last = before.at(-1);
+  if (last?.role === "assistant") messages.value = before.slice(0, -1);
+  if (!await run({ regenerate: true, model: modelInUse() ?? undefined })) messages.value = before;
+}
+
+export async function stop() {
+  if (!openId.value || !running.value) return;
+  try { await api.post(`/api/conversations/${openId.value}/stop`); } catch { reader.abort(); settle({ finish_reason: "cancelled" }); }
+}
+
+async function begin() {
+  const made = await api.post("/api/conversations", { model: modelInUse() ?? undefined });
+  const id = made.conversation?.id ?? made.id;
+  openId.value = id;
+  go(`/c/${id}`);
+}
+
+/** @param {Message} message */
+function add(message) { messages.value = [...messages.value, message]; }
+
+/** @param {unknown} body @returns {Promise<boolean>} */
+async function run(body) {
+  const id = /** @type {string} */ (openId.value);
+  reader = new AbortController();
+  const mine = reader;
+  add({ id: "local-answer", role: "assistant", content: "", isLive: true });
+  announce(text.chat.answering);
+  try {
+    await follow(api.stream("POST", `/api/conversations/${id}/messages`, body, mine.signal));
+    if (reader === mine && running.value) await reattach(id, live()?.id ?? "");
+    return true;
+  } catch (/** @type {any} */ error) {
+    if (mine.signal.aborted || reader !== mine) return true;
+    const hasBegun = live()?.id !== "local-answer";
+    if (hasBegun) { await reattach(id, live()?.id ?? ""); return true; }
+    drop();
+    batch(() => {
+      messages.value = messages.value.filter((one) => one.id !== "local-answer" && one.id !== "local-question");
+      running.value = null;
+      sendError.value = error.message;
+    });
+    return false;
+  } finally {
+    void refreshList();
+    void refreshMe().catch(() => {});
+  }
+}
+
+/**
+ * Picks up an answer that is still being written: after a reload, or a broken connection.
+ * @param {string} id
+ * @param {string} messageId
+ */
+async function reattach(id, messageId) {
+  if (reader.signal.aborted) reader = new AbortController();
+  const mine = reader;
+  for (let attempt = 0; attempt < REATTACH_MAX; attempt += 1) {
+    if (attempt > 0) await new Promise((done) => setTimeout(done, REATTACH_WAIT_MS * attempt));
+    if (mine.signal.aborted || openId.value !== id) return;
+    // The stream replays the whole answer, so what is there is replaced.
+    drop();
+    const others = messages.value.filter((one) => !one.isLive && one.id !== messageId);
+    batch(() => {
+      messages.value = [...others, { id: messageId, role: "assistant", content: "", isLive: true }];
+      running.value = "waiting";
+    });
+    try {
+      await follow(api.stream("GET", `/api/conversations/${id}/stream`, undefined, mine.signal));
+      if (!running.value) return;
+    } catch (/** @type {any} */ error) {
+      if (mine.signal.aborted) return;
+      if (error.status === 404 || error.status === 409) return reload(id);
+    }
+  }
+  settle({ error: errors.unreachable });
+}
+
+/** @param {string} id the answer ended while nobody listened: the stored one is shown */
+async function reload(id) {
+  const answer = await api.get(`/api/conversations/${id}`).catch(() => null);
+  if (!answer || openId.value !== id) return;
+  drop();
+  batch(() => { messages.value = answer.messages; running.value = null; queuePosition.value = null; });
+}
+
+/** @param {AsyncGenerator<{ event: string, data: any }>} events */
+async function follow(events) {
+  for await (const { event, data } of events) {
+    if (event === "start") started(data);
+    else if (event === "queued") queuePosition.value = data.position;
+    else if (event === "delta") collect(data.text);
+    else if (event === "notice") { flush(); noticed(data); }
+    else if (event === "done") { settle(data); announce(data.finish_reason === "cancelled" ? text.chat.stoppedAnnounce : text.chat.finished); return; }
+    else if (event === "error") { settle({ error: errorFrom(data, 500).message }); return; }
+  }
+}
+
+/** @param {any} data */
+function started(data) {
+  messages.value = messages.value.map((one) => {
+    if (one.id === "local-question" && data.user_message_id) return { ...one, id: data.user_message_id };
+    return one.isLive ? { ...one, id: data.message_id ?? one.id } : one;
+  });
+}
+
+const live = () => messages.value.find((one) => one.isLive);
+
+/** @param {Partial<Message>} change */
+function changeLive(change) {
+  messages.value = messages.value.map((one) => (one.isLive ? { ...one, ...change } : one));
+}
+
+/** @param {GuardNotice & { direction?: string }} notice */
+function noticed(notice) {
+  const hasText = (live()?.content ?? "") !== "";
+  // Before the first text the guard acted on the question, after it on the answer.
+  const target = hasText || notice.direction === "output" ? live() : messages.value.findLast((one) => one.role === "user");
+  if (!target) return;
+  messages.value = messages.value.map((one) => (one === target ? { ...one, notices: [...(one.notices ?? []), notice] } : one));
+}
+
+/** @param {string} more */
+function collect(more) {
+  pending += more;
+  // A hidden page draws no frames; its text is kept until it is seen again.
+  if (!frame) frame = requestAnimationFrame(flush);
+}
+
+function flush() {
+  cancelAnimationFrame(frame);
+  frame = 0;
+  if (!pending) return;
+  const more = pending;
+  pending = "";
+  batch(() => {
+    running.value = "writing";
+    queuePosition.value = null;
+    changeLive({ content: (live()?.content ?? "") + more });
+  });
+}
+
+function drop() {
+  cancelAnimationFrame(frame);
+  frame = 0;
+  pending = "";
+}
+
+/** @param {any} end */
+function settle(end) {
+  flush();
+  batch(() => {
+    changeLive({ ...end, isLive: false });
+    running.value = null;
+    queuePosition.value = null;
+  });
+}

@@ -1,0 +1,94 @@
+// One message: a question in its block, or an answer on the page with what can be done with it.
+import { html, useLayoutEffect, useRef } from "../lib.js";
+import { onCodeClick, show } from "../markdown.js";
+import { counted, fill, text } from "../messages.js";
+import { Icon } from "../ui/icons.js";
+import { copyText, CopyButton, Notice } from "../ui/parts.js";
+import { draft, queuePosition, regenerate } from "./exchange.js";
+
+/** @typedef {import("./exchange.js").Message} Message */
+
+/** @param {{ source: string, isLive?: boolean }} props */
+function Answer({ source, isLive }) {
+  const root = useRef(/** @type {HTMLDivElement | null} */ (null));
+  useLayoutEffect(() => { if (root.current) show(root.current, source); }, [source]);
+  return html`<div class="answer" ref=${root} aria-busy=${String(!!isLive)}
+    onClick=${(/** @type {MouseEvent} */ event) => void onCodeClick(event, copyText)}></div>`;
+}
+
+/** @param {{ notice: import("./exchange.js").GuardNotice, isAnswer: boolean }} props */
+function GuardNote({ notice, isAnswer }) {
+  const category = notice.category.replaceAll("_", " ");
+  const words = isAnswer ? text.chat.redactedOut : text.chat.redacted;
+  if (notice.action === "redact") {
+    return html`<${Notice} kind="warn" icon="shield">${counted(notice.count ?? 1, words.one, words.many)} <span>(${category})</span></${Notice}>`;
+  }
+  if (notice.action === "refuse" || notice.action === "stop") {
+    return html`<${Notice} kind="bad" icon="shield">${fill(text.chat.refused, { category })}</${Notice}>`;
+  }
+  if (notice.action === "trimmed") return html`<${Notice} icon="info">${counted(notice.count ?? 1, text.chat.trimmed.one, text.chat.trimmed.many)}</${Notice}>`;
+  return html`<${Notice} icon="shield">${fill(text.chat.flagged, { category })}</${Notice}>`;
+}
+
+/** @param {{ message: Message, isLast: boolean }} props */
+function Question({ message, isLast }) {
+  return html`<article class="turn user" aria-label="You">
+    <div class="question">${message.content}</div>
+    ${(message.notices ?? []).map((notice) => html`<${GuardNote} notice=${notice} isAnswer=${false} />`)}
+    <div class="actions"><${CopyButton} isIcon value=${message.content} label=${text.chat.copyQuestion} />
+      ${isLast && html`<button type="button" class="icon-button small" aria-label=${text.chat.editLast} title=${text.chat.editLast}
+        onClick=${() => { draft.value = message.content; }}><${Icon} name="pencil" size="small" /></button>`}</div></article>`;
+}
+
+/** @param {{ message: Message }} props */
+function Ending({ message }) {
+  const reason = message.finish_reason;
+  if (message.error) return html`<${Notice} kind="bad" role="alert">${text.chat.failed} ${message.error}</${Notice}>`;
+  if (reason === "length") return html`<${Notice} kind="warn">${text.chat.length}</${Notice}>`;
+  if (reason === "cancelled" || reason === "stopped") return html`<${Notice} icon="stop">${text.chat.stopped}</${Notice}>`;
+  if (reason === "content_filter") return html`<${Notice} kind="bad" icon="shield">${text.chat.filtered}</${Notice}>`;
+  if (reason === "failed" || reason === "error") return html`<${Notice} kind="bad">${text.chat.failed}</${Notice}>`;
+  return null;
+}
+
+/** Where the answer will be: the place in the queue in words, then a sign of life. */
+function Waiting() {
+  const position = queuePosition.value;
+  const words = text.chat.position;
+  const said = position === null || position <= 0 ? text.chat.waiting : position === 1 ? words.one : counted(position - 1, words.many, words.many);
+  return html`<p class="wait-line" role="status"><span class="pulse"></span>${said}</p>`;
+}
+
+/** @param {{ message: Message, isLast: boolean }} props */
+function AnswerTurn({ message, isLast }) {
+  const speed = message.tokens_per_second;
+  const tokens = message.usage?.completion_tokens;
+  return html`<article class="turn assistant" aria-label=${message.model ?? "Answer"}>
+    ${message.isLive && !message.content ? html`<${Waiting} />` : html`<${Answer} source=${message.content} isLive=${message.isLive} />`}
+    ${(message.notices ?? []).map((notice) => html`<${GuardNote} notice=${notice} isAnswer=${true} />`)}
+    <${Ending} message=${message} />
+    <div class="actions">${!message.isLive && html`
+      <${CopyButton} isIcon value=${message.content} label=${text.chat.copyAnswer} />
+      ${isLast && html`<button type="button" class="icon-button small" aria-label=${text.chat.regenerate} title=${text.chat.regenerate}
+        onClick=${regenerate}><${Icon} name="again" size="small" /></button>`}
+      <span class="figures">${speed ? fill(text.chat.speed, { speed: speed.toFixed(speed < 10 ? 1 : 0) })
+        : tokens ? fill(text.chat.tokens, { count: tokens }) : ""}</span>`}</div></article>`;
+}
+
+/** @type {WeakMap<Message, [boolean, any]>} */
+const drawn = new WeakMap();
+
+/**
+ * The same message gives the same node, so that a streamed word redraws one message, not all.
+ * @param {Message} message
+ * @param {number} index
+ * @param {boolean} isLast the last question, or the last answer
+ */
+export function turn(message, index, isLast) {
+  const known = drawn.get(message);
+  if (known && known[0] === isLast) return known[1];
+  const Kind = message.role === "user" ? Question : AnswerTurn;
+  const node = html`<${Kind} key=${index} message=${message} isLast=${isLast} />`;
+  drawn.set(message, [isLast, node]);
+  return node;
+}

@@ -1,0 +1,180 @@
+// Every text that a person reads, in English. `fill` puts values into {braces}.
+
+/**
+ * @param {string} text
+ * @param {Record<string, unknown>} values
+ * @returns {string}
+ */
+export function fill(text, values) {
+  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+}
+
+/**
+ * @param {number} count
+ * @param {string} one
+ * @param {string} many
+ */
+export function counted(count, one, many) {
+  return fill(count === 1 ? one : many, { count: new Intl.NumberFormat().format(count) });
+}
+
+/** What to say for an error code of the server; the code's own message is used for all others. */
+export const errors = {
+  unreachable: "The server does not answer. Nothing was lost; check that it is running, then try again.",
+  not_signed_in: "You were signed out. Sign in again; what you typed is still here.",
+  wrong_credentials: "That name and password do not belong together. Check both, then try again.",
+  link_expired: "This link was used already, or its time is over. Ask for a new one.",
+  permission_denied: "Your role does not allow this. Someone who manages people can change that.",
+  not_found: "This is not here any more, or it is not yours.",
+  conflict: "Something changed in the meantime. Nothing was done; load the page again.",
+  payload_too_large: "This is too long to send. Nothing was sent; shorten it or split it in two.",
+  context_length_exceeded: "This chat is longer than the model can read. Nothing was sent; start a new chat.",
+  content_policy: "The guard refused this text, so the model did not see it. Change it, then send it again.",
+  rate_limit_exceeded: "You have reached your limit for this minute. Wait {wait}, then send it again.",
+  insufficient_quota: "Your tokens for today are used up. They come back after {wait}.",
+  concurrency_exceeded: "Another answer of yours is still running. Stop it or wait for its end.",
+  sign_in_throttled: "Too many attempts. Wait {wait}, then try again.",
+  busy: "The server is busy. Nothing was lost; try again in a moment.",
+  storage_full: "The disk of the server is full, so nothing was stored. Tell the person who runs it.",
+  audit_unavailable: "The audit log cannot be written, so nothing was done. Tell the person who runs the server.",
+  shutting_down: "The server is shutting down. Try again when it is back.",
+  model_not_ready: "The model is still loading. Try again in a moment.",
+  model_not_found: "This model is not here any more, or you may not use it. Choose another one.",
+  internal_error: "Something went wrong on the server. Its log has the details under {request}.",
+  interrupted: "The connection broke. The answer goes on at the server; this page picks it up again.",
+};
+
+export const text = {
+  product: "Strongroom",
+  skip: "Skip to the content",
+  loading: "Loading…",
+  retry: "Try again",
+  cancel: "Cancel",
+  close: "Close",
+  copy: "Copy",
+  copied: "Copied",
+  copyFailed: "The browser did not allow copying. Select the text and copy it by hand.",
+  show: "Show",
+  hide: "Hide",
+  save: "Save",
+  saved: "Saved",
+  done: "Done",
+  undo: "Undo",
+  never: "never",
+  stays: "Everything typed here stays on this machine",
+
+  chat: {
+    new: "New chat",
+    search: "Search chats",
+    pinned: "Pinned", today: "Today", week: "Previous 7 days", older: "Older",
+    none: "Your chats will be listed here.",
+    noneFound: "No chat has these words.",
+    untitled: "New chat",
+    rename: "Rename", pin: "Pin", unpin: "Unpin", delete: "Delete", more: "More about {title}",
+    deleted: "“{title}” was deleted",
+    welcome: "What shall we work on?",
+    welcomeAbout: "Your words are stored encrypted, under a key of your own.",
+    placeholder: "Message…",
+    send: "Send", stop: "Stop",
+    waiting: "Thinking",
+    position: { one: "You are next", many: "{count} ahead of you" },
+    answering: "Answering…", finished: "The answer is complete.", stoppedAnnounce: "The answer was stopped.",
+    copyAnswer: "Copy answer", copyQuestion: "Copy message", editLast: "Edit", regenerate: "Answer again",
+    speed: "{speed} tokens/s", tokens: "{count} tokens",
+    stopped: "You stopped this answer.",
+    length: "The answer reached its longest length and was cut. Write “continue” to go on.",
+    filtered: "The guard ended this answer.",
+    failed: "The answer broke off. What is above was kept.",
+    follow: "Newest",
+    seal: "Sealed · stays on this machine", sealMore: "What does that mean?",
+    sealTitle: "What happens to what you type",
+    sealPoints: [
+      ["cpu", "It is answered here", "The model runs on this server. No text goes to another company, and this page loads nothing from elsewhere."],
+      ["lock", "It is stored sealed", "Chats are encrypted with AES-256-GCM under a key of your own. Deleting that key makes every copy unreadable."],
+      ["eye-off", "It is yours alone", "Nobody can open your chats through this app, administrators included. The audit log records that you asked, never what."],
+      ["shield", "The guard looks once", "Before the model reads a message, the guard checks it for attacks and secrets. If it changes anything, it says so there."],
+    ],
+    starters: [
+      ["Tell me about yourself", "Who are you, and what can you do?"],
+      ["Explain an idea", "Explain in plain words what encryption at rest protects against."],
+      ["Draft a message", "Write a short, friendly note that moves our meeting to Thursday."],
+      ["Make a list", "List five questions to ask before signing a contract."],
+    ],
+    model: "Model", noModel: "No model",
+    context: "{count} tokens of context",
+    redacted: { one: "One detail was replaced before the model saw it.", many: "{count} details were replaced before the model saw them." },
+    redactedOut: { one: "One detail in this answer was replaced.", many: "{count} details in this answer were replaced." },
+    trimmed: { one: "The chat is longer than the model can read, so the oldest message was left out.", many: "The chat is longer than the model can read, so the {count} oldest messages were left out." },
+    flagged: "The guard noted this message: {category}.",
+    refused: "The guard refused this: {category}.",
+    menuOpen: "Open the list of chats", menuClose: "Close the list of chats",
+    imageNot: "image not loaded",
+    wrap: "Wrap", unwrap: "No wrap", codePlain: "text",
+    usage: "{used} of {limit} tokens today", usageOpen: "{used} tokens today",
+  },
+
+  door: {
+    signIn: "Sign in", signInTo: "Sign in to {organisation}",
+    username: "Sign-in name", usernameHint: "3 to 32 small letters, digits, - or _.",
+    displayName: "Your name", password: "Password",
+    passwordHint: "15 characters or more. A few unrelated words are good.",
+    forgot: "Forgotten? Someone who manages people here can send you a reset link.",
+    out: "You are signed out.",
+    sealedTitle: "The server is sealed",
+    sealedLead: "Its keys are locked behind a passphrase, and nothing can be read until someone opens it.",
+    sealedHow: "On the server, the person who runs it enters:",
+    sealedAgain: "This page opens by itself as soon as that is done.",
+    unreachableTitle: "The server does not answer",
+    setUpTitle: "Who are you?", setUpLead: "You become the owner: you can do everything here, and invite others.",
+    setUpNoToken: "This server waits for its owner. Open the set-up link that it printed when it started; it works once, for 30 minutes. Restart the server to get a new one.",
+    steps: ["You", "The key", "A model"],
+    create: "Create the owner",
+    keyTitle: "How this server keeps its key",
+    keyLead: "Everything stored is encrypted under one root key. There are two ways to keep it.",
+    keyFileTitle: "In a file", keyFileNow: "now",
+    keyFile: "The server opens by itself after a restart. Whoever copies the whole data directory has the key as well.",
+    keyPassTitle: "Behind a passphrase", keyPassRecommended: "recommended",
+    keyPass: "A copied disk or backup stays unreadable. After each restart someone enters the passphrase before anyone can sign in.",
+    keyCommand: "strongroom key move",
+    keyLater: "You can run this on the server at any time; nothing is lost by moving.",
+    next: "Continue",
+    modelTitle: "A model to talk to",
+    modelLead: "One is ready, so you can begin at once.",
+    modelGuide: "The built-in guide", modelGuideState: "ready",
+    modelGuideAbout: "A very small model that explains this server. It shows that everything works; it is no expert.",
+    modelAdd: "Your own model", modelAddAbout: "Any Llama or Qwen3 model as a GGUF file. Run this on the server, then restart it:",
+    modelCommand: "strongroom serve --model path/to/model.gguf",
+    begin: "Start the first chat",
+    inviteTitle: "Welcome to {organisation}", inviteLead: "Choose a password. You sign in with it and the name that you were given.",
+    inviteDo: "Save and sign in", inviteNoToken: "This link is not complete. Copy the whole link that you were given.",
+    strength: ["", "Easy to guess. Add a few more words.", "Getting there: {missing} more characters.", "Good.", "Very good."],
+    common: "This is among the first that an attacker would try.",
+  },
+
+  account: {
+    title: "Your account", profile: "Profile", signedInAs: "You sign in as {username}. Your roles: {roles}.",
+    theme: "Appearance", themes: { system: "System", light: "Light", dark: "Dark" }, themeAbout: "Kept in this browser.",
+    password: "Password", passwordAbout: "Changing it signs you out everywhere else.",
+    current: "Present password", next: "New password", change: "Change the password", changed: "The password is changed",
+    sessions: "Where you are signed in", sessionsAbout: "End what you do not know, then change your password.",
+    thisOne: "this browser", end: "Sign out", ended: "Signed out there", seen: "active {when}",
+    usage: "Usage", usageAbout: "Tokens, yours alone. Both refill by themselves.", day: "Today", minute: "This minute", noLimit: "{used}, no limit",
+    keys: "API keys", keysAbout: "A key lets a program use the models as you do. Programs made for OpenAI's API work with it.",
+    keysNone: "No keys yet", keysNoneAbout: "Make one for each program, so that you can take one back without stopping the others.",
+    keyNew: "New key", keyName: "Name", keyNameHint: "The program that will use it.",
+    keyScopes: "It may", keyExpiry: "It ends", keyMake: "Make the key",
+    expiries: [[30, "in 30 days"], [90, "in 90 days"], [365, "in a year"], [0, "never"]],
+    scopes: { "chat": "Generate text", "models.read": "List models", "models": "List models", "completions": "Generate text" },
+    keyMade: "Your new key", keyOnce: "Copy it now. It will not be shown again; only a fingerprint of it is stored.",
+    keyUse: "Use it from Python", keyRevoke: "Revoke", keyRevokeTitle: "Revoke “{name}”?",
+    keyRevokeAbout: "Programs that use it are refused from the next request on. This cannot be undone.",
+    keyRevoked: "“{name}” is revoked", used: "used {when}", notUsed: "not used yet", ends: "ends {when}", noEnd: "does not end",
+    signOut: "Sign out", settings: "Account", caHint: "ca.pem is in the server's data directory, under tls/. Ask the person who runs it for a copy.",
+  },
+
+  admin: {
+    title: "Administration",
+    nav: { overview: "Overview", people: "People", roles: "Roles", models: "Models", guard: "Guard", audit: "Audit", alerts: "Alerts", evaluations: "Evaluations" },
+    nothing: "Your role shows nothing here.",
+  },
+};
