@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use sha2::Sha256;
 
 use super::heads_file::HeadsFile;
+use super::key::keep_public_key;
 use super::store::{self, Record};
 use super::tree::{Hash, Tree, consistency_path, inclusion_path, leaf_hash};
 use super::verify::{KeptHead, Verification, verify};
@@ -94,9 +95,6 @@ struct Gap {
     database_size: u64,
     file_size: u64,
 }
-
-/// The public half of the signing key, as hexadecimal digits.
-pub(super) const PUBLIC_KEY_FILE: &str = "public.key";
 
 impl AuditLog {
     /// Opens the log, whose files lie in `directory`. Once for each `Db`.
@@ -383,26 +381,6 @@ fn root_of(db: &Connection, from: u64, to: u64) -> Result<Hash, AuditError> {
         )));
     }
     Ok(tree.root())
-}
-
-/// Keeps the public key beside the log, so that it can be verified without the vault.
-fn keep_public_key(directory: &Path, key: &SigningKey) -> Result<(), AuditError> {
-    let path = directory.join(PUBLIC_KEY_FILE);
-    let text = format!("{}\n", hex::encode(key.verifying_key().as_bytes()));
-    match std::fs::read_to_string(&path) {
-        Ok(known) if known == text => Ok(()),
-        Ok(_) => {
-            let what = format!("{} is not the key of this vault", path.display());
-            Err(AuditError::Inconsistent(what))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let partial = path.with_extension("partial");
-            std::fs::write(&partial, text)?;
-            std::fs::File::open(&partial)?.sync_all()?;
-            Ok(std::fs::rename(&partial, &path)?)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[cfg(test)]

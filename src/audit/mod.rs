@@ -7,8 +7,10 @@
 
 mod event;
 mod export;
+mod found;
 mod head;
 mod heads_file;
+mod key;
 mod log;
 mod store;
 mod tree;

@@ -11,8 +11,9 @@ use ed25519_dalek::VerifyingKey;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::heads_file::{HEADS_FILE, HeadsFile, Lines};
-use super::log::PUBLIC_KEY_FILE;
+use super::found::{FileHeads, Found, StoredHeads};
+use super::heads_file::{HEADS_FILE, HeadsFile};
+use super::key::{PUBLIC_KEY_FILE, public_key};
 use super::store::{self, Record};
 use super::tree::{Hash, Tree, leaf_hash};
 use super::{AuditError, Head};
@@ -53,9 +54,6 @@ impl KeptHead {
         Some(Self { size: size.trim().parse().ok()?, root })
     }
 }
-
-/// Heads read at once.
-const PAGE: u32 = 1_024;
 
 /// Verifies the log in `db` as it stands at one moment, against the files in `directory` and the
 /// heads kept elsewhere.
@@ -162,7 +160,7 @@ impl Walk {
         file: FileHeads,
         kept: &[KeptHead],
     ) -> Result<(), AuditError> {
-        let mut stored = StoredHeads { db, page: Vec::new().into_iter(), last: 0 }.peekable();
+        let mut stored = StoredHeads::new(db).peekable();
         let mut file = file.peekable();
         let mut kept = kept.to_vec();
         kept.sort_by_key(|head| head.size);
@@ -318,87 +316,6 @@ fn columns_fit(record: &Record) -> bool {
         && text("actor").as_deref() == Some(&record.actor)
         && text("subject") == record.subject
         && text("request") == record.request
-}
-
-fn public_key(directory: &Path) -> Option<VerifyingKey> {
-    let text = std::fs::read_to_string(directory.join(PUBLIC_KEY_FILE)).ok()?;
-    let mut bytes = [0; 32];
-    hex::decode_to_slice(text.trim(), &mut bytes).ok()?;
-    VerifyingKey::from_bytes(&bytes).ok()
-}
-
-/// What comes next from a place where heads are kept.
-enum Found {
-    Head(Head),
-    /// A line that is no head, or stands behind one that covers more.
-    Damaged(u64),
-}
-
-/// Heads of the database, in order, read in pages.
-struct StoredHeads<'a> {
-    db: &'a Connection,
-    page: std::vec::IntoIter<Head>,
-    last: u64,
-}
-
-impl Iterator for StoredHeads<'_> {
-    type Item = Result<Found, AuditError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.page.len() == 0 {
-            match store::heads_after(self.db, self.last, PAGE) {
-                Ok(page) => self.page = page.into_iter(),
-                Err(error) => return Some(Err(error.into())),
-            }
-        }
-        let head = self.page.next()?;
-        self.last = head.size;
-        Some(Ok(Found::Head(head)))
-    }
-}
-
-/// Heads of the file, in order.
-struct FileHeads {
-    lines: Option<Lines>,
-    /// Bytes of the file that are looked at.
-    length: u64,
-    number: u64,
-    last: u64,
-}
-
-impl FileHeads {
-    fn open(directory: &Path, length: u64) -> Result<Self, AuditError> {
-        let lines = match Lines::over(&HeadsFile::path(directory)) {
-            Ok(lines) => Some(lines),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Self { lines, length, number: 0, last: 0 })
-    }
-}
-
-impl Iterator for FileHeads {
-    type Item = Result<Found, AuditError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let line = self.lines.as_mut()?.next()?;
-        self.number += 1;
-        match line {
-            Err(error) => {
-                self.lines = None;
-                Some(Err(error.into()))
-            }
-            Ok((end, _)) if end > self.length => {
-                self.lines = None;
-                None
-            }
-            Ok((_, Some(head))) if head.size > self.last => {
-                self.last = head.size;
-                Some(Ok(Found::Head(head)))
-            }
-            Ok(_) => Some(Ok(Found::Damaged(self.number))),
-        }
-    }
 }
 
 /// The problems found, with a bound on how many are listed.

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod audit;
+mod backup;
 mod config;
 mod init;
 mod key;
@@ -44,6 +45,8 @@ enum Command {
     User(user::User),
     /// Verify or export the audit log.
     Audit(audit::Audit),
+    /// Make, verify or restore a sealed backup.
+    Backup(backup::Backup),
     /// Show the configuration in force, and where each value came from.
     Config(config::Show),
     /// Print the list of crates inside this binary (CycloneDX).
@@ -81,6 +84,7 @@ fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
         Command::Key(command) => command.run(common),
         Command::User(command) => command.run(common),
         Command::Audit(command) => command.run(common),
+        Command::Backup(command) => command.run(common),
         Command::Config(command) => command.run(common),
         Command::Sbom(command) => command.run(),
         Command::Advisories(command) => command.run(),
@@ -107,6 +111,8 @@ mod tests {
             "strongroom audit verify --data-dir D",
             "strongroom audit export --data-dir D --format csv",
             "strongroom unseal --data-dir D",
+            "strongroom backup create --data-dir D --to B",
+            "strongroom backup restore B.data --keys B.keys --root-key K --data-dir D --replace",
             "strongroom advisories check --db DIR",
             "strongroom config --set server.workers=2",
         ] {

@@ -1,0 +1,94 @@
+//! The signed heads of the database and of the file, in order, for verification.
+
+use std::io;
+use std::path::Path;
+
+use super::heads_file::{HeadsFile, Lines};
+use super::store;
+use super::{AuditError, Head};
+use crate::db::Connection;
+
+/// Heads read at once.
+const PAGE: u32 = 1_024;
+
+/// What comes next from a place where heads are kept.
+pub(super) enum Found {
+    /// A head.
+    Head(Head),
+    /// A line that is no head, or stands behind one that covers more.
+    Damaged(u64),
+}
+
+/// Heads of the database, in order, read in pages.
+pub(super) struct StoredHeads<'a> {
+    db: &'a Connection,
+    page: std::vec::IntoIter<Head>,
+    last: u64,
+}
+
+impl<'a> StoredHeads<'a> {
+    pub(super) fn new(db: &'a Connection) -> Self {
+        Self { db, page: Vec::new().into_iter(), last: 0 }
+    }
+}
+
+impl Iterator for StoredHeads<'_> {
+    type Item = Result<Found, AuditError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.len() == 0 {
+            match store::heads_after(self.db, self.last, PAGE) {
+                Ok(page) => self.page = page.into_iter(),
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+        let head = self.page.next()?;
+        self.last = head.size;
+        Some(Ok(Found::Head(head)))
+    }
+}
+
+/// Heads of the file, in order.
+pub(super) struct FileHeads {
+    lines: Option<Lines>,
+    /// Bytes of the file that are looked at.
+    length: u64,
+    number: u64,
+    last: u64,
+}
+
+impl FileHeads {
+    /// Opens the file, of which the first `length` bytes are looked at.
+    pub(super) fn open(directory: &Path, length: u64) -> Result<Self, AuditError> {
+        let lines = match Lines::over(&HeadsFile::path(directory)) {
+            Ok(lines) => Some(lines),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self { lines, length, number: 0, last: 0 })
+    }
+}
+
+impl Iterator for FileHeads {
+    type Item = Result<Found, AuditError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let line = self.lines.as_mut()?.next()?;
+        self.number += 1;
+        match line {
+            Err(error) => {
+                self.lines = None;
+                Some(Err(error.into()))
+            }
+            Ok((end, _)) if end > self.length => {
+                self.lines = None;
+                None
+            }
+            Ok((_, Some(head))) if head.size > self.last => {
+                self.last = head.size;
+                Some(Ok(Found::Head(head)))
+            }
+            Ok(_) => Some(Ok(Found::Damaged(self.number))),
+        }
+    }
+}
