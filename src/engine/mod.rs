@@ -5,13 +5,23 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+mod attention;
+mod decoder;
 mod error;
+mod families;
 mod generation;
 pub mod gguf;
 mod kernels;
+mod kv;
+mod layers;
+mod load;
+mod output;
 mod request;
+mod sampling;
+mod scheduler;
 mod stats;
 pub mod template;
 pub mod tokenizer;
@@ -22,7 +32,11 @@ pub use request::{
     Candidate, Domain, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
     ScoreItem, TokenLogprob, Usage,
 };
+use scheduler::{EVENTS_MAX, Inbox, NewGeneration, Sequence};
 pub use stats::{EngineStats, Histogram};
+use template::Template;
+pub use template::{PromptError, PromptOptions};
+use tokenizer::{Special, Tokenizer};
 
 /// Where the weights come from.
 #[derive(Clone, Debug)]
@@ -124,15 +138,6 @@ pub struct Message {
     pub name: Option<String>,
 }
 
-/// How a conversation becomes a prompt.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PromptOptions;
-
-/// Why a conversation cannot become a prompt.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the chat template failed: {0}")]
-pub struct PromptError(pub String);
-
 /// A loaded model, ready for work; a handle that can be cloned. When the last handle is gone, the
 /// engine thread ends.
 #[derive(Clone)]
@@ -142,12 +147,28 @@ pub struct Engine {
 
 struct Inner {
     info: ModelInfo,
+    tokenizer: Arc<Tokenizer>,
+    template: Result<Template, PromptError>,
+    inbox: Arc<Inbox>,
+    next_id: AtomicU64,
+    shutdown_limit: Duration,
 }
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.inbox.close(Duration::ZERO);
+    }
+}
+
+/// Judgements that are under way at once.
+const SCORES_AT_ONCE: usize = 32;
+/// How long to wait before a full queue is tried again.
+const RETRY: Duration = Duration::from_millis(10);
 
 impl Engine {
     /// Loads a model and starts its thread. Takes as long as reading the file; blocks.
-    pub fn load(_weights: Weights, _options: EngineOptions) -> Result<Self, LoadError> {
-        Err(LoadError::Unsupported("an engine that is being built".into()))
+    pub fn load(weights: Weights, options: EngineOptions) -> Result<Self, LoadError> {
+        load::load(weights, &options)
     }
 
     /// What is known about the model.
@@ -159,47 +180,147 @@ impl Engine {
     /// never becomes a control token.
     pub fn prompt(
         &self,
-        _messages: &[Message],
-        _options: &PromptOptions,
+        messages: &[Message],
+        options: &PromptOptions,
     ) -> Result<Vec<u32>, PromptError> {
-        Err(PromptError("being built".into()))
+        match &self.inner.template {
+            Ok(template) => {
+                template::prompt_tokens(&self.inner.tokenizer, template, messages, options)
+            }
+            Err(error) => Err(error.clone()),
+        }
     }
 
     /// Turns plain text into tokens; control tokens in it stay text.
-    pub fn tokenize(&self, _text: &str) -> Vec<u32> {
-        Vec::new()
+    pub fn tokenize(&self, text: &str) -> Vec<u32> {
+        let tokenizer = &self.inner.tokenizer;
+        let mut tokens = tokenizer.encode(text, Special::Plain);
+        if tokenizer.adds_bos()
+            && let Some(bos) = tokenizer.bos()
+        {
+            tokens.insert(0, bos);
+        }
+        tokens
     }
 
     /// Turns tokens into text.
-    pub fn detokenize(&self, _tokens: &[u32]) -> String {
-        String::new()
+    pub fn detokenize(&self, tokens: &[u32]) -> String {
+        self.inner.tokenizer.decode(tokens)
     }
 
     /// Queues a generation. Returns at once.
-    pub fn generate(&self, _request: GenerationRequest) -> Result<Generation, EngineError> {
-        Err(EngineError::Closed)
+    pub fn generate(&self, request: GenerationRequest) -> Result<Generation, EngineError> {
+        let inner = &self.inner;
+        let GenerationRequest { prompt, max_tokens, sampling, stop, domain, logprobs, time_limit } =
+            request;
+        self.check(&prompt, inner.info.context_tokens - 1)?;
+        if max_tokens == 0 {
+            return Err(EngineError::OutOfRange {
+                parameter: "max_tokens",
+                expected: "at least 1",
+            });
+        }
+        if logprobs.is_some_and(|top| top > sampling::TOP_LOGPROBS_MAX) {
+            return Err(EngineError::OutOfRange { parameter: "top_logprobs", expected: "0 to 20" });
+        }
+        let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
+        let fresh = getrandom::u64().map_err(|_| EngineError::Internal)?;
+        let sampler = sampling::Sampler::new(sampling, &prompt, inner.info.vocabulary, fresh)?;
+        let text = Box::new(load::AnswerText::new(Arc::clone(&inner.tokenizer)));
+        let output = output::Output::new(text, stop)?;
+        let (sender, receiver) = tokio::sync::mpsc::channel(EVENTS_MAX);
+        let max_tokens = max_tokens.min(inner.info.context_tokens - prompt.len());
+        let new = NewGeneration {
+            id,
+            domain,
+            prompt,
+            sampler,
+            output,
+            events: sender,
+            max_tokens,
+            logprobs,
+            time_limit,
+        };
+        inner.inbox.submit(Sequence::generate(new))?;
+        Ok(Generation::new(id, receiver, Arc::clone(&inner.inbox) as Arc<dyn generation::Wake>))
+    }
+
+    fn check(&self, prompt: &[u32], tokens_max: usize) -> Result<(), EngineError> {
+        if prompt.is_empty() {
+            return Err(EngineError::Empty);
+        }
+        if prompt.len() > tokens_max {
+            return Err(EngineError::PromptTooLong { tokens: prompt.len(), tokens_max });
+        }
+        let vocabulary = self.inner.info.vocabulary;
+        match prompt.iter().find(|&&token| token as usize >= vocabulary) {
+            Some(&token) => Err(EngineError::UnknownToken { token }),
+            None => Ok(()),
+        }
     }
 
     /// How likely the model finds each continuation. Items with a common prefix share its work.
     pub async fn score(
         &self,
-        _items: Vec<ScoreItem>,
-        _domain: Domain,
+        items: Vec<ScoreItem>,
+        domain: Domain,
     ) -> Result<Vec<Score>, EngineError> {
-        Err(EngineError::Closed)
+        let mut scores = Vec::with_capacity(items.len());
+        for some in items.chunks(SCORES_AT_ONCE) {
+            let mut replies = Vec::with_capacity(some.len());
+            for item in some {
+                replies.push(self.submit_score(item, domain).await?);
+            }
+            for reply in replies {
+                scores.push(reply.await.unwrap_or(Err(EngineError::Closed))?);
+            }
+        }
+        Ok(scores)
+    }
+
+    async fn submit_score(
+        &self,
+        item: &ScoreItem,
+        domain: Domain,
+    ) -> Result<tokio::sync::oneshot::Receiver<Result<Score, EngineError>>, EngineError> {
+        if item.prefix.is_empty() || item.continuation.is_empty() {
+            return Err(EngineError::Empty);
+        }
+        let tokens = [&item.prefix[..], &item.continuation].concat();
+        self.check(&tokens, self.inner.info.context_tokens)?;
+        loop {
+            let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            let sequence = Sequence::score(id, domain, tokens.clone(), item.prefix.len(), sender);
+            match self.inner.inbox.submit(sequence) {
+                Ok(()) => return Ok(receiver),
+                // Judgements are patient: people's questions come first.
+                Err(EngineError::Busy) => tokio::time::sleep(RETRY).await,
+                Err(other) => return Err(other),
+            }
+        }
     }
 
     /// Forgets what the cache holds of a domain that has no running request.
-    pub fn forget(&self, _domain: Domain) {}
+    pub fn forget(&self, domain: Domain) {
+        self.inner.inbox.forget(domain);
+    }
 
     /// What the engine does right now and has done.
     pub fn stats(&self) -> EngineStats {
-        EngineStats::default()
+        self.inner.inbox.stats()
     }
 
     /// Takes no more requests; running ones may go on for `shutdown_limit`. Returns at once.
-    pub fn shutdown(&self) {}
+    pub fn shutdown(&self) {
+        self.inner.inbox.close(self.inner.shutdown_limit);
+    }
 
     /// Waits until the engine thread has ended after `shutdown`; blocks.
-    pub fn wait_closed(&self) {}
+    pub fn wait_closed(&self) {
+        self.inner.inbox.wait_ended();
+    }
 }
+
+#[cfg(test)]
+mod tests;

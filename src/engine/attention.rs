@@ -1,0 +1,338 @@
+//! Attention over the paged cache, on the CPU: one pass over the keys and values of a sequence with
+//! a running softmax (Milakov and Gimelshein, 2018; Dao et al., 2022).
+//!
+//! A work item is one key head and a tile of rows of one sequence. All queries of the tile that
+//! share the head go over each block together, so that a block is brought in and widened to f32
+//! once for all of them. The inner loops are plain Rust over arrays of fixed size.
+
+use candle_core::utils::barrier_pool;
+use parking_lot::Mutex;
+
+use super::kernels::{Kernel, Target, exp, multiply_add};
+use super::kv::{BLOCK_TOKENS, BlockId, Storage};
+
+/// Rows of a tile: enough to share a block among, few enough to spread over the threads.
+const TILE_ROWS: usize = 32;
+
+/// Rows of one sequence in a step.
+pub(crate) struct Run<'a> {
+    /// Its rows in the step, one after the other.
+    pub(crate) rows: std::ops::Range<usize>,
+    /// The position of the first row in the sequence.
+    pub(crate) start: usize,
+    /// The blocks of the sequence; they hold the rows of this step too.
+    pub(crate) blocks: &'a [BlockId],
+}
+
+/// What attention needs to know of the model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttentionShape {
+    /// Heads of queries.
+    pub(crate) heads: usize,
+    /// Heads of keys and values; divides `heads`.
+    pub(crate) kv_heads: usize,
+    /// Elements of a head.
+    pub(crate) head_dim: usize,
+    /// Multiplies the scores.
+    pub(crate) scale: f32,
+}
+
+/// Computes every row's mixture of values: `queries` and the result are [rows, heads × head_dim].
+/// A row sees the positions up to its own. The result of a row does not depend on the other rows.
+pub(crate) fn attend(
+    queries: &[f32],
+    runs: &[Run<'_>],
+    cache: &Storage,
+    layer: usize,
+    shape: AttentionShape,
+) -> Vec<f32> {
+    let mut out = vec![0.0; queries.len()];
+    let items = items(&mut out, runs, &shape);
+    let work = |item: &mut Item<'_, '_>| {
+        Target::best().run(Tile { item, queries, cache, layer, shape });
+    };
+    if items.len() == 1 {
+        items.iter().for_each(|item| work(&mut item.lock()));
+    } else {
+        barrier_pool().execute_chunked(items.len(), |range| {
+            for index in range {
+                work(&mut items[index].lock());
+            }
+        });
+    }
+    drop(items);
+    out
+}
+
+/// A tile of rows and one key head, with the places for its results.
+struct Item<'a, 'out> {
+    run: &'a Run<'a>,
+    rows: std::ops::Range<usize>,
+    kv_head: usize,
+    out: Vec<&'out mut [f32]>,
+}
+
+fn items<'a, 'out>(
+    out: &'out mut [f32],
+    runs: &'a [Run<'a>],
+    shape: &AttentionShape,
+) -> Vec<Mutex<Item<'a, 'out>>> {
+    let group_width = shape.heads / shape.kv_heads * shape.head_dim;
+    let mut rest = out.chunks_exact_mut(group_width);
+    let mut items = Vec::new();
+    // The rows of the step are those of the runs, one run after the other. The longest sequences
+    // come first, so that no thread is left with a long item at the end.
+    for run in runs {
+        for first in run.rows.clone().step_by(TILE_ROWS) {
+            let rows = first..run.rows.end.min(first + TILE_ROWS);
+            let begin = items.len();
+            items.extend((0..shape.kv_heads).map(|kv_head| Item {
+                run,
+                rows: rows.clone(),
+                kv_head,
+                out: Vec::with_capacity(rows.len()),
+            }));
+            for _ in rows {
+                for (item, place) in items[begin..].iter_mut().zip(rest.by_ref()) {
+                    item.out.push(place);
+                }
+            }
+        }
+    }
+    items.sort_by_key(|item| {
+        std::cmp::Reverse((item.run.start + item.rows.end - item.run.rows.start) * item.rows.len())
+    });
+    items.into_iter().map(Mutex::new).collect()
+}
+
+struct Tile<'a, 'b, 'out> {
+    item: &'a mut Item<'b, 'out>,
+    queries: &'a [f32],
+    cache: &'a Storage,
+    layer: usize,
+    shape: AttentionShape,
+}
+
+/// The running softmax of one query.
+#[derive(Clone, Copy)]
+struct Running {
+    highest: f32,
+    sum: f32,
+}
+
+type Scores = [f32; BLOCK_TOKENS];
+
+impl Kernel for Tile<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let AttentionShape { heads, kv_heads, head_dim, scale } = self.shape;
+        let group = heads / kv_heads;
+        let rows = self.item.rows.clone();
+        let first_position = self.item.run.start + (rows.start - self.item.run.rows.start);
+        let queries = self.gather(group, scale);
+        let count = rows.len() * group;
+        let mut running = vec![Running { highest: f32::NEG_INFINITY, sum: 0.0 }; count];
+        let mut mixed = vec![0.0_f32; count * head_dim];
+        let (mut key_scratch, mut value_scratch) = (Vec::new(), Vec::new());
+        let seen = first_position + rows.len();
+        for (index, &block) in
+            self.item.run.blocks.iter().take(seen.div_ceil(BLOCK_TOKENS)).enumerate()
+        {
+            let keys = self.cache.keys(self.layer, block, self.item.kv_head, &mut key_scratch);
+            let values =
+                self.cache.values(self.layer, block, self.item.kv_head, &mut value_scratch);
+            let begin = index * BLOCK_TOKENS;
+            // Rows before the block do not see it.
+            let skip = begin.saturating_sub(first_position).min(rows.len()) * group;
+            let seen_of =
+                |query: usize| (first_position + query / group + 1 - begin).min(BLOCK_TOKENS);
+            let mut at = skip;
+            while at < count {
+                let left = count - at;
+                let step = if left >= 4 {
+                    4
+                } else if left >= 2 {
+                    2
+                } else {
+                    1
+                };
+                let part = Part {
+                    queries: &queries[at * head_dim..(at + step) * head_dim],
+                    keys,
+                    values,
+                    head_dim,
+                };
+                let running = &mut running[at..at + step];
+                let mixed = &mut mixed[at * head_dim..(at + step) * head_dim];
+                match step {
+                    4 => part.mix::<4, FUSED>(running, mixed, |row| seen_of(at + row)),
+                    2 => part.mix::<2, FUSED>(running, mixed, |row| seen_of(at + row)),
+                    _ => part.mix::<1, FUSED>(running, mixed, |row| seen_of(at + row)),
+                }
+                at += step;
+            }
+        }
+        for (index, out) in self.item.out.iter_mut().enumerate() {
+            let from = index * group;
+            let heads = mixed[from * head_dim..(from + group) * head_dim].chunks_exact(head_dim);
+            for ((out, mixed), running) in
+                out.chunks_exact_mut(head_dim).zip(heads).zip(&running[from..])
+            {
+                let scale = running.sum.recip();
+                for (out, x) in out.iter_mut().zip(mixed) {
+                    *out = x * scale;
+                }
+            }
+        }
+    }
+}
+
+impl Tile<'_, '_, '_> {
+    /// The queries of this tile and head, scaled, [rows × group, head_dim].
+    #[inline(always)]
+    fn gather(&self, group: usize, scale: f32) -> Vec<f32> {
+        let AttentionShape { heads, head_dim, .. } = self.shape;
+        let (width, from) = (heads * head_dim, self.item.kv_head * group * head_dim);
+        let mut queries = Vec::with_capacity(self.item.rows.len() * group * head_dim);
+        for row in self.item.rows.clone() {
+            let heads = &self.queries[row * width + from..row * width + from + group * head_dim];
+            queries.extend(heads.iter().map(|x| x * scale));
+        }
+        queries
+    }
+}
+
+/// A few queries and one block.
+struct Part<'a> {
+    /// [R, head_dim]
+    queries: &'a [f32],
+    /// [head_dim, tokens]
+    keys: &'a [f32],
+    /// [tokens, head_dim]
+    values: &'a [f32],
+    head_dim: usize,
+}
+
+impl Part<'_> {
+    #[inline(always)]
+    fn mix<const R: usize, const FUSED: bool>(
+        &self,
+        running: &mut [Running],
+        mixed: &mut [f32],
+        seen: impl Fn(usize) -> usize + Copy,
+    ) {
+        let mut scores = self.scores::<R, FUSED>();
+        for (row, scores) in scores.iter_mut().enumerate() {
+            let seen = seen(row);
+            scores[seen..].fill(f32::NEG_INFINITY);
+            let running = &mut running[row];
+            let highest = maximum(scores).max(running.highest);
+            let shrink = exp::<FUSED>(running.highest - highest);
+            for score in scores.iter_mut() {
+                *score = exp::<FUSED>(*score - highest);
+            }
+            scores[seen..].fill(0.0);
+            running.sum = running.sum * shrink + sum(scores);
+            if highest > running.highest {
+                running.highest = highest;
+                for x in &mut mixed[row * self.head_dim..(row + 1) * self.head_dim] {
+                    *x *= shrink;
+                }
+            }
+        }
+        // What lies in the block behind the last token seen may be left from another sequence: it is
+        // not even multiplied by zero, which would let a NaN through.
+        let used = (0..R).map(seen).max().unwrap_or(0);
+        self.add_values::<R, FUSED>(&scores, used, mixed);
+    }
+
+    #[inline(always)]
+    fn scores<const R: usize, const FUSED: bool>(&self) -> [Scores; R] {
+        let mut scores = [[0.0; BLOCK_TOKENS]; R];
+        let queries: [&[f32]; R] = std::array::from_fn(|row| {
+            &self.queries[row * self.head_dim..(row + 1) * self.head_dim]
+        });
+        let (keys, _) = self.keys.as_chunks::<BLOCK_TOKENS>();
+        for (element, keys) in keys.iter().enumerate().take(self.head_dim) {
+            for row in 0..R {
+                let query = queries[row][element];
+                for (score, key) in scores[row].iter_mut().zip(keys) {
+                    *score = multiply_add::<FUSED>(query, *key, *score);
+                }
+            }
+        }
+        scores
+    }
+
+    #[inline(always)]
+    fn add_values<const R: usize, const FUSED: bool>(
+        &self,
+        weights: &[Scores; R],
+        used: usize,
+        mixed: &mut [f32],
+    ) {
+        let mut column = 0;
+        while column + 32 <= self.head_dim {
+            self.add_columns::<R, 32, FUSED>(column, weights, used, mixed);
+            column += 32;
+        }
+        while column + 8 <= self.head_dim {
+            self.add_columns::<R, 8, FUSED>(column, weights, used, mixed);
+            column += 8;
+        }
+        while column < self.head_dim {
+            self.add_columns::<R, 1, FUSED>(column, weights, used, mixed);
+            column += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn add_columns<const R: usize, const W: usize, const FUSED: bool>(
+        &self,
+        column: usize,
+        weights: &[Scores; R],
+        used: usize,
+        mixed: &mut [f32],
+    ) {
+        let mut sums = [[0.0; W]; R];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            sums.copy_from_slice(&mixed[row * self.head_dim + column..][..W]);
+        }
+        for (token, values) in self.values.chunks_exact(self.head_dim).enumerate().take(used) {
+            let Some(values) = values[column..].first_chunk::<W>() else { break };
+            for row in 0..R {
+                let weight = weights[row][token];
+                for (sum, value) in sums[row].iter_mut().zip(values) {
+                    *sum = multiply_add::<FUSED>(weight, *value, *sum);
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            mixed[row * self.head_dim + column..][..W].copy_from_slice(sums);
+        }
+    }
+}
+
+#[inline(always)]
+fn maximum(scores: &Scores) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for chunk in scores.as_chunks::<16>().0 {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
+    }
+    lanes.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+}
+
+#[inline(always)]
+fn sum(scores: &Scores) -> f32 {
+    let mut lanes = [0.0; 16];
+    for chunk in scores.as_chunks::<16>().0 {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane += x;
+        }
+    }
+    lanes.iter().sum()
+}

@@ -1,0 +1,280 @@
+//! The cache of keys and values: blocks of tokens in one allocation whose size never changes.
+//!
+//! `storage` holds the numbers, `prefix` knows which blocks can be used again and for whom, and
+//! `Pool` hands blocks out. A block belongs to everyone who counts a reference on it; without
+//! references it is free, or kept for reuse until its place is needed.
+
+mod prefix;
+mod storage;
+
+use super::request::Domain;
+use prefix::{PrefixIndex, PrefixKey};
+pub(crate) use storage::{CacheShape, Storage};
+
+/// Tokens in a block.
+pub(crate) const BLOCK_TOKENS: usize = 32;
+
+/// The number of a block.
+pub(crate) type BlockId = u32;
+
+/// All blocks: which are in use, which are free, which can be used again.
+pub(crate) struct Pool {
+    storage: Storage,
+    references: Vec<u32>,
+    free: Vec<BlockId>,
+    prefixes: PrefixIndex,
+}
+
+/// The blocks of one sequence, in order. Given back with `Pool::release`.
+#[derive(Debug, Default)]
+pub(crate) struct BlockTable {
+    blocks: Vec<BlockId>,
+    /// The key of the last block that is registered for reuse, and how many are.
+    chain: Option<PrefixKey>,
+    registered: usize,
+}
+
+impl BlockTable {
+    /// The numbers of the blocks.
+    pub(crate) fn blocks(&self) -> &[BlockId] {
+        &self.blocks
+    }
+
+    /// For how many tokens there is room.
+    pub(crate) fn room(&self) -> usize {
+        self.blocks.len() * BLOCK_TOKENS
+    }
+}
+
+impl Pool {
+    /// Takes as many blocks as fit into the budget.
+    pub(crate) fn new(shape: CacheShape, budget_bytes: usize) -> Self {
+        let count = (budget_bytes / shape.block_bytes().max(1)).min(u32::MAX as usize);
+        Self {
+            storage: Storage::new(shape, count),
+            references: vec![0; count],
+            // The lowest numbers are handed out first, so that memory that is never needed is never touched.
+            free: (0..count as BlockId).rev().collect(),
+            prefixes: PrefixIndex::default(),
+        }
+    }
+
+    /// The numbers, for reading.
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// The numbers, for writing.
+    pub(crate) fn storage_mut(&mut self) -> &mut Storage {
+        &mut self.storage
+    }
+
+    /// How many blocks there are.
+    pub(crate) fn total_blocks(&self) -> usize {
+        self.references.len()
+    }
+
+    /// How many blocks could be handed out now.
+    pub(crate) fn available_blocks(&self) -> usize {
+        self.free.len() + self.prefixes.idle()
+    }
+
+    /// How many blocks are kept for reuse without being in use.
+    pub(crate) fn idle_blocks(&self) -> usize {
+        self.prefixes.idle()
+    }
+
+    /// Starts a table with the longest known beginning of these tokens, at most `tokens_max` of
+    /// them, of the same domain. Gives the table and how many tokens are in it already.
+    pub(crate) fn start(
+        &mut self,
+        domain: Domain,
+        tokens: &[u32],
+        tokens_max: usize,
+    ) -> (BlockTable, usize) {
+        let mut table = BlockTable::default();
+        let whole = tokens_max.min(tokens.len()) / BLOCK_TOKENS;
+        for block_tokens in tokens.chunks_exact(BLOCK_TOKENS).take(whole) {
+            let key = PrefixKey::next(domain, table.chain, block_tokens);
+            let Some(block) = self.prefixes.find(&key) else { break };
+            self.prefixes.used(block);
+            self.references[block as usize] += 1;
+            table.blocks.push(block);
+            table.chain = Some(key);
+            table.registered += 1;
+        }
+        let cached = table.room();
+        (table, cached)
+    }
+
+    /// Makes room for `tokens` in the table; false where no blocks are left, and then nothing changed.
+    pub(crate) fn grow(&mut self, table: &mut BlockTable, tokens: usize) -> bool {
+        let wanted = tokens.div_ceil(BLOCK_TOKENS).saturating_sub(table.blocks.len());
+        if wanted > self.available_blocks() {
+            return false;
+        }
+        for _ in 0..wanted {
+            let Some(block) = self.free.pop().or_else(|| self.prefixes.take_oldest()) else {
+                return false;
+            };
+            self.references[block as usize] = 1;
+            table.blocks.push(block);
+        }
+        true
+    }
+
+    /// Registers the full blocks of a sequence for reuse. `tokens` are those whose keys and values
+    /// are in the cache, from the first on.
+    pub(crate) fn register(&mut self, domain: Domain, table: &mut BlockTable, tokens: &[u32]) {
+        let known = table.registered;
+        for (index, block_tokens) in tokens.chunks_exact(BLOCK_TOKENS).enumerate().skip(known) {
+            let Some(&block) = table.blocks.get(index) else { break };
+            let key = PrefixKey::next(domain, table.chain, block_tokens);
+            // Where another block holds the same already, this one stays unregistered and is freed
+            // at the end; the chain goes on.
+            self.prefixes.insert(key, block, domain);
+            table.chain = Some(key);
+            table.registered = index + 1;
+        }
+    }
+
+    /// Gives the blocks of a sequence back.
+    pub(crate) fn release(&mut self, table: &mut BlockTable) {
+        // The end of the sequence is the first to go when room is needed, so that what is left of a
+        // chain is its beginning.
+        for block in table.blocks.drain(..).rev() {
+            let references = &mut self.references[block as usize];
+            *references = references.saturating_sub(1);
+            if *references == 0 && !self.prefixes.idle_now(block) {
+                self.free.push(block);
+            }
+        }
+        *table = BlockTable::default();
+    }
+
+    /// Forgets what is kept for a domain and erases it. Blocks in use are forgotten when they are
+    /// given back.
+    pub(crate) fn forget(&mut self, domain: Domain) {
+        for (block, was_idle) in self.prefixes.forget(domain) {
+            if was_idle {
+                self.storage.erase(block);
+                self.free.push(block);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::KvPrecision;
+
+    const SHAPE: CacheShape =
+        CacheShape { layers: 2, kv_heads: 2, head_dim: 8, precision: KvPrecision::F16 };
+    const ANNA: Domain = Domain(1);
+    const BERT: Domain = Domain(2);
+
+    fn pool(blocks: usize) -> Pool {
+        Pool::new(SHAPE, SHAPE.block_bytes() * blocks + SHAPE.block_bytes() - 1)
+    }
+
+    fn tokens(count: usize) -> Vec<u32> {
+        (0..count as u32).collect()
+    }
+
+    fn fill(pool: &mut Pool, domain: Domain, count: usize) -> BlockTable {
+        let (mut table, _) = pool.start(domain, &tokens(count), count);
+        assert!(pool.grow(&mut table, count));
+        pool.register(domain, &mut table, &tokens(count));
+        table
+    }
+
+    #[test]
+    fn the_budget_is_never_exceeded() {
+        let mut pool = pool(4);
+        assert_eq!(pool.total_blocks(), 4);
+        assert!(pool.storage().bytes() <= SHAPE.block_bytes() * 4);
+        let mut table = fill(&mut pool, ANNA, 4 * BLOCK_TOKENS);
+        let mut other = BlockTable::default();
+        assert!(!pool.grow(&mut other, 1));
+        assert!(other.blocks().is_empty());
+        pool.release(&mut table);
+        assert_eq!(pool.available_blocks(), 4);
+    }
+
+    #[test]
+    fn a_known_beginning_is_used_again_by_its_domain_only() {
+        let mut pool = pool(8);
+        let mut first = fill(&mut pool, ANNA, 70);
+        pool.release(&mut first);
+        let (mut again, cached) = pool.start(ANNA, &tokens(70), 69);
+        assert_eq!(cached, 64);
+        let (_, cached) = pool.start(BERT, &tokens(70), 69);
+        assert_eq!(cached, 0);
+        pool.release(&mut again);
+        assert_eq!(pool.available_blocks(), 8);
+    }
+
+    #[test]
+    fn the_last_token_is_never_taken_from_the_cache() {
+        let mut pool = pool(8);
+        let mut first = fill(&mut pool, ANNA, 64);
+        pool.release(&mut first);
+        let (mut table, cached) = pool.start(ANNA, &tokens(64), 63);
+        assert_eq!(cached, 32);
+        pool.release(&mut table);
+    }
+
+    #[test]
+    fn a_shared_block_lives_until_its_last_user_leaves() {
+        let mut pool = pool(3);
+        let mut first = fill(&mut pool, ANNA, 64);
+        let (mut second, cached) = pool.start(ANNA, &tokens(64), 64);
+        assert_eq!(cached, 64);
+        pool.release(&mut first);
+        let mut third = BlockTable::default();
+        assert!(!pool.grow(&mut third, 2 * BLOCK_TOKENS));
+        pool.release(&mut second);
+        assert!(pool.grow(&mut third, 3 * BLOCK_TOKENS));
+        pool.release(&mut third);
+        assert_eq!(pool.available_blocks(), 3);
+    }
+
+    #[test]
+    fn the_oldest_end_of_a_chain_goes_first() {
+        let mut pool = pool(3);
+        let mut first = fill(&mut pool, ANNA, 96);
+        pool.release(&mut first);
+        let mut other = BlockTable::default();
+        assert!(pool.grow(&mut other, 1));
+        let (mut again, cached) = pool.start(ANNA, &tokens(96), 96);
+        assert_eq!(cached, 64);
+        pool.release(&mut again);
+        pool.release(&mut other);
+    }
+
+    #[test]
+    fn a_forgotten_domain_is_erased() {
+        let mut pool = pool(4);
+        let mut first = fill(&mut pool, ANNA, 64);
+        let block = first.blocks()[0];
+        pool.storage_mut().write(0, &[(block, 0)], &[1.0; 16], &[1.0; 16]);
+        pool.release(&mut first);
+        pool.forget(ANNA);
+        assert_eq!(pool.idle_blocks(), 0);
+        assert_eq!(pool.available_blocks(), 4);
+        assert_eq!(pool.start(ANNA, &tokens(64), 64).1, 0);
+        let mut scratch = Vec::new();
+        assert!(pool.storage().keys(0, block, 0, &mut scratch).iter().all(|&x| x == 0.0));
+    }
+
+    #[test]
+    fn a_domain_forgotten_while_in_use_is_not_kept_afterwards() {
+        let mut pool = pool(4);
+        let mut first = fill(&mut pool, ANNA, 64);
+        pool.forget(ANNA);
+        pool.release(&mut first);
+        assert_eq!(pool.idle_blocks(), 0);
+        assert_eq!(pool.available_blocks(), 4);
+    }
+}

@@ -1,0 +1,165 @@
+//! The numbers of the cache. Within a block, for each layer and head, keys lie with the tokens side
+//! by side ([head_dim, tokens]) and values with the elements side by side ([tokens, head_dim]): so
+//! both products of attention run along the vector unit.
+
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+
+use super::{BLOCK_TOKENS, BlockId};
+use crate::engine::KvPrecision;
+
+/// What a cache holds for each token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CacheShape {
+    /// Layers of the model.
+    pub(crate) layers: usize,
+    /// Heads of keys and values.
+    pub(crate) kv_heads: usize,
+    /// Elements of a head.
+    pub(crate) head_dim: usize,
+    /// How each element is kept.
+    pub(crate) precision: KvPrecision,
+}
+
+impl CacheShape {
+    /// Elements of the keys, or of the values, of one head in one block.
+    fn piece(&self) -> usize {
+        self.head_dim * BLOCK_TOKENS
+    }
+
+    /// Elements of a block.
+    fn block(&self) -> usize {
+        self.layers * self.kv_heads * 2 * self.piece()
+    }
+
+    /// Bytes of a block.
+    pub(crate) fn block_bytes(&self) -> usize {
+        self.block()
+            * match self.precision {
+                KvPrecision::F16 => 2,
+                KvPrecision::F32 => 4,
+            }
+    }
+
+    /// Where the keys of a head begin; its values follow them.
+    fn place(&self, layer: usize, block: BlockId, head: usize) -> usize {
+        block as usize * self.block() + (layer * self.kv_heads + head) * 2 * self.piece()
+    }
+}
+
+/// The allocation. Fresh pages come from the system only when they are first written.
+pub(crate) struct Storage {
+    shape: CacheShape,
+    numbers: Numbers,
+}
+
+enum Numbers {
+    /// The bits of f16: zeroed memory of integers is had without touching it.
+    F16(Vec<u16>),
+    F32(Vec<f32>),
+}
+
+impl Storage {
+    /// Room for so many blocks.
+    pub(super) fn new(shape: CacheShape, blocks: usize) -> Self {
+        let elements = shape.block() * blocks;
+        let numbers = match shape.precision {
+            KvPrecision::F16 => Numbers::F16(vec![0; elements]),
+            KvPrecision::F32 => Numbers::F32(vec![0.0; elements]),
+        };
+        Self { shape, numbers }
+    }
+
+    /// What it holds for each token.
+    pub(crate) fn shape(&self) -> &CacheShape {
+        &self.shape
+    }
+
+    /// Bytes of the allocation.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.numbers {
+            Numbers::F16(numbers) => numbers.len() * 2,
+            Numbers::F32(numbers) => numbers.len() * 4,
+        }
+    }
+
+    /// Writes one layer's keys and values, [slots, kv_heads × head_dim], to places in blocks.
+    pub(crate) fn write(
+        &mut self,
+        layer: usize,
+        slots: &[(BlockId, usize)],
+        keys: &[f32],
+        values: &[f32],
+    ) {
+        let shape = self.shape;
+        let width = shape.kv_heads * shape.head_dim;
+        for ((&(block, offset), keys), values) in
+            slots.iter().zip(keys.chunks_exact(width)).zip(values.chunks_exact(width))
+        {
+            let heads = keys.chunks_exact(shape.head_dim).zip(values.chunks_exact(shape.head_dim));
+            for (head, (key, value)) in heads.enumerate() {
+                let place = shape.place(layer, block, head);
+                let (keys_end, values_at) =
+                    (place + shape.piece(), place + shape.piece() + offset * shape.head_dim);
+                match &mut self.numbers {
+                    Numbers::F16(numbers) => {
+                        let column =
+                            numbers[place..keys_end].iter_mut().skip(offset).step_by(BLOCK_TOKENS);
+                        column.zip(key).for_each(|(slot, &x)| *slot = f16::from_f32(x).to_bits());
+                        let row = &mut numbers[values_at..values_at + shape.head_dim];
+                        row.reinterpret_cast_mut::<f16>().convert_from_f32_slice(value);
+                    }
+                    Numbers::F32(numbers) => {
+                        let column =
+                            numbers[place..keys_end].iter_mut().skip(offset).step_by(BLOCK_TOKENS);
+                        column.zip(key).for_each(|(slot, &x)| *slot = x);
+                        numbers[values_at..values_at + shape.head_dim].copy_from_slice(value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The keys of one head in one block, [head_dim, tokens].
+    pub(crate) fn keys<'a>(
+        &'a self,
+        layer: usize,
+        block: BlockId,
+        head: usize,
+        scratch: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
+        self.piece(self.shape.place(layer, block, head), scratch)
+    }
+
+    /// The values of one head in one block, [tokens, head_dim].
+    pub(crate) fn values<'a>(
+        &'a self,
+        layer: usize,
+        block: BlockId,
+        head: usize,
+        scratch: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
+        self.piece(self.shape.place(layer, block, head) + self.shape.piece(), scratch)
+    }
+
+    /// Overwrites a block with zeros.
+    pub(super) fn erase(&mut self, block: BlockId) {
+        let range = block as usize * self.shape.block()..(block as usize + 1) * self.shape.block();
+        match &mut self.numbers {
+            Numbers::F16(numbers) => numbers[range].fill(0),
+            Numbers::F32(numbers) => numbers[range].fill(0.0),
+        }
+    }
+
+    fn piece<'a>(&'a self, from: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+        let range = from..from + self.shape.piece();
+        match &self.numbers {
+            Numbers::F16(numbers) => {
+                scratch.resize(self.shape.piece(), 0.0);
+                numbers[range].reinterpret_cast::<f16>().convert_to_f32_slice(scratch);
+                scratch
+            }
+            Numbers::F32(numbers) => &numbers[range],
+        }
+    }
+}

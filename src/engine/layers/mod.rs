@@ -1,0 +1,11 @@
+//! The parts of a decoder layer. Each takes and gives candle tensors of rows, [tokens, width].
+
+mod elementwise;
+mod linear;
+mod parallel;
+mod rope;
+
+pub(crate) use elementwise::{RmsNorm, add_into, gate_silu};
+pub(crate) use linear::{Linear, project};
+pub(crate) use parallel::for_each_part;
+pub(crate) use rope::{Heads, Rope, RopeAngles, RopeKind};

@@ -1,0 +1,168 @@
+//! The door between the callers and the engine thread.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::sequence::Sequence;
+use crate::engine::error::EngineError;
+use crate::engine::generation::Wake;
+use crate::engine::request::Domain;
+use crate::engine::stats::EngineStats;
+
+/// Shared by the handles and the thread.
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    work: Condvar,
+    ended: Condvar,
+    queue_max: usize,
+}
+
+struct State {
+    arrived: VecDeque<Sequence>,
+    /// Requests that wait, here or with the scheduler.
+    waiting: usize,
+    forget: Vec<Domain>,
+    poked: bool,
+    phase: Phase,
+    stats: EngineStats,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// No new work; running requests may go on until then.
+    Closing(Instant),
+    Unhealthy,
+    Ended,
+}
+
+/// What came in since the last look.
+pub(super) struct Mail {
+    pub(super) arrived: VecDeque<Sequence>,
+    pub(super) forget: Vec<Domain>,
+    pub(super) phase: Phase,
+}
+
+impl Inbox {
+    /// Takes at most `queue_max` waiting requests.
+    pub(crate) fn new(queue_max: usize, stats: EngineStats) -> Self {
+        let state = State {
+            arrived: VecDeque::new(),
+            waiting: 0,
+            forget: Vec::new(),
+            poked: false,
+            phase: Phase::Open,
+            stats,
+        };
+        Self { state: Mutex::new(state), work: Condvar::new(), ended: Condvar::new(), queue_max }
+    }
+
+    /// Queues a request.
+    pub(crate) fn submit(&self, sequence: Sequence) -> Result<(), EngineError> {
+        let mut state = self.state.lock();
+        match state.phase {
+            Phase::Open => {}
+            Phase::Closing(_) | Phase::Ended => return Err(EngineError::Closed),
+            Phase::Unhealthy => return Err(EngineError::Unhealthy),
+        }
+        if state.waiting >= self.queue_max {
+            return Err(EngineError::Busy);
+        }
+        state.waiting += 1;
+        state.arrived.push_back(sequence);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Asks to forget what is cached for a domain.
+    pub(crate) fn forget(&self, domain: Domain) {
+        self.state.lock().forget.push(domain);
+        self.work.notify_one();
+    }
+
+    /// Lets nothing new in; running requests may go on for the time given.
+    pub(crate) fn close(&self, limit: Duration) {
+        let mut state = self.state.lock();
+        let end = Instant::now() + limit;
+        match state.phase {
+            Phase::Ended => return,
+            Phase::Closing(earlier) => state.phase = Phase::Closing(earlier.min(end)),
+            Phase::Open | Phase::Unhealthy => state.phase = Phase::Closing(end),
+        }
+        self.work.notify_one();
+    }
+
+    /// Waits until the thread has ended.
+    pub(crate) fn wait_ended(&self) {
+        let mut state = self.state.lock();
+        while state.phase != Phase::Ended {
+            self.ended.wait(&mut state);
+        }
+    }
+
+    /// The numbers as of the last step.
+    pub(crate) fn stats(&self) -> EngineStats {
+        let state = self.state.lock();
+        EngineStats {
+            queued: state.waiting,
+            healthy: state.phase == Phase::Open,
+            ..state.stats.clone()
+        }
+    }
+
+    /// Takes what came in. With `wait`, sleeps until something comes or that time is over.
+    pub(super) fn take(&self, wait: Option<Duration>) -> Mail {
+        let mut state = self.state.lock();
+        if let Some(wait) = wait {
+            let end = Instant::now() + wait;
+            let before = state.phase;
+            while state.arrived.is_empty()
+                && state.forget.is_empty()
+                && !state.poked
+                && state.phase == before
+            {
+                if self.work.wait_until(&mut state, end).timed_out() {
+                    break;
+                }
+            }
+        }
+        state.poked = false;
+        Mail {
+            arrived: std::mem::take(&mut state.arrived),
+            forget: std::mem::take(&mut state.forget),
+            phase: state.phase,
+        }
+    }
+
+    /// Publishes the numbers and how many requests no longer wait.
+    pub(super) fn publish(&self, stats: &EngineStats, no_longer_waiting: usize) {
+        let mut state = self.state.lock();
+        state.waiting = state.waiting.saturating_sub(no_longer_waiting);
+        state.stats.clone_from(stats);
+    }
+
+    /// Takes no more work because steps keep failing.
+    pub(super) fn mark_unhealthy(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Unhealthy;
+        }
+    }
+
+    /// The thread is about to end. Gives back what arrived too late.
+    pub(super) fn mark_ended(&self) -> VecDeque<Sequence> {
+        let mut state = self.state.lock();
+        state.phase = Phase::Ended;
+        self.ended.notify_all();
+        std::mem::take(&mut state.arrived)
+    }
+}
+
+impl Wake for Inbox {
+    fn wake(&self) {
+        self.state.lock().poked = true;
+        self.work.notify_one();
+    }
+}

@@ -1,0 +1,360 @@
+//! One thread owns model and cache. Each step mixes one row for everybody who is generating with a
+//! bounded slice of the prompts that are being read, so that a long prompt stalls nobody.
+
+mod fair;
+mod inbox;
+mod sequence;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::attention::Run;
+use super::decoder::{Decoder, Step};
+use super::error::EngineError;
+use super::kv::{BLOCK_TOKENS, Pool};
+use super::output::Vocabulary;
+use super::request::FinishReason;
+use super::stats::EngineStats;
+use fair::FairQueue;
+pub(crate) use inbox::Inbox;
+use inbox::{Mail, Phase};
+pub(crate) use sequence::{EVENTS_MAX, NewGeneration, Sequence};
+
+/// Steps that may fail one after the other before no more work is taken.
+const FAILURES_MAX: u32 = 3;
+/// How long the thread sleeps where there is nothing to do; it is woken for work.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long it sleeps where every reader is behind, or nothing fits.
+const BEHIND: Duration = Duration::from_millis(50);
+
+/// What the thread may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SchedulerLimits {
+    /// Sequences worked on at once.
+    pub(crate) streams_max: usize,
+    /// Prompt tokens in a step.
+    pub(crate) prefill_chunk_tokens: usize,
+    /// Tokens of prompt and answer together.
+    pub(crate) context: usize,
+}
+
+/// The engine thread.
+pub(crate) struct Scheduler {
+    decoder: Decoder,
+    pool: Pool,
+    vocabulary: Arc<dyn Vocabulary>,
+    limits: SchedulerLimits,
+    inbox: Arc<Inbox>,
+    queue: FairQueue<Sequence>,
+    /// In the order in which they got their place.
+    running: Vec<Sequence>,
+    stats: EngineStats,
+    failures: u32,
+    /// Requests that left the waiting line since the last publication.
+    left_queue: usize,
+}
+
+/// The rows that one sequence has in a step.
+struct Share {
+    /// Its place in `running`.
+    index: usize,
+    from: usize,
+    to: usize,
+}
+
+impl Scheduler {
+    pub(crate) fn new(
+        decoder: Decoder,
+        pool: Pool,
+        vocabulary: Arc<dyn Vocabulary>,
+        limits: SchedulerLimits,
+        inbox: Arc<Inbox>,
+        stats: EngineStats,
+    ) -> Self {
+        Self {
+            decoder,
+            pool,
+            vocabulary,
+            limits,
+            inbox,
+            queue: FairQueue::new(),
+            running: Vec::new(),
+            stats,
+            failures: 0,
+            left_queue: 0,
+        }
+    }
+
+    /// Works until the inbox is closed and all is done.
+    pub(crate) fn run(mut self) {
+        let mut wait = Some(IDLE);
+        loop {
+            let mail = self.inbox.take(wait);
+            if !self.accept(mail) {
+                break;
+            }
+            self.drop_abandoned();
+            self.admit();
+            let shares = self.plan();
+            wait = if shares.is_empty() {
+                Some(if self.running.is_empty() && self.queue.len() == 0 { IDLE } else { BEHIND })
+            } else {
+                self.step(&shares);
+                None
+            };
+            self.publish();
+        }
+        for mut late in self.inbox.mark_ended() {
+            late.fail(EngineError::Closed);
+        }
+    }
+
+    /// Takes the mail in; false where the thread is to end.
+    fn accept(&mut self, mail: Mail) -> bool {
+        for domain in mail.forget {
+            self.pool.forget(domain);
+        }
+        let is_open = matches!(mail.phase, Phase::Open);
+        for mut sequence in mail.arrived {
+            if is_open {
+                self.queue.push(sequence.domain, sequence.cost(), sequence);
+            } else {
+                self.left_queue += 1;
+                sequence.fail(EngineError::Closed);
+            }
+        }
+        match mail.phase {
+            Phase::Open | Phase::Unhealthy => true,
+            Phase::Ended => false,
+            Phase::Closing(end) => {
+                for mut waiting in self.queue.take_where(|_| true) {
+                    self.left_queue += 1;
+                    waiting.fail(EngineError::Closed);
+                }
+                if Instant::now() >= end {
+                    while let Some(sequence) = self.running.pop() {
+                        self.end(sequence, Ok(FinishReason::Cancelled));
+                    }
+                }
+                !self.running.is_empty()
+            }
+        }
+    }
+
+    /// Lets go of what nobody waits for, and of what took too long.
+    fn drop_abandoned(&mut self) {
+        let now = Instant::now();
+        for mut gone in self.queue.take_where(|one| one.is_abandoned() || one.is_late(now)) {
+            if !gone.has_started() {
+                self.left_queue += 1;
+            }
+            gone.fail(EngineError::TimeLimit);
+        }
+        let mut index = 0;
+        while index < self.running.len() {
+            let one = &self.running[index];
+            let is_late = one.is_late(now);
+            if one.is_abandoned() || is_late {
+                let sequence = self.running.remove(index);
+                let outcome =
+                    if is_late { Err(EngineError::TimeLimit) } else { Ok(FinishReason::Cancelled) };
+                self.end(sequence, outcome);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// Gives places to those whose turn it is and whose prompt fits.
+    fn admit(&mut self) {
+        while self.running.len() < self.limits.streams_max {
+            let available = self.pool.available_blocks();
+            // A block for each that runs is kept back, so that a new prompt does not at once push
+            // another sequence out.
+            let kept = self.running.len();
+            let fits = |one: &Sequence| one.tokens.len().div_ceil(BLOCK_TOKENS) + kept <= available;
+            let Some(mut sequence) = self.queue.pop_if(fits) else { return };
+            if !sequence.has_started() {
+                self.left_queue += 1;
+            }
+            let (table, cached) =
+                self.pool.start(sequence.domain, &sequence.tokens, sequence.reusable());
+            self.stats.cached_tokens_total += cached as u64;
+            sequence.start(table, cached);
+            self.running.push(sequence);
+        }
+    }
+
+    /// Shares out the rows of the next step, and makes room in the cache for them.
+    fn plan(&mut self) -> Vec<Share> {
+        let mut shares: Vec<Share> = Vec::new();
+        let mut prefill_left = self.limits.prefill_chunk_tokens;
+        let mut index = 0;
+        while index < self.running.len() {
+            let sequence = &self.running[index];
+            let (from, end) = (sequence.computed, sequence.tokens.len());
+            let is_decoding = sequence.is_decoding();
+            let rows = if is_decoding { 1 } else { (end - from).min(prefill_left) };
+            if rows == 0 || !sequence.has_room() {
+                index += 1;
+                continue;
+            }
+            let to = from + rows;
+            let sequence = &mut self.running[index];
+            if self.pool.grow(&mut sequence.table, to) {
+                if !is_decoding {
+                    prefill_left -= rows;
+                }
+                shares.push(Share { index, from, to });
+                index += 1;
+            } else if !self.preempt(index) {
+                index += 1;
+            }
+        }
+        shares
+    }
+
+    /// Takes the place of the youngest sequence behind `index`, so that `index` can go on; where
+    /// there is none, `index` itself gives way to the older ones. False where it stays.
+    fn preempt(&mut self, index: usize) -> bool {
+        let youngest = self.running.len() - 1;
+        if youngest == 0 && index == 0 {
+            // Alone and without room: cannot be, as no request may be larger than the cache.
+            let sequence = self.running.remove(0);
+            self.end(sequence, Err(EngineError::Internal));
+            return true;
+        }
+        let mut sequence = self.running.remove(youngest);
+        self.pool.release(&mut sequence.table);
+        sequence.computed = 0;
+        self.stats.preemptions_total += 1;
+        // It waits again, at the front of its domain's line: counted as waiting until admitted.
+        self.queue.push_back_in_front(sequence.domain, sequence);
+        true
+    }
+
+    fn step(&mut self, shares: &[Share]) {
+        self.stats.steps_total += 1;
+        let outcome = {
+            let step = rows(&self.running, shares);
+            let (decoder, pool) = (&self.decoder, &mut self.pool);
+            catch_unwind(AssertUnwindSafe(|| decoder.forward(&step, pool)))
+        };
+        match outcome {
+            Ok(Ok(logits)) => {
+                self.failures = 0;
+                self.take(shares, logits);
+            }
+            Ok(Err(error)) => {
+                tracing::error!(cause = %error, "a step of the engine failed");
+                self.fail_step(shares);
+            }
+            Err(_) => {
+                tracing::error!("a step of the engine panicked");
+                self.fail_step(shares);
+            }
+        }
+    }
+
+    /// Hands the logits out, and ends what is done.
+    fn take(&mut self, shares: &[Share], logits: Vec<Vec<f32>>) {
+        let mut logits = logits.into_iter();
+        let mut ended: Vec<(usize, Result<FinishReason, EngineError>)> = Vec::new();
+        for share in shares {
+            let sequence = &mut self.running[share.index];
+            if !sequence.is_decoding() {
+                self.stats.prompt_tokens_total += (share.to - share.from) as u64;
+            }
+            // Before the tokens change: the wanted rows are those of the step as it was.
+            let wanted: Vec<usize> =
+                (share.from..share.to).filter(|&at| sequence.wants_logits(at)).collect();
+            sequence.computed = share.to;
+            self.pool.register(sequence.domain, &mut sequence.table, &sequence.tokens[..share.to]);
+            for position in wanted {
+                let Some(row) = logits.next() else { break };
+                let outcome = sequence
+                    .take_logits(position, &row, &*self.vocabulary, self.limits.context)
+                    .transpose();
+                if let Some(outcome) = outcome {
+                    ended.push((share.index, outcome));
+                    break;
+                }
+            }
+        }
+        // From the end, so that places before stay what they are.
+        ended.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
+        for (index, outcome) in ended {
+            let sequence = self.running.remove(index);
+            self.end(sequence, outcome);
+        }
+    }
+
+    fn fail_step(&mut self, shares: &[Share]) {
+        for share in shares.iter().rev() {
+            let sequence = self.running.remove(share.index);
+            self.end(sequence, Err(EngineError::Internal));
+        }
+        self.failures += 1;
+        if self.failures >= FAILURES_MAX {
+            self.inbox.mark_unhealthy();
+            for mut waiting in self.queue.take_where(|_| true) {
+                self.left_queue += 1;
+                waiting.fail(EngineError::Unhealthy);
+            }
+        }
+    }
+
+    fn end(&mut self, mut sequence: Sequence, outcome: Result<FinishReason, EngineError>) {
+        self.pool.release(&mut sequence.table);
+        match outcome {
+            Ok(reason) => {
+                let ended = sequence.finish(reason);
+                self.stats.completion_tokens_total += ended.completion_tokens as u64;
+                if let Some(ms) = ended.first_token_ms {
+                    self.stats.first_token.add(ms);
+                }
+                if reason == FinishReason::Cancelled {
+                    self.stats.requests_cancelled_total += 1;
+                } else {
+                    self.stats.requests_finished_total += 1;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(generation = sequence.id, cause = %error, "a request failed");
+                sequence.fail(error);
+                self.stats.requests_failed_total += 1;
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let bytes = self.pool.storage().shape().block_bytes();
+        let used = self.pool.total_blocks() - self.pool.available_blocks();
+        self.stats.running = self.running.len();
+        self.stats.kv_used_bytes = used * bytes;
+        self.stats.kv_cached_bytes = self.pool.idle_blocks() * bytes;
+        self.inbox.publish(&self.stats, std::mem::take(&mut self.left_queue));
+    }
+}
+
+/// Lays out the rows of a step.
+fn rows<'a>(running: &'a [Sequence], shares: &[Share]) -> Step<'a> {
+    let mut step =
+        Step { tokens: vec![], positions: vec![], slots: vec![], runs: vec![], wanted: vec![] };
+    for share in shares {
+        let sequence = &running[share.index];
+        let blocks = sequence.table.blocks();
+        let first = step.tokens.len();
+        for position in share.from..share.to {
+            if sequence.wants_logits(position) {
+                step.wanted.push(step.tokens.len() as u32);
+            }
+            step.tokens.push(sequence.tokens[position]);
+            step.positions.push(position);
+            step.slots.push((blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS));
+        }
+        step.runs.push(Run { rows: first..step.tokens.len(), start: share.from, blocks });
+    }
+    step
+}
