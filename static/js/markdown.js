@@ -59,7 +59,7 @@ markdown.renderer.rules.fence = (/** @type {any} */ tokens, /** @type {number} *
 };
 markdown.renderer.rules.code_block = (/** @type {any} */ tokens, /** @type {number} */ index) =>
   codeBlock(tokens[index].content, "");
-markdown.renderer.rules.table_open = () => "<div class=\"table-wrap\" tabindex=\"0\"><table>";
+markdown.renderer.rules.table_open = () => "<div class=\"table-wrap\"><table>";
 markdown.renderer.rules.table_close = () => "</table></div>";
 
 /** @param {string} code @param {string} info */
@@ -68,7 +68,7 @@ function codeBlock(code, info) {
   const name = aliases[language] ?? language;
   const isKnown = hljs.getLanguage(name) && code.length <= HIGHLIGHT_CHARS_MAX;
   const inside = isKnown ? hljs.highlight(code, { language: name, ignoreIllegals: true }).value : escape(code);
-  return `<div class="code" title="${escape(language)}"><pre tabindex="0"><code>${inside}</code></pre></div>`;
+  return `<div class="code" title="${escape(language)}"><pre><code>${inside}</code></pre></div>`;
 }
 
 // The default instance: a second one would need a second Trusted Types policy.
@@ -84,7 +84,7 @@ const policy = {
     "a", "blockquote", "br", "code", "del", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol",
     "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
   ],
-  ALLOWED_ATTR: ["class", "href", "start", "title", "tabindex"],
+  ALLOWED_ATTR: ["class", "href", "start", "title"],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
@@ -144,6 +144,8 @@ export function renderInto(root, source) {
     if (shown.get(block) === part) return;
     block.innerHTML = sanitised(part);
     shown.set(block, part);
+    // What scrolls inside itself must be reachable by keyboard.
+    for (const wide of block.querySelectorAll("pre, .table-wrap")) /** @type {HTMLElement} */ (wide).tabIndex = 0;
     for (const code of block.querySelectorAll(".code")) finishCode(/** @type {HTMLElement} */ (code), root, source);
   });
   while (root.children.length > parts.length) root.lastElementChild?.remove();

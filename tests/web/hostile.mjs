@@ -1,4 +1,27 @@
-// What a model might write to harm the person who reads it, and an event stream that brings it.
+// Two answers to show: a well-made one, and one that a model might write to harm its reader.
+
+export const wellMade = `Encryption at rest protects **stored data** when someone gets hold of the disk, a backup or the machine itself.
+
+1. The database holds only *sealed* bytes.
+2. The key lives elsewhere, or behind a passphrase.
+3. Run \`strongroom key move\` to change where it lives.
+
+| What is lost | What a finder can read |
+|---|---|
+| A disk | nothing |
+| A backup | nothing |
+| Your password | everything that you can read |
+
+\`\`\`rust
+/// Opens a sealed value; one error for every way in which it can fail.
+fn open(&self, sealed: &Sealed) -> Result<Vec<u8>, VaultError> {
+    let key = self.key_for(sealed.scope)?;
+    key.decrypt(&sealed.nonce, &sealed.bytes)
+}
+\`\`\`
+
+> It does not help against someone who signs in as you.
+`;
 
 export const hostile = `# An answer with <b>markup</b>
 
@@ -32,11 +55,16 @@ ${"> ".repeat(60)}deep
 The end.
 `;
 
-/** @param {string} text @returns {string} an answer of the chat API, in small pieces */
-export function streamOf(text) {
+/**
+ * @param {string} text
+ * @param {Record<string, unknown>} [notice] what the guard did to the question
+ * @returns {string} an answer of the chat API, in small pieces
+ */
+export function streamOf(text, notice) {
   const deltas = [...text.matchAll(/[^]{1,7}/g)].map(([piece]) => /** @type {const} */ (["delta", { text: piece }]));
   return [
-    ["start", { user_message_id: "msg_1", message_id: "msg_2" }], ...deltas,
+    ["start", { user_message_id: "msg_1", message_id: "msg_2" }],
+    ...(notice ? [["notice", notice]] : []), ...deltas,
     ["done", { finish_reason: "stop", usage: { prompt_tokens: 4, completion_tokens: 200 }, tokens_per_second: 42 }],
   ].map(([event, data]) => `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`).join("");
 }

@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { check as checkVendor } from "../../static/vendor/update.mjs";
 import { axe, openBrowser, openPage } from "./browser.mjs";
-import { hostile, streamOf } from "./hostile.mjs";
+import { hostile, streamOf, wellMade } from "./hostile.mjs";
 import { startServer } from "./server.mjs";
 
 const screenshots = process.env.SCREENSHOTS ? join(dirname(fileURLToPath(import.meta.url)), "../../docs/screenshots") : null;
@@ -41,7 +41,8 @@ async function look(name) {
     assert.deepEqual(await axe(page), [], `${name} in ${colorScheme}`);
     if (screenshots) {
       mkdirSync(screenshots, { recursive: true });
-      await page.screenshot({ path: join(screenshots, `${name}-${colorScheme}.png`) });
+      await page.screenshot({ path: join(screenshots, `${name}-${colorScheme}.png`),
+        mask: [page.locator(".copy-line code, .copy-block pre")], maskColor: "#7c8991" });
     }
   }
   await page.emulateMedia({ colorScheme: "light", reducedMotion: "reduce" });
@@ -153,6 +154,20 @@ describe("the web app", () => {
     await page.getByText("Your chats will be listed here.").waitFor();
   });
 
+  test("an answer is set in type, and says what the guard did", async () => {
+    await page.route("**/api/conversations/*/messages", (route) => route.fulfill({ contentType: "text/event-stream",
+      body: streamOf(wellMade, { category: "card_number", action: "redact", count: 2 }) }));
+    await ask("What does encryption at rest protect? My card is 4111 1111 1111 1111.");
+    await page.getByText("2 details were replaced before the model saw them.").waitFor();
+    await page.locator(".answer .hljs-keyword").first().waitFor();
+    assert.equal(await page.locator(".answer table tr").count(), 4);
+    await page.locator(".code-head").getByRole("button", { name: "Copy" }).click();
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /fn open/);
+    await look("chat-markdown");
+    await page.unroute("**/api/conversations/*/messages");
+    await page.locator(".new-chat").click();
+  });
+
   test("what a model writes runs nothing and requests nothing", async () => {
     await page.route("**/api/conversations/*/messages", (route) => route.fulfill({ contentType: "text/event-stream", body: streamOf(hostile) }));
     await ask("Show me everything.");
@@ -165,7 +180,7 @@ describe("the web app", () => {
     assert.deepEqual({ active: left.active, handlers: left.handlers }, { active: 0, handlers: 0 });
     assert.ok(left.links.every((one) => ["http:", "https:", "mailto:"].includes(one)), left.links.join(" "));
     assert.equal(await page.evaluate(() => /** @type {any} */ (globalThis).wasHacked), undefined);
-    await look("chat-markdown");
+    await look("chat-hostile");
     await page.unroute("**/api/conversations/*/messages");
   });
 
@@ -279,7 +294,7 @@ describe("the web app", () => {
     const isWide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
     assert.equal(isWide, false, "the page scrolls sideways");
     await page.getByRole("button", { name: "Open the list of chats" }).click();
-    await page.getByRole("button", { name: "New chat" }).waitFor();
+    await page.locator(".new-chat").waitFor();
     await look("phone");
     await page.setViewportSize({ width: 1280, height: 800 });
   });

@@ -3,7 +3,6 @@ import { html, useEffect, useState } from "../lib.js";
 import { api } from "../api.js";
 import { fill, text as common } from "../messages.js";
 import { admin, auditPhrases } from "../messages-admin.js";
-import { may } from "../state.js";
 import { ago, number, Time } from "../time.js";
 import { Icon } from "../ui/icons.js";
 import { CopyLine, Dialog, Empty, Notice, Select } from "../ui/parts.js";
@@ -19,7 +18,7 @@ export function AuditPage() {
   const [events, setEvents] = useState(/** @type {AuditEvent[] | null} */ (null));
   const [hasMore, setMore] = useState(false);
   const [filter, setFilter] = useState({ action: "", actor: "" });
-  const [people, setPeople] = useState(/** @type {any[]} */ ([]));
+  const [people, setPeople] = useState(/** @type {Map<string, string>} */ (new Map()));
   const [open, setOpen] = useState(/** @type {AuditEvent | null} */ (null));
   const [error, setError] = useState("");
   const load = async (/** @type {AuditEvent[]} */ before) => {
@@ -30,16 +29,18 @@ export function AuditPage() {
     try {
       const answer = await api.get(`/api/admin/audit?${query}`);
       setEvents([...before, ...answer.events]);
+      // The names to choose from are those seen so far: asking for the list of people would be one more event.
+      setPeople((known) => new Map([...known, ...answer.events.filter((/** @type {AuditEvent} */ one) => one.actor_name)
+        .map((/** @type {AuditEvent} */ one) => [one.actor.split("/")[0], one.actor_name])]));
       setMore(answer.events.length === PAGE);
       setError("");
     } catch (/** @type {any} */ cause) { setError(cause.message); }
   };
   useEffect(() => { void load([]); }, [filter]);
-  useEffect(() => { if (may("people.read")) api.get("/api/admin/people").then((answer) => setPeople(answer.people), () => {}); }, []);
   const actions = Object.keys(phrases).sort().map((name) => /** @type {[string, string]} */ ([name, name]));
   return html`<${Head} title=${text.title} lead=${text.lead} /><${Verify} />
     <div class="filters"><${Select} compact label=${text.filterAction} value=${filter.action} options=${[["", text.any], ...actions]} onChange=${(/** @type {string} */ action) => setFilter({ ...filter, action })} />
-      ${people.length > 0 && html`<${Select} compact label=${text.filterActor} value=${filter.actor} options=${[["", text.any], ...people.map((one) => [one.id, one.display_name])]} onChange=${(/** @type {string} */ actor) => setFilter({ ...filter, actor })} />`}</div>
+      ${people.size > 0 && html`<${Select} compact label=${text.filterActor} value=${filter.actor} options=${[["", text.any], ...people]} onChange=${(/** @type {string} */ actor) => setFilter({ ...filter, actor })} />`}</div>
     ${error && html`<${Notice} kind="bad" role="alert">${error}</${Notice}>`}
     ${events?.length === 0 && html`<${Empty} title=${text.none}><p>${text.noneAbout}</p></${Empty}>`}
     ${events && events.length > 0 && html`<ul class="audit-list">${events.map((one) => html`<li key=${one.seq}><${Row} event=${one} onOpen=${() => setOpen(one)} /></li>`)}</ul>`}

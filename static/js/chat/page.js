@@ -78,7 +78,7 @@ function Bar({ id }) {
       onClick=${() => { isFolded.value = false; }}><${Icon} name="panel" /></button>`}
     <${Menu} label=${`${text.chat.model}: ${current ?? text.chat.noModel}`} class="button plain model-button" align="start" items=${items}
       button=${html`<span class="clip">${current ?? text.chat.noModel}</span><${Icon} name="chevron" size="small" />`} />
-    <h1 class="title clip">${title ? titleOf(title) : ""}</h1></header>`;
+    ${id ? html`<h1 class="title clip">${title ? titleOf(title) : text.chat.untitled}</h1>` : html`<span class="title"></span>`}</header>`;
 }
 
 /** @param {import("../state.js").Model} one */

@@ -106,7 +106,7 @@ function Foot() {
     { label: text.account.settings, icon: "person", href: "/account" },
     { label: text.account.signOut, icon: "out", act: () => void signOut() },
   ];
-  return html`<div class="sidebar-foot"><${Menu} label=${person.display_name || person.username} class="person" align="up" items=${items}
+  return html`<div class="sidebar-foot"><${Menu} label=${person.display_name || person.username} class="person" isNamed align="up" items=${items}
     button=${html`<span class="avatar" aria-hidden="true">${(person.display_name || person.username).slice(0, 1).toUpperCase()}</span>
       <span class="who"><span class="clip">${person.display_name || person.username}</span>
       ${meter?.limit ? html`<meter min="0" max=${meter.limit} low=${meter.limit * 0.8} high=${meter.limit * 0.95} optimum="0" value=${meter.used} title=${words} aria-label=${words}></meter>`

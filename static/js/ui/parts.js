@@ -126,10 +126,10 @@ export function Confirm({ title, about, action, isDanger, isKept, onClose, onDo 
 }
 
 /**
- * A button with a list of actions. Arrow keys move, Esc closes and gives the focus back.
- * @param {{ label: string, button: any, class?: string, align?: string, items: ({ label: any, icon?: string, act?: () => void, href?: string, isDanger?: boolean, isChecked?: boolean, class?: string } | null | false)[] }} props
+ * A button with a list of actions; `isNamed` says that the button's own words are its name. Arrow keys move, Esc closes and gives the focus back.
+ * @param {{ label: string, button: any, class?: string, align?: string, isNamed?: boolean, items: ({ label: any, icon?: string, act?: () => void, href?: string, isDanger?: boolean, isChecked?: boolean, class?: string } | null | false)[] }} props
  */
-export function Menu({ label, button, class: extra, align, items }) {
+export function Menu({ label, button, class: extra, align, items, isNamed }) {
   const [isOpen, setOpen] = useState(false);
   const root = useRef(/** @type {HTMLDivElement | null} */ (null));
   useEffect(() => {
@@ -153,7 +153,7 @@ export function Menu({ label, button, class: extra, align, items }) {
   };
   const shown = items.filter((item) => !!item);
   return html`<div class="menu" ref=${root} onKeyDown=${onKey}>
-    <button type="button" class=${extra ?? "icon-button small"} aria-haspopup="menu" aria-expanded=${String(isOpen)} aria-label=${label}
+    <button type="button" class=${extra ?? "icon-button small"} aria-haspopup="menu" aria-expanded=${String(isOpen)} aria-label=${isNamed ? undefined : label}
       onClick=${() => setOpen(!isOpen)}>${button}</button>
     ${isOpen && html`<div class=${`menu-list ${align ?? "end"}`} role="menu" aria-label=${label}>
       ${shown.map((/** @type {any} */ item) => html`<${Item} item=${item} onDone=${close} onLeave=${() => setOpen(false)} />`)}</div>`}</div>`;
