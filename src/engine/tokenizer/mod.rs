@@ -18,7 +18,8 @@ pub use error::TokenizerError;
 pub use stream::StreamDecoder;
 
 use super::gguf::File;
-use special::{Added, Fragment};
+pub(in crate::engine) use special::Fragment;
+use special::Added;
 use vocabulary::{Kind, Vocabulary};
 
 /// Whether the names of control tokens in a text become those tokens.
@@ -87,14 +88,31 @@ impl Tokenizer {
         self.added.split(text, Special::Parse)
     }
 
-    /// Turns a text without added tokens into tokens. `at_start`: it begins the text, or follows
-    /// an added token; some models put a space there.
-    pub(in crate::engine) fn encode_words(
+    /// Turns a text into tokens, finding only those added tokens that are neither control tokens
+    /// nor markup, such as runs of blanks. `at_start`: it begins the text, or follows an added
+    /// token; some models put a space there.
+    pub(in crate::engine) fn encode_unmarked(
         &self,
         text: &str,
-        at_start: bool,
+        mut at_start: bool,
         tokens: &mut Vec<u32>,
     ) {
+        for fragment in self.added.split_unmarked(text) {
+            match fragment {
+                Fragment::Text(text) => {
+                    self.encode_words(text, at_start, tokens);
+                    at_start = false;
+                }
+                Fragment::Token(token) => {
+                    tokens.push(token);
+                    at_start = true;
+                }
+            }
+        }
+    }
+
+    /// Turns a text without added tokens into tokens.
+    fn encode_words(&self, text: &str, at_start: bool, tokens: &mut Vec<u32>) {
         match &self.model {
             Model::Spm(spm) => spm.encode(text, at_start, tokens),
             Model::Bpe(bpe) => bpe.encode(text, tokens),

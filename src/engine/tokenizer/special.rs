@@ -20,6 +20,7 @@ pub(in crate::engine) enum Fragment<'a> {
 pub(super) struct Added {
     all: Finder,
     plain: Finder,
+    unmarked: Finder,
 }
 
 #[derive(Debug)]
@@ -54,8 +55,14 @@ impl Added {
             return Err(TokenizerError::Damaged(problem));
         }
         let is_added = |token| vocabulary.attribute(token) == Some(Attribute::Added);
-        let plain = every.iter().filter(|(pattern, _)| is_added(pattern.token)).copied();
-        Ok(Self { plain: Finder::new(plain.collect())?, all: Finder::new(every)? })
+        let plain: Vec<_> =
+            every.iter().filter(|(pattern, _)| is_added(pattern.token)).copied().collect();
+        let unmarked = plain.iter().filter(|(pattern, _)| !vocabulary.is_markup(pattern.token));
+        Ok(Self {
+            unmarked: Finder::new(unmarked.copied().collect())?,
+            plain: Finder::new(plain)?,
+            all: Finder::new(every)?,
+        })
     }
 
     /// Cuts a text at the added tokens in it, in linear time.
@@ -65,6 +72,11 @@ impl Added {
             Special::Parse => &self.all,
         };
         finder.split(text)
+    }
+
+    /// Cuts a text at the added tokens that are neither control tokens nor markup.
+    pub(super) fn split_unmarked<'a>(&self, text: &'a str) -> Vec<Fragment<'a>> {
+        self.unmarked.split(text)
     }
 }
 

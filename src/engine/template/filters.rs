@@ -1,0 +1,234 @@
+//! The functions and filters that chat templates expect beside Jinja's own: those of transformers.
+
+use std::fmt::Write as _;
+
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+
+/// A template's own refusal of a conversation.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refusal(pub(super) String);
+
+pub(super) fn install(environment: &mut Environment<'static>) {
+    environment.add_function("raise_exception", |reason: &str| -> Result<Value, Error> {
+        let error = Error::new(ErrorKind::InvalidOperation, "the template refuses");
+        Err(error.with_source(Refusal(reason.to_owned())))
+    });
+    environment.add_filter("tojson", tojson);
+    environment.add_filter("string", |state: &State, value: &Value| match value.as_str() {
+        Some(_) => Ok(value.clone()),
+        None => print(state, value).map(Value::from),
+    });
+    environment.set_formatter(|out, state, value| match value.kind() {
+        ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
+            let text = print(state, value)?;
+            out.write_str(&text).map_err(Error::from)
+        }
+        _ => minijinja::escape_formatter(out, state, value),
+    });
+}
+
+/// Prints a value within limits. A list can hold itself twice, and that list itself twice: its
+/// text doubles each time while its memory does not, so minijinja's fuel sees it too late.
+fn print(state: &State, value: &Value) -> Result<String, Error> {
+    let mut out = Printed(String::new());
+    if write!(out, "{value}").is_err() {
+        return Err(Error::new(ErrorKind::OutOfFuel, "a value is too long to print"));
+    }
+    state.consume_fuel(out.0.len() as u64 / 64)?;
+    Ok(out.0)
+}
+
+/// A text with a limit.
+struct Printed(String);
+
+impl std::fmt::Write for Printed {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        if self.0.len() + text.len() > PRINTED_BYTES_MAX {
+            return Err(std::fmt::Error);
+        }
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+/// `json.dumps` as transformers calls it: no escapes for HTML, letters of all scripts as they are.
+fn tojson(state: &State, value: &Value, options: Kwargs) -> Result<String, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let ascii: Option<bool> = options.get("ensure_ascii")?;
+    let sort: Option<bool> = options.get("sort_keys")?;
+    let separators: Option<Vec<String>> = options.get("separators")?;
+    options.assert_all_used()?;
+    let (item, key) = match separators.as_deref() {
+        Some([item, key]) => (item.clone(), key.clone()),
+        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "two separators")),
+        None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
+        None => (", ".to_owned(), ": ".to_owned()),
+    };
+    let style = Style {
+        indent: indent.map(|indent| indent.min(INDENT_MAX)),
+        ascii: ascii.unwrap_or(false),
+        sort: sort.unwrap_or(false),
+        item,
+        key,
+    };
+    let mut out = String::new();
+    style.write(state, value, 0, &mut out)?;
+    Ok(out)
+}
+
+struct Style {
+    indent: Option<usize>,
+    ascii: bool,
+    sort: bool,
+    item: String,
+    key: String,
+}
+
+impl Style {
+    fn write(
+        &self,
+        state: &State,
+        value: &Value,
+        depth: usize,
+        out: &mut String,
+    ) -> Result<(), Error> {
+        if depth > JSON_DEPTH_MAX {
+            return Err(Error::new(ErrorKind::InvalidOperation, "recursion limit of tojson"));
+        }
+        state.consume_fuel(1)?;
+        match value.kind() {
+            ValueKind::None => out.push_str("null"),
+            ValueKind::Bool | ValueKind::Number => {
+                let _ = write!(out, "{value}");
+            }
+            ValueKind::String => self.text(state, value.as_str().unwrap_or_default(), out)?,
+            ValueKind::Map => self.map(state, value, depth, out)?,
+            ValueKind::Seq | ValueKind::Iterable => {
+                out.push('[');
+                let mut count = 0;
+                for item in value.try_iter()? {
+                    self.separate(count, depth + 1, out);
+                    self.write(state, &item, depth + 1, out)?;
+                    count += 1;
+                }
+                self.close(count, depth, ']', out);
+            }
+            _ => return Err(Error::new(ErrorKind::BadSerialization, "no JSON for this value")),
+        }
+        Ok(())
+    }
+
+    fn map(
+        &self,
+        state: &State,
+        value: &Value,
+        depth: usize,
+        out: &mut String,
+    ) -> Result<(), Error> {
+        out.push('{');
+        let mut keys: Vec<Value> = value.try_iter()?.collect();
+        if self.sort {
+            keys.sort();
+        }
+        for (count, key) in keys.iter().enumerate() {
+            self.separate(count, depth + 1, out);
+            match key.as_str() {
+                Some(text) => self.text(state, text, out)?,
+                None => self.text(state, &key.to_string(), out)?,
+            }
+            out.push_str(&self.key);
+            self.write(state, &value.get_item(key)?, depth + 1, out)?;
+        }
+        self.close(keys.len(), depth, '}', out);
+        Ok(())
+    }
+
+    fn separate(&self, count: usize, depth: usize, out: &mut String) {
+        if count > 0 {
+            out.push_str(&self.item);
+        }
+        self.line(depth, out);
+    }
+
+    fn close(&self, count: usize, depth: usize, bracket: char, out: &mut String) {
+        if count > 0 {
+            self.line(depth, out);
+        }
+        out.push(bracket);
+    }
+
+    fn line(&self, depth: usize, out: &mut String) {
+        if let Some(indent) = self.indent {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent * depth));
+        }
+    }
+
+    fn text(&self, state: &State, text: &str, out: &mut String) -> Result<(), Error> {
+        state.consume_fuel(1 + text.len() as u64 / 64)?;
+        out.push('"');
+        for c in text.chars() {
+            match c {
+                '"' => out.push_str("\\\""),
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                '\u{8}' => out.push_str("\\b"),
+                '\u{c}' => out.push_str("\\f"),
+                c if c < ' ' || (self.ascii && !c.is_ascii()) => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        let _ = write!(out, "\\u{unit:04x}");
+                    }
+                }
+                c => out.push(c),
+            }
+        }
+        out.push('"');
+        Ok(())
+    }
+}
+
+/// `strftime` with the conversions that templates use, for midnight of a day.
+pub(super) fn strftime(date: time::Date, format: &str) -> Result<String, Error> {
+    let mut out = String::new();
+    let mut chars = format.chars();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let (month, day) = (date.month().to_string(), date.weekday().to_string());
+        let done = match chars.next() {
+            Some('Y') => write!(out, "{:04}", date.year()),
+            Some('y') => write!(out, "{:02}", date.year().rem_euclid(100)),
+            Some('m') => write!(out, "{:02}", u8::from(date.month())),
+            Some('d') => write!(out, "{:02}", date.day()),
+            Some('e') => write!(out, "{:>2}", date.day()),
+            Some('j') => write!(out, "{:03}", date.ordinal()),
+            Some('B') => write!(out, "{month}"),
+            Some('b' | 'h') => write!(out, "{}", &month[..3]),
+            Some('A') => write!(out, "{day}"),
+            Some('a') => write!(out, "{}", &day[..3]),
+            Some('F') => write!(out, "{date}"),
+            Some('H' | 'M' | 'S') => write!(out, "00"),
+            Some('%') => write!(out, "%"),
+            _ => {
+                let problem = "strftime_now knows %Y %y %m %d %e %j %B %b %A %a %F %H %M %S";
+                return Err(Error::new(ErrorKind::InvalidOperation, problem));
+            }
+        };
+        // Writing to a String does not fail.
+        let _ = done;
+    }
+    Ok(out)
+}
+
+/// The longest text of a list or map.
+const PRINTED_BYTES_MAX: usize = 4 << 20;
+/// Nesting of JSON; tools and arguments of published templates stay below 10.
+const JSON_DEPTH_MAX: usize = 64;
+/// Blanks for each level of nesting.
+const INDENT_MAX: usize = 16;

@@ -1,0 +1,220 @@
+//! Runs a chat template within its limits.
+
+use std::io::Write;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
+use minijinja_contrib::pycompat::unknown_method_callback;
+
+use super::{PromptError, PromptOptions, filters, role_name};
+use crate::engine::Message;
+use crate::engine::tokenizer::Tokenizer;
+
+/// A template that compiles, and the names it may use.
+pub(super) struct Program {
+    environment: Environment<'static>,
+    source: String,
+    bos: String,
+    eos: String,
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program").field("bytes", &self.source.len()).finish_non_exhaustive()
+    }
+}
+
+impl Program {
+    pub(super) fn new(source: &str, tokenizer: &Tokenizer) -> Result<Self, PromptError> {
+        if source.len() > SOURCE_BYTES_MAX {
+            return Err(PromptError::Limit("is longer than a template may be"));
+        }
+        let name = |token: Option<u32>| {
+            token.and_then(|token| tokenizer.token_name(token)).unwrap_or_default().to_owned()
+        };
+        let program = Self {
+            environment: environment(),
+            source: source.to_owned(),
+            bos: name(tokenizer.bos()),
+            eos: name(tokenizer.eos()),
+        };
+        on_a_deep_stack(FUEL_MIN, || {
+            program.environment.template_from_str(&program.source).map(|_| ()).map_err(explain)
+        })?;
+        Ok(program)
+    }
+
+    /// Renders a conversation.
+    pub(super) fn render(
+        &self,
+        messages: &[Message],
+        options: &PromptOptions,
+    ) -> Result<String, PromptError> {
+        let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+        let work = messages.len() * FUEL_PER_MESSAGE + bytes / BYTES_PER_FUEL;
+        let messages: Vec<Value> = messages.iter().map(value).collect();
+        let mut context = vec![
+            ("messages", Value::from(messages)),
+            ("add_generation_prompt", options.add_generation_prompt.into()),
+            ("tools", Value::from(())),
+            ("documents", Value::from(())),
+        ];
+        if let Some(enable) = options.enable_thinking {
+            context.push(("enable_thinking", enable.into()));
+            context.push(("thinking", enable.into()));
+        }
+        self.render_value(context, options.date, work)
+    }
+
+    /// Renders with these names in scope; `work` is fuel for the size of the conversation.
+    pub(super) fn render_value(
+        &self,
+        mut context: Vec<(&str, Value)>,
+        date: Option<time::Date>,
+        work: usize,
+    ) -> Result<String, PromptError> {
+        if let Some(date) = date {
+            let now = Value::from_function(move |format: &str| filters::strftime(date, format));
+            context.push(("strftime_now", now));
+        }
+        context.push(("bos_token", Value::from(&self.bos)));
+        context.push(("eos_token", Value::from(&self.eos)));
+        let fuel = FUEL_MIN.saturating_add(work as u64).min(FUEL_MAX);
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(fuel));
+        on_a_deep_stack(fuel, || {
+            let template = environment.template_from_str(&self.source).map_err(explain)?;
+            let mut out = Bounded { text: Vec::new(), is_full: false };
+            let context = Value::from_pairs(context);
+            let failed = template.render_captured_to(context, &mut out).err().map(explain);
+            if out.is_full {
+                return Err(PromptError::Limit("writes more text than a prompt may have"));
+            }
+            match failed {
+                Some(error) => Err(error),
+                None => String::from_utf8(out.text)
+                    .map_err(|_| PromptError::Template("it writes broken text".into())),
+            }
+        })
+    }
+}
+
+/// Runs a piece of template work on a thread whose stack its fuel cannot exhaust.
+///
+/// A template can nest a list in a list for as long as its fuel lasts, and minijinja drops, prints
+/// and compares values by recursion: on an ordinary stack that ends the whole server. Measured: at
+/// most 560 bytes of stack a level, and at most 0.65 levels for a unit of fuel. The pages are
+/// reserved, not used, until something touches them.
+fn on_a_deep_stack<T: Send>(
+    fuel: u64,
+    work: impl FnOnce() -> Result<T, PromptError> + Send,
+) -> Result<T, PromptError> {
+    let stack = STACK_BYTES_MIN + fuel as usize * STACK_BYTES_PER_FUEL;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("template".into()).stack_size(stack);
+        let running = thread
+            .spawn_scoped(scope, work)
+            .map_err(|_| PromptError::Limit("needs more memory than there is"))?;
+        running.join().unwrap_or(Err(PromptError::Template("it met a bug of ours".into())))
+    })
+}
+
+fn value(message: &Message) -> Value {
+    let mut fields = vec![
+        ("role", Value::from(role_name(message.role))),
+        ("content", Value::from(message.content.as_str())),
+    ];
+    if let Some(name) = &message.name {
+        fields.push(("name", Value::from(name.as_str())));
+    }
+    Value::from_pairs(fields)
+}
+
+/// The settings that transformers gives Jinja2, and our limits.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    // Fails for unusual delimiters only; these are the usual ones.
+    if let Ok(syntax) = syntax {
+        environment.set_syntax(syntax);
+    }
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_recursion_limit(DEPTH_MAX);
+    environment.set_debug(false);
+    environment.set_unknown_method_callback(unknown_method_callback);
+    filters::install(&mut environment);
+    environment
+}
+
+/// Says what went wrong without quoting what was rendered.
+fn explain(error: Error) -> PromptError {
+    if error.kind() == ErrorKind::OutOfFuel {
+        return PromptError::Limit("takes too many steps");
+    }
+    let mut source: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(cause) = source {
+        if let Some(filters::Refusal(reason)) = cause.downcast_ref() {
+            return PromptError::Refused(reason.chars().take(REASON_CHARS_MAX).collect());
+        }
+        if cause.downcast_ref::<Error>().is_some_and(|cause| cause.kind() == ErrorKind::OutOfFuel) {
+            return PromptError::Limit("takes too many steps");
+        }
+        source = cause.source();
+    }
+    let detail = error.detail().unwrap_or_default();
+    if detail.contains("recursion limit") || detail.contains("recursion") {
+        return PromptError::Limit("goes too deep");
+    }
+    let line = error.line().map_or(String::new(), |line| format!(", line {line}"));
+    let kind = error.kind();
+    // The detail of other kinds may quote values, and values are people's text.
+    let detail = match kind {
+        ErrorKind::SyntaxError | ErrorKind::UnknownFilter | ErrorKind::UnknownFunction
+        | ErrorKind::UnknownTest | ErrorKind::UnknownMethod => format!(": {detail}"),
+        _ => String::new(),
+    };
+    PromptError::Template(format!("{kind}{detail}{line}"))
+}
+
+/// Collects output up to a limit.
+struct Bounded {
+    text: Vec<u8>,
+    is_full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.text.len() + bytes.len() > OUTPUT_BYTES_MAX {
+            self.is_full = true;
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The longest template; the longest published one has 20 KB.
+const SOURCE_BYTES_MAX: usize = 1 << 20;
+/// The longest output. A prompt of a million tokens is about 4 MB, and marks quadruple it.
+const OUTPUT_BYTES_MAX: usize = 32 << 20;
+/// Fuel of a render: instructions, and 64 bytes each of what is made. One thing escapes it in
+/// minijinja 3.1: lists added to themselves (`x + x`), which are made in full without being charged.
+const FUEL_MAX: u64 = 600_000;
+/// Fuel whatever the conversation; published templates need under 10,000 for a short one.
+const FUEL_MIN: u64 = 150_000;
+/// Fuel for each message.
+const FUEL_PER_MESSAGE: usize = 1_000;
+/// Bytes of text for one unit of fuel.
+const BYTES_PER_FUEL: usize = 8;
+/// Stack for each unit of fuel: almost three times what was measured.
+const STACK_BYTES_PER_FUEL: usize = 1_024;
+/// Stack for everything else.
+const STACK_BYTES_MIN: usize = 4 << 20;
+/// Nesting of calls and loops; published templates stay below 20.
+const DEPTH_MAX: usize = 100;
+/// How much of a template's own reason is passed on.
+const REASON_CHARS_MAX: usize = 300;
