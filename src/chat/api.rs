@@ -1,6 +1,7 @@
 //! `/api/conversations`.
 
 use std::convert::Infallible;
+use std::fmt::Write;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -200,8 +201,11 @@ fn events(reader: Reader) -> impl Stream<Item = Result<Bytes, Infallible>> {
             Err(_) => return Some((Ok(Bytes::from_static(b": waiting\n\n")), reader)),
             Ok(news) => news?,
         };
-        let text: String =
-            news.iter().map(|(name, data)| format!("event: {name}\ndata: {data}\n\n")).collect();
+        let mut text = String::new();
+        for (name, data) in &news {
+            // Writing to a text does not fail.
+            let _ = write!(text, "event: {name}\ndata: {data}\n\n");
+        }
         Some((Ok(Bytes::from(text)), reader))
     })
 }

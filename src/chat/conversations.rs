@@ -90,7 +90,7 @@ impl Chat {
     /// Opens the chat. Answers that the last process did not finish are marked as interrupted;
     /// what was kept of them is there. Blocks for the database.
     pub(crate) fn open(parts: ChatParts) -> Result<Self, ChatError> {
-        let interrupted = parts.db.write_blocking(|tx| store::mark_interrupted(tx))?;
+        let interrupted = parts.db.write_blocking(store::mark_interrupted)?;
         if interrupted > 0 {
             tracing::warn!(
                 count = interrupted,

@@ -11,10 +11,13 @@ use tokio::sync::{Notify, watch};
 use crate::gate::Notice;
 use crate::ids::{ConversationId, MessageId, UserId};
 
+/// Whose conversation it is, and which.
+type Place = (UserId, ConversationId);
+
 /// All answers that are being written: at most one in a conversation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LiveAnswers {
-    answers: Arc<Mutex<HashMap<(UserId, ConversationId), Arc<Live>>>>,
+    answers: Arc<Mutex<HashMap<Place, Arc<Live>>>>,
     left: Arc<Notify>,
 }
 
@@ -39,7 +42,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Claim {
     answers: LiveAnswers,
-    place: (UserId, ConversationId),
+    place: Place,
     pub(super) live: Arc<Live>,
 }
 

@@ -23,7 +23,7 @@ use crate::limits::Reservation;
 /// Events between the exchange and its reader; a reader who does not read stops the engine there.
 const EVENTS_MAX: usize = 64;
 /// A reader who takes nothing for so long has gone, whatever the network says.
-const STALL_MAX: Duration = Duration::from_secs(60);
+const STALL_MAX: Duration = Duration::from_mins(1);
 
 /// An exchange that is on record and about to start.
 pub(super) struct Exchange {

@@ -18,7 +18,7 @@ use crate::limits::{Refusal, ReservedFor, Which};
 use crate::vault::BlindPurpose;
 
 /// A person who runs into the same limit again is on record once in this time.
-const LIMIT_RECORD_EVERY: Duration = Duration::from_secs(60);
+const LIMIT_RECORD_EVERY: Duration = Duration::from_mins(1);
 const LIMIT_RECORDS_MAX: usize = 16_384;
 
 /// The record of an exchange that was begun; what its end needs to be written.

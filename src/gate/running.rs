@@ -86,8 +86,12 @@ impl Running {
     /// Ends what the withdrawn thing had let in; says how many.
     pub(super) fn revoke(&self, what: Revocation) -> usize {
         let state = self.shared.state.lock();
-        let hit = state.places.values().filter(|(holder, _)| holder.lost(what));
-        hit.map(|(_, end)| end.send_replace(Some(End::Revoked))).count()
+        let mut count = 0;
+        for (_, end) in state.places.values().filter(|(holder, _)| holder.lost(what)) {
+            end.send_replace(Some(End::Revoked));
+            count += 1;
+        }
+        count
     }
 
     /// Lets nobody in any more.

@@ -239,6 +239,29 @@ impl House {
         Self { dir, db, vault, audit, clock, gate, engine }
     }
 
+    /// The same house with other models.
+    pub(crate) fn with_catalog(self, catalog: Arc<dyn Catalog>) -> Self {
+        let db = self.db.clone();
+        let limits =
+            Limits { person: LimitSet::default(), key: LimitSet::default(), roles: [].into() };
+        let clock = self.clock.clone();
+        let limits = std::thread::spawn(move || Limiter::open(&db, clock, &limits))
+            .join()
+            .expect("runs")
+            .expect("limits");
+        let gate = Gate::new(GateParts {
+            catalog,
+            limits,
+            guard: guard(),
+            audit: self.audit.clone(),
+            db: self.db.clone(),
+            vault: self.vault.clone(),
+            default_max_tokens: 50,
+            runtime: tokio::runtime::Handle::current(),
+        });
+        Self { gate, ..self }
+    }
+
     /// Action and outcome of every event, oldest first.
     pub(crate) async fn events(&self) -> Vec<String> {
         let shown = |record: &Record| format!("{} {}", record.action, record.outcome);

@@ -3,6 +3,8 @@
 pub(crate) mod api;
 mod library;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use library::{Library, LibraryOptions, ModelsError};
 

@@ -1,0 +1,111 @@
+//! A real model, made elsewhere, along the whole road.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Library, LibraryOptions};
+use crate::audit::{Action, Actor, Event, Outcome};
+use crate::engine::{EngineOptions, Message, Role};
+use crate::gate::testing::{House, Scripted, Then, caller, request};
+use crate::gate::{
+    Catalog, Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, Input, ModelState, Purpose,
+};
+
+fn shared() -> PathBuf {
+    std::env::var_os("STRONGROOM_SHARED").map_or_else(|| "../shared".into(), PathBuf::from)
+}
+
+async fn library(house: &House, files: Vec<PathBuf>) -> Library {
+    let engine = EngineOptions { kv_budget_bytes: 8 << 20, ..EngineOptions::default() };
+    let aliases = [("gpt-4o".to_owned(), "stories260K".to_owned())].into();
+    let options = LibraryOptions { files, engine, aliases, ..LibraryOptions::default() };
+    let (db, audit, clock) = (house.db.clone(), house.audit.clone(), house.clock.clone());
+    tokio::task::spawn_blocking(move || Library::open(&db, &audit, &clock, options))
+        .await
+        .expect("runs")
+        .expect("opens")
+}
+
+async fn loaded(library: &Library, name: &str) -> ModelState {
+    library.load_in_background().expect("starts");
+    for _ in 0..1_000 {
+        let state = library.find(Some(name)).expect("there").state.clone();
+        if state != ModelState::Loading {
+            return state;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the model is not loaded");
+}
+
+async fn read_all(mut handle: ExchangeHandle) -> (String, Option<ExchangeEvent>) {
+    let (mut text, mut last) = (String::new(), None);
+    while let Some(event) = handle.next().await {
+        if let ExchangeEvent::Text { text: piece, .. } = &event {
+            text.push_str(piece);
+        }
+        last = Some(event);
+    }
+    (text, last)
+}
+
+#[tokio::test]
+async fn a_real_model_answers_along_the_whole_road() {
+    let house = House::new(Scripted::new(&[], Then::Finish)).await;
+    let file = shared().join("data/weights/stories260K/stories260K.gguf");
+    let library = library(&house, vec![file]).await;
+    assert_eq!(loaded(&library, "stories260K").await, ModelState::Ready);
+    assert_eq!(house.events().await, ["model.load done"]);
+    let house = house.with_catalog(Arc::new(library.clone()));
+    let asked =
+        ExchangeRequest { max_tokens: Some(24), ..request("Once upon a time, there was a") };
+    let first = read_all(house.gate.run(&caller(), asked.clone()).await.expect("passes")).await;
+    assert!(matches!(first.1, Some(ExchangeEvent::Finished { ending: Ending::Length, usage })
+        if usage.completion_tokens == 24));
+    assert!(first.0.split_whitespace().count() > 5, "{}", first.0);
+    let by_alias = ExchangeRequest { model: Some("gpt-4o".into()), ..asked };
+    let again = house.gate.run(&caller(), by_alias).await.expect("passes");
+    assert_eq!(again.model, "stories260K");
+    assert_eq!(read_all(again).await.0, first.0, "greedy answers repeat");
+
+    let talk = |content: String| ExchangeRequest {
+        purpose: Purpose::Chat,
+        input: Input::Messages(vec![Message { role: Role::User, content, name: None }]),
+        ..request("")
+    };
+    let answer = house.gate.run(&caller(), talk("Hello".into())).await.expect("passes");
+    assert!(!read_all(answer).await.0.is_empty());
+    assert!(house.gate.run(&caller(), talk("word ".repeat(5_000))).await.is_err());
+    let mut left = house.gate.run(&caller(), request("Once")).await.expect("passes");
+    left.next().await;
+    drop(left);
+    house.gate.drain(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_model_fails_with_a_reason_and_on_record() {
+    let house = House::new(Scripted::new(&[], Then::Finish)).await;
+    let file = house.dir.path().join("stories260K.gguf");
+    std::fs::write(&file, b"GGUF but not really").expect("writes");
+    let library = library(&house, vec![file]).await;
+    let ModelState::Failed(reason) = loaded(&library, "stories260K").await else {
+        panic!("it was loaded")
+    };
+    assert!(!reason.is_empty() && !reason.contains('/'), "{reason}");
+    assert_eq!(house.events().await, ["model.load failed"]);
+}
+
+#[tokio::test]
+async fn who_may_use_a_model_is_kept_across_restarts() {
+    let house = House::new(Scripted::new(&[], Then::Finish)).await;
+    let files = || vec![PathBuf::from("/nowhere/stories260K.gguf")];
+    let first = library(&house, files()).await;
+    let event = Event::new(Action::ModelAccess, Outcome::Done, Actor::System);
+    let roles = Some(vec!["owner".to_owned()]);
+    first.set_access("stories260K", roles.clone(), event.clone()).await.expect("sets");
+    assert_eq!(library(&house, files()).await.all()[0].roles, roles);
+    assert!(!first.all()[0].is_open_to(&caller()));
+    first.set_access("stories260K", None, event).await.expect("opens");
+    assert!(library(&house, files()).await.all()[0].is_open_to(&caller()));
+}
