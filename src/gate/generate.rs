@@ -42,7 +42,7 @@ impl Generate for Engine {
     }
 
     fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, PromptError> {
-        Self::prompt(self, messages, &PromptOptions)
+        Self::prompt(self, messages, &PromptOptions::default())
     }
 
     fn tokenize(&self, text: &str) -> Vec<u32> {
