@@ -37,9 +37,9 @@ pub(crate) use home::Home;
 pub(crate) use sealed::socket_path;
 
 /// How often what was seen in memory is kept on disk.
-const KEEP_EVERY: Duration = Duration::from_secs(60);
+const KEEP_EVERY: Duration = Duration::from_mins(1);
 /// How often the certificate is looked at.
-const CERTIFICATE_EVERY: Duration = Duration::from_secs(6 * 3_600);
+const CERTIFICATE_EVERY: Duration = Duration::from_hours(6);
 
 /// Every long-lived part of the server.
 #[derive(Clone)]

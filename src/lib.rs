@@ -41,6 +41,8 @@ mod limits;
 mod models;
 mod monitor;
 mod openai;
+#[cfg(test)]
+mod reference;
 mod routes;
 mod telemetry;
 

@@ -181,7 +181,8 @@ impl Authenticator {
     fn check_own_page(&self, request: &HttpRequest, session: SessionId) -> Result<(), ApiError> {
         check_same_origin(request)?;
         let expected = self.csrf_token(session).map_err(vault_error)?;
-        let sent = request.headers().get(CSRF_HEADER).map(|value| value.as_bytes());
+        let sent =
+            request.headers().get(CSRF_HEADER).map(actix_web::http::header::HeaderValue::as_bytes);
         match sent {
             Some(sent) if bool::from(sent.ct_eq(expected.as_bytes())) => Ok(()),
             Some(_) | None => Err(ErrorCode::CrossOrigin.into()),
@@ -213,14 +214,14 @@ impl Authenticator {
         let now = self.clock.now();
         let mut refusals = self.refusals.lock();
         if refusals.len() >= SOURCES_MAX && !refusals.contains_key(&source) {
-            refusals.retain(|_, window| now.since(window.begun) < Duration::from_secs(60));
+            refusals.retain(|_, window| now.since(window.begun) < Duration::from_mins(1));
         }
         // With the table still full, all further sources share one window.
         let source = if refusals.len() >= SOURCES_MAX { String::new() } else { source };
         let fresh = Window { begun: now, recorded: 0, suppressed: 0 };
         let window = refusals.entry(source).or_insert(fresh);
         let mut told = 0;
-        if now.since(window.begun) >= Duration::from_secs(60) {
+        if now.since(window.begun) >= Duration::from_mins(1) {
             told = window.suppressed;
             *window = fresh;
         }

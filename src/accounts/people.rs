@@ -255,7 +255,7 @@ fn event(action: Action, caller: &Caller) -> Event {
 
 fn parse_roles(names: &[String]) -> Result<Vec<BuiltinRole>, AccountError> {
     let unknown = |name: &String| {
-        let shown = name.chars().filter(|c| c.is_ascii_graphic()).take(32).collect();
+        let shown = name.chars().filter(char::is_ascii_graphic).take(32).collect();
         AccountError::UnknownRole(shown)
     };
     let mut roles = Vec::new();

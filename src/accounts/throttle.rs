@@ -16,9 +16,9 @@ use crate::access::registry::SecretHash;
 use crate::clock::Timestamp;
 use crate::vault::{BlindPurpose, Vault};
 
-const DELAY_MAX: Duration = Duration::from_secs(15 * 60);
+const DELAY_MAX: Duration = Duration::from_mins(15);
 /// After this long without a failure, a count starts again.
-const FORGET: Duration = Duration::from_secs(24 * 3_600);
+const FORGET: Duration = Duration::from_hours(24);
 
 /// The counts that one attempt touches.
 #[derive(Clone, Copy)]

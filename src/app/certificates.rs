@@ -92,7 +92,7 @@ impl CertificateFiles {
         let renew_at = facts.not_after.minus(life / 3);
         facts.hosts != self.hosts
             || now >= renew_at
-            || now < facts.not_before.minus(Duration::from_secs(60))
+            || now < facts.not_before.minus(Duration::from_mins(1))
     }
 
     fn renew(&self, vault: &Vault, now: Timestamp) -> Result<()> {

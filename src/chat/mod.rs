@@ -12,4 +12,3 @@ mod store;
 mod tests;
 
 pub(crate) use conversations::{Chat, ChatParts};
-pub(crate) use error::ChatError;

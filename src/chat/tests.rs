@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::answer::Ask;
 use super::conversations::Listing;
+use super::error::ChatError;
 use super::live::Reader;
 use super::*;
 use crate::access::Caller;

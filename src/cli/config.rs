@@ -26,7 +26,7 @@ impl Show {
                     serde_json::json!({ "key": key, "value": value, "origin": origin.to_string() });
                 writeln!(out, "{row}")?;
             } else {
-                writeln!(out, "{:<40} {:<28} # {origin}", key, value)?;
+                writeln!(out, "{key:<40} {value:<28} # {origin}")?;
             }
         }
         Ok(Ended::Done)

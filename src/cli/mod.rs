@@ -86,7 +86,7 @@ fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
         Command::Audit(command) => command.run(common),
         Command::Backup(command) => command.run(common),
         Command::Config(command) => command.run(common),
-        Command::Sbom(command) => command.run(),
+        Command::Sbom(_) => monitor::Sbom::run(),
         Command::Advisories(command) => command.run(),
     }
 }

@@ -15,7 +15,7 @@ use crate::monitor::{advisories, sbom};
 pub(super) struct Sbom;
 
 impl Sbom {
-    pub(super) fn run(self) -> Result<Ended> {
+    pub(super) fn run() -> Result<Ended> {
         writeln!(out(), "{}", sbom::CYCLONEDX)?;
         Ok(Ended::Done)
     }

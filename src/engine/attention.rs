@@ -4,6 +4,10 @@
 //! A work item is one key head and a tile of rows of one sequence. All queries of the tile that
 //! share the head go over each block together, so that a block is brought in and widened to f32
 //! once for all of them. The inner loops are plain Rust over arrays of fixed size.
+#![expect(
+    clippy::inline_always,
+    reason = "kernels are compiled once for each target; see `Kernel`"
+)]
 
 use candle_core::utils::barrier_pool;
 use parking_lot::Mutex;
@@ -52,7 +56,9 @@ pub(crate) fn attend(
         Target::best().run(Tile { item, queries, cache, layer, shape });
     };
     if items.len() == 1 {
-        items.iter().for_each(|item| work(&mut item.lock()));
+        for item in &items {
+            work(&mut item.lock());
+        }
     } else {
         barrier_pool().execute_chunked(items.len(), |range| {
             for index in range {

@@ -154,15 +154,16 @@ impl Layer {
         let (width, hidden) = (spec.width, spec.hidden);
         let (q_width, kv_width) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
         let biased = |part: &str, out: usize| {
-            let bias = match spec.has_qkv_bias {
-                true => Some(format!("blk.{number}.{part}.bias")),
-                false => None,
-            };
+            let bias =
+                if spec.has_qkv_bias { Some(format!("blk.{number}.{part}.bias")) } else { None };
             read.matrix(&name(part), out, width, bias)
         };
-        let head_norm = |part: &str| match spec.has_qk_norm {
-            true => read.vector(&name(part), spec.head_dim).map(Some),
-            false => Ok(None),
+        let head_norm = |part: &str| {
+            if spec.has_qk_norm {
+                read.vector(&name(part), spec.head_dim).map(Some)
+            } else {
+                Ok(None)
+            }
         };
         Ok(Self {
             attention_norm: read.norm(&name("attn_norm"), width, spec.epsilon)?,

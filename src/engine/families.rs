@@ -67,7 +67,7 @@ pub(crate) fn family_of(file: &File) -> Result<&'static str, LoadError> {
 fn family(file: &File) -> Result<&'static Family, LoadError> {
     let name = file.required_string("general.architecture")?;
     FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| LoadError::UnknownFamily {
-        family: name.chars().filter(|c| c.is_ascii_graphic()).take(64).collect(),
+        family: name.chars().filter(char::is_ascii_graphic).take(64).collect(),
         supported: FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", "),
     })
 }

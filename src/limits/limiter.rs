@@ -124,7 +124,7 @@ impl Limiter {
         let now = self.shared.clock.now();
         let scopes = self.shared.scopes(subject);
         let mut accounts = self.shared.accounts.lock();
-        self.check(&mut accounts, &scopes, tokens, now)?;
+        Self::check(&mut accounts, &scopes, tokens, now)?;
         for (account, _) in &scopes {
             accounts.entry(*account).or_default().take(tokens);
         }
@@ -144,11 +144,10 @@ impl Limiter {
     pub fn would_admit(&self, subject: &Subject) -> Result<(), Refusal> {
         let scopes = self.shared.scopes(subject);
         let mut accounts = self.shared.accounts.lock();
-        self.check(&mut accounts, &scopes, 1, self.shared.clock.now())
+        Self::check(&mut accounts, &scopes, 1, self.shared.clock.now())
     }
 
     fn check(
-        &self,
         accounts: &mut HashMap<Account, Counters>,
         scopes: &[(Account, Bounds)],
         tokens: u64,
@@ -266,11 +265,6 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// The tokens taken.
-    pub fn tokens(&self) -> u64 {
-        self.tokens
-    }
-
     /// The accounts it was taken from.
     pub fn reserved_for(&self) -> ReservedFor {
         self.of.clone()
@@ -465,7 +459,7 @@ mod tests {
         let again = Limiter::open(&bench.db, earlier.clone(), &bench.limits).expect("opens");
         assert_eq!(again.usage(subject.user, &[]).tokens_day.used, 100);
         assert_eq!(refused(again.admit(&subject, 1)).which, Which::Tokens);
-        earlier.advance(Duration::from_secs(60));
+        earlier.advance(Duration::from_mins(1));
         again.admit(&subject, 100).expect("and does not lock anybody out").settle(100);
     }
 

@@ -1,7 +1,7 @@
 //! The models of this server. They are read one after the other on a thread of their own, so that
 //! the server listens at once; a model that cannot be read says why and stands in nobody's way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,7 +87,7 @@ impl Library {
     ) -> Result<Self, ModelsError> {
         let sources = sources(&options)?;
         let default = default_name(&options, &sources)?;
-        let access = db.read_blocking(|db| store::access(db))?;
+        let access = db.read_blocking(store::access)?;
         let model = |(name, _): &(String, Weights)| {
             let is_alias = |(_, model): &(&String, &String)| *model == name;
             Arc::new(Model {
@@ -221,10 +221,10 @@ fn sources(options: &LibraryOptions) -> Result<Vec<(String, Weights)>, ModelsErr
     if let Some(bytes) = options.guide {
         sources.push((GUIDE.to_owned(), Weights::Embedded(bytes)));
     }
-    let mut names: HashMap<&str, ()> = HashMap::new();
+    let mut names: HashSet<&str> = HashSet::new();
     let all = sources.iter().map(|(name, _)| name).chain(options.aliases.keys());
     for name in all {
-        if names.insert(name, ()).is_some() {
+        if !names.insert(name) {
             return Err(ModelsError::SameName(name.clone()));
         }
     }

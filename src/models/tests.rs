@@ -19,7 +19,7 @@ fn shared() -> PathBuf {
 async fn library(house: &House, files: Vec<PathBuf>) -> Library {
     let engine = EngineOptions { kv_budget_bytes: 8 << 20, ..EngineOptions::default() };
     let aliases = [("gpt-4o".to_owned(), "stories260K".to_owned())].into();
-    let options = LibraryOptions { files, engine, aliases, ..LibraryOptions::default() };
+    let options = LibraryOptions { files, aliases, engine, ..LibraryOptions::default() };
     let (db, audit, clock) = (house.db.clone(), house.audit.clone(), house.clock.clone());
     tokio::task::spawn_blocking(move || Library::open(&db, &audit, &clock, options))
         .await

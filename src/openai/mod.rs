@@ -13,4 +13,5 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
 pub(crate) use parameters::markdown;

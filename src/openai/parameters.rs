@@ -1,6 +1,9 @@
 //! Every parameter of the published specification, and what this server does with it. The one
 //! table: the check of a request and docs/openai-compat.md both come from it.
 
+#[cfg(test)]
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::fields::Fields;
@@ -176,6 +179,7 @@ fn unsupported(name: &str, parameter: &Parameter, reason: &str) -> ApiError {
 }
 
 /// The table as Markdown, for docs/openai-compat.md.
+#[cfg(test)]
 pub(crate) fn markdown() -> String {
     let mut text = String::from("| parameter | chat | completions | what happens | accepted |\n");
     text.push_str("| --- | --- | --- | --- | --- |\n");
@@ -187,13 +191,15 @@ pub(crate) fn markdown() -> String {
             WithoutEffect(reason) => format!("no effect: {reason}"),
             Only(_, reason) => format!("other values are refused with 400: {reason}"),
         };
-        text.push_str(&format!(
-            "| `{}` | {} | {} | {happens} | {} |\n",
+        // Writing to a text does not fail.
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {happens} | {} |",
             parameter.name,
             mark(Chat),
             mark(Completions),
             parameter.accepts.replace('|', "\\|"),
-        ));
+        );
     }
     text
 }

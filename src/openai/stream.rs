@@ -52,13 +52,14 @@ impl State {
     async fn step(&mut self) {
         let event = match self.heartbeat {
             None => self.handle.next().await,
-            Some(silence) => match tokio::time::timeout(silence, self.handle.next()).await {
-                Ok(event) => event,
-                Err(_) => {
+            Some(silence) => {
+                if let Ok(event) = tokio::time::timeout(silence, self.handle.next()).await {
+                    event
+                } else {
                     self.ready.push_back(Bytes::from_static(b": waiting\n\n"));
                     return;
                 }
-            },
+            }
         };
         match event {
             Some(ExchangeEvent::Started) => {}

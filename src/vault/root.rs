@@ -202,12 +202,11 @@ impl RootKey {
     /// Reads a key file, or a wrapped one with its passphrase.
     pub fn read(path: &Path, passphrase: Option<&SecretText>) -> Result<Self, VaultError> {
         let text = Zeroizing::new(files::read(path)?);
-        match passphrase {
-            Some(passphrase) => Self::unwrap(text.to_vec(), path, passphrase),
-            None => {
-                let (key, _) = parse_clear(&text, path.to_owned())?;
-                Ok(Self { key, name: CLEAR_FILE, text })
-            }
+        if let Some(passphrase) = passphrase {
+            Self::unwrap(text.to_vec(), path, passphrase)
+        } else {
+            let (key, _) = parse_clear(&text, path.to_owned())?;
+            Ok(Self { key, name: CLEAR_FILE, text })
         }
     }
 

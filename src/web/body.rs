@@ -92,10 +92,10 @@ fn data_error(detail: &str, path: Option<String>, place: &str) -> ApiError {
             .message(format!("The parameter `{field}` stands there twice."))
             .param(field);
     }
-    let expected = detail
-        .rsplit_once(", expected ")
-        .map(|(_, rest)| rest.rsplit_once(" at line ").map_or(rest, |(expected, _)| expected))
-        .unwrap_or("another kind of value");
+    let expected =
+        detail.rsplit_once(", expected ").map_or("another kind of value", |(_, rest)| {
+            rest.rsplit_once(" at line ").map_or(rest, |(expected, _)| expected)
+        });
     let error = ApiError::new(ErrorCode::InvalidValue);
     match path {
         Some(path) => error

@@ -82,7 +82,7 @@ pub async fn surround(
     let status = response.status().as_u16();
     add_headers(response.headers_mut(), id, is_tls);
     span.in_scope(|| {
-        tracing::info!(route, status, ms = begun.elapsed().as_millis() as u64, "answered")
+        tracing::info!(route, status, ms = begun.elapsed().as_millis() as u64, "answered");
     });
     Ok(response)
 }
@@ -110,7 +110,7 @@ fn check_head(request: &ServiceRequest, shell: &Shell) -> Option<ApiError> {
     let named = headers
         .get(header::HOST)
         .and_then(|value| value.to_str().ok())
-        .or_else(|| request.uri().authority().map(|authority| authority.as_str()))
+        .or_else(|| request.uri().authority().map(actix_web::http::uri::Authority::as_str))
         .unwrap_or_default();
     // A foreign host name here is a page elsewhere whose name was rebound to this machine.
     let host = host_without_port(named);

@@ -22,7 +22,7 @@ use crate::secret::SecretText;
 /// How long our own authority is valid.
 const AUTHORITY_DAYS: i64 = 3_650;
 /// Clients' clocks may be behind ours by this much.
-const BACKDATE: Duration = Duration::from_secs(3_600);
+const BACKDATE: Duration = Duration::from_hours(1);
 
 /// What can go wrong with certificates.
 #[derive(Debug, thiserror::Error)]
@@ -211,7 +211,7 @@ mod tests {
         let issued = issue(&authority, &hosts, NOW, 90).expect("issued");
         let facts = facts(&issued.certificate_pem).expect("facts");
         assert_eq!(facts.hosts, hosts);
-        assert_eq!(facts.not_after, NOW.plus(Duration::from_secs(90 * 86_400)));
+        assert_eq!(facts.not_after, NOW.plus(Duration::from_hours(2160)));
         let certificates = Arc::new(Certificates::new(&issued).expect("usable"));
         assert!(server_config(certificates).is_ok());
     }

@@ -4,6 +4,7 @@
 //! binary would get 128-bit vectors without fused multiply-add. `Target::run` compiles the same
 //! loop once for each instruction set and picks one when the program starts. The portable build is
 //! the twin that the tests compare the others with.
+#![expect(clippy::inline_always, reason = "see `Kernel`")]
 #![expect(
     unsafe_code,
     reason = "calling a function built for an instruction set that was detected"

@@ -43,7 +43,6 @@ pub(super) fn top_p(logits: &mut [f32], top_p: f32, scratch: &mut Vec<f32>) {
         if heavy >= wanted {
             candidates = upper;
         } else if heavy + f64::from(pivot.exp()) >= wanted || lower.is_empty() {
-            wanted -= heavy;
             let threshold = *pivot;
             // Equals of the pivot may stand in the upper part.
             let equals = upper.iter().filter(|&&logit| logit == threshold).count();

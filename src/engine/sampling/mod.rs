@@ -96,7 +96,7 @@ fn check(options: &Sampling, vocabulary: usize) -> Result<(), EngineError> {
         return out("repetition_penalty", "above 0, up to 100");
     }
     if options.logit_bias.len() > LOGIT_BIAS_MAX
-        || options.logit_bias.iter().any(|(_, bias)| !(bias.abs() <= 1000.0))
+        || !options.logit_bias.iter().all(|(_, bias)| bias.abs() <= 1000.0)
     {
         return out("logit_bias", "at most 1024 tokens, each from -1000 to 1000");
     }

@@ -24,7 +24,7 @@ pub(crate) use sequence::{EVENTS_MAX, NewGeneration, Sequence};
 /// Steps that may fail one after the other before no more work is taken.
 const FAILURES_MAX: u32 = 3;
 /// How long the thread sleeps where there is nothing to do; it is woken for work.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// How long it sleeps where every reader is behind, or nothing fits.
 const BEHIND: Duration = Duration::from_millis(50);
 

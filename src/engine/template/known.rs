@@ -5,7 +5,10 @@ use crate::engine::tokenizer::Tokenizer;
 /// The template that fits the control tokens of a model.
 pub(super) fn by_tokens(tokenizer: &Tokenizer) -> &'static str {
     let has = |name: &str| tokenizer.token_named(name).is_some();
-    KNOWN.iter().find(|(names, _)| names.iter().all(|name| has(name))).map_or(PLAIN, |known| known.1)
+    KNOWN
+        .iter()
+        .find(|(names, _)| names.iter().all(|name| has(name)))
+        .map_or(PLAIN, |known| known.1)
 }
 
 const KNOWN: [(&[&str], &str); 5] = [

@@ -82,7 +82,8 @@ impl Template {
         date: Option<time::Date>,
     ) -> Result<String, PromptError> {
         let names = names.iter();
-        let context = names.map(|(name, value)| (name.as_str(), Value::from(minijinja::value::Serde(value))));
+        let context =
+            names.map(|(name, value)| (name.as_str(), Value::from(minijinja::value::Serde(value))));
         self.program.render_value(context.collect(), date, RENDER_WORK)
     }
 
@@ -112,8 +113,8 @@ pub fn prompt_tokens(
     let certain: Vec<Message> =
         messages.iter().map(|message| guard.mark_everything(message)).collect();
     let certain = template.program.render(&certain, options)?;
-    let same = guard::control_tokens(tokenizer, &text)
-        .eq(guard::control_tokens(tokenizer, &certain));
+    let same =
+        guard::control_tokens(tokenizer, &text).eq(guard::control_tokens(tokenizer, &certain));
     let text = if same { text } else { certain };
     let mut tokens = guard::encode(tokenizer, &text);
     if tokenizer.adds_bos() && tokens.first().copied() != tokenizer.bos() {

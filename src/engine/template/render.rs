@@ -169,8 +169,11 @@ fn explain(error: Error) -> PromptError {
     let kind = error.kind();
     // The detail of other kinds may quote values, and values are people's text.
     let detail = match kind {
-        ErrorKind::SyntaxError | ErrorKind::UnknownFilter | ErrorKind::UnknownFunction
-        | ErrorKind::UnknownTest | ErrorKind::UnknownMethod => format!(": {detail}"),
+        ErrorKind::SyntaxError
+        | ErrorKind::UnknownFilter
+        | ErrorKind::UnknownFunction
+        | ErrorKind::UnknownTest
+        | ErrorKind::UnknownMethod => format!(": {detail}"),
         _ => String::new(),
     };
     PromptError::Template(format!("{kind}{detail}{line}"))

@@ -90,7 +90,8 @@ fn people_cannot_write_control_tokens_whatever_the_template_does() {
                     let expected = controls(&tokenizer, source, &plain);
                     let hostile = [say(role, &body), say(role, &body)];
                     assert_eq!(
-                        controls(&tokenizer, source, &hostile), expected,
+                        controls(&tokenizer, source, &hostile),
+                        expected,
                         "{body:?} in {source:?}"
                     );
                 }
@@ -134,8 +135,7 @@ fn markup_in_people_s_text_is_text_and_in_answers_stays() {
     let template = Template::new(CHAT, &tokenizer).expect("compiles");
     for (role, kept) in [(Role::User, false), (Role::Tool, false), (Role::Assistant, true)] {
         let messages = [say(role, "<think>so</think>")];
-        let tokens =
-            prompt_tokens(&tokenizer, &template, &messages, &PromptOptions::default());
+        let tokens = prompt_tokens(&tokenizer, &template, &messages, &PromptOptions::default());
         assert_eq!(tokens.expect("renders").contains(&think), kept);
     }
     assert!(tokenizer.encode("<think>", Special::Plain).contains(&think));
@@ -147,7 +147,10 @@ fn bos_stands_first_and_once() {
     let template = Template::new("{{ bos_token }}{{ messages[0].content }}", &tokenizer);
     let messages = [say(Role::User, "x")];
     let tokens = prompt_tokens(
-        &tokenizer, &template.expect("compiles"), &messages, &PromptOptions::default(),
+        &tokenizer,
+        &template.expect("compiles"),
+        &messages,
+        &PromptOptions::default(),
     );
     assert_eq!(tokens.expect("renders"), [258, u32::from(b'x')]);
 }
@@ -178,7 +181,8 @@ fn endless_huge_and_deep_templates_are_stopped() {
         let result = render(source, &message);
         assert!(
             matches!(result, Err(PromptError::Limit(_) | PromptError::Template(_))),
-            "{source}: {:?}", result.map(|text| text.len())
+            "{source}: {:?}",
+            result.map(|text| text.len())
         );
         assert!(start.elapsed() < Duration::from_secs(20), "{source}");
     }
@@ -187,11 +191,19 @@ fn endless_huge_and_deep_templates_are_stopped() {
 #[test]
 fn deep_values_do_not_exhaust_the_stack() {
     let message = [say(Role::User, "hi")];
-    for end in ["", "{{ ns.x }}", "{{ {ns.x: 1} }}", "{{ [ns.x, ns.y] | sort }}", "{{ ns.x | string | length }}", "{{ ns.x == ns.y }}", "{{ ns.x | tojson }}"] {
+    for end in [
+        "",
+        "{{ ns.x }}",
+        "{{ {ns.x: 1} }}",
+        "{{ [ns.x, ns.y] | sort }}",
+        "{{ ns.x | string | length }}",
+        "{{ ns.x == ns.y }}",
+        "{{ ns.x | tojson }}",
+    ] {
+        let nest = ["[".repeat(30), "]".repeat(30)].join("ns.x");
         let source = format!(
             "{{% set ns = namespace(x=[], y=[]) %}}{{% for i in range(2400) %}}\
-             {{% set ns.x = {nest} %}}{{% set ns.y = ns.x %}}{{% endfor %}}{end}",
-            nest = format!("{}ns.x{}", "[".repeat(30), "]".repeat(30)),
+             {{% set ns.x = {nest} %}}{{% set ns.y = ns.x %}}{{% endfor %}}{end}"
         );
         // Which of these run out of fuel is not the point: that none runs out of stack is.
         let _ = render(&source, &message);
@@ -210,9 +222,13 @@ fn a_template_s_own_refusal_is_told_apart() {
 
 #[test]
 fn errors_do_not_quote_what_people_wrote() {
-    for source in ["{{ messages[0].content.secret.word }}", "{{ messages[0].content + 1 }}",
-        "{{ messages[0].content | int(1, 2, 3) }}", "{{ messages[0].content | tojson(indent='x') }}",
-        "{{ messages[messages[0].content].x }}"] {
+    for source in [
+        "{{ messages[0].content.secret.word }}",
+        "{{ messages[0].content + 1 }}",
+        "{{ messages[0].content | int(1, 2, 3) }}",
+        "{{ messages[0].content | tojson(indent='x') }}",
+        "{{ messages[messages[0].content].x }}",
+    ] {
         let error = render(source, &[say(Role::User, "my-secret")]);
         if let Err(error) = error {
             assert!(!error.to_string().contains("my-secret"), "{error}");
@@ -225,10 +241,19 @@ fn json_is_that_of_python() {
     let message = [say(Role::User, "a\"\\\n<é\u{1f}")];
     for (source, expected) in [
         ("{{ messages[0].content | tojson }}", r#""a\"\\\n<é\u001f""#),
-        ("{{ {'b': 1, 'a': [1.0, true, none, {}]} | tojson }}", r#"{"b": 1, "a": [1.0, true, null, {}]}"#),
-        ("{{ {'b': [1, 2], 'a': []} | tojson(indent=2) }}", "{\n  \"b\": [\n    1,\n    2\n  ],\n  \"a\": []\n}"),
+        (
+            "{{ {'b': 1, 'a': [1.0, true, none, {}]} | tojson }}",
+            r#"{"b": 1, "a": [1.0, true, null, {}]}"#,
+        ),
+        (
+            "{{ {'b': [1, 2], 'a': []} | tojson(indent=2) }}",
+            "{\n  \"b\": [\n    1,\n    2\n  ],\n  \"a\": []\n}",
+        ),
         ("{{ 'é\u{1f680}' | tojson(ensure_ascii=true) }}", r#""\u00e9\ud83d\ude80""#),
-        ("{{ {'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true) }}", r#"{"a":2,"b":1}"#),
+        (
+            "{{ {'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true) }}",
+            r#"{"a":2,"b":1}"#,
+        ),
     ] {
         assert_eq!(render(source, &message).as_deref(), Ok(expected), "{source}");
     }

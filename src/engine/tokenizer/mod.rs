@@ -18,8 +18,8 @@ pub use error::TokenizerError;
 pub use stream::StreamDecoder;
 
 use super::gguf::File;
-pub(in crate::engine) use special::Fragment;
 use special::Added;
+pub(in crate::engine) use special::Fragment;
 use vocabulary::{Kind, Vocabulary};
 
 /// Whether the names of control tokens in a text become those tokens.
@@ -41,7 +41,7 @@ pub struct Tokenizer {
 
 #[derive(Debug)]
 enum Model {
-    Spm(spm::Spm),
+    Spm(Box<spm::Spm>),
     Bpe(Box<bpe::Bpe>),
     WordPiece(Box<wordpiece::WordPiece>),
 }
@@ -52,7 +52,7 @@ impl Tokenizer {
         let vocabulary = Vocabulary::from_gguf(file)?;
         let added = Added::new(&vocabulary, file)?;
         let model = match vocabulary.kind() {
-            Kind::Spm => Model::Spm(spm::Spm::new(&vocabulary, file)?),
+            Kind::Spm => Model::Spm(Box::new(spm::Spm::new(&vocabulary, file)?)),
             Kind::Bpe => Model::Bpe(Box::new(bpe::Bpe::new(&vocabulary, file)?)),
             Kind::WordPiece => Model::WordPiece(Box::new(wordpiece::WordPiece::new(&vocabulary)?)),
         };

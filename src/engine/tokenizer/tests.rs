@@ -1,11 +1,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-use proptest::prelude::*;
 
 use super::*;
-use crate::engine::gguf::testing::Writer;
 
 /// The folder of real data, or a line that says what is left out without it.
 fn shared(left_out: &str) -> Option<PathBuf> {
