@@ -238,6 +238,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::ids::KeyId;
+    use crate::limits::Which;
 
     const DAY_MS: i64 = 86_400_000;
 
