@@ -24,7 +24,7 @@ pub const OWNER: &str = "olivia";
 /// The owner's password.
 pub const PASSWORD: &str = "nine herons beside the old mill";
 /// The name of the built-in model.
-pub const GUIDE: &str = "strongroom-guide";
+pub const GUIDE: &str = "guide";
 
 /// Waiting ends here, with a failed test instead of a hanging one; nothing is measured against it.
 const PATIENCE: Duration = Duration::from_mins(5);
