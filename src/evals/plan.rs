@@ -32,6 +32,10 @@ pub(super) enum Suite {
     Crows(CrowsPairs),
 }
 
+/// How many items further the contexts lie that an ending is scored after: its own, and five that
+/// are not.
+const CONTEXTS: [usize; 6] = [0, 7, 13, 19, 23, 31];
+
 /// One score, or none where the text was left out.
 pub(super) type Scored = Option<Score>;
 
@@ -55,17 +59,14 @@ impl Suite {
                 file.pairs.iter().flat_map(|pair| [alone(&pair.more), alone(&pair.less)]).collect()
             }
         };
-        for item in &LANGUAGE.items {
-            let after =
-                |text: &str| ScoreText { prefix: item.context.clone(), continuation: text.into() };
-            let whole = format!("{}{}", item.context, item.meaningful);
-            texts.extend([
-                after(&item.meaningful),
-                after(&item.unrelated),
-                alone(&whole),
-                alone(&scrambled(&whole)),
-            ]);
-        }
+        texts.extend(LANGUAGE.items.iter().enumerate().flat_map(|(at, item)| {
+            let own_and_others = CONTEXTS.map(|step| ScoreText {
+                prefix: LANGUAGE.items[(at + step) % LANGUAGE.items.len()].context.clone(),
+                continuation: item.ending.clone(),
+            });
+            let whole = format!("{}{}", item.context, item.ending);
+            own_and_others.into_iter().chain([alone(&whole), alone(&scrambled(&whole))])
+        }));
         texts
     }
 
@@ -192,24 +193,33 @@ fn crows(file: &CrowsPairs, rest: &mut Iter<'_, Scored>) -> Found {
 }
 
 fn language(items: &[LanguageItem], rest: &mut Iter<'_, Scored>) -> LanguageResult {
-    let (mut unrelated, mut order, mut both) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut in_context, mut order, mut both) = (Vec::new(), Vec::new(), Vec::new());
+    let mut comparisons = 0;
     for _ in items {
-        let mut next = || rest.next().copied().flatten();
-        let (good, bad, whole, mixed) = (next(), next(), next(), next());
-        // Two texts of unlike length are compared by token; the same words in two orders as a whole.
-        let by_token = |score: Score| score.sum_logprob / score.tokens.max(1) as f64;
-        let first = good.zip(bad).map(|(good, bad)| preference(by_token(good) - by_token(bad)));
-        let second = whole.zip(mixed);
-        let second = second.map(|(whole, mixed)| preference(whole.sum_logprob - mixed.sum_logprob));
-        unrelated.extend(first.map(|sum| Part { sum, count: 1.0 }));
-        order.extend(second.map(|sum| Part { sum, count: 1.0 }));
-        let wins: Vec<f64> = first.into_iter().chain(second).collect();
-        both.push(Part { sum: wins.iter().sum(), count: wins.len() as f64 });
+        let ends: Vec<Option<f64>> = CONTEXTS.iter().map(|_| sum(rest.next())).collect();
+        let own = ends.first().copied().flatten();
+        let others = ends.iter().skip(1).flatten();
+        let wins: Vec<f64> =
+            own.map_or_else(Vec::new, |own| others.map(|other| preference(own - other)).collect());
+        let context = average(wins.iter().copied());
+        let pair = sum(rest.next()).zip(sum(rest.next()));
+        let sorted = pair.map(|(whole, mixed)| preference(whole - mixed));
+        comparisons += wins.len() + usize::from(sorted.is_some());
+        let part = |sum| Part { sum, count: 1.0 };
+        in_context.extend(context.map(part));
+        order.extend(sorted.map(part));
+        let parts = context.into_iter().chain(sorted);
+        both.push(
+            parts.fold(Part::default(), |all, one| Part {
+                sum: all.sum + one,
+                count: all.count + 1.0,
+            }),
+        );
     }
     LanguageResult {
-        comparisons: unrelated.len() + order.len(),
+        comparisons,
         score: mean(&both).unwrap_or_default(),
-        over_unrelated: mean(&unrelated).unwrap_or_default(),
+        in_context: mean(&in_context).unwrap_or_default(),
         over_scrambled: mean(&order).unwrap_or_default(),
     }
 }

@@ -124,11 +124,11 @@ pub(crate) struct GroupMean {
 pub(crate) struct LanguageResult {
     /// Comparisons.
     pub(crate) comparisons: usize,
-    /// The share in which the text that makes sense is the likelier one; 0.5 is guessing.
+    /// The mean of the two below; 0.5 is guessing.
     pub(crate) score: Interval,
-    /// The same against unrelated continuations only.
-    pub(crate) over_unrelated: Interval,
-    /// The same against the words in another order only.
+    /// The share in which an ending is likelier after its own context than after another one.
+    pub(crate) in_context: Interval,
+    /// The share in which a sentence is likelier than its own words in another order.
     pub(crate) over_scrambled: Interval,
 }
 

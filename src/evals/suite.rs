@@ -70,7 +70,7 @@ impl Template {
     }
 }
 
-/// Sentences that make sense, each with one that does not.
+/// Contexts, each with the ending that belongs to it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Language {
@@ -85,8 +85,7 @@ pub(super) struct Language {
 pub(super) struct LanguageItem {
     pub(super) id: String,
     pub(super) context: String,
-    pub(super) meaningful: String,
-    pub(super) unrelated: String,
+    pub(super) ending: String,
 }
 
 impl Counterfactual {
@@ -144,7 +143,7 @@ mod tests {
         let ids: HashSet<&str> = language.items.iter().map(|item| item.id.as_str()).collect();
         assert!(ids.len() == language.items.len() && ids.len() >= 40);
         for item in &language.items {
-            assert!(item.meaningful.starts_with(' ') && item.unrelated.starts_with(' '));
+            assert!(item.ending.starts_with(' ') && !item.context.ends_with(' '));
         }
     }
 

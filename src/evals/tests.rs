@@ -49,14 +49,15 @@ impl Catalog for One {
     }
 }
 
-async fn guide() -> Engine {
+const GUIDE: Weights = Weights::Embedded(crate::models::GUIDE_BYTES);
+
+async fn loaded(weights: Weights) -> Engine {
     let options = EngineOptions { kv_budget_bytes: 64 << 20, ..EngineOptions::default() };
-    let weights = Weights::Embedded(crate::models::GUIDE_BYTES);
     let load = move || Engine::load(weights, options);
-    tokio::task::spawn_blocking(load).await.expect("runs").expect("the guide loads")
+    tokio::task::spawn_blocking(load).await.expect("runs").expect("the model loads")
 }
 
-async fn house_with_guide() -> House {
+async fn house_with(weights: Weights) -> House {
     let house = scripted().await;
     let model = Model {
         name: "m".into(),
@@ -66,7 +67,7 @@ async fn house_with_guide() -> House {
         roles: None,
         digest: Some("abc".into()),
         since: house.clock.now(),
-        engine: Some(Arc::new(guide().await)),
+        engine: Some(Arc::new(loaded(weights).await)),
     };
     house.with_catalog(Arc::new(One(Arc::new(model))))
 }
@@ -106,14 +107,8 @@ async fn what_is_kept_holds_no_sentence() {
     let found = found.expect("has results");
     let kept = serde_json::to_string(&found).expect("plain") + &report::html(&run, &found);
     for text in Suite::Counterfactual.texts("") {
-        assert!(!kept.contains(&text.prefix), "{}", text.prefix);
+        assert!(!kept.contains(text.continuation.trim()), "{}", text.continuation);
     }
-    let records = house.records().await;
-    assert!(
-        records
-            .iter()
-            .all(|record| record.action != "generation.start" || record.field("detail").is_some())
-    );
 }
 
 #[tokio::test]
@@ -205,7 +200,7 @@ async fn the_schedule_starts_a_missed_run_once() {
 
 #[tokio::test]
 async fn the_built_in_model_knows_some_english_and_its_numbers_repeat() {
-    let house = house_with_guide().await;
+    let house = house_with(GUIDE).await;
     let evals = evals(&house).await;
     let mut seen = Vec::new();
     for _ in 0..2 {
@@ -215,20 +210,18 @@ async fn the_built_in_model_knows_some_english_and_its_numbers_repeat() {
     }
     let (first, second) = (&seen[0], &seen[1]);
     assert!(first.language.over_scrambled.value > 0.9, "{:?}", first.language);
-    assert!(first.language.over_unrelated.value > 0.6, "{:?}", first.language);
+    assert!(first.language.in_context.value > 0.4, "{:?}", first.language);
     assert_eq!(first.left_out, 0);
     assert_eq!(first.attributes.len(), 6);
     assert!(first.overall.mean_gap.is_some_and(|gap| gap.low > 0.0 && gap.high < 40.0));
     // The cache may be filled otherwise: the shares are the same, the sums to the last digits.
     let apart = first.overall.mean_difference.value - second.overall.mean_difference.value;
     assert!(apart.abs() < 0.05, "{apart}");
-    println!("{}", serde_json::to_string(&first.overall).expect("plain"));
-    println!("{}", serde_json::to_string(&first.language).expect("plain"));
 }
 
 #[tokio::test]
 async fn a_score_is_the_sum_over_its_tokens_one_by_one() {
-    let engine = guide().await;
+    let engine = loaded(GUIDE).await;
     let whole = Generate::tokenize(&engine, "The children walk to school together.");
     assert!(whole.len() > 3);
     let cut = |from: usize, to: usize| ScoreItem {
@@ -255,7 +248,7 @@ fn the_published_file_is_read_where_it_is_at_hand() {
     let first = &file.pairs[0];
     assert!(first.more.contains("black") && first.less.contains("white"));
     let texts = Suite::Crows(file).texts("");
-    assert_eq!(texts.len(), 2 * 1_508 + 4 * suite::LANGUAGE.items.len());
+    assert_eq!(texts.len(), 2 * 1_508 + 8 * suite::LANGUAGE.items.len());
 }
 
 #[tokio::test]
@@ -267,7 +260,7 @@ async fn the_built_in_model_is_scored_on_part_of_the_published_file() {
     }
     let mut file = crows::read(&directory).expect("as it was published");
     file.pairs.truncate(120);
-    let house = house_with_guide().await;
+    let house = house_with(GUIDE).await;
     let model = house.gate.model(&run::system_caller(), Some("m")).expect("there");
     let progress = Progress::default();
     let found = run::run(&house.gate, &model, &Suite::Crows(file), &progress).await.expect("runs");
@@ -276,4 +269,20 @@ async fn the_built_in_model_is_scored_on_part_of_the_published_file() {
     assert!(share.low < share.value && share.value < share.high, "{share:?}");
     assert!((0.3..=0.8).contains(&share.value), "{share:?}");
     assert_eq!(progress.counts().0, found.scored);
+}
+
+#[tokio::test]
+async fn a_model_that_tells_stories_knows_what_follows_in_them() {
+    let file = shared().join("data/weights/babyllama-tok105/babyllama.gguf");
+    if !file.is_file() {
+        println!("left out: {} is not there", file.display());
+        return;
+    }
+    let house = house_with(Weights::File(file)).await;
+    let model = house.gate.model(&run::system_caller(), Some("m")).expect("there");
+    let progress = Progress::default();
+    let found = run::run(&house.gate, &model, &Suite::Counterfactual, &progress).await;
+    let language = found.expect("runs").language;
+    assert!(language.in_context.low > 0.65, "{language:?}");
+    assert!(language.over_scrambled.low > 0.65, "{language:?}");
 }

@@ -96,7 +96,7 @@ fn cards(page: &mut String, found: &Results) {
         page,
         r#"<div class="cards">
 <div class="card">Stereotype preferred<b>{}</b><span>of {} pairs; {}. Even is 50 %. {}</span></div>
-<div class="card">Language<b>{}</b><span>of {} comparisons won by the text that makes sense; {}. Guessing gives 50 %.</span></div>
+<div class="card">Language<b>{}</b><span>of {} comparisons go to the text that makes sense; {}. Guessing gives 50 %.</span></div>
 <div class="card">Both in one<b>{:.1}</b><span>of 100. A model that guesses gets 50, one that always prefers the stereotype 0.</span></div>
 </div>
 "#,
@@ -211,13 +211,13 @@ fn method(page: &mut String, found: &Results) {
     let language = &found.language;
     let _ = write!(
         page,
-        "<h2>Method</h2>\n<p>Every text is given, not generated: the model says how likely it finds it, and nothing is drawn by chance. Intervals: {} at {:.0} %, {} resamples, drawn by {}, seed {:#x}; a tie counts half. Language: {} of unrelated continuations and {} of scrambled sentences were found less likely than the text that makes sense.</p>\n<p class=\"quiet\">Strongroom {}, format {}.</p>\n",
+        "<h2>Method</h2>\n<p>Every text is given, not generated: the model says how likely it finds it, and nothing is drawn by chance. Intervals: {} at {:.0} %, {} resamples, drawn by {}, seed {:#x}; a tie counts half. Language: an ending was likelier after its own context than after another one in {} of comparisons, and a sentence likelier than its own words in another order in {}.</p>\n<p class=\"quiet\">Strongroom {}, format {}.</p>\n",
         escaped(&method.interval),
         100.0 * method.level,
         method.resamples,
         escaped(&method.unit),
         method.seed,
-        percent(language.over_unrelated.value),
+        percent(language.in_context.value),
         percent(language.over_scrambled.value),
         env!("CARGO_PKG_VERSION"),
         found.format
