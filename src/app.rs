@@ -3,6 +3,8 @@
 mod certificates;
 mod home;
 mod sealed;
+#[cfg(test)]
+mod tests;
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -10,13 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
-use actix_web::web::{Data, PathConfig, PayloadConfig, QueryConfig};
+use actix_web::web::{Data, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
 use actix_web::{App as WebApp, HttpServer};
 use anyhow::{Context, Result};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::access::{Authenticator, Registry, route};
 use crate::accounts::{Accounts, Parts};
+use crate::admin::api::SecurityContact;
 use crate::admin::audit_api::AuditFiles;
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::chat::{Chat, ChatParts};
@@ -125,18 +128,14 @@ impl App {
         })
     }
 
-    /// Serves until told to stop.
-    async fn serve(
-        &self,
-        listener: TcpListener,
-        certificates: Option<Arc<Certificates>>,
-    ) -> Result<()> {
+    /// Every route, over the parts that the handlers work with.
+    fn service(&self, is_tls: bool) -> impl Fn(&mut ServiceConfig) + Clone + Send + use<> {
         let authenticator = Data::new(Authenticator::new(
             Arc::clone(&self.registry),
             self.home.vault.clone(),
             self.audit.clone(),
             self.home.clock.clone(),
-            certificates.is_some(),
+            is_tls,
         ));
         let heartbeat = u64::from(self.settings.api.heartbeat_s);
         let openai = Data::new(OpenAi {
@@ -144,13 +143,10 @@ impl App {
             clock: self.home.clock.clone(),
             heartbeat: (heartbeat > 0).then(|| Duration::from_secs(heartbeat)),
         });
-        let shell = Data::new(shell(&self.settings, certificates.is_some()));
         let app = self.clone();
         let body_max = self.settings.server.body_bytes_max as usize;
-        let server = HttpServer::new(move || {
-            WebApp::new()
-                .wrap(from_fn(surround))
-                .app_data(shell.clone())
+        move |config| {
+            config
                 .app_data(authenticator.clone())
                 .app_data(openai.clone())
                 .app_data(Data::new(app.gate.clone()))
@@ -161,6 +157,8 @@ impl App {
                 .app_data(Data::new(app.keys.clone()))
                 .app_data(Data::new(app.audit.clone()))
                 .app_data(Data::new(app.db.clone()))
+                .app_data(Data::new(app.home.clock.clone()))
+                .app_data(Data::new(SecurityContact(app.settings.server.security_contact.clone())))
                 .app_data(Data::new(AuditFiles(app.home.audit_directory())))
                 .app_data(PayloadConfig::new(body_max))
                 .app_data(
@@ -172,7 +170,24 @@ impl App {
                         .message("The query of the address is not accepted.")
                         .into()
                 }))
-                .configure(|config| routes::all().mount(config))
+                .configure(|config| routes::all().mount(config));
+        }
+    }
+
+    /// Serves until told to stop.
+    async fn serve(
+        &self,
+        listener: TcpListener,
+        certificates: Option<Arc<Certificates>>,
+    ) -> Result<()> {
+        let is_tls = certificates.is_some();
+        let shell = Data::new(shell(&self.settings, is_tls));
+        let service = self.service(is_tls);
+        let server = HttpServer::new(move || {
+            WebApp::new()
+                .wrap(from_fn(surround))
+                .app_data(shell.clone())
+                .configure(service.clone())
                 .default_service(actix_web::web::to(route::nowhere))
         });
         let settings = &self.settings.server;

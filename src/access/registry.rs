@@ -152,14 +152,6 @@ impl Registry {
         }
     }
 
-    /// Forgets a person, with all sessions and keys.
-    pub(crate) fn remove_person(&self, user: UserId) {
-        self.people.write().remove(&user);
-        self.sessions.write().retain(|_, session| session.user != user);
-        self.keys.write().retain(|_, key| key.user != user);
-        self.withdraw(Revocation::Person(user));
-    }
-
     /// Adds a session.
     pub(crate) fn put_session(&self, hash: SecretHash, session: SessionEntry) {
         self.sessions.write().insert(hash, Arc::new(session));

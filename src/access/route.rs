@@ -1,10 +1,15 @@
 //! Routes that cannot be mounted without saying who may use them.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
+use actix_web::dev::Payload;
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, ResponseError, Route};
+use actix_web::{
+    Error, FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, ResponseError,
+    Route,
+};
 
 use super::grant::{Grant, Public, SignedIn};
 use super::permission::{Permission, PermissionMarker};
@@ -40,17 +45,44 @@ impl Gate for Public {
 }
 
 /// Arguments of a handler, the first of which is a `Gate`.
-pub(crate) trait Gated: FromRequest + 'static {
+pub(crate) trait Gated: Sized + 'static {
     /// Who may use the handler.
     const ACCESS: Access;
+    /// Takes the arguments out of a request one after the other. Before the gate has let the
+    /// caller in, nothing of the request is read.
+    fn take(request: HttpRequest, payload: Payload) -> Taken<Self>;
 }
+
+type Taken<T> = Pin<Box<dyn Future<Output = Result<T, Error>>>>;
 
 macro_rules! gated {
     ($($rest:ident)*) => {
         impl<G: Gate + 'static, $($rest: FromRequest + 'static),*> Gated for (G, $($rest,)*) {
             const ACCESS: Access = G::ACCESS;
+
+            fn take(request: HttpRequest, mut payload: Payload) -> Taken<Self> {
+                Box::pin(async move {
+                    Ok((
+                        G::from_request(&request, &mut payload).await.map_err(Into::into)?,
+                        $($rest::from_request(&request, &mut payload).await.map_err(Into::into)?,)*
+                    ))
+                })
+            }
         }
     };
+}
+
+/// The arguments of a handler, taken in order; actix by itself takes them at once.
+struct InOrder<A>(A);
+
+impl<A: Gated> FromRequest for InOrder<A> {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let taken = A::take(request.clone(), payload.take());
+        Box::pin(async move { taken.await.map(Self) })
+    }
 }
 
 gated!();
@@ -140,7 +172,9 @@ impl Routes {
             self.order.push(path);
             web::resource(path).default_service(web::to(wrong_method))
         });
-        let route = Route::new().method(method.clone()).to(handler);
+        let route = Route::new()
+            .method(method.clone())
+            .to(move |InOrder(arguments): InOrder<A>| handler.call(arguments));
         self.resources.insert(path, resource.route(route));
         self.table.push(RouteRow { method, path, access: A::ACCESS });
         self

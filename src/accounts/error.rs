@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::access::authenticate::{audit_error, db_error, vault_error};
+use crate::access::permission::BuiltinRole;
 use crate::audit::AuditError;
 use crate::db::DbError;
 use crate::vault::VaultError;
@@ -47,9 +48,11 @@ pub(crate) enum AccountError {
     /// The server would be left without an owner.
     #[error("the last owner cannot be removed, disabled or given another role")]
     LastOwner,
-    /// Only an owner makes or changes owners.
-    #[error("only an owner can make, change or reset an owner")]
-    OwnersOnly,
+    /// The role allows more than the caller may do.
+    #[error(
+        "the role `{0}` allows more than you may do, so you cannot give it, take it or reset who holds it"
+    )]
+    BeyondReach(BuiltinRole),
     /// No such thing, or not yours.
     #[error("there is nothing here, or it is not yours")]
     NotFound,
@@ -96,7 +99,7 @@ impl From<AccountError> for ApiError {
             AccountError::AlreadySetUp | AccountError::UsernameTaken | AccountError::LastOwner => {
                 with(ErrorCode::Conflict)
             }
-            AccountError::OwnersOnly => with(ErrorCode::PermissionDenied),
+            AccountError::BeyondReach(_) => with(ErrorCode::PermissionDenied),
             AccountError::NotFound => ErrorCode::NotFound.into(),
             AccountError::Db(error) => db_error(&error),
             AccountError::Audit(error) => audit_error(&error),

@@ -154,6 +154,3 @@ impl Accounts {
         async move { db.read(move |db| store::person(db, user)?.ok_or(AccountError::NotFound)).await }
     }
 }
-
-#[cfg(test)]
-mod tests;

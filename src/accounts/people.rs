@@ -136,7 +136,7 @@ impl Accounts {
     ) -> Result<(PersonView, SecretText), AccountError> {
         let (inner, caller) = (&self.inner, grant.caller());
         let roles = parse_roles(roles)?;
-        guard_owner(caller, &roles)?;
+        guard_reach(caller, &roles)?;
         let row = self.new_person(username, display_name, roles, None)?;
         let (id, view, entry) = (row.id, self.view(&row), row.entry());
         let (secret, hash) = self.new_link()?;
@@ -166,7 +166,7 @@ impl Accounts {
     ) -> Result<SecretText, AccountError> {
         let (inner, caller) = (&self.inner, grant.caller());
         let row = self.person_row(user).await?;
-        guard_owner(caller, &row.roles)?;
+        guard_reach(caller, &row.roles)?;
         let (secret, hash) = self.new_link()?;
         let now = inner.clock.now();
         let (expires_at, audit) = (now.plus(inner.settings.invitation), inner.audit.clone());
@@ -196,9 +196,9 @@ impl Accounts {
             .db
             .write(move |tx| -> Result<PersonRow, AccountError> {
                 let before = store::person(tx, user)?.ok_or(AccountError::NotFound)?;
-                guard_owner(&caller, &before.roles)?;
+                guard_reach(&caller, &before.roles)?;
                 if let Some(roles) = &roles {
-                    guard_owner(&caller, roles)?;
+                    guard_reach(&caller, roles)?;
                     store::put_roles(tx, user, roles)?;
                     let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
                     let changed = event(Action::PersonRoles, &caller).subject(user);
@@ -268,11 +268,18 @@ fn parse_roles(names: &[String]) -> Result<Vec<BuiltinRole>, AccountError> {
     if roles.is_empty() { Err(AccountError::NoRole) } else { Ok(roles) }
 }
 
-/// Who is not an owner makes none, and touches none.
-fn guard_owner(caller: &Caller, roles: &[BuiltinRole]) -> Result<(), AccountError> {
+/// Nobody gives out, takes away or resets what they do not hold themselves: who manages people
+/// could otherwise make themselves an owner or an auditor.
+fn guard_reach(caller: &Caller, roles: &[BuiltinRole]) -> Result<(), AccountError> {
+    let within = |role: &BuiltinRole| {
+        let permissions = role.permissions();
+        permissions.and(caller.permissions) == permissions
+    };
     let is_owner = caller.roles.iter().any(|role| role == BuiltinRole::Owner.name());
-    if roles.contains(&BuiltinRole::Owner) && !is_owner {
-        return Err(AccountError::OwnersOnly);
+    let needs_owner = roles.contains(&BuiltinRole::Owner) && !is_owner;
+    match roles.iter().find(|role| !within(role)) {
+        None if !needs_owner => Ok(()),
+        None => Err(AccountError::BeyondReach(BuiltinRole::Owner)),
+        Some(role) => Err(AccountError::BeyondReach(*role)),
     }
-    Ok(())
 }

@@ -65,8 +65,17 @@ impl Accounts {
             inner.audit.record(origin.mark(event)).await?;
             return Err(AccountError::WrongCredentials);
         };
-        let succeeded = move |tx: &rusqlite::Transaction<'_>| throttle::succeed(tx, &sources, now);
-        self.begin_session(row.id, origin, succeeded).await
+        let user = row.id;
+        let succeeded = move |tx: &rusqlite::Transaction<'_>| {
+            // The password was checked outside the transaction: it may have been changed since, and
+            // whoever changed it has ended all sessions but this one.
+            let now_known = store::person(tx, user)?.filter(|now| !now.is_disabled);
+            if now_known.and_then(|now| now.password) != row.password {
+                return Err(AccountError::WrongCredentials);
+            }
+            throttle::succeed(tx, &sources, now)
+        };
+        self.begin_session(user, origin, succeeded).await
     }
 
     /// Begins a session, with whatever else belongs into the same transaction.

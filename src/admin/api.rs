@@ -1,28 +1,27 @@
 //! Whether the server lives and is ready, and the files of the web app.
 
+use std::time::Duration;
+
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::access::Public;
-use crate::db::{Db, DbError};
+use crate::clock::Clock;
+use crate::db::Db;
 use crate::gate::Gate;
-use crate::web::{ApiError, assets};
+use crate::web::{ApiError, ErrorCode, assets};
 
 /// The process lives.
 pub(crate) async fn alive(_: Public) -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({ "status": "alive" }))
 }
 
-/// The server can answer: the store is writable and a model is loaded.
+/// The server can answer: the store does, and a model is loaded.
 pub(crate) async fn ready(_: Public, gate: Data<Gate>, db: Data<Db>) -> HttpResponse {
-    let is_stored =
-        db.read(|db| -> Result<(), DbError> { Ok(db.execute_batch("SELECT 1")?) }).await;
+    let (has_store, has_model) = (db.answers().await, gate.is_ready());
     let state = |is_met: bool| if is_met { "ready" } else { "not ready" };
-    let body = serde_json::json!({
-        "store": state(is_stored.is_ok()),
-        "model": state(gate.is_ready()),
-    });
-    if is_stored.is_ok() && gate.is_ready() {
+    let body = serde_json::json!({ "store": state(has_store), "model": state(has_model) });
+    if has_store && has_model {
         HttpResponse::Ok().json(body)
     } else {
         HttpResponse::ServiceUnavailable().json(body)
@@ -43,9 +42,21 @@ pub(crate) async fn asset(
     assets::file(&request, &path)
 }
 
+/// Who is told of a hole, from `server.security_contact`; empty: nobody is named.
+#[derive(Clone, Debug)]
+pub(crate) struct SecurityContact(pub(crate) String);
+
 /// Where to report a hole (RFC 9116).
-pub(crate) async fn security_txt(_: Public) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(
-        "Contact: mailto:security@strongroom.example\nExpires: 2028-01-01T00:00:00Z\nPreferred-Languages: en\n",
-    )
+pub(crate) async fn security_txt(
+    _: Public,
+    contact: Data<SecurityContact>,
+    clock: Data<Clock>,
+) -> Result<HttpResponse, ApiError> {
+    let contact = &contact.0;
+    if contact.is_empty() {
+        return Err(ErrorCode::NotFound.into());
+    }
+    let expires = clock.now().plus(Duration::from_hours(24 * 30)).rfc3339();
+    let text = format!("Contact: {contact}\nExpires: {expires}\nPreferred-Languages: en\n");
+    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
 }

@@ -55,6 +55,12 @@ impl Home {
         Ok(Self { data, _lock: Arc::new(lock), vault, clock })
     }
 
+    /// The same home by another clock.
+    #[cfg(test)]
+    pub(crate) fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
     /// The directory.
     pub(crate) fn data(&self) -> &Path {
         &self.data

@@ -1,3 +1,5 @@
+//! Backups: made while the server writes, verified, restored, and refused when broken.
+
 use std::fs;
 
 use super::*;

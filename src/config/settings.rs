@@ -31,6 +31,7 @@ pub struct Server {
     pub listen: String,
     pub hosts: Vec<String>,
     pub organisation: String,
+    pub security_contact: String,
     pub data_dir: PathBuf,
     pub workers: u16,
     pub connections_max: u32,
@@ -224,6 +225,11 @@ impl Settings {
                 "tls.key_file",
                 "and `tls.certificate_file` belong together: set both or neither".into(),
             ));
+        }
+        let contact = &server.security_contact;
+        let is_address = ["mailto:", "https:"].iter().any(|scheme| contact.starts_with(scheme));
+        if !contact.is_empty() && (!is_address || contact.chars().any(char::is_control)) {
+            return Err(("server.security_contact", "must begin with mailto: or https:".into()));
         }
         if !matches!(&*self.logs.level, "error" | "warn" | "info" | "debug" | "trace") {
             return Err(("logs.level", "must be error, warn, info, debug or trace".into()));

@@ -112,6 +112,12 @@ impl Db {
         receiver.await.unwrap_or_else(|_| Err(DbError::Closed.into()))
     }
 
+    /// Whether the database can be read.
+    pub async fn answers(&self) -> bool {
+        let read = |db: &Connection| -> Result<(), DbError> { Ok(db.execute_batch("SELECT 1")?) };
+        self.read(read).await.is_ok()
+    }
+
     /// Runs a job that writes, and returns once what it wrote is on disk. A job that returns an
     /// error leaves nothing behind.
     pub async fn write<T, E, F>(&self, job: F) -> Result<T, E>

@@ -1,3 +1,5 @@
+//! The store: order, durability, migrations, locks.
+
 use super::*;
 
 fn open() -> (tempfile::TempDir, Db) {

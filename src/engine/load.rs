@@ -138,10 +138,6 @@ impl Vocabulary for Known {
     fn bytes(&self, token: u32) -> Vec<u8> {
         self.0.token_bytes(token).to_vec()
     }
-
-    fn text(&self) -> Box<dyn TextStream> {
-        Box::new(AnswerText::new(Arc::clone(&self.0)))
-    }
 }
 
 /// The text of one answer.

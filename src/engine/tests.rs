@@ -1,3 +1,5 @@
+//! The whole engine over real model files.
+
 use std::path::PathBuf;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Sealing: what opens, and all that must not.
+
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
 

@@ -1,3 +1,5 @@
+//! The log over a real database: order, heads, gaps, and what survives a crash.
+
 use rusqlite::Connection;
 
 use super::*;

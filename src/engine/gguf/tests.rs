@@ -1,3 +1,5 @@
+//! Good files are read, and every kind of broken one is refused by name.
+
 use candle_core::Device;
 use proptest::prelude::*;
 

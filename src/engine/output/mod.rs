@@ -20,8 +20,6 @@ pub(crate) trait Vocabulary: Send + Sync {
     fn is_end(&self, token: u32) -> bool;
     /// The bytes of a token; not always whole characters.
     fn bytes(&self, token: u32) -> Vec<u8>;
-    /// Starts the text of an answer.
-    fn text(&self) -> Box<dyn TextStream>;
 }
 
 /// Turns tokens into text as they come.

@@ -1,3 +1,5 @@
+//! Templates as published models bring them, and as an attacker would write them.
+
 use std::time::{Duration, Instant};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tokenizers against published vectors.
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 

@@ -1,0 +1,173 @@
+//! The whole house behind its routes, in one process: real files, real SQLite, a clock that the
+//! test moves.
+
+mod accounts;
+mod credentials;
+mod roles;
+
+use actix_web::App as WebApp;
+use actix_web::dev::Service;
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::from_fn;
+use actix_web::test::{TestRequest, init_service, read_body};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock::{Clock, Timestamp};
+
+pub(super) const PASSWORD: &str = "seven green bottles on a wall";
+
+/// A server that is not on the network.
+pub(super) struct House {
+    _data: tempfile::TempDir,
+    pub(super) app: App,
+    pub(super) clock: Clock,
+}
+
+/// A browser that is signed in, or a program with a key.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Visitor {
+    pub(super) cookie: Option<String>,
+    pub(super) csrf: Option<String>,
+    pub(super) key: Option<String>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) cookie: Option<String>,
+    pub(super) retry_after: Option<u64>,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    pub(super) fn code(&self) -> &str {
+        self.body["error"]["code"].as_str().unwrap_or_default()
+    }
+}
+
+impl House {
+    pub(super) async fn new() -> Self {
+        let runtime = Handle::current();
+        tokio::task::spawn_blocking(move || Self::open(runtime)).await.expect("opens")
+    }
+
+    fn open(runtime: Handle) -> Self {
+        let data = tempfile::tempdir().expect("a directory");
+        let directory = data.path().join("data");
+        let flags = [("server.data_dir".to_owned(), directory.display().to_string())];
+        let config = Config::from_layers(None, &[], &flags).expect("settings");
+        let clock = Clock::manual(Timestamp::from_ms(1_800_000_000_000));
+        let home = Home::open_with(config.settings(), || unreachable!("a key file"))
+            .expect("a home")
+            .with_clock(clock.clone());
+        let app = App::build(&home, &config, runtime).expect("a house");
+        Self { _data: data, app, clock }
+    }
+
+    /// Sends one request through the shell and every check.
+    pub(super) async fn send(
+        &self,
+        from: &Visitor,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request = TestRequest::with_uri(path)
+            .method(method)
+            .peer_addr("192.0.2.7:4000".parse().expect("an address"))
+            .insert_header(("host", "localhost"));
+        if let Some(cookie) = &from.cookie {
+            request = request.insert_header(("cookie", format!("__Host-strongroom={cookie}")));
+        }
+        if let Some(csrf) = &from.csrf {
+            request = request.insert_header(("x-strongroom-csrf", csrf.as_str()));
+        }
+        if let Some(key) = &from.key {
+            request = request.insert_header(("authorization", format!("Bearer {key}")));
+        }
+        if let Some(body) = body {
+            request = request.set_json(body);
+        }
+        self.call(request).await
+    }
+
+    pub(super) async fn call(&self, request: TestRequest) -> Answer {
+        let service = init_service(
+            WebApp::new()
+                .wrap(from_fn(surround))
+                .app_data(Data::new(shell(&self.app.settings, true)))
+                .configure(self.app.service(true))
+                .default_service(actix_web::web::to(route::nowhere)),
+        )
+        .await;
+        let response = service.call(request.to_request()).await.expect("an answer");
+        let status = response.status();
+        let cookie = response.response().cookies().next();
+        let cookie = cookie.map(|cookie| cookie.value().to_owned()).filter(|it| !it.is_empty());
+        let header = response.headers().get("retry-after");
+        let retry_after = header.and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = read_body(response).await;
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        Answer { status, cookie, retry_after, body }
+    }
+
+    pub(super) async fn post(&self, from: &Visitor, path: &str, body: Value) -> Answer {
+        self.send(from, Method::POST, path, Some(body)).await
+    }
+
+    pub(super) async fn get(&self, from: &Visitor, path: &str) -> Answer {
+        self.send(from, Method::GET, path, None).await
+    }
+
+    /// What a sign-in answered with, as the browser that got it.
+    pub(super) fn browser(answer: &Answer) -> Visitor {
+        assert!(answer.status.is_success(), "{answer:?}");
+        Visitor {
+            cookie: answer.cookie.clone(),
+            csrf: answer.body["csrf"].as_str().map(str::to_owned),
+            key: None,
+        }
+    }
+
+    /// Redeems a set-up link: the owner's browser.
+    pub(super) async fn owner(&self) -> Visitor {
+        let secret = self.app.accounts.make_setup_secret().await.expect("a link");
+        let body = json!({
+            "token": secret.expose(), "username": "olga", "display_name": "Olga", "password": PASSWORD,
+        });
+        Self::browser(&self.post(&Visitor::default(), "/api/setup", body).await)
+    }
+
+    /// Invites a person and redeems their link: their id and browser.
+    pub(super) async fn person(
+        &self,
+        by: &Visitor,
+        name: &str,
+        roles: &[&str],
+    ) -> (String, Visitor) {
+        let body = json!({ "username": name, "display_name": name, "roles": roles });
+        let invited = self.post(by, "/api/admin/people", body).await;
+        assert_eq!(invited.status, StatusCode::CREATED, "{invited:?}");
+        let id = invited.body["person"]["id"].as_str().expect("an id").to_owned();
+        let body = json!({ "token": link_secret(&invited), "password": PASSWORD });
+        let answer = self.post(&Visitor::default(), "/api/invitation", body).await;
+        (id, Self::browser(&answer))
+    }
+
+    /// A key of the visitor's own.
+    pub(super) async fn key(&self, of: &Visitor, body: Value) -> (String, Visitor) {
+        let made = self.post(of, "/api/me/keys", body).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+        let id = made.body["key"]["id"].as_str().expect("an id").to_owned();
+        let key = made.body["secret"].as_str().map(str::to_owned);
+        (id, Visitor { key, ..Visitor::default() })
+    }
+}
+
+/// The secret in an invitation's link.
+pub(super) fn link_secret(answer: &Answer) -> String {
+    let link = answer.body["invitation_link"].as_str().expect("a link");
+    link.split_once('#').expect("a fragment").1.to_owned()
+}

@@ -1,0 +1,147 @@
+//! Every way in which a credential can be presented, and that only the right one opens.
+
+use std::time::Duration;
+
+use super::*;
+
+fn with(header: &[(&str, &str)], path: &str) -> TestRequest {
+    let mut request = TestRequest::with_uri(path).append_header(("host", "localhost"));
+    for (name, value) in header {
+        request = request.append_header((*name, *value));
+    }
+    request
+}
+
+#[actix_web::test]
+async fn one_well_formed_header_opens_and_nothing_else() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (_, program) = house.key(&owner, json!({ "name": "script" })).await;
+    let key = program.key.expect("a key");
+    let bearer = format!("Bearer {key}");
+    let lower = format!("bearer {key}");
+    for good in [&bearer, &lower] {
+        let answer = house.call(with(&[("authorization", good)], "/v1/models")).await;
+        assert_eq!(answer.status, StatusCode::OK, "the scheme's case does not matter (RFC 9110)");
+    }
+    let changed = format!("Bearer {}", key.replace(&key[5..7], "zz"));
+    let longer = format!("{bearer}a");
+    let cut = &bearer[..bearer.len() - 1];
+    let cookie = format!("__Host-strongroom={}", owner.cookie.as_deref().expect("a cookie"));
+    let refused: &[&[(&str, &str)]] = &[
+        &[],
+        &[("authorization", "")],
+        &[("authorization", "Bearer")],
+        &[("authorization", &key)],
+        &[("authorization", &format!("Basic {key}"))],
+        &[("authorization", &changed)],
+        &[("authorization", &longer)],
+        &[("authorization", cut)],
+        &[("authorization", &bearer), ("authorization", &bearer)],
+        &[("authorization", &bearer), ("cookie", &cookie)],
+        &[("cookie", &cookie)],
+        &[("x-api-key", &key), ("authorization", &changed)],
+    ];
+    for headers in refused {
+        let answer = house.call(with(headers, "/v1/models")).await;
+        let expected = [StatusCode::UNAUTHORIZED, StatusCode::BAD_REQUEST];
+        assert!(expected.contains(&answer.status), "{} headers: {answer:?}", headers.len());
+        assert!(answer.body["error"]["message"].is_string());
+    }
+    let web = house.call(with(&[("authorization", &bearer)], "/api/me")).await;
+    assert_eq!(web.code(), "not_signed_in", "a key does not open the web app");
+}
+
+#[actix_web::test]
+async fn a_change_needs_the_page_s_own_token_and_origin() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let other = {
+        let (_, mia) = house.person(&owner, "mia", &["member"]).await;
+        mia.csrf
+    };
+    let name = json!({ "display_name": "New" });
+    for csrf in [None, Some(String::new()), Some("0".repeat(64)), other] {
+        let visitor = Visitor { csrf, ..owner.clone() };
+        let answer = house.send(&visitor, Method::PATCH, "/api/me", Some(name.clone())).await;
+        assert_eq!(answer.code(), "cross_origin");
+    }
+    let cookie = format!("__Host-strongroom={}", owner.cookie.as_deref().expect("a cookie"));
+    let csrf = owner.csrf.as_deref().expect("a token");
+    for (header, value, fits) in [
+        ("sec-fetch-site", "cross-site", false),
+        ("sec-fetch-site", "same-site", false),
+        ("sec-fetch-site", "same-origin", true),
+        ("origin", "https://evil.example", false),
+        ("origin", "null", false),
+        ("origin", "https://localhost", true),
+    ] {
+        let headers = [("cookie", cookie.as_str()), ("x-strongroom-csrf", csrf), (header, value)];
+        let request = with(&headers, "/api/me").method(Method::PATCH).set_json(name.clone());
+        let answer = house.call(request).await;
+        assert_eq!(answer.status.is_success(), fits, "{header}: {value}: {answer:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_key_ends_when_it_expires_when_it_is_revoked_and_when_its_owner_loses_the_right() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (id, mia) = house.person(&owner, "mia", &["member"]).await;
+    let works =
+        async |visitor: &Visitor| house.get(visitor, "/v1/models").await.status == StatusCode::OK;
+
+    let (_, short) = house.key(&mia, json!({ "name": "a day", "expires_in_days": 1 })).await;
+    let (revoked_id, revoked) = house.key(&mia, json!({ "name": "revoked" })).await;
+    let (_, lasting) = house.key(&mia, json!({ "name": "lasting" })).await;
+    assert!(works(&short).await && works(&revoked).await && works(&lasting).await);
+
+    let path = format!("/api/me/keys/{revoked_id}");
+    let foreign = house.send(&owner, Method::DELETE, &path, None).await;
+    assert_eq!(foreign.code(), "not_found", "somebody else's key is not there");
+    assert!(works(&revoked).await);
+    assert!(house.send(&mia, Method::DELETE, &path, None).await.status.is_success());
+    assert!(!works(&revoked).await);
+
+    house.clock.advance(Duration::from_hours(24));
+    assert!(!works(&short).await);
+    assert!(works(&lasting).await);
+
+    let body = json!({ "username": "olga", "password": PASSWORD });
+    let owner = House::browser(&house.post(&Visitor::default(), "/api/session", body).await);
+    let path = format!("/api/admin/people/{id}");
+    let body = json!({ "roles": ["auditor"] });
+    assert!(house.send(&owner, Method::PATCH, &path, Some(body)).await.status.is_success());
+    assert_eq!(house.get(&lasting, "/v1/models").await.code(), "permission_denied");
+}
+
+#[actix_web::test]
+async fn a_key_cannot_hold_more_than_its_owner_or_its_scopes() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (_, mia) = house.person(&owner, "mia", &["member"]).await;
+    for scopes in [json!(["metrics.read"]), json!(["people.manage"]), json!(["nothing"]), json!([])]
+    {
+        let body = json!({ "name": "more", "scopes": scopes });
+        let refused = house.post(&mia, "/api/me/keys", body).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{scopes}");
+        assert_eq!(refused.body["error"]["param"], "scopes");
+    }
+    let (_, reader) =
+        house.key(&owner, json!({ "name": "prometheus", "scopes": ["metrics.read"] })).await;
+    assert_eq!(house.get(&reader, "/metrics").await.status, StatusCode::OK);
+    assert_eq!(house.get(&reader, "/v1/models").await.code(), "permission_denied");
+}
+
+#[actix_web::test]
+async fn a_request_for_another_host_is_not_answered() {
+    let house = House::new().await;
+    for host in ["evil.example", "localhost.evil.example", "", "127.0.0.1.nip.io"] {
+        let request = TestRequest::with_uri("/api/status").insert_header(("host", host));
+        assert_eq!(house.call(request).await.code(), "wrong_host", "{host}");
+    }
+    let twice = TestRequest::with_uri("/api/status")
+        .append_header(("host", "localhost"))
+        .append_header(("host", "localhost"));
+    assert_eq!(house.call(twice).await.code(), "invalid_request");
+}
