@@ -26,6 +26,7 @@ use crate::chat::{Chat, ChatParts};
 use crate::config::{Config, Settings};
 use crate::db::{Db, DbOptions};
 use crate::engine::EngineOptions;
+use crate::evals::{EvalParts, Evals};
 use crate::gate::{Gate, GateParts, Guard};
 use crate::keys::Keys;
 use crate::limits::Limiter;
@@ -54,9 +55,10 @@ pub(crate) struct App {
     registry: Arc<Registry>,
     pub(crate) accounts: Accounts,
     pub(crate) keys: Keys,
-    library: Library,
+    pub(crate) library: Library,
     gate: Gate,
     chat: Chat,
+    pub(crate) evals: Evals,
 }
 
 impl App {
@@ -91,6 +93,14 @@ impl App {
             default_max_tokens: settings.api.default_max_tokens as usize,
             runtime: runtime.clone(),
         });
+        let evals = Evals::open(EvalParts {
+            gate: gate.clone(),
+            db: db.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            files: home.data().join("evaluations"),
+            runtime: runtime.clone(),
+        })?;
         let chat = Chat::open(ChatParts {
             gate: gate.clone(),
             db: db.clone(),
@@ -114,6 +124,7 @@ impl App {
             library,
             gate,
             chat,
+            evals,
         })
     }
 
@@ -140,6 +151,7 @@ impl App {
                 .app_data(openai.clone())
                 .app_data(Data::new(app.gate.clone()))
                 .app_data(Data::new(app.chat.clone()))
+                .app_data(Data::new(app.evals.clone()))
                 .app_data(Data::new(app.library.clone()))
                 .app_data(Data::new(app.accounts.clone()))
                 .app_data(Data::new(app.keys.clone()))
@@ -198,11 +210,16 @@ impl App {
         let handle = server.handle();
         let serving = actix_web::rt::spawn(server);
         let upkeep = actix_web::rt::spawn(self.clone().upkeep(certificates));
+        let schedule = self.evals.clone().keep_schedule(self.settings.evals.clone());
+        let schedule = actix_web::rt::spawn(schedule);
         stop_signal().await;
         tracing::info!("stopping: no new work, running answers may end");
         let grace = Duration::from_secs(settings.shutdown_grace_s.into());
+        schedule.abort();
+        self.evals.close();
         tokio::join!(self.gate.drain(grace), handle.stop(true));
         self.chat.finish().await;
+        self.evals.finish().await;
         upkeep.abort();
         serving.await.context("the server ended")??;
         self.keep().await;

@@ -1,7 +1,7 @@
 //! Every route on one page: method, path, handler; nothing else.
 
 use crate::access::Routes;
-use crate::{accounts, admin, chat, gate, keys, models, openai};
+use crate::{accounts, admin, chat, evals, gate, keys, models, openai};
 
 /// The routes of the server.
 pub(crate) fn all() -> Routes {
@@ -43,6 +43,9 @@ fn people(routes: Routes) -> Routes {
         .patch("/api/admin/models/{id:.+}", models::api::change_access)
         .get("/api/admin/audit", admin::audit_api::list)
         .post("/api/admin/audit/verify", admin::audit_api::verify)
+        .get("/api/admin/evaluations", evals::api::list)
+        .post("/api/admin/evaluations", evals::api::start)
+        .get("/api/admin/evaluations/{id}/report", evals::api::read_report)
 }
 
 fn conversations(routes: Routes) -> Routes {

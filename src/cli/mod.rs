@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod config;
+mod eval;
 mod init;
 mod key;
 mod monitor;
@@ -47,6 +48,8 @@ enum Command {
     Audit(audit::Audit),
     /// Make, verify or restore a sealed backup.
     Backup(backup::Backup),
+    /// Measure how fair a model is, and whether it knows the language.
+    Eval(eval::Eval),
     /// Show the configuration in force, and where each value came from.
     Config(config::Show),
     /// Print the list of crates inside this binary (CycloneDX).
@@ -85,6 +88,7 @@ fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
         Command::User(command) => command.run(common),
         Command::Audit(command) => command.run(common),
         Command::Backup(command) => command.run(common),
+        Command::Eval(command) => command.run(common),
         Command::Config(command) => command.run(common),
         Command::Sbom(_) => monitor::Sbom::run(),
         Command::Advisories(command) => command.run(),
@@ -114,6 +118,8 @@ mod tests {
             "strongroom backup create --data-dir D --to B",
             "strongroom backup restore B.data --keys B.keys --root-key K --data-dir D --replace",
             "strongroom advisories check --db DIR",
+            "strongroom eval fairness --model guide --suite crows-pairs --data D --data-dir E --json",
+            "strongroom eval fairness --out report.html",
             "strongroom config --set server.workers=2",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");

@@ -188,12 +188,8 @@ pub(super) fn end(tx: &Transaction<'_>, id: RunId, end: &RunEnd) -> Result<(), D
 pub(super) fn end_left_over(tx: &Transaction<'_>, now: Timestamp) -> Result<Vec<RunId>, DbError> {
     let mut query = tx.prepare("SELECT id FROM evaluation_runs WHERE state = 'running'")?;
     let ids: Vec<RunId> = query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let over = RunEnd {
-        at: now,
-        state: RunState::Failed,
-        reason: Some("interrupted"),
-        results: None,
-    };
+    let over =
+        RunEnd { at: now, state: RunState::Failed, reason: Some("interrupted"), results: None };
     for id in &ids {
         end(tx, *id, &over)?;
     }
