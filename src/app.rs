@@ -273,6 +273,16 @@ impl App {
     }
 }
 
+/// Makes the server's certificate where there is none yet. A sealed server speaks TLS before its
+/// vault is open, and can make none itself.
+pub(crate) fn prepare_certificate(home: &Home, settings: &Settings) -> Result<()> {
+    if settings.server.plain_http {
+        return Ok(());
+    }
+    let files = CertificateFiles::new(home.data(), settings);
+    files.prepare(&home.vault, &home.clock).map(drop)
+}
+
 /// Serves with this configuration until told to stop.
 pub(crate) fn run(config: &Config, out: &mut impl Write) -> Result<()> {
     let settings = config.settings();
