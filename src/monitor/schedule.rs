@@ -33,7 +33,7 @@ impl Monitor {
 
     /// Runs the daily checks that were last made more than a day ago. When that was stands in the
     /// log, so a restart does not repeat them.
-    pub(super) async fn do_what_is_due(&self) -> Result<(), AuditError> {
+    pub(crate) async fn do_what_is_due(&self) -> Result<(), AuditError> {
         if self.is_due(Action::AuditVerify).await? {
             self.verify_log().await?;
         }
