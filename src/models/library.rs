@@ -119,6 +119,15 @@ impl Library {
         thread.map(drop).map_err(ModelsError::Thread)
     }
 
+    /// Reads one model and no other, for a command that needs no more. Blocks.
+    pub(crate) fn load_only(&self, name: Option<&str>) -> Result<Arc<Model>, ModelsError> {
+        let model = self.find(name).ok_or(ModelsError::NotFound)?;
+        let source = self.inner.sources.iter().find(|(known, _)| *known == model.name);
+        let (name, weights) = source.cloned().ok_or(ModelsError::NotFound)?;
+        self.load(&name, weights);
+        self.find(Some(&name)).ok_or(ModelsError::NotFound)
+    }
+
     /// Reads one model. What it is, by digest, is on record before it answers anybody.
     fn load(&self, name: &str, weights: Weights) {
         let loaded = digest(&weights)

@@ -1,0 +1,281 @@
+//! Starts the real binary in a directory of its own and speaks to it over TLS, as a client would.
+//!
+//! Nothing here knows the library: what these tests see is what a person or a program sees.
+
+#![allow(dead_code, reason = "every test file uses another part of this")]
+
+pub mod client;
+pub mod raw;
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+pub use client::{Answer, Client, Session};
+
+/// The owner that [`Home::prepared`] makes.
+pub const OWNER: &str = "olivia";
+/// The owner's password.
+pub const PASSWORD: &str = "nine herons beside the old mill";
+/// The name of the built-in model.
+pub const GUIDE: &str = "guide";
+
+/// Waiting ends here, with a failed test instead of a hanging one; nothing is measured against it.
+const PATIENCE: Duration = Duration::from_mins(5);
+const POLL_EVERY: Duration = Duration::from_millis(10);
+
+/// A directory that holds a data directory and what belongs to it.
+pub struct Home {
+    directory: TempDir,
+    logs: AtomicUsize,
+}
+
+impl Home {
+    /// A home before its first start.
+    pub fn empty() -> Self {
+        let directory = tempfile::Builder::new().prefix("strongroom-test-").tempdir();
+        Self { directory: directory.expect("a temporary directory"), logs: AtomicUsize::new(0) }
+    }
+
+    /// A home with its owner and an API key, made by `strongroom init`.
+    pub fn prepared() -> Self {
+        let home = Self::empty();
+        home.init(&[]);
+        home
+    }
+
+    /// Runs `strongroom init` with the owner, and with further arguments.
+    pub fn init(&self, more: &[&str]) {
+        let password = self.write("password", PASSWORD);
+        let key = self.path("key");
+        let mut arguments = vec!["init", "--owner", OWNER, "--password-file", text(&password)];
+        arguments.extend(["--api-key-file", text(&key)]);
+        arguments.extend(more);
+        let output = self.strongroom(&arguments);
+        assert!(output.status.success(), "init failed: {}", both(&output));
+    }
+
+    /// A path beside the data directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file beside the data directory.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).expect("the directory can be written");
+        path
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// The key that `init` made.
+    pub fn key(&self) -> String {
+        let key = fs::read_to_string(self.path("key")).expect("init has written it");
+        key.trim().to_owned()
+    }
+
+    /// Runs a command of the binary on the data directory, to its end.
+    pub fn strongroom(&self, arguments: &[&str]) -> Output {
+        let output = self.command(arguments).stdin(Stdio::null()).output();
+        output.expect("the binary can be started")
+    }
+
+    /// A command of the binary on the data directory.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
+        command.args(arguments).arg("--data-dir").arg(self.data());
+        command.current_dir(self.directory.path());
+        command
+    }
+
+    /// Every log that a server has written so far.
+    pub fn logs(&self) -> Vec<PathBuf> {
+        let count = self.logs.load(Ordering::Relaxed);
+        (0..count).map(|number| self.path(&format!("server-{number}.log"))).collect()
+    }
+
+    fn next_log(&self) -> PathBuf {
+        let number = self.logs.fetch_add(1, Ordering::Relaxed);
+        self.path(&format!("server-{number}.log"))
+    }
+}
+
+/// A running server. It is killed when this goes.
+pub struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    log: PathBuf,
+    authority: PathBuf,
+    /// `https://127.0.0.1:PORT`
+    pub base: String,
+}
+
+impl Server {
+    /// Starts the server and waits until it can answer.
+    pub fn start(home: &Home) -> Self {
+        Self::start_with(home, &[])
+    }
+
+    /// The same, with further arguments.
+    pub fn start_with(home: &Home, more: &[&str]) -> Self {
+        let server = Self::launch(home, more).unwrap_or_else(|why| panic!("no start: {why}"));
+        server.wait_until(200);
+        server
+    }
+
+    /// Starts the server and waits for the line that says where it listens; else gives all that it
+    /// wrote before it ended.
+    pub fn launch(home: &Home, more: &[&str]) -> Result<Self, String> {
+        let log = home.next_log();
+        let mut child = home
+            .command(&["serve", "--listen", "127.0.0.1:0"])
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).expect("the directory can be written"))
+            .spawn()
+            .expect("the binary can be started");
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut said = String::new();
+        loop {
+            let begin = said.len();
+            if stdout.read_line(&mut said).expect("the output is UTF-8") == 0 {
+                let status = child.wait().expect("it is our child");
+                let log = fs::read_to_string(&log).unwrap_or_default();
+                return Err(format!("{status}\n{said}{log}"));
+            }
+            if let Some((_, rest)) = said[begin..].split_once("listening ") {
+                let base = rest.split_whitespace().next().expect("an address").to_owned();
+                let authority = home.data().join("tls/ca.pem");
+                return Ok(Self { child, stdout, log, authority, base });
+            }
+        }
+    }
+
+    /// Reads the set-up link that the server prints at its first start.
+    pub fn setup_link(&mut self) -> String {
+        let mut line = String::new();
+        while !line.contains("/setup#") {
+            line.clear();
+            let count = self.stdout.read_line(&mut line).expect("the output is UTF-8");
+            assert!(count > 0, "the server ended before it printed a link: {}", self.log());
+        }
+        line.trim().to_owned()
+    }
+
+    /// Asks `/readyz` until it has this status.
+    pub fn wait_until(&self, status: u16) {
+        let client = self.client();
+        wait_for(&format!("/readyz to say {status}"), || {
+            client.try_send("GET", "/readyz", &[], None).is_ok_and(|answer| answer.status == status)
+        });
+    }
+
+    /// A client that trusts this server's own authority, and nobody else.
+    pub fn client(&self) -> Client {
+        Client::new(&self.base, &self.authority)
+    }
+
+    /// A client that sends an API key.
+    pub fn with_key(&self, key: &str) -> Client {
+        self.client().with("authorization", &format!("Bearer {key}"))
+    }
+
+    /// Signs the owner in.
+    pub fn sign_in(&self) -> Session {
+        Session::sign_in(self.client(), OWNER, PASSWORD)
+    }
+
+    /// A connection for bytes that no client would send.
+    pub fn raw(&self) -> raw::Raw {
+        raw::Raw::connect(&self.base, &self.authority)
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Fails the test where the server has ended.
+    pub fn assert_alive(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("it is our child") {
+            panic!("the server ended ({status}): {}", self.log());
+        }
+        let answer = self.client().get("/readyz");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(!self.log().contains("panicked"), "{}", self.log());
+    }
+
+    /// Stops the server as an operator does, and waits for its end.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.child.wait().expect("it is our child")
+    }
+
+    /// Ends the server without a chance to put anything in order.
+    pub fn kill(mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().expect("it is our child");
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the server runs");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Killing one that has ended and been waited for is an error, and no matter.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks again and again until it is so.
+pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(POLL_EVERY);
+    }
+}
+
+/// Says that this test cannot do its work on this machine. `tests/run` counts these lines.
+pub fn skip(test: &str, reason: &str) {
+    // Not `eprintln!`: the test runner keeps that to itself where a test passes.
+    let _ = writeln!(std::io::stderr(), "\nSKIPPED test {test}: {reason}");
+}
+
+/// Where models and published data lie that are not part of the repository.
+pub fn shared() -> Option<PathBuf> {
+    let given = std::env::var_os("STRONGROOM_SHARED").map(PathBuf::from);
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    given.into_iter().chain([beside]).find(|path| path.join("data").is_dir())
+}
+
+/// The built-in model's file.
+pub fn guide_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/guide/guide.gguf")
+}
+
+/// A path as an argument.
+pub fn text(path: &Path) -> &str {
+    path.to_str().expect("the tests' paths are UTF-8")
+}
+
+/// Both outputs of a command.
+pub fn both(output: &Output) -> String {
+    let parts = [&output.stdout[..], &output.stderr[..]];
+    parts.map(String::from_utf8_lossy).concat()
+}

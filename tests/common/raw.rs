@@ -1,0 +1,83 @@
+//! A client that sends whatever bytes it is told to.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::client::Answer;
+
+const READ_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// A TLS connection.
+pub struct Raw {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+}
+
+impl Raw {
+    /// Connects over TLS, with the server's own authority as the only one.
+    pub fn connect(base: &str, authority: &Path) -> Self {
+        let mut roots = RootCertStore::empty();
+        let certificate = CertificateDer::from_pem_file(authority).expect("a certificate");
+        roots.add(certificate).expect("an authority");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows them")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let address = base.strip_prefix("https://").expect("it speaks TLS");
+        let socket = TcpStream::connect(address).expect("the server listens");
+        socket.set_read_timeout(Some(READ_TIMEOUT)).expect("a timeout above zero");
+        let name = ServerName::try_from("127.0.0.1").expect("an address");
+        let connection = ClientConnection::new(Arc::new(config), name).expect("a valid name");
+        Self { stream: StreamOwned::new(connection, socket) }
+    }
+
+    /// Sends bytes and reads the answer. None where the server closed without one.
+    pub fn exchange(mut self, bytes: &[u8]) -> Option<Answer> {
+        // The server may refuse and close before it has read everything.
+        let _ = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
+        self.answer()
+    }
+
+    /// Reads one answer.
+    fn answer(&mut self) -> Option<Answer> {
+        let mut bytes = Vec::new();
+        let mut chunk = [0_u8; 4096];
+        loop {
+            if let Some(answer) = parse(&bytes) {
+                return Some(answer);
+            }
+            match self.stream.read(&mut chunk) {
+                Ok(0) | Err(_) => return parse(&bytes),
+                Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            }
+        }
+    }
+}
+
+/// The answer in these bytes, where it is complete.
+fn parse(bytes: &[u8]) -> Option<Answer> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&bytes[..end]);
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let mut headers = ureq::http::HeaderMap::new();
+    for line in lines {
+        let (name, value) = line.split_once(':')?;
+        let name: ureq::http::HeaderName = name.trim().parse().ok()?;
+        headers.append(name, value.trim().parse().ok()?);
+    }
+    let length = match headers.get("content-length") {
+        Some(value) => value.to_str().ok()?.parse().ok()?,
+        None => 0,
+    };
+    let body = bytes[end + 4..].to_vec();
+    (body.len() >= length).then_some(Answer { status, headers, body })
+}
