@@ -43,6 +43,8 @@ fn people(routes: Routes) -> Routes {
         .patch("/api/admin/models/{id:.+}", models::api::change_access)
         .get("/api/admin/audit", admin::audit_api::list)
         .post("/api/admin/audit/verify", admin::audit_api::verify)
+        .get("/api/admin/guard", admin::guard_api::show)
+        .post("/api/admin/guard/test", admin::guard_api::test)
         .get("/api/admin/evaluations", evals::api::list)
         .post("/api/admin/evaluations", evals::api::start)
         .get("/api/admin/evaluations/{id}/report", evals::api::read_report)

@@ -43,9 +43,7 @@ fn the_set_up_link_works_once() {
     let mut server = Server::start(&home);
     let link = server.setup_link();
     let token = link.split_once('#').expect("a secret").1;
-    let body = |token: &str| {
-        json!({"token": token, "username": OWNER, "display_name": "Olivia", "password": PASSWORD})
-    };
+    let body = |token: &str| json!({"token": token, "username": OWNER, "display_name": "Olivia", "password": PASSWORD});
     let wrong = server.client().post("/api/setup", &body(&"0".repeat(token.len())));
     assert!(matches!(wrong.status, 400 | 401), "{}", wrong.text());
     server.client().post("/api/setup", &body(token)).expect(201);

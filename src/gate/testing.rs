@@ -288,8 +288,8 @@ impl House {
     }
 }
 
-fn guard() -> super::inspect::Guard {
-    super::inspect::Guard
+fn guard() -> crate::guard::Guard {
+    crate::guard::Guard::new(crate::guard::Policy::builtin().expect("the built-in policy"))
 }
 
 /// A member in a browser.

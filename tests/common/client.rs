@@ -96,7 +96,8 @@ impl Client {
     /// The same; the connection may fail.
     pub fn try_stream(&self, path: &str, body: &Value) -> Result<Events, String> {
         let headers = [("content-type", "application/json")];
-        let response = self.exchange("POST", path, &headers, Some(body.to_string().into_bytes()))?;
+        let response =
+            self.exchange("POST", path, &headers, Some(body.to_string().into_bytes()))?;
         if response.status() != 200 {
             let status = response.status();
             let mut body = String::new();
