@@ -94,7 +94,8 @@ impl OutputWatch {
     fn end_word(&mut self, events: &mut Vec<WatchEvent>) {
         let start = self.read;
         self.read = self.held.len();
-        let is_block = self.held.contains("-----BEGIN") && !self.held.contains("-----END");
+        let is_block = self.held.contains("-----BEGIN")
+            && self.held.split_once("-----END").is_none_or(|(_, rest)| !rest.contains("-----"));
         if is_block && self.held.len() < LONG_BYTES {
             return;
         }
@@ -122,7 +123,7 @@ impl OutputWatch {
 
     /// Inspects all that is held, and lets out what begins before `end`.
     fn release(&mut self, end: usize, events: &mut Vec<WatchEvent>) {
-        if end == 0 {
+        if end == 0 || self.is_stopped {
             return;
         }
         let before = self.context.len();
