@@ -1,6 +1,7 @@
 //! Builds every long-lived part in order of dependence, runs the server, shuts it down.
 
 mod certificates;
+mod facts;
 mod home;
 mod sealed;
 #[cfg(test)]
@@ -25,19 +26,21 @@ use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::chat::{Chat, ChatParts};
 use crate::config::{Config, Settings};
 use crate::db::{Db, DbOptions};
-use crate::engine::EngineOptions;
 use crate::evals::{EvalParts, Evals};
 use crate::gate::{Gate, GateParts};
 use crate::guard::{Guard, Policy};
 use crate::keys::Keys;
 use crate::limits::Limiter;
-use crate::models::{Library, LibraryOptions};
+use crate::models::Library;
+use crate::monitor::{Monitor, MonitorParts};
 use crate::openai::api::OpenAi;
 use crate::routes;
 use crate::web::shell::{Shell, surround};
 use crate::web::tls::{Certificates, server_config};
 use crate::web::{ApiError, ErrorCode};
 use certificates::CertificateFiles;
+use facts::library_options;
+pub(crate) use facts::{guard_in_words, last_fairness_run};
 pub(crate) use home::Home;
 pub(crate) use sealed::socket_path;
 
@@ -60,6 +63,7 @@ pub(crate) struct App {
     gate: Gate,
     chat: Chat,
     pub(crate) evals: Evals,
+    pub(crate) monitor: Monitor,
 }
 
 impl App {
@@ -111,6 +115,15 @@ impl App {
             clock: clock.clone(),
             runtime,
         })?;
+        let monitor = Monitor::new(MonitorParts {
+            db: db.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            settings: settings.clone(),
+            data: home.data().to_owned(),
+            fairness: last_fairness_run,
+            guard: guard_in_words(),
+        });
         let ends = gate.clone();
         registry.on_revocation(move |what| {
             ends.revoke(what);
@@ -127,6 +140,7 @@ impl App {
             gate,
             chat,
             evals,
+            monitor,
         })
     }
 
@@ -154,6 +168,7 @@ impl App {
                 .app_data(Data::new(app.gate.clone()))
                 .app_data(Data::new(app.chat.clone()))
                 .app_data(Data::new(app.evals.clone()))
+                .app_data(Data::new(app.monitor.clone()))
                 .app_data(Data::new(app.library.clone()))
                 .app_data(Data::new(app.accounts.clone()))
                 .app_data(Data::new(app.keys.clone()))
@@ -214,10 +229,12 @@ impl App {
         let upkeep = actix_web::rt::spawn(self.clone().upkeep(certificates));
         let schedule = self.evals.clone().keep_schedule(self.settings.evals.clone());
         let schedule = actix_web::rt::spawn(schedule);
+        let watch = actix_web::rt::spawn(self.monitor.clone().keep_watch());
         stop_signal().await;
         tracing::info!("stopping: no new work, running answers may end");
         let grace = Duration::from_secs(settings.shutdown_grace_s.into());
         schedule.abort();
+        watch.abort();
         self.evals.close();
         tokio::join!(self.gate.drain(grace), handle.stop(true));
         self.chat.finish().await;
@@ -256,6 +273,16 @@ impl App {
             tracing::warn!(cause = %error, "when keys were last used could not be kept");
         }
     }
+}
+
+/// Makes the server's certificate where there is none yet. A sealed server speaks TLS before its
+/// vault is open, and can make none itself.
+pub(crate) fn prepare_certificate(home: &Home, settings: &Settings) -> Result<()> {
+    if settings.server.plain_http {
+        return Ok(());
+    }
+    let files = CertificateFiles::new(home.data(), settings);
+    files.prepare(&home.vault, &home.clock).map(drop)
 }
 
 /// Serves with this configuration until told to stop.
@@ -372,27 +399,6 @@ fn workers(configured: u16) -> usize {
     match configured {
         0 => std::thread::available_parallelism().map_or(2, usize::from).min(4),
         some => some.into(),
-    }
-}
-
-fn library_options(settings: &Settings) -> LibraryOptions {
-    let engine = &settings.engine;
-    let context = engine.context_tokens_max as usize;
-    LibraryOptions {
-        guide: settings.models.embedded_guide.then_some(crate::models::GUIDE_BYTES),
-        files: settings.models.files.clone(),
-        default: settings.models.default.clone(),
-        aliases: std::collections::BTreeMap::new(),
-        engine: EngineOptions {
-            threads: engine.threads.into(),
-            kv_budget_bytes: (engine.kv_budget_mib as usize) << 20,
-            streams_max: engine.streams_max.into(),
-            queue_max: engine.queue_max.into(),
-            prefill_chunk_tokens: engine.prefill_chunk_tokens.into(),
-            context_tokens_max: (context > 0).then_some(context),
-            shutdown_limit: Duration::from_secs(settings.server.shutdown_grace_s.into()),
-            ..EngineOptions::default()
-        },
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every route on one page: method, path, handler; nothing else.
 
 use crate::access::Routes;
-use crate::{accounts, admin, chat, evals, gate, keys, models, openai};
+use crate::{accounts, admin, chat, evals, keys, models, monitor, openai};
 
 /// The routes of the server.
 pub(crate) fn all() -> Routes {
@@ -9,7 +9,7 @@ pub(crate) fn all() -> Routes {
         // Alive, ready, numbers
         .get("/healthz", admin::api::alive)
         .get("/readyz", admin::api::ready)
-        .get("/metrics", gate::api::metrics)
+        .get("/metrics", monitor::api::metrics)
         // Programs
         .get("/v1/models", openai::api::models)
         .get("/v1/models/{id:.+}", openai::api::model)
@@ -45,6 +45,10 @@ fn people(routes: Routes) -> Routes {
         .post("/api/admin/audit/verify", admin::audit_api::verify)
         .get("/api/admin/guard", admin::guard_api::show)
         .post("/api/admin/guard/test", admin::guard_api::test)
+        .get("/api/admin/overview", monitor::api::overview)
+        .get("/api/admin/posture", monitor::api::posture)
+        .get("/api/admin/alerts", monitor::api::alerts)
+        .post("/api/admin/alerts/{id}/acknowledge", monitor::api::acknowledge)
         .get("/api/admin/evaluations", evals::api::list)
         .post("/api/admin/evaluations", evals::api::start)
         .get("/api/admin/evaluations/{id}/report", evals::api::read_report)

@@ -3,7 +3,7 @@
 mod common;
 
 use common::client::StreamEvent;
-use common::{Answer, Client, GUIDE, Home, OWNER, PASSWORD, Server, Session};
+use common::{Client, GUIDE, Home, OWNER, PASSWORD, Server, Session};
 use serde_json::{Value, json};
 
 const TITLE: &str = "Harbour lights";
@@ -72,10 +72,11 @@ fn set_up(server: &mut Server) -> Session {
     let token = link.split_once('#').expect("a secret").1;
     let body = json!({"token": token, "username": OWNER, "display_name": "Olivia Ray",
         "password": PASSWORD});
-    let answer: Answer = server.client().post("/api/setup", &body);
+    let client = server.client();
+    let answer = client.post("/api/setup", &body);
     answer.expect(201);
     assert_eq!(server.client().get("/api/status").expect(200)["state"], "ready");
-    Session::from_answer(server.client(), &answer)
+    Session::from_answer(client, &answer)
 }
 
 /// Says something in a conversation, and gives the words of the answer.

@@ -56,6 +56,7 @@ permissions! {
     ReadAudit "audit.read" [Owner, Auditor] "Read, verify and export the audit log.";
     ReadMetrics "metrics.read" [Owner, Admin, Operator, Auditor] "Read metrics.";
     ReadPosture "posture.read" [Owner, Admin, Operator, Auditor] "Read the posture page and alerts.";
+    ManageAlerts "alerts.manage" [Owner, Admin, Operator] "Acknowledge alerts.";
     ReadGuard "guard.read" [Owner, Admin, Auditor] "See the guard's policy and try texts against it.";
     ReadEvals "evals.read" [Owner, Admin, Operator, Auditor] "Read evaluations and their reports.";
     RunEvals "evals.run" [Owner, Admin, Operator] "Start evaluations.";

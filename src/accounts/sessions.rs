@@ -60,8 +60,14 @@ impl Accounts {
         let known =
             row.as_ref().filter(|row| !row.is_disabled).and_then(|row| row.password.clone());
         let fits = inner.hasher.verify(password, known).await?;
+        let tried = row.as_ref().map(|row| row.id);
         let Some(row) = row.filter(|_| fits) else {
-            let event = Event::new(Action::SessionCreate, Outcome::Denied, Actor::Anonymous);
+            let mut event = Event::new(Action::SessionCreate, Outcome::Denied, Actor::Anonymous);
+            // Whose account was tried, where there is one; never a name as it was typed, which may
+            // be a password in the wrong field.
+            if let Some(user) = tried {
+                event = event.subject(user);
+            }
             inner.audit.record(origin.mark(event)).await?;
             return Err(AccountError::WrongCredentials);
         };

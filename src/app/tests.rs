@@ -3,6 +3,7 @@
 
 mod accounts;
 mod credentials;
+mod monitor;
 mod roles;
 
 use actix_web::App as WebApp;

@@ -9,7 +9,7 @@ use clap::Args;
 use super::Ended;
 use super::options::{Common, ask_secret, out, secret_from_file, write_secret};
 use crate::accounts::NewOwner;
-use crate::app::{App, Home, exchange_runtime};
+use crate::app::{App, Home, exchange_runtime, prepare_certificate};
 use crate::keys::KeyRequest;
 use crate::telemetry;
 
@@ -58,6 +58,7 @@ impl Init {
             }
             None => Home::open_or_create(config.settings())?,
         };
+        prepare_certificate(&home, config.settings())?;
         let runtime = exchange_runtime()?;
         let app = App::build(&home, &config, runtime.handle().clone())?;
         let user = runtime.block_on(app.accounts.init_owner(owner))?;

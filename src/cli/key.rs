@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::Ended;
 use super::options::{Common, ask_secret, out, secret_from_file, write_secret};
-use crate::app::{App, Home, exchange_runtime};
+use crate::app::{App, Home, exchange_runtime, prepare_certificate};
 use crate::audit::{Action, Actor, Event, Outcome};
 use crate::keys::KeyRequest;
 use crate::telemetry;
@@ -58,6 +58,7 @@ impl Key {
                     Some(path) => secret_from_file(&path)?,
                     None => ask_secret("New passphrase: ")?,
                 };
+                prepare_certificate(&home, config.settings())?;
                 // On record first: a move that is not on record must not be.
                 let event = Event::new(Action::KeyMove, Outcome::Started, Actor::System);
                 app.audit.record_blocking(event)?;

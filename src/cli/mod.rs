@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod config;
+mod doctor;
 mod eval;
 mod init;
 mod key;
@@ -23,7 +24,7 @@ use options::Common;
 #[derive(Parser)]
 #[command(name = "strongroom", version, propagate_version = true)]
 #[command(
-    after_help = "Without a command, `strongroom` serves.\n\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 something was found (audit verify, advisories check)."
+    after_help = "Without a command, `strongroom` serves.\n\nExit codes: 0 done, 1 failed (or `doctor` found something failing), 2 wrong usage, 3 something was found (audit verify, advisories check)."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -52,6 +53,8 @@ enum Command {
     Eval(eval::Eval),
     /// Show the configuration in force, and where each value came from.
     Config(config::Show),
+    /// Hold the server against the six practices.
+    Doctor(doctor::Doctor),
     /// Print the list of crates inside this binary (CycloneDX).
     Sbom(monitor::Sbom),
     /// Hold this binary against a copy of the RustSec advisory database.
@@ -64,6 +67,8 @@ enum Ended {
     Done,
     /// It was done, and found what it looked for.
     Found,
+    /// It was done, and something is not as it must be.
+    Failing,
 }
 
 /// Runs the command line and returns the exit code of the process.
@@ -71,6 +76,7 @@ pub fn main() -> ExitCode {
     let Cli { command, common } = Cli::parse();
     match run(command.unwrap_or_else(|| Command::Serve(serve::Serve::default())), &common) {
         Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::Failing) => ExitCode::FAILURE,
         Ok(Ended::Found) => ExitCode::from(3),
         Err(error) => {
             options::complain(&error);
@@ -90,8 +96,9 @@ fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
         Command::Backup(command) => command.run(common),
         Command::Eval(command) => command.run(common),
         Command::Config(command) => command.run(common),
+        Command::Doctor(command) => command.run(common),
         Command::Sbom(_) => monitor::Sbom::run(),
-        Command::Advisories(command) => command.run(),
+        Command::Advisories(command) => command.run(common),
     }
 }
 
@@ -118,6 +125,7 @@ mod tests {
             "strongroom backup create --data-dir D --to B",
             "strongroom backup restore B.data --keys B.keys --root-key K --data-dir D --replace",
             "strongroom advisories check --db DIR",
+            "strongroom doctor --json --data-dir D",
             "strongroom eval fairness --model guide --suite crows-pairs --data D --data-dir E --json",
             "strongroom eval fairness --out report.html",
             "strongroom config --set server.workers=2",

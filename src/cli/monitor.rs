@@ -7,8 +7,12 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::Ended;
-use super::options::out;
-use crate::monitor::{advisories, sbom};
+use super::options::{Common, out};
+use crate::app::Home;
+use crate::audit::AuditLog;
+use crate::db::{Db, DbOptions};
+use crate::monitor::advisories::AdvisoryReport;
+use crate::monitor::{advisories, advisory_event, sbom};
 
 /// Print the list of crates inside this binary (CycloneDX).
 #[derive(Args)]
@@ -42,9 +46,10 @@ enum AdvisoriesCommand {
 }
 
 impl Advisories {
-    pub(super) fn run(self) -> Result<Ended> {
+    pub(super) fn run(self, common: &Common) -> Result<Ended> {
         let AdvisoriesCommand::Check { db, json } = self.command;
         let report = advisories::check(&db)?;
+        record(common, &report)?;
         let mut out = out();
         if json {
             writeln!(out, "{}", serde_json::to_string(&report)?)?;
@@ -70,4 +75,29 @@ impl Advisories {
         }
         Ok(if report.vulnerabilities.is_empty() { Ended::Done } else { Ended::Found })
     }
+}
+
+/// Puts the check on record in the data directory, where there is one that is free and open: the
+/// posture page goes by it. Elsewhere the check is none the worse for it.
+fn record(common: &Common, report: &AdvisoryReport) -> Result<()> {
+    let config = common.config(Vec::new())?;
+    let settings = config.settings();
+    if !settings.server.data_dir.join("strongroom.db").exists() {
+        return Ok(());
+    }
+    let outcome = Home::open_or_create(settings).and_then(|home| {
+        anyhow::ensure!(home.vault.is_open(), "its vault is sealed");
+        let db = Db::open(&home.database(), DbOptions::default())?;
+        let log = AuditLog::open(&db, &home.vault, &home.audit_directory(), &home.clock)?;
+        log.record_blocking(advisory_event(report))?;
+        Ok(log.flush()?)
+    });
+    if let Err(error) = outcome {
+        // A warning beside what was asked for; nothing is to be done where it cannot be written.
+        let _ = writeln!(
+            std::io::stderr(),
+            "strongroom: the check is not on record ({error}); a running server makes its own, once a day, with monitor.advisory_db set"
+        );
+    }
+    Ok(())
 }

@@ -24,6 +24,7 @@ pub(super) const ALL: &[Migration] = &[
     Migration { number: 5, name: "models", sql: include_str!("migrations/0005_models.sql") },
     Migration { number: 6, name: "chat", sql: include_str!("migrations/0006_chat.sql") },
     Migration { number: 7, name: "evals", sql: include_str!("migrations/0007_evals.sql") },
+    Migration { number: 8, name: "monitor", sql: include_str!("migrations/0008_monitor.sql") },
 ];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.

@@ -36,7 +36,6 @@ pub(crate) use bootstrap::Interval;
 pub(crate) use error::EvalsError;
 pub(crate) use plan::{COUNTERFACTUAL_NAME, CROWS_NAME};
 pub(crate) use results::Results;
-#[allow(unused_imports, reason = "for the posture page")]
 pub(crate) use store::last_run;
 pub(crate) use store::{Origin, RunState, RunSummary};
 

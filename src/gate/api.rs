@@ -1,14 +1,10 @@
-//! What the gate's errors mean to a client, the headers of limits, and `/metrics`.
+//! What the gate's errors mean to a client, and the headers of limits.
 
 use std::time::Duration;
 
-use actix_web::HttpResponse;
-use actix_web::web::Data;
-
 use super::Gate;
 use super::error::GateError;
-use crate::access::permission::ReadMetrics;
-use crate::access::{Caller, Grant};
+use crate::access::Caller;
 use crate::limits::{Meter, Which};
 use crate::web::{ApiError, ErrorCode};
 
@@ -66,13 +62,6 @@ impl From<GateError> for ApiError {
             GateError::Engine(_) => Self::new(ErrorCode::Internal).because(&error),
         }
     }
-}
-
-/// `GET /metrics`
-pub(crate) async fn metrics(_grant: Grant<ReadMetrics>, gate: Data<Gate>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(gate.metrics_text())
 }
 
 impl Gate {

@@ -9,6 +9,8 @@ use rustsec::report::Settings;
 use rustsec::{Database, Lockfile, Report};
 use serde::Serialize;
 
+use crate::audit::{Action, Actor, Event, Outcome};
+
 /// The lock file that the binary was built with.
 const LOCK: &str = include_str!("../../Cargo.lock");
 
@@ -55,6 +57,18 @@ pub(crate) struct AdvisoryFinding {
     pub(crate) patched: Vec<String>,
 }
 
+/// What goes on record of a check: counts, and which advisories.
+pub(crate) fn advisory_event(report: &AdvisoryReport) -> Event {
+    let mut ids: Vec<String> = report.vulnerabilities.iter().map(|one| one.id.clone()).collect();
+    ids.dedup();
+    Event::new(Action::AdvisoryCheck, Outcome::Done, Actor::System)
+        .with("advisories", report.advisories)
+        .with("crates", report.crates)
+        .with("vulnerabilities", report.vulnerabilities.len())
+        .with("warnings", report.warnings.len())
+        .with("ids", ids)
+}
+
 /// Checks the binary's crates against the database in `directory`.
 pub(crate) fn check(directory: &Path) -> Result<AdvisoryReport, AdvisoryError> {
     let bad =
@@ -62,7 +76,8 @@ pub(crate) fn check(directory: &Path) -> Result<AdvisoryReport, AdvisoryError> {
     if !directory.join("crates").is_dir() {
         return Err(bad("there is no folder `crates` in it".to_owned()));
     }
-    let database = Database::open(directory).map_err(|error| bad(error.to_string()))?;
+    let database = Database::open(directory)
+        .map_err(|error| bad(broken_file(directory).unwrap_or_else(|| error.to_string())))?;
     let lock = Lockfile::from_str(LOCK).map_err(|error| AdvisoryError::Lock(error.to_string()))?;
     let settings = Settings {
         informational_warnings: vec![
@@ -113,6 +128,18 @@ pub(crate) fn check(directory: &Path) -> Result<AdvisoryReport, AdvisoryError> {
     })
 }
 
+/// The first advisory that cannot be read, and why: the library's own error names no file.
+fn broken_file(directory: &Path) -> Option<String> {
+    let packages = std::fs::read_dir(directory.join("crates")).ok()?.flatten();
+    let files = packages.filter_map(|package| std::fs::read_dir(package.path()).ok());
+    files.flat_map(Iterator::flatten).find_map(|file| {
+        let path = file.path();
+        let name = path.strip_prefix(directory).unwrap_or(&path).display().to_string();
+        let error = rustsec::Advisory::load_file(&path).err()?;
+        Some(format!("{name}: {error}"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +164,16 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let error = check(directory.path()).expect_err("refused").to_string();
         assert!(error.contains("crates"), "{error}");
+    }
+
+    #[test]
+    fn a_broken_advisory_is_named() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let folder = directory.path().join("crates/rusqlite");
+        std::fs::create_dir_all(&folder).expect("folder");
+        std::fs::write(folder.join("RUSTSEC-2030-0001.md"), VULNERABLE).expect("written");
+        std::fs::write(folder.join("RUSTSEC-2030-0002.md"), "no advisory").expect("written");
+        let error = check(directory.path()).expect_err("refused").to_string();
+        assert!(error.contains("crates/rusqlite/RUSTSEC-2030-0002.md"), "{error}");
     }
 }

@@ -1,4 +1,70 @@
 //! Alerts, posture, the bill of materials and advisories.
 
 pub(crate) mod advisories;
+mod alerts;
+pub(crate) mod api;
+pub(crate) mod posture;
 pub(crate) mod sbom;
+mod schedule;
+
+use std::path::PathBuf;
+
+pub(crate) use advisories::advisory_event;
+pub(crate) use alerts::{Alert, Alerts, Rule};
+
+use crate::audit::AuditLog;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::db::{Connection, Db, DbError};
+use posture::{Depth, Facts, FairnessRun, Posture, Process, Sources};
+
+/// What the monitor is made of.
+#[derive(Clone)]
+pub(crate) struct MonitorParts {
+    /// Where what it counts lies.
+    pub(crate) db: Db,
+    /// What it reads, and where it says what it did.
+    pub(crate) audit: AuditLog,
+    /// The time.
+    pub(crate) clock: Clock,
+    /// The settings in force.
+    pub(crate) settings: Settings,
+    /// The data directory.
+    pub(crate) data: PathBuf,
+    /// The newest fairness run.
+    pub(crate) fairness: fn(&Connection) -> Result<Option<FairnessRun>, DbError>,
+    /// The guard's policy in force, in words.
+    pub(crate) guard: Option<String>,
+}
+
+/// The monitor. A handle.
+#[derive(Clone)]
+pub(crate) struct Monitor {
+    parts: MonitorParts,
+    pub(crate) alerts: Alerts,
+}
+
+impl Monitor {
+    /// Puts the monitor together.
+    pub(crate) fn new(parts: MonitorParts) -> Self {
+        let alerts = Alerts::new(&parts.db, &parts.audit, &parts.clock, &parts.settings.monitor);
+        Self { parts, alerts }
+    }
+
+    /// Holds the running server against the six practices.
+    pub(crate) async fn posture(&self) -> Result<Posture, DbError> {
+        let (parts, now) = (self.parts.clone(), self.parts.clock.now());
+        let read = move |db: &Connection| -> Result<Posture, DbError> {
+            let sources = Sources {
+                settings: &parts.settings,
+                data: &parts.data,
+                process: Process::own(),
+                depth: Depth::Times,
+                fairness: parts.fairness,
+                guard: parts.guard.as_deref(),
+            };
+            Ok(posture::judge(&Facts::gather(db, &sources, now)?))
+        };
+        self.parts.db.read(read).await
+    }
+}

@@ -269,6 +269,11 @@ impl Vault {
         root::made_at(&self.inner.directory)
     }
 
+    /// How the root key of `directory` is kept and when it was made, without opening anything.
+    pub fn root_facts(directory: &Path) -> Result<(SourceKind, Timestamp), VaultError> {
+        Ok((root::source(directory)?, root::made_at(directory)?))
+    }
+
     /// Keeps the same root key under a passphrase from now on.
     pub fn move_to_passphrase(&self, passphrase: &SecretText) -> Result<(), VaultError> {
         self.with_keyring(|keyring| root::rewrap(&self.inner.directory, keyring.root(), passphrase))

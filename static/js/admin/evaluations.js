@@ -1,6 +1,7 @@
 // Evaluations with their reports, and alerts.
 import { html, useEffect, useState } from "../lib.js";
 import { api } from "../api.js";
+import { fill } from "../messages.js";
 import { admin } from "../messages-admin.js";
 import { may, models, toast } from "../state.js";
 import { Time } from "../time.js";
@@ -54,9 +55,21 @@ function Start({ suites, onStarted }) {
 export function AlertsPage() {
   const text = admin.alerts;
   const load = useLoad("/api/admin/alerts");
+  const acknowledge = async (/** @type {string} */ id) => {
+    try { await api.post(`/api/admin/alerts/${id}/acknowledge`, {}); toast(text.acknowledged); await load.reload(); } catch (/** @type {any} */ cause) { toast(cause.message); }
+  };
   return html`<${Head} title=${text.title} lead=${text.lead} />
     <${Loaded} from=${load}>${(/** @type {any} */ data) => data.alerts.length === 0 ? html`<${Empty} title=${text.none}><p>${text.noneAbout}</p></${Empty}>`
-      : html`<ul class="list">${data.alerts.map((/** @type {any} */ one) => html`<li key=${one.id}><span class=${one.severity === "high" ? "state-failing" : "state-due"}><${Icon} name="bell" /></span>
-        <div class="grow"><div>${one.title ?? one.message ?? one.kind}</div><div class="sub">${one.title && one.message ? `${one.message} · ` : ""}${one.detail && typeof one.detail === "string" ? `${one.detail} · ` : ""}<${Time} at=${one.at ?? one.raised_at ?? one.created_at} /></div></div>
-        ${one.severity && html`<span class=${`badge ${one.severity === "high" ? "bad" : "warn"}`}>${one.severity}</span>`}</li>`)}</ul>`}</${Loaded}>`;
+      : html`<ul class="list">${data.alerts.map((/** @type {any} */ one) => html`<${Alert} key=${one.id} alert=${one} onAcknowledge=${acknowledge} />`)}</ul>`}</${Loaded}>`;
+}
+
+/** @param {{ alert: any, onAcknowledge: (id: string) => Promise<void> }} props */
+function Alert({ alert, onAcknowledge }) {
+  const text = admin.alerts;
+  const isOpen = !alert.acknowledged_at;
+  const isHigh = alert.severity === "high";
+  return html`<li><span class=${!isOpen ? "quiet" : isHigh ? "state-failing" : "state-due"}><${Icon} name="bell" /></span>
+    <div class="grow"><div>${alert.title}</div><div class="sub">${alert.message} · <${Time} at=${alert.last_at} />${!isOpen && html` · ${fill(text.by, { name: alert.acknowledged_by ?? "" })}`}</div></div>
+    ${isOpen && html`<span class=${`badge ${isHigh ? "bad" : "warn"}`}>${text.severities[isHigh ? "high" : "medium"]}</span>`}
+    ${isOpen && may("alerts.manage") && html`<button type="button" class="button small" onClick=${() => onAcknowledge(alert.id)}>${text.acknowledge}</button>`}</li>`;
 }

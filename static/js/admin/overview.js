@@ -4,6 +4,7 @@ import { counted, fill } from "../messages.js";
 import { admin } from "../messages-admin.js";
 import { Icon } from "../ui/icons.js";
 import { Loaded, useLoad } from "../ui/load.js";
+import { Notice } from "../ui/parts.js";
 import { Head } from "./head.js";
 
 const text = admin.overview;
@@ -17,7 +18,9 @@ const badges = { met: "good", due: "warn", failing: "bad" };
 
 export function OverviewPage() {
   const load = useLoad("/api/admin/posture");
+  const open = useLoad("/api/admin/overview").data?.alerts_open ?? 0;
   return html`<${Head} title=${text.title} lead=${text.lead} />
+    ${open > 0 && html`<${Notice} kind="warn">${counted(open, text.alerts.one, text.alerts.many)}. <a href="/admin/alerts">${text.seeAlerts}</a></${Notice}>`}
     <${Loaded} from=${load}>${(/** @type {any} */ data) => html`<div class="cards">
       ${data.practices.map((/** @type {any} */ one) => html`<${Practice} key=${one.id} practice=${one} />`)}</div>`}</${Loaded}>`;
 }

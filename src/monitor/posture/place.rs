@@ -1,0 +1,172 @@
+//! What the data directory and the process show by themselves: file modes, certificate, root key,
+//! model files, core dumps. Reads only.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::clock::Timestamp;
+use crate::config::Settings;
+use crate::vault::{SourceKind, Vault};
+use crate::web::tls;
+
+/// Files that are looked at for their modes; a directory with more is told as such.
+const FILES_MAX: usize = 20_000;
+/// Offenders that are named.
+const NAMED_MAX: usize = 3;
+
+/// How closely model files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// A file that was not written since it was loaded is taken for the same.
+    Times,
+    /// Every file is read whole.
+    Contents,
+}
+
+/// What is known of the server's own process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    /// Whether core dumps are off; none where another process is asking.
+    pub(crate) is_core_off: Option<bool>,
+}
+
+impl Process {
+    /// This process, which is the server.
+    pub(crate) fn own() -> Self {
+        use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
+        let is_limited = getrlimit(Resource::Core).current == Some(0);
+        let is_closed = dumpable_behavior().is_ok_and(|now| now == DumpableBehavior::NotDumpable);
+        Self { is_core_off: Some(is_limited && is_closed) }
+    }
+
+    /// Not this process: a command that looks at a server from outside.
+    pub(crate) const fn other() -> Self {
+        Self { is_core_off: None }
+    }
+}
+
+/// The certificate in use.
+#[derive(Clone, Debug)]
+pub(crate) struct CertificateSeen {
+    pub(super) is_own_authority: bool,
+    pub(super) facts: tls::CertificateFacts,
+}
+
+pub(super) fn certificate(data: &Path, settings: &Settings) -> Result<CertificateSeen, String> {
+    let is_own_authority = settings.tls.certificate_file.as_os_str().is_empty();
+    let path = match is_own_authority {
+        true => data.join("tls/server.pem"),
+        false => settings.tls.certificate_file.clone(),
+    };
+    let pem = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let facts = tls::facts(&pem).map_err(|error| error.to_string())?;
+    Ok(CertificateSeen { is_own_authority, facts })
+}
+
+pub(super) fn root_key(data: &Path) -> Result<(SourceKind, Timestamp), String> {
+    Vault::root_facts(&data.join("keys")).map_err(|error| error.to_string())
+}
+
+/// Who but the owner can get at the data directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Modes {
+    /// The mode of the directory itself.
+    pub(super) directory: u32,
+    /// Files inside that others may read or write, the first few by name.
+    pub(super) open: Vec<String>,
+    pub(super) open_count: usize,
+    pub(super) has_more: bool,
+}
+
+pub(super) fn modes(data: &Path) -> Result<Modes, String> {
+    let told = |error: std::io::Error| format!("{}: {error}", data.display());
+    let directory = fs::metadata(data).map_err(told)?.mode() & 0o777;
+    let mut modes = Modes { directory, ..Modes::default() };
+    let mut folders = vec![data.to_owned()];
+    let mut count = 0;
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            count += 1;
+            if count > FILES_MAX {
+                modes.has_more = true;
+                return Ok(modes);
+            }
+            // Not through links: what they point to is not this directory's.
+            let Ok(found) = entry.metadata() else { continue };
+            let path = entry.path();
+            // Behind a closed directory, a file that others may read is still closed to them. Keys
+            // must not depend on that, and nothing may be open for writing.
+            let mask = if path.starts_with(data.join("keys")) { 0o077 } else { 0o022 };
+            if found.is_file() && found.mode() & mask != 0 {
+                modes.open_count += 1;
+                if modes.open.len() < NAMED_MAX {
+                    let inside = path.strip_prefix(data).unwrap_or(&path);
+                    modes.open.push(inside.display().to_string());
+                }
+            }
+            if found.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    Ok(modes)
+}
+
+/// A model file against what is on record for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ModelSeen {
+    /// The same.
+    Same,
+    /// Another file than the one that was loaded.
+    Changed,
+    /// It cannot be read.
+    Unreadable,
+    /// It was never loaded.
+    NotRecorded,
+}
+
+/// Holds every configured model file against the last load that is on record: digest and when.
+pub(super) fn models(
+    settings: &Settings,
+    recorded: &HashMap<String, (String, Timestamp)>,
+    depth: Depth,
+) -> Vec<(String, ModelSeen)> {
+    let files = settings.models.files.iter();
+    files.map(|path| (name(path), model(path, recorded.get(&name(path)), depth))).collect()
+}
+
+fn name(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn model(path: &PathBuf, recorded: Option<&(String, Timestamp)>, depth: Depth) -> ModelSeen {
+    let Some((digest, at)) = recorded else { return ModelSeen::NotRecorded };
+    let Ok(found) = fs::metadata(path) else { return ModelSeen::Unreadable };
+    // Either time: a file that was put in another's place keeps its own time of writing.
+    let touched = found.mtime().max(found.ctime());
+    if depth == Depth::Times && touched < at.seconds() {
+        return ModelSeen::Same;
+    }
+    match file_digest(path) {
+        Ok(found) if found == *digest => ModelSeen::Same,
+        Ok(_) => ModelSeen::Changed,
+        Err(_) => ModelSeen::Unreadable,
+    }
+}
+
+fn file_digest(path: &Path) -> std::io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let (mut sha, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex::encode(sha.finalize())),
+            count => sha.update(&buffer[..count]),
+        }
+    }
+}

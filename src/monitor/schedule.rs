@@ -1,0 +1,85 @@
+//! What the monitor does by itself while the server runs: it reads the log for alerts, verifies it
+//! once a day, and once a day holds the binary against the advisory database, where there is one.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::posture::last_at;
+use super::{Monitor, advisories, advisory_event};
+use crate::audit::{Action, Actor, AuditError, Event, Outcome};
+use crate::db::Connection;
+
+const ALERTS_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_mins(15);
+const DAY: Duration = Duration::from_hours(24);
+
+impl Monitor {
+    /// Goes on until it is dropped.
+    pub(crate) async fn keep_watch(self) {
+        let mut alerts = tokio::time::interval(ALERTS_EVERY);
+        let mut daily = tokio::time::interval(LOOK_EVERY);
+        alerts.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = alerts.tick() => if let Err(error) = self.alerts.evaluate().await {
+                    tracing::warn!(cause = %error, "the log could not be read for alerts");
+                },
+                _ = daily.tick() => if let Err(error) = self.do_what_is_due().await {
+                    tracing::warn!(cause = %error, "a daily check could not be made");
+                },
+            }
+        }
+    }
+
+    /// Runs the daily checks that were last made more than a day ago. When that was stands in the
+    /// log, so a restart does not repeat them.
+    pub(crate) async fn do_what_is_due(&self) -> Result<(), AuditError> {
+        if self.is_due(Action::AuditVerify).await? {
+            self.verify_log().await?;
+        }
+        let directory = &self.parts.settings.monitor.advisory_db;
+        if !directory.as_os_str().is_empty() && self.is_due(Action::AdvisoryCheck).await? {
+            self.check_advisories(directory.clone()).await?;
+        }
+        Ok(())
+    }
+
+    async fn is_due(&self, action: Action) -> Result<bool, AuditError> {
+        let now = self.parts.clock.now();
+        let last = self.parts.db.read(move |db: &Connection| last_at(db, action)).await?;
+        Ok(last.is_none_or(|at| now.since(at) >= DAY))
+    }
+
+    async fn verify_log(&self) -> Result<(), AuditError> {
+        let found = self.parts.audit.verify(Vec::new()).await?;
+        if !found.ok {
+            tracing::error!(problems = found.problems.len(), "the audit log does not verify");
+        }
+        let outcome = if found.ok { Outcome::Done } else { Outcome::Failed };
+        let event = Event::new(Action::AuditVerify, outcome, Actor::System)
+            .with("size", found.size)
+            .with("root", found.root)
+            .with("problems", found.problems.len());
+        self.parts.audit.record(event).await.map(drop)
+    }
+
+    async fn check_advisories(&self, directory: PathBuf) -> Result<(), AuditError> {
+        let check = move || advisories::check(Path::new(&directory));
+        let event = match tokio::task::spawn_blocking(check).await {
+            Ok(Ok(report)) => {
+                let count = report.vulnerabilities.len();
+                if count > 0 {
+                    tracing::warn!(count, "crates of this binary have known vulnerabilities");
+                }
+                advisory_event(&report)
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(cause = %error, "the advisory check could not be made");
+                Event::new(Action::AdvisoryCheck, Outcome::Failed, Actor::System)
+            }
+            // The server is going down, or the reader of the database panicked.
+            Err(_) => Event::new(Action::AdvisoryCheck, Outcome::Failed, Actor::System),
+        };
+        self.parts.audit.record(event).await.map(drop)
+    }
+}
