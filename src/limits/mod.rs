@@ -8,7 +8,8 @@
 mod counters;
 mod limiter;
 mod store;
+mod view;
 
-pub use limiter::{
-    Limiter, Meter, Refusal, Reservation, ReservedFor, Standing, Subject, Usage, Which,
-};
+pub use counters::Which;
+pub use limiter::{Limiter, Reservation, ReservedFor};
+pub use view::{Meter, Refusal, Standing, Subject, Usage};
