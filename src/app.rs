@@ -27,7 +27,8 @@ use crate::chat::{Chat, ChatParts};
 use crate::config::{Config, Settings};
 use crate::db::{Db, DbOptions};
 use crate::evals::{EvalParts, Evals};
-use crate::gate::{Gate, GateParts, Guard};
+use crate::gate::{Gate, GateParts};
+use crate::guard::{Guard, Policy};
 use crate::keys::Keys;
 use crate::limits::Limiter;
 use crate::models::Library;
@@ -69,6 +70,7 @@ impl App {
     /// Builds the parts over an open vault. Blocks; not to be called on an async thread.
     pub(crate) fn build(home: &Home, config: &Config, runtime: Handle) -> Result<Self> {
         let settings = config.settings().clone();
+        let guard = guard(&settings)?;
         let db = Db::open(&home.database(), DbOptions::default())
             .context("the database cannot be opened")?;
         let (vault, clock) = (&home.vault, &home.clock);
@@ -90,7 +92,7 @@ impl App {
         let gate = Gate::new(GateParts {
             catalog: Arc::new(library.clone()),
             limits,
-            guard: Guard,
+            guard,
             audit: audit.clone(),
             db: db.clone(),
             vault: vault.clone(),
@@ -369,6 +371,20 @@ fn bind(listen: &str) -> Result<(TcpListener, SocketAddr)> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
+}
+
+/// The guard with the policy that is configured. One that cannot be read stops the start: a server
+/// with less of a guard than its operator wrote down would be worse than none.
+fn guard(settings: &Settings) -> Result<Guard> {
+    let file = &settings.guard.policy_file;
+    if file.as_os_str().is_empty() {
+        return Ok(Guard::new(Policy::builtin()?));
+    }
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the guard's policy {} cannot be read", file.display()))?;
+    let policy = Policy::read(&file.display().to_string(), &text)
+        .context("the guard's policy is not accepted")?;
+    Ok(Guard::new(policy))
 }
 
 fn shell(settings: &Settings, is_tls: bool) -> Shell {

@@ -43,6 +43,8 @@ fn people(routes: Routes) -> Routes {
         .patch("/api/admin/models/{id:.+}", models::api::change_access)
         .get("/api/admin/audit", admin::audit_api::list)
         .post("/api/admin/audit/verify", admin::audit_api::verify)
+        .get("/api/admin/guard", admin::guard_api::show)
+        .post("/api/admin/guard/test", admin::guard_api::test)
         .get("/api/admin/overview", monitor::api::overview)
         .get("/api/admin/posture", monitor::api::posture)
         .get("/api/admin/alerts", monitor::api::alerts)

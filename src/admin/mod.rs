@@ -2,3 +2,4 @@
 
 pub(crate) mod api;
 pub(crate) mod audit_api;
+pub(crate) mod guard_api;

@@ -92,6 +92,9 @@ impl Exchange {
         reservation: Reservation,
     ) {
         let result = pump.run(&mut self.place, stream).await;
+        if !matches!(result, Ok(Ending::Stop | Ending::Length | Ending::ContentFilter)) {
+            pump.flush();
+        }
         let usage = pump.usage(&*engine, self.begun.prompt_tokens);
         self.close(&result, reservation, usage, &pump).await;
         let last = match result {
@@ -225,6 +228,27 @@ impl Pump {
             }
         }
         Ok(Next::GoOn)
+    }
+
+    /// Lets out what the guard still held of an answer that was cut short, if the reader has room.
+    fn flush(&mut self) {
+        for one in self.watch.finish() {
+            let event = match one {
+                Seen::Text(text) => {
+                    let logprobs = self.held.release(text.len());
+                    ExchangeEvent::Text { text, logprobs }
+                }
+                Seen::Notice(notice) => {
+                    self.held.withhold();
+                    self.notices.push(notice.clone());
+                    ExchangeEvent::Notice(notice)
+                }
+                Seen::Stop => return,
+            };
+            if self.sender.try_send(event).is_err() {
+                return;
+            }
+        }
     }
 
     async fn send(&mut self, event: ExchangeEvent) -> Result<Next, GateError> {

@@ -1,16 +1,15 @@
 //! The guard on the road: what it does to prompts, and the watch over answers.
 
+use std::collections::BTreeMap;
+
 use super::Gate;
 use super::catalog::Model;
 use super::error::GateError;
-use super::prompt::Draft;
+use super::prompt::{Draft, by_length};
 use super::request::Notice;
 use crate::access::Caller;
+use crate::guard::{Action, Category, Direction, Guard, OutputWatch, Verdict, WatchEvent};
 use crate::limits::Reservation;
-
-/// Placeholder until the guard lands.
-#[derive(Clone)]
-pub(crate) struct Guard;
 
 /// A request that the guard has let through.
 pub(super) struct Cleared {
@@ -21,20 +20,70 @@ pub(super) struct Cleared {
 }
 
 impl Gate {
+    /// The guard, for showing its policy and trying texts against it.
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.inner.parts.guard
+    }
+
     /// Holds every text of the prompt against the policy: lets it pass, changes it, or refuses.
     pub(super) async fn inspect(
         &self,
-        _caller: &Caller,
-        _model: &Model,
+        caller: &Caller,
+        model: &Model,
         draft: Draft,
         reservation: Reservation,
     ) -> Result<Cleared, GateError> {
-        Ok(Cleared { draft, reservation, notices: Vec::new(), watch: Watch })
+        let bytes = draft.bytes();
+        let guard = self.guard().clone();
+        let work = move || {
+            let texts: Vec<&str> = draft.texts().into_iter().map(|(_, text)| text).collect();
+            let verdict = guard.inspect(&texts, Direction::Input);
+            (draft, verdict)
+        };
+        let (draft, verdict) = by_length(bytes, work).await?;
+        let notices = notices(&verdict);
+        for notice in &notices {
+            let metrics = &self.inner.metrics;
+            metrics.noticed("input", &notice.category, &notice.action, notice.count);
+        }
+        if verdict.action == Action::Refuse {
+            let accounts = reservation.settle(0);
+            self.record_refusal(caller, model, accounts, &notices).await?;
+            let refused = notices.into_iter().filter(|notice| notice.action == "refuse");
+            let categories = refused.map(|notice| notice.category).collect();
+            return Err(GateError::Refused { categories });
+        }
+        let Verdict { texts, originals, .. } = verdict;
+        let draft = match texts {
+            None => draft,
+            Some(texts) => rewrite(draft, texts).await?,
+        };
+        let watch = Watch(self.guard().watch(originals));
+        Ok(Cleared { draft, reservation, notices, watch })
     }
 }
 
+/// Puts the guard's texts in place, and counts their tokens.
+async fn rewrite(mut draft: Draft, texts: Vec<String>) -> Result<Draft, GateError> {
+    let bytes = texts.iter().map(String::len).sum();
+    by_length(bytes, move || draft.replace(texts).map(|()| draft)).await?
+}
+
+/// What was found, counted by category and action.
+fn notices(verdict: &Verdict) -> Vec<Notice> {
+    let mut counts: BTreeMap<(Category, Action), u32> = BTreeMap::new();
+    for (_, action, finding) in &verdict.findings {
+        *counts.entry((finding.category, *action)).or_default() += 1;
+    }
+    counts.into_iter().map(|((category, action), count)| notice(category, action, count)).collect()
+}
+
+fn notice(category: Category, action: Action, count: u32) -> Notice {
+    Notice { category: category.name().to_owned(), action: action.name().to_owned(), count }
+}
+
 /// The watch over one answer.
-pub(super) struct Watch;
+pub(super) struct Watch(OutputWatch);
 
 /// What the watch lets out.
 pub(super) enum Seen {
@@ -45,10 +94,24 @@ pub(super) enum Seen {
 
 impl Watch {
     pub(super) fn push(&mut self, text: &str) -> Vec<Seen> {
-        vec![Seen::Text(text.to_owned())]
+        self.0.push(text).into_iter().map(Seen::from).collect()
     }
 
     pub(super) fn finish(&mut self) -> Vec<Seen> {
-        Vec::new()
+        self.0.finish().into_iter().map(Seen::from).collect()
+    }
+}
+
+impl From<WatchEvent> for Seen {
+    fn from(event: WatchEvent) -> Self {
+        match event {
+            WatchEvent::Text(text) => Self::Text(text),
+            WatchEvent::Found(Action::Refuse, category) => Self::Notice(Notice {
+                action: "stop".to_owned(),
+                ..notice(category, Action::Refuse, 1)
+            }),
+            WatchEvent::Found(action, category) => Self::Notice(notice(category, action, 1)),
+            WatchEvent::Stop => Self::Stop,
+        }
     }
 }

@@ -26,7 +26,6 @@ use std::time::{Duration, Instant};
 pub(crate) use catalog::{Catalog, Model, ModelState};
 pub(crate) use error::GateError;
 pub use generate::Generate;
-pub(crate) use inspect::Guard;
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice, Purpose,
 };
@@ -36,6 +35,7 @@ use crate::access::{Caller, Revocation};
 use crate::audit::AuditLog;
 use crate::db::Db;
 use crate::engine::Domain;
+use crate::guard::Guard;
 use crate::ids::UserId;
 use crate::limits::{Limiter, Reservation, Standing, Subject, Usage};
 use crate::vault::Vault;

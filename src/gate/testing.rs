@@ -288,8 +288,10 @@ impl House {
     }
 }
 
-fn guard() -> super::inspect::Guard {
-    super::inspect::Guard
+fn guard() -> crate::guard::Guard {
+    let policy = "[output]\ndenied = \"allow\"\n[phrases]\ndenied = [\"forbidden words\"]";
+    let policy = crate::guard::Policy::read("test.toml", policy).expect("a policy");
+    crate::guard::Guard::new(policy)
 }
 
 /// A member in a browser.

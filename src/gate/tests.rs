@@ -64,7 +64,7 @@ async fn nothing_runs_where_the_record_cannot_be_written() {
 
 #[tokio::test]
 async fn a_reader_who_leaves_ends_the_work_and_is_charged_for_what_came() {
-    let house = House::new(Scripted::new(&["abc"], Then::Hang)).await;
+    let house = House::new(Scripted::new(&["abc "], Then::Hang)).await;
     let caller = caller();
     let mut handle = house.gate.run(&caller, request("Hello")).await.expect("passes");
     assert!(matches!(handle.next().await, Some(ExchangeEvent::Started)));
@@ -73,12 +73,12 @@ async fn a_reader_who_leaves_ends_the_work_and_is_charged_for_what_came() {
     house.engine_is_idle().await;
     house.gate.drain(Duration::from_secs(5)).await;
     assert_eq!(house.events().await[1], "generation.end cancelled");
-    assert_eq!(house.gate.usage(&caller).tokens_day.used, 8);
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 9);
 }
 
 #[tokio::test]
 async fn stopping_ends_the_work_and_tells_what_it_took() {
-    let house = House::new(Scripted::new(&["abc"], Then::Hang)).await;
+    let house = House::new(Scripted::new(&["abc "], Then::Hang)).await;
     let handle = house.gate.run(&caller(), request("Hello")).await.expect("passes");
     handle.stop();
     let (_, last) = read_all(handle).await;
@@ -88,7 +88,7 @@ async fn stopping_ends_the_work_and_tells_what_it_took() {
 
 #[tokio::test]
 async fn withdrawn_access_ends_the_answer() {
-    let house = House::new(Scripted::new(&["abc"], Then::Hang)).await;
+    let house = House::new(Scripted::new(&["abc "], Then::Hang)).await;
     let caller = caller_with_key(KeyId::new(), None);
     let key = caller.key().expect("a key").id;
     let handle = house.gate.run(&caller, request("Hello")).await.expect("passes");
@@ -101,12 +101,12 @@ async fn withdrawn_access_ends_the_answer() {
 
 #[tokio::test]
 async fn a_shutdown_ends_what_does_not_end_by_itself_and_lets_nobody_in() {
-    let house = House::new(Scripted::new(&["abc"], Then::Hang)).await;
+    let house = House::new(Scripted::new(&["abc "], Then::Hang)).await;
     let handle = house.gate.run(&caller(), request("Hello")).await.expect("passes");
     let reading = tokio::spawn(read_all(handle));
     house.gate.drain(Duration::from_millis(20)).await;
     let (text, last) = reading.await.expect("reads");
-    assert_eq!(text, "abc");
+    assert_eq!(text, "abc ");
     assert!(matches!(last, Some(ExchangeEvent::Failed(GateError::ShuttingDown))));
     assert_eq!(house.events().await[1], "generation.end cancelled");
     let error = house.gate.run(&caller(), request("Hello")).await.expect_err("closed");
@@ -219,4 +219,35 @@ async fn scores_come_in_order_and_are_on_record() {
     assert_eq!(house.events().await, ["generation.start started", "generation.end done"]);
     let error = house.gate.score(&caller(), None, Vec::new()).await.expect_err("a member");
     assert!(matches!(error, GateError::NotPermitted));
+}
+
+#[tokio::test]
+async fn a_card_number_never_reaches_the_engine_and_comes_back_to_its_sender() {
+    let house = House::new(Scripted::new(&["Charged [ca", "rd-1]."], Then::Finish)).await;
+    let handle =
+        house.gate.run(&caller(), request("Charge 4111 1111 1111 1111")).await.expect("passes");
+    let notice = |n: &Notice| (n.category.clone(), n.action.clone(), n.count);
+    let notices: Vec<_> = handle.notices.iter().map(notice).collect();
+    assert_eq!(notices, [("personal.card".to_owned(), "redact".to_owned(), 1)]);
+    let (text, _) = read_all(handle).await;
+    assert_eq!(text, "Charged 4111 1111 1111 1111.");
+    assert_eq!(*house.engine.seen.lock(), ["Charge [card-1]"]);
+    for record in house.records().await {
+        assert!(!String::from_utf8_lossy(&record.body).contains("4111"));
+    }
+}
+
+#[tokio::test]
+async fn what_the_policy_refuses_is_on_record_and_costs_nothing() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let caller = caller();
+    let asked = request("Some Forbidden words");
+    let error = house.gate.run(&caller, asked).await.expect_err("refused");
+    assert!(
+        matches!(&error, GateError::Refused { categories } if categories == &["denied"]),
+        "{error:?}"
+    );
+    assert_eq!(house.events().await, ["generation.refuse denied"]);
+    assert!(house.engine.seen.lock().is_empty());
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 0);
 }
