@@ -1,5 +1,6 @@
 //! The verdicts: from facts to items. Looks at nothing but the facts.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use super::facts::{Facts, Last};
@@ -88,9 +89,10 @@ fn encryption(facts: &Facts) -> Vec<Item> {
             "plain_http",
             "No plain HTTP",
             met_if(!is_plain, State::Due),
-            match is_plain {
-                true => "plain HTTP, on the loopback address only".to_owned(),
-                false => "every connection is TLS 1.3 or 1.2".to_owned(),
+            if is_plain {
+                "plain HTTP, on the loopback address only".to_owned()
+            } else {
+                "every connection is TLS 1.3 or 1.2".to_owned()
             },
         )
         .mend("Set server.plain_http = false, unless a proxy on this machine speaks TLS for it."),
@@ -127,9 +129,10 @@ fn tls(facts: &Facts) -> Item {
         now if now.plus(CERTIFICATE_SOON) >= until => State::Due,
         _ => State::Met,
     };
-    let source = match seen.is_own_authority {
-        true => "from this server's own authority, renews by itself",
-        false => "from your files",
+    let source = if seen.is_own_authority {
+        "from this server's own authority, renews by itself"
+    } else {
+        "from your files"
     };
     let evidence = format!(
         "{source}; valid until {}; TLS 1.3 and 1.2, post-quantum key exchange first",
@@ -182,11 +185,12 @@ fn modes(facts: &Facts) -> Item {
                 .mend("Give --data-dir, or server.data_dir, the right directory.");
         }
     };
-    let is_closed = modes.directory & 0o077 == 0 && modes.open_count == 0;
+    // The six low bits are what others may do.
+    let is_closed = modes.directory.trailing_zeros() >= 6 && modes.open_count == 0;
     let mut evidence = format!("the data directory has mode {:04o}", modes.directory);
     if modes.open_count > 0 {
         let names = modes.open.join(", ");
-        evidence += &format!("; {} files are open to others: {names}", modes.open_count);
+        let _ = write!(evidence, "; {} files are open to others: {names}", modes.open_count);
     }
     if modes.has_more {
         evidence += "; there are more files than were looked at";
@@ -328,10 +332,7 @@ fn adversarial(facts: &Facts) -> Vec<Item> {
             "limits",
             "Limits on use",
             met_if(is_limited, State::Due),
-            match is_limited {
-                true => "requests, tokens and concurrency are limited for everybody".to_owned(),
-                false => "requests, tokens or concurrency are not limited".to_owned(),
-            },
+            if is_limited { "requests, tokens and concurrency are limited for everybody".to_owned() } else { "requests, tokens or concurrency are not limited".to_owned() },
         )
         .mend("Set requests_per_minute, tokens_per_minute or tokens_per_day, and concurrent in [limits.person]."),
     ]

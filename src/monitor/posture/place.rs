@@ -59,9 +59,10 @@ pub(crate) struct CertificateSeen {
 
 pub(super) fn certificate(data: &Path, settings: &Settings) -> Result<CertificateSeen, String> {
     let is_own_authority = settings.tls.certificate_file.as_os_str().is_empty();
-    let path = match is_own_authority {
-        true => data.join("tls/server.pem"),
-        false => settings.tls.certificate_file.clone(),
+    let path = if is_own_authority {
+        data.join("tls/server.pem")
+    } else {
+        settings.tls.certificate_file.clone()
     };
     let pem = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let facts = tls::facts(&pem).map_err(|error| error.to_string())?;
