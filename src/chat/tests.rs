@@ -110,7 +110,7 @@ async fn nothing_that_people_write_is_on_disk_in_clear() {
 
 #[tokio::test]
 async fn somebody_elses_conversation_is_not_there() {
-    let room = Room::new(Scripted::new(&["x"], Then::Hang)).await;
+    let room = Room::new(Scripted::new(&["x "], Then::Hang)).await;
     let id = room.begin().await;
     let reader = room.say(id, "Hello").await.expect("answers");
     let bob = caller();

@@ -127,7 +127,7 @@ async fn a_silent_stream_is_kept_open_with_comments_where_wanted() {
 
 #[tokio::test]
 async fn dropping_the_body_ends_the_work() {
-    let house = House::new(Scripted::new(&["Good"], Then::Hang)).await;
+    let house = House::new(Scripted::new(&["Good "], Then::Hang)).await;
     let handle = house.gate.run(&caller(), request("Hi")).await.expect("passes");
     {
         let body = stream::body(handle, writer(Endpoint::Chat, true, false, false), None);
