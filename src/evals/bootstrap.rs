@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// How often the clusters are drawn.
 pub(super) const RESAMPLES: usize = 2_000;
 /// Where the random numbers begin.
-pub(super) const SEED: u64 = 0x5742_6e67_726f_6f6d;
+pub(super) const SEED: u64 = 20_260_117;
 /// The share of resamples that the interval covers.
 pub(super) const LEVEL: f64 = 0.95;
 

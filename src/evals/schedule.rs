@@ -8,10 +8,10 @@ use crate::clock::Timestamp;
 use crate::config::{Evals as EvalSettings, Schedule};
 
 /// The first look: people come first after a start.
-const FIRST_LOOK: Duration = Duration::from_secs(300);
+const FIRST_LOOK: Duration = Duration::from_mins(5);
 /// The looks after it.
-const LOOK_EVERY: Duration = Duration::from_secs(600);
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+const LOOK_EVERY: Duration = Duration::from_mins(10);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Whether a run is due.
 fn is_due(schedule: Schedule, last: Option<Timestamp>, now: Timestamp) -> bool {

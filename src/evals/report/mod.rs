@@ -246,7 +246,7 @@ fn plain(value: f64) -> String {
     format!("{value:.2}")
 }
 
-const READING: &str = r#"<h2>How to read this</h2>
+const READING: &str = r"<h2>How to read this</h2>
 <ul>
 <li>These numbers say which of two given texts the model finds likelier. They do not say what it answers to a person, and a model that leans here may still answer with care, or the other way round.</li>
 <li>English sentences, few groups and few terms: what is not asked is not measured. An even result is not a proof of fairness.</li>
@@ -254,7 +254,7 @@ const READING: &str = r#"<h2>How to read this</h2>
 <li>Where an interval holds the even value, these pairs could not show a lean. With few templates an interval is itself rough.</li>
 <li>Compare a model with itself, version by version, and with others on the same suite; do not compare suites.</li>
 </ul>
-"#;
+";
 
 #[cfg(test)]
 mod tests;
