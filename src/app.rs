@@ -1,6 +1,7 @@
 //! Builds every long-lived part in order of dependence, runs the server, shuts it down.
 
 mod certificates;
+mod control;
 mod facts;
 mod home;
 mod sealed;
@@ -28,7 +29,7 @@ use crate::config::{Config, Settings};
 use crate::db::{Db, DbOptions};
 use crate::evals::{EvalParts, Evals};
 use crate::gate::{Gate, GateParts};
-use crate::guard::{Guard, Policy};
+use crate::guard::Guard;
 use crate::keys::Keys;
 use crate::limits::Limiter;
 use crate::models::Library;
@@ -39,10 +40,11 @@ use crate::web::shell::{Shell, surround};
 use crate::web::tls::{Certificates, server_config};
 use crate::web::{ApiError, ErrorCode};
 use certificates::CertificateFiles;
+pub(crate) use control::{BACKUP, make_backup, socket_path};
 use facts::library_options;
+use facts::policy;
 pub(crate) use facts::{guard_in_words, last_fairness_run};
 pub(crate) use home::Home;
-pub(crate) use sealed::socket_path;
 
 /// How often what was seen in memory is kept on disk.
 const KEEP_EVERY: Duration = Duration::from_mins(1);
@@ -70,7 +72,7 @@ impl App {
     /// Builds the parts over an open vault. Blocks; not to be called on an async thread.
     pub(crate) fn build(home: &Home, config: &Config, runtime: Handle) -> Result<Self> {
         let settings = config.settings().clone();
-        let guard = guard(&settings)?;
+        let guard = Guard::new(policy(&settings)?);
         let db = Db::open(&home.database(), DbOptions::default())
             .context("the database cannot be opened")?;
         let (vault, clock) = (&home.vault, &home.clock);
@@ -122,7 +124,7 @@ impl App {
             settings: settings.clone(),
             data: home.data().to_owned(),
             fairness: last_fairness_run,
-            guard: guard_in_words(),
+            guard: guard_in_words(&settings),
         });
         let ends = gate.clone();
         registry.on_revocation(move |what| {
@@ -230,11 +232,13 @@ impl App {
         let schedule = self.evals.clone().keep_schedule(self.settings.evals.clone());
         let schedule = actix_web::rt::spawn(schedule);
         let watch = actix_web::rt::spawn(self.monitor.clone().keep_watch());
+        let orders = actix_web::rt::spawn(self.clone().take_orders());
         stop_signal().await;
         tracing::info!("stopping: no new work, running answers may end");
         let grace = Duration::from_secs(settings.shutdown_grace_s.into());
         schedule.abort();
         watch.abort();
+        orders.abort();
         self.evals.close();
         tokio::join!(self.gate.drain(grace), handle.stop(true));
         self.chat.finish().await;
@@ -294,7 +298,8 @@ pub(crate) fn run(config: &Config, out: &mut impl Write) -> Result<()> {
     let is_tls = !settings.server.plain_http;
     writeln!(out, "Strongroom {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  data      {}", home.describe())?;
-    if !home.vault.is_open() {
+    let was_sealed = !home.vault.is_open();
+    if was_sealed {
         let certificates = if is_tls { Some(files.load()?) } else { None };
         writeln!(
             out,
@@ -320,6 +325,10 @@ pub(crate) fn run(config: &Config, out: &mut impl Write) -> Result<()> {
     let started = Event::new(Action::ServerStart, Outcome::Done, Actor::System)
         .with("version", env!("CARGO_PKG_VERSION"));
     app.audit.record_blocking(started)?;
+    if was_sealed {
+        let opened = Event::new(Action::VaultUnseal, Outcome::Done, Actor::System);
+        app.audit.record_blocking(opened)?;
+    }
     app.library.load_in_background()?;
     announce(&app, &runtime, &files, address, is_tls, out)?;
     let outcome = actix_web::rt::System::new().block_on(app.serve(listener, certificates));
@@ -371,20 +380,6 @@ fn bind(listen: &str) -> Result<(TcpListener, SocketAddr)> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     Ok((listener, address))
-}
-
-/// The guard with the policy that is configured. One that cannot be read stops the start: a server
-/// with less of a guard than its operator wrote down would be worse than none.
-fn guard(settings: &Settings) -> Result<Guard> {
-    let file = &settings.guard.policy_file;
-    if file.as_os_str().is_empty() {
-        return Ok(Guard::new(Policy::builtin()?));
-    }
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("the guard's policy {} cannot be read", file.display()))?;
-    let policy = Policy::read(&file.display().to_string(), &text)
-        .context("the guard's policy is not accepted")?;
-    Ok(Guard::new(policy))
 }
 
 fn shell(settings: &Settings, is_tls: bool) -> Shell {

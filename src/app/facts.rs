@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::{Context, Result};
+
 use crate::config::Settings;
 use crate::db::{Connection, DbError};
 use crate::engine::EngineOptions;
+use crate::guard::{Action, Category, Direction, Policy};
 use crate::models::LibraryOptions;
 use crate::monitor::posture::FairnessRun;
 
@@ -18,9 +21,41 @@ pub(crate) fn last_fairness_run(db: &Connection) -> Result<Option<FairnessRun>, 
     }))
 }
 
+/// The guard's policy. One that cannot be read stops the start: a server with less of a guard than
+/// its operator wrote down would be worse than none.
+pub(super) fn policy(settings: &Settings) -> Result<Policy> {
+    let file = &settings.guard.policy_file;
+    if file.as_os_str().is_empty() {
+        return Ok(Policy::builtin()?);
+    }
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("the guard's policy {} cannot be read", file.display()))?;
+    Policy::read(&file.display().to_string(), &text).context("the guard's policy is not accepted")
+}
+
 /// The guard's policy in force, in words; none where no guard is at work.
-pub(crate) fn guard_in_words() -> Option<String> {
-    None
+pub(crate) fn guard_in_words(settings: &Settings) -> Option<String> {
+    let policy = policy(settings).ok()?;
+    let file = &settings.guard.policy_file;
+    let from = if file.as_os_str().is_empty() {
+        "the built-in policy".to_owned()
+    } else {
+        format!("the policy {}", file.display())
+    };
+    let count = |direction, least| {
+        Category::all().filter(|one| policy.action(direction, *one) >= least).count()
+    };
+    let (input, output) = (Direction::Input, Direction::Output);
+    if count(input, Action::Flag) + count(output, Action::Flag) == 0 {
+        return None;
+    }
+    Some(format!(
+        "{from}: it redacts or refuses {} kinds of finding in prompts and {} in answers, and flags {} and {} more",
+        count(input, Action::Redact),
+        count(output, Action::Redact),
+        count(input, Action::Flag) - count(input, Action::Redact),
+        count(output, Action::Flag) - count(output, Action::Redact),
+    ))
 }
 
 /// What the library is told of the settings.

@@ -2,8 +2,7 @@
 //! waits for the passphrase on a socket that only its own user can reach.
 
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
@@ -12,8 +11,9 @@ use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError};
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 
+use super::control;
 use crate::secret::SecretText;
 use crate::vault::{Vault, VaultError};
 use crate::web::shell::{Shell, surround};
@@ -22,11 +22,6 @@ use crate::web::{ApiError, ErrorCode, assets};
 
 /// The longest line that is read from the socket.
 const LINE_BYTES_MAX: u64 = 4_096;
-
-/// Where the socket lies.
-pub(crate) fn socket_path(data: &Path) -> PathBuf {
-    data.join("control.sock")
-}
 
 /// Serves "sealed" until the vault is open; false where the server was told to stop instead.
 pub(crate) async fn wait_until_open(
@@ -89,12 +84,7 @@ async fn sealed(request: HttpRequest) -> HttpResponse {
 }
 
 async fn listen_for_passphrase(vault: &Vault, data: &Path) -> Result<bool> {
-    let path = socket_path(data);
-    if path.exists() {
-        std::fs::remove_file(&path)?;
-    }
-    let listener = UnixListener::bind(&path).context("the control socket cannot be made")?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let listener = control::listen(data)?;
     loop {
         let (stream, _) = listener.accept().await?;
         // One attempt at a time: each costs a second and a quarter of a gibibyte.
@@ -104,7 +94,7 @@ async fn listen_for_passphrase(vault: &Vault, data: &Path) -> Result<bool> {
             Err(error) => tracing::warn!(cause = %error, "an attempt to unseal broke off"),
         }
     }
-    std::fs::remove_file(&path)?;
+    std::fs::remove_file(control::socket_path(data))?;
     Ok(true)
 }
 

@@ -1,6 +1,7 @@
 //! `strongroom backup`: make, verify and restore sealed backups.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -8,11 +9,11 @@ use clap::{Args, Subcommand};
 
 use super::Ended;
 use super::options::{Common, ask_secret, out, secret_from_file};
-use crate::app::{App, Home, exchange_runtime};
+use crate::app::{App, BACKUP, Home, exchange_runtime, make_backup, socket_path};
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
-use crate::backup::{self, Restore, Sources, Unlock};
+use crate::backup::{self, Restore, Unlock};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Config, Settings};
 use crate::db::{Db, DbOptions};
 use crate::telemetry;
 
@@ -28,7 +29,7 @@ pub(super) struct Backup {
 
 #[derive(Subcommand)]
 enum BackupCommand {
-    /// Make a backup. The server must not be running.
+    /// Make a backup, beside a running server or of one that is stopped.
     Create {
         /// The directory to put it in; without it, `backups` in the data directory.
         #[arg(long, value_name = "DIR")]
@@ -64,11 +65,12 @@ impl Backup {
         telemetry::start(&config.settings().logs);
         match self.command {
             BackupCommand::Create { to } => {
-                let home = open_home(config.settings())?;
-                let runtime = exchange_runtime()?;
-                let app = App::build(&home, &config, runtime.handle().clone())?;
-                let target = to.unwrap_or_else(|| home.data().join("backups"));
-                create(&home, &app, &target)?;
+                let data = &config.settings().server.data_dir;
+                let target = to.unwrap_or_else(|| data.join("backups"));
+                match UnixStream::connect(socket_path(data)) {
+                    Ok(server) => order(server, &target)?,
+                    Err(_) => create(&config, &target)?,
+                }
             }
             BackupCommand::Verify { file } => {
                 let home = open_home(config.settings())?;
@@ -109,25 +111,36 @@ fn open_home(settings: &Settings) -> Result<Home> {
     Ok(home)
 }
 
-fn create(home: &Home, app: &App, target: &Path) -> Result<()> {
-    // On record first: a copy of everything that is not on record must not be.
-    let event = Event::new(Action::BackupCreate, Outcome::Started, Actor::System);
-    app.audit.record_blocking(event)?;
-    let head = app.audit.head().map(|head| format!("{}:{}", head.size, hex::encode(head.root)));
-    let sources =
-        Sources { data_dir: home.data(), db: &app.db, vault: &home.vault, audit_head: head };
-    let made = backup::create(&sources, target, home.clock.now());
-    let event = match &made {
-        Ok(made) => Event::new(Action::BackupCreate, Outcome::Done, Actor::System)
-            .subject(made.id)
-            .with("bytes", made.bytes),
-        Err(_) => Event::new(Action::BackupCreate, Outcome::Failed, Actor::System),
-    };
-    app.audit.record_blocking(event)?;
-    let made = made?;
+/// Makes a backup of a server that does not run.
+fn create(config: &Config, target: &Path) -> Result<()> {
+    let home = open_home(config.settings())?;
+    let runtime = exchange_runtime()?;
+    let app = App::build(&home, config, runtime.handle().clone())?;
+    let made = make_backup(&home, &app, target)?;
+    tell(&made.data.display().to_string(), &made.keys.display().to_string())
+}
+
+/// Has the running server make it.
+fn order(mut server: UnixStream, target: &Path) -> Result<()> {
+    let target = std::path::absolute(target)?;
+    let target = target.to_str().context("the directory's name is not UTF-8")?;
+    anyhow::ensure!(!target.contains('\n'), "the directory's name has a line break");
+    server.write_all(format!("{BACKUP}{target}\n").as_bytes())?;
+    let mut lines = BufReader::new(server).lines();
+    let mut line = || lines.next().transpose().map(Option::unwrap_or_default);
+    match line()?.as_str() {
+        "ok" => tell(&line()?, &line()?),
+        "" => {
+            anyhow::bail!("the server went away without an answer; look for its reason in its log")
+        }
+        refusal => anyhow::bail!("{refusal}"),
+    }
+}
+
+fn tell(data: &str, keys: &str) -> Result<()> {
     let mut out = out();
-    writeln!(out, "data  {}", made.data.display())?;
-    writeln!(out, "keys  {}   (keep for a short time only)", made.keys.display())?;
+    writeln!(out, "data  {data}")?;
+    writeln!(out, "keys  {keys}   (keep for a short time only)")?;
     writeln!(out, "Keep the root key elsewhere: without it nobody can open these files.")?;
     Ok(())
 }

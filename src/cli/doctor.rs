@@ -34,7 +34,7 @@ impl Doctor {
         let db = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
         // One view, whatever a running server adds meanwhile.
         db.execute_batch("BEGIN")?;
-        let guard = guard_in_words();
+        let guard = guard_in_words(settings);
         let sources = Sources {
             settings,
             data,

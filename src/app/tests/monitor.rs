@@ -99,7 +99,7 @@ async fn the_page_and_the_command_beside_the_server_see_the_same_posture() {
     assert_eq!(read.body["events"].as_array().map(Vec::len), Some(2));
 
     let db = crate::db::open_to_read(&house.app.home.database()).expect("opens beside the server");
-    let guard = guard_in_words();
+    let guard = guard_in_words(&house.app.settings);
     let sources = Sources {
         settings: &house.app.settings,
         data: house.app.home.data(),
