@@ -147,7 +147,6 @@ impl Authenticator {
         Ok(Caller {
             user: key.user,
             permissions: person.permissions().and(key.scopes),
-            username: person.username,
             roles: person.roles.iter().map(|role| role.name().to_owned()).collect(),
             via: Via::Key(KeyContext { id: key.id, models: key.models.clone() }),
             address: peer(request),
@@ -170,7 +169,6 @@ impl Authenticator {
         Ok(Caller {
             user: session.user,
             permissions: person.permissions(),
-            username: person.username,
             roles: person.roles.iter().map(|role| role.name().to_owned()).collect(),
             via: Via::Session(session.id),
             address: peer(request),

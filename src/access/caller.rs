@@ -11,8 +11,6 @@ use crate::ids::{KeyId, RequestId, SessionId, UserId};
 pub(crate) struct Caller {
     /// The person or service account.
     pub(crate) user: UserId,
-    /// The sign-in name.
-    pub(crate) username: String,
     /// The names of the roles held.
     pub(crate) roles: Vec<String>,
     /// What the caller may do: the roles' permissions, narrowed by a key's scopes.

@@ -255,7 +255,9 @@ mod tests {
         assert_eq!(read_rows(&many), Err(CrowsError::TooManyRows));
         let letter = |at: usize| char::from(b'a' + (at % 26) as u8);
         let kinds: String = (0..=KINDS_MAX)
-            .map(|at| format!("0,a,b,stereo,{}{}\n", letter(at / 26), letter(at)))
+            .flat_map(|at| {
+                ["0,a,b,stereo,".to_owned(), [letter(at / 26), letter(at), '\n'].iter().collect()]
+            })
             .collect();
         assert_eq!(read_rows(&kinds), Err(CrowsError::TooManyKinds));
     }

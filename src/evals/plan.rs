@@ -100,7 +100,7 @@ impl Suite {
 }
 
 fn suite_digest() -> String {
-    let sha = suite::BYTES.iter().fold(Sha256::new(), |sha, bytes| sha.chain_update(bytes));
+    let sha = suite::BYTES.iter().fold(Sha256::new(), Digest::chain_update);
     hex::encode(sha.finalize())
 }
 

@@ -120,7 +120,6 @@ pub(super) fn system_caller() -> Caller {
     Caller {
         user: UserId::parse("usr_00000000000000000000000000000000")
             .expect("thirty-two digits after the prefix"),
-        username: "system".into(),
         roles: Vec::new(),
         permissions: BuiltinRole::Operator.permissions(),
         via: Via::System,

@@ -1,6 +1,7 @@
 //! Our own suites: data in `suites/`, read and checked here. A new suite, template or group is a
 //! line of data; its rules are held by `check`.
 
+#[cfg(test)]
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
@@ -28,6 +29,7 @@ pub(super) const BYTES: [&[u8]; 2] = [COUNTERFACTUAL_TOML.as_bytes(), LANGUAGE_T
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Counterfactual {
+    #[allow(dead_code, reason = "part of the format, for people who read the file")]
     pub(super) id: String,
     pub(super) version: u32,
     #[serde(rename = "attribute")]
@@ -74,7 +76,9 @@ impl Template {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Language {
+    #[allow(dead_code, reason = "part of the format, for people who read the file")]
     pub(super) id: String,
+    #[allow(dead_code, reason = "part of the format, for people who read the file")]
     pub(super) version: u32,
     pub(super) items: Vec<LanguageItem>,
 }
@@ -83,11 +87,13 @@ pub(super) struct Language {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LanguageItem {
+    #[allow(dead_code, reason = "part of the format, for people who read the file")]
     pub(super) id: String,
     pub(super) context: String,
     pub(super) ending: String,
 }
 
+#[cfg(test)]
 impl Counterfactual {
     /// What is wrong with the suite.
     fn problems(&self) -> Vec<String> {

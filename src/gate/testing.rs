@@ -298,7 +298,6 @@ fn guard() -> crate::guard::Guard {
 pub(crate) fn caller() -> Caller {
     Caller {
         user: UserId::new(),
-        username: "ann".into(),
         roles: vec!["member".into()],
         permissions: BuiltinRole::Member.permissions(),
         via: Via::Session(SessionId::new()),

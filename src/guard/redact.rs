@@ -48,15 +48,14 @@ impl Originals {
         while let Some(at) = rest.find('[') {
             out.push_str(&rest[..at]);
             rest = &rest[at..];
-            match self.values.iter().find(|(name, _)| rest.starts_with(name.as_str())) {
-                Some((name, value)) => {
-                    out.push_str(value);
-                    rest = &rest[name.len()..];
-                }
-                None => {
-                    out.push('[');
-                    rest = &rest[1..];
-                }
+            if let Some((name, value)) =
+                self.values.iter().find(|(name, _)| rest.starts_with(name.as_str()))
+            {
+                out.push_str(value);
+                rest = &rest[name.len()..];
+            } else {
+                out.push('[');
+                rest = &rest[1..];
             }
         }
         out.push_str(rest);
@@ -90,7 +89,7 @@ pub(super) fn redact(
             (Redaction::Placeholder(label), Some(originals)) => {
                 out.push_str(&originals.placeholder(label, value, text));
             }
-            (Redaction::Placeholder(label), None) => out.push_str(&format!("[{label}]")),
+            (Redaction::Placeholder(label), None) => out.extend(["[", label, "]"]),
             // A removed marker must not let its neighbours join into a new one.
             (Redaction::Remove, _) if finding.category == Category::ControlToken => out.push(' '),
             (Redaction::Remove | Redaction::Impossible, _) => {}

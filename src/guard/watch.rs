@@ -165,7 +165,7 @@ impl OutputWatch {
         }
         self.held.drain(..end - before);
         self.read = self.read.saturating_sub(end - before);
-        self.context = tail(&whole[..end]).to_owned();
+        tail(&whole[..end]).clone_into(&mut self.context);
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows the library: what these tests see is what a person or a program sees.
 
+#![allow(clippy::panic, reason = "a helper fails as its test does")]
 #![allow(dead_code, reason = "every test file uses another part of this")]
 
 pub mod client;
@@ -17,7 +18,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-pub use client::{Answer, Client, Session};
+#[allow(unused_imports, reason = "not every test file names it")]
+pub use client::Answer;
+pub use client::{Client, Session};
 
 /// The owner that [`Home::prepared`] makes.
 pub const OWNER: &str = "olivia";

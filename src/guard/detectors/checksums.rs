@@ -33,8 +33,9 @@ pub(super) fn is_card(d: &[u32]) -> bool {
         (_, 34 | 37, _) => d.len() == 15,
         (_, 51..=55, _) | (_, _, 2221..=2720) => d.len() == 16,
         (_, 36 | 38 | 39, _) | (_, _, 3000..=3059) => (14..=19).contains(&d.len()),
-        (_, 65, _) | (_, _, 6011 | 6440..=6499 | 3528..=3589) => (16..=19).contains(&d.len()),
-        (_, 62 | 81, _) => (16..=19).contains(&d.len()),
+        (_, 62 | 65 | 81, _) | (_, _, 6011 | 6440..=6499 | 3528..=3589) => {
+            (16..=19).contains(&d.len())
+        }
         (_, 50 | 56..=58 | 63 | 67, _) => (13..=19).contains(&d.len()),
         _ => false,
     };
@@ -68,10 +69,10 @@ pub(super) fn is_iban(text: &str) -> bool {
     if text.len() != length || !text.is_ascii() {
         return false;
     }
-    let turned = text.bytes().skip(4).chain(text.bytes().take(4));
-    let rest = turned.fold(Some(0_u32), |rest, b| match (rest, b) {
-        (Some(rest), b'0'..=b'9') => Some((rest * 10 + u32::from(b - b'0')) % 97),
-        (Some(rest), b'A'..=b'Z') => Some((rest * 100 + u32::from(b - b'A') + 10) % 97),
+    let mut turned = text.bytes().skip(4).chain(text.bytes().take(4));
+    let rest = turned.try_fold(0_u32, |rest, b| match b {
+        b'0'..=b'9' => Some((rest * 10 + u32::from(b - b'0')) % 97),
+        b'A'..=b'Z' => Some((rest * 100 + u32::from(b - b'A') + 10) % 97),
         _ => None,
     });
     rest == Some(1)
@@ -172,7 +173,7 @@ pub(super) fn nl_bsn(text: &str) -> bool {
     let d = digits(text);
     d.len() == 9 && varied(&d) && {
         let sum = weighted(&d[..8], &[9, 8, 7, 6, 5, 4, 3, 2]);
-        sum >= d[8] && (sum - d[8]) % 11 == 0
+        sum >= d[8] && (sum - d[8]).is_multiple_of(11)
     }
 }
 
@@ -202,7 +203,8 @@ mod tests {
 
     #[test]
     fn numbers_published_as_examples_pass_and_their_neighbours_fail() {
-        let cases: &[(fn(&str) -> bool, &str, &str)] = &[
+        type Case = (fn(&str) -> bool, &'static str, &'static str);
+        let cases: &[Case] = &[
             (|t| is_card(&digits(t)), "4111111111111111", "4111111111111112"),
             (|t| is_card(&digits(t)), "378282246310005", "378282246310006"),
             (is_iban, "DE89370400440532013000", "DE89370400440532013001"),

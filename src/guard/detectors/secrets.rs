@@ -122,7 +122,7 @@ fn looks_random(value: &str) -> bool {
     let digits = has(u8::is_ascii_digit);
     let (lower, upper) = (has(u8::is_ascii_lowercase), has(u8::is_ascii_uppercase));
     let marks = value.bytes().any(|b| b"!@#%^&*?".contains(&b));
-    let mixed = digits && (lower || upper) || marks && (lower || upper);
+    let mixed = (digits || marks) && (lower || upper);
     let is_reference = value.starts_with(['$', '/', '.']) || value.contains("://");
     mixed && !is_reference && entropy(value) >= ENTROPY_MIN
 }

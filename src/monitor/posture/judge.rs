@@ -320,13 +320,10 @@ fn adversarial(facts: &Facts) -> Vec<Item> {
         && (set(limits.tokens_per_minute) || set(limits.tokens_per_day))
         && set(limits.concurrent.map(u64::from));
     vec![
-        match &facts.guard {
-            Some(policy) => Item::new("guard", "Guard", State::Met, policy.clone()),
-            None => {
-                let evidence = "no guard reads prompts and answers in this build".to_owned();
-                Item::new("guard", "Guard", State::Failing, evidence)
-                    .mend("Use a version with a guard.")
-            }
+        if let Some(policy) = &facts.guard { Item::new("guard", "Guard", State::Met, policy.clone()) } else {
+            let evidence = "no guard reads prompts and answers in this build".to_owned();
+            Item::new("guard", "Guard", State::Failing, evidence)
+                .mend("Use a version with a guard.")
         },
         Item::new(
             "limits",

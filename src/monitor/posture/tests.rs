@@ -19,6 +19,7 @@ fn days(count: u64) -> Timestamp {
     NOW.minus(Duration::from_hours(24 * count))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the shape of the facts")]
 fn last(count: u64, is_done: bool, detail: serde_json::Value) -> Option<Last> {
     Some(Last { at: days(count), is_done, detail })
 }
