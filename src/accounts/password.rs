@@ -19,8 +19,11 @@ const CHARS_MAX: usize = 128;
 /// Sign-ins that may wait for a hash.
 const WAITING_MAX: usize = 64;
 
-/// Words and runs that a password may not be made of.
-const COMMON: &str = include_str!("common_passwords.txt");
+/// Guesses that a password must outlast, as a power of ten, by the lists of common passwords, words,
+/// names and keyboard runs of zxcvbn (Wheeler, USENIX Security 2016).
+const GUESSES_LOG10_MIN: f64 = 10.0;
+/// Passwords that are known for being good ones.
+const FAMOUS: [&str; 2] = ["correcthorsebatterystaple", "correct horse battery staple"];
 
 /// Checks a new password against the rules; gives it in the form that is hashed (NFC).
 pub(super) fn accept(
@@ -44,7 +47,15 @@ pub(super) fn accept(
     if distinct.len() < 5 {
         return bad("This password repeats a few characters. Choose a less regular one.");
     }
-    if parts(&lower, &context_words(context)) <= 3 {
+    let words = context_words(context);
+    let words: Vec<&str> = words.iter().map(String::as_str).chain(FAMOUS).collect();
+    // Again without what stands between the words: blanks and marks make nothing of a name.
+    let bare: String = text.expose().chars().filter(|c| c.is_alphanumeric()).collect();
+    let bare = SecretText::new(bare);
+    let is_weak = |text: &SecretText| {
+        zxcvbn::zxcvbn(text.expose(), &words).guesses_log10() < GUESSES_LOG10_MIN
+    };
+    if is_weak(&text) || is_weak(&bare) {
         return bad(
             "This password is made of common words, runs or names. Choose a less common one.",
         );
@@ -60,29 +71,6 @@ fn context_words(context: &[&str]) -> Vec<String> {
         .map(str::to_lowercase)
         .filter(|word| word.chars().count() >= 3)
         .collect()
-}
-
-/// Of how many free characters and distinct known words the text is made, taking the longest known
-/// word each time. Words that come again do not count again.
-fn parts(lower: &str, context: &[String]) -> usize {
-    let known: Vec<&str> = COMMON.lines().chain(context.iter().map(String::as_str)).collect();
-    let mut rest = lower;
-    let mut seen: Vec<&str> = Vec::new();
-    let mut count = 0;
-    while let Some(first) = rest.chars().next() {
-        let word = known
-            .iter()
-            .filter(|word| !word.is_empty() && rest.starts_with(**word))
-            .max_by_key(|word| word.len());
-        let piece = word.copied().unwrap_or(&rest[..first.len_utf8()]);
-        let is_filler = word.is_none() && !first.is_alphabetic();
-        if !is_filler && !seen.contains(&piece) {
-            count += 1;
-        }
-        seen.push(piece);
-        rest = &rest[piece.len()..];
-    }
-    count
 }
 
 fn normal(raw: &SecretText) -> SecretText {

@@ -140,6 +140,8 @@ impl Server {
     /// wrote before it ended.
     pub fn launch(home: &Home, more: &[&str]) -> Result<Self, String> {
         let log = home.next_log();
+        // It is waited for here where it ends at once, and when the server is dropped.
+        #[allow(clippy::zombie_processes)]
         let mut child = home
             .command(&["serve", "--listen", "127.0.0.1:0"])
             .args(more)

@@ -100,7 +100,8 @@ impl Style {
         state.consume_fuel(1)?;
         match value.kind() {
             ValueKind::None => out.push_str("null"),
-            ValueKind::Bool | ValueKind::Number => {
+            ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => {
                 let _ = write!(out, "{value}");
             }
             ValueKind::String => self.text(state, value.as_str().unwrap_or_default(), out)?,
