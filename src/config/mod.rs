@@ -133,6 +133,13 @@ mod tests {
         Config::from_layers(Some(("my.toml", text)), &[], &[])
     }
 
+    #[test]
+    fn the_example_for_production_is_accepted() {
+        let text = include_str!("../../config/production.example.toml");
+        let config = with_file(text).expect("config/production.example.toml");
+        assert_eq!(config.settings().vault.key_source, KeySourceKind::Passphrase);
+    }
+
     fn pair(key: &str, value: &str) -> Vec<(String, String)> {
         vec![(key.to_owned(), value.to_owned())]
     }

@@ -109,3 +109,13 @@ async fn who_may_use_a_model_is_kept_across_restarts() {
     first.set_access("stories260K", None, event).await.expect("opens");
     assert!(library(&house, files()).await.all()[0].is_open_to(&caller()));
 }
+
+#[test]
+fn the_built_in_guide_is_the_one_of_its_manifest() {
+    use sha2::{Digest, Sha256};
+    let manifest = include_str!("../../models/guide/manifest.toml");
+    let manifest: toml::Table = manifest.parse().expect("models/guide/manifest.toml");
+    let digest = hex::encode(Sha256::digest(super::GUIDE_BYTES));
+    assert_eq!(manifest["sha256"].as_str(), Some(digest.as_str()));
+    assert_eq!(manifest["bytes"].as_integer(), i64::try_from(super::GUIDE_BYTES.len()).ok());
+}

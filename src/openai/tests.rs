@@ -109,9 +109,9 @@ async fn logprobs_come_with_their_text() {
         content[1],
         json!({"token": "b", "logprob": -0.5, "bytes": [98], "top_logprobs": []})
     );
-    let engine = Scripted::new(&["ab", "c"], Then::Finish);
+    let engine = Scripted::new(&["ab ", "c"], Then::Finish);
     let text = streamed(engine, writer(Endpoint::Completions, true, false, true), asked).await;
-    assert_eq!(chunks(&text)[1]["choices"][0]["logprobs"]["text_offset"], json!([2]));
+    assert_eq!(chunks(&text)[1]["choices"][0]["logprobs"]["text_offset"], json!([3]));
 }
 
 #[tokio::test]

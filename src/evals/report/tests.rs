@@ -1,3 +1,5 @@
+//! Reports: what is shown, and that nothing in them can run.
+
 use super::super::results::{FORMAT, LanguageResult, Method};
 use super::*;
 use crate::clock::Timestamp;
