@@ -15,13 +15,19 @@ use serde_json::{Value, json};
 
 const KILLS: usize = 50;
 const WRITERS: usize = 3;
-const UNLIMITED: [&str; 6] = [
+const UNLIMITED: [&str; 12] = [
     "--set",
     "limits.person.requests_per_minute=0",
     "--set",
     "limits.person.tokens_per_minute=0",
     "--set",
     "limits.person.tokens_per_day=0",
+    "--set",
+    "limits.key.requests_per_minute=0",
+    "--set",
+    "limits.key.tokens_per_minute=0",
+    "--set",
+    "limits.key.tokens_per_day=0",
 ];
 
 /// A conversation as the server acknowledged it.

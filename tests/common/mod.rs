@@ -139,12 +139,22 @@ impl Server {
     /// Starts the server and waits for the line that says where it listens; else gives all that it
     /// wrote before it ended.
     pub fn launch(home: &Home, more: &[&str]) -> Result<Self, String> {
+        Self::launch_with(home, more, &[])
+    }
+
+    /// The same, in an environment with these variables too.
+    pub fn launch_with(
+        home: &Home,
+        more: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self, String> {
         let log = home.next_log();
         // It is waited for here where it ends at once, and when the server is dropped.
         #[allow(clippy::zombie_processes)]
         let mut child = home
             .command(&["serve", "--listen", "127.0.0.1:0"])
             .args(more)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log).expect("the directory can be written"))

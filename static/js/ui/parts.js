@@ -86,7 +86,7 @@ export function CopyLine({ value }) {
 
 /** @param {{ title: string, children?: any }} props */
 export function Empty({ title, children }) {
-  return html`<div class="empty"><h3>${title}</h3>${children}</div>`;
+  return html`<div class="empty"><p class="title">${title}</p>${children}</div>`;
 }
 
 /**
