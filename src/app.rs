@@ -1,5 +1,7 @@
 //! Builds every long-lived part in order of dependence, runs the server, shuts it down.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod certificates;
 mod control;
 mod facts;
@@ -28,7 +30,7 @@ use crate::chat::{Chat, ChatParts};
 use crate::config::{Config, Settings};
 use crate::db::{Db, DbOptions};
 use crate::evals::{EvalParts, Evals};
-use crate::gate::{Gate, GateParts};
+use crate::gate::{Catalog, Gate, GateParts};
 use crate::guard::Guard;
 use crate::keys::Keys;
 use crate::limits::Limiter;
@@ -39,6 +41,8 @@ use crate::routes;
 use crate::web::shell::{Shell, surround};
 use crate::web::tls::{Certificates, server_config};
 use crate::web::{ApiError, ErrorCode};
+#[cfg(feature = "bench")]
+pub use bench::serve_engine;
 use certificates::CertificateFiles;
 pub(crate) use control::{BACKUP, make_backup, socket_path};
 use facts::library_options;
@@ -71,6 +75,16 @@ pub(crate) struct App {
 impl App {
     /// Builds the parts over an open vault. Blocks; not to be called on an async thread.
     pub(crate) fn build(home: &Home, config: &Config, runtime: Handle) -> Result<Self> {
+        Self::build_over(home, config, runtime, |library| Arc::new(library.clone()))
+    }
+
+    /// The same, over what stands in for the library of models.
+    fn build_over(
+        home: &Home,
+        config: &Config,
+        runtime: Handle,
+        catalog: impl FnOnce(&Library) -> Arc<dyn Catalog>,
+    ) -> Result<Self> {
         let settings = config.settings().clone();
         let guard = Guard::new(policy(&settings)?);
         let db = Db::open(&home.database(), DbOptions::default())
@@ -92,7 +106,7 @@ impl App {
         let limits = Limiter::open(&db, clock.clone(), &settings.limits)?;
         let library = Library::open(&db, &audit, clock, library_options(&settings))?;
         let gate = Gate::new(GateParts {
-            catalog: Arc::new(library.clone()),
+            catalog: catalog(&library),
             limits,
             guard,
             audit: audit.clone(),

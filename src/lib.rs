@@ -58,3 +58,10 @@ pub mod ids;
 pub mod secret;
 pub mod vault;
 pub mod web;
+
+/// What the benchmark of the controls needs.
+#[cfg(feature = "bench")]
+pub mod bench {
+    pub use crate::app::serve_engine;
+    pub use crate::gate::Generate;
+}

@@ -35,8 +35,10 @@ export const admin = {
     test: "Try a text", testAbout: "Nothing is stored, and no model sees it.", text: "Text", direction: "Treat it as",
     input: "a message to the model", output: "an answer of the model", run: "Check the text", sample: "My card is 4111 1111 1111 1111, call me.",
     results: { allow: "It would pass unchanged.", redact: "It would pass with details replaced.", flag: "It would pass, and be noted.", refuse: "It would be refused." },
-    detector: "Detector", category: "Kind", score: "Certainty", place: "Where", noFindings: "No detector found anything.",
-    policy: "Policy in force", action: "Action", characters: "characters {from} to {to}",
+    detector: "Detector", category: "Kind", score: "Certainty", findings: "Findings", noFindings: "No detector found anything.", becomes: "What would be passed on:",
+    policy: "Policy in force", action: "Action", messages: "In messages", answers: "In answers",
+    policyAbout: "A text may have {text} characters, and all texts of a request {total}. {denied} phrases are denied; {injection} count as a hint of injection. Change it in the file named by guard.policy_file.",
+    actions: { allow: "allowed", flag: "noted", redact: "replaced", refuse: "refused" },
   },
   audit: {
     title: "Audit", lead: "What happened, in order. Each event is sealed into a signed log; a changed or missing one is found.",
@@ -56,7 +58,7 @@ export const admin = {
     title: "Evaluations", lead: "How even-handed and how good the models are. Bias always stands beside accuracy: a model that guesses looks fair.",
     start: "Start an evaluation", suite: "Suite", model: "Model", run: "Start", started: "The evaluation is running", report: "Report",
     none: "No evaluations yet", noneAbout: "Start one: it uses the model when nobody else does, and takes a few minutes.",
-    when: "Started", state: "State", result: "Result",
+    when: "Started", state: "State", states: { running: "running", done: "done", failed: "failed", cancelled: "cancelled" },
   },
 };
 

@@ -178,3 +178,12 @@ export const text = {
     nothing: "Your role shows nothing here.",
   },
 };
+
+/** What the guard finds, as it stands within a sentence. @type {Record<string, string>} */
+export const findings = {
+  "form.blank": "nothing but blanks", "form.too-long": "too long a text", "form.too-many": "too many texts",
+  "unicode.invisible": "invisible characters", "unicode.tags": "hidden tag characters", "unicode.bidi": "direction overrides", "unicode.zalgo": "piled-up accents",
+  "control-token": "control token of a model", "secret.key": "access key of a service", "secret.private-key": "private key", "secret.token": "access token",
+  "secret.assigned": "password or secret", "personal.card": "payment card number", "personal.iban": "bank account (IBAN)", "personal.national-id": "national identity number",
+  "personal.email": "e-mail address", "personal.phone": "telephone number", "personal.ip": "IP address", denied: "denied phrase", injection: "hint of injection",
+};

@@ -196,6 +196,15 @@ impl Server {
         });
     }
 
+    /// Memory of the process that is in use, in MiB.
+    pub fn resident_mib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a figure");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib / 1_024
+    }
+
     /// A client that trusts this server's own authority, and nobody else.
     pub fn client(&self) -> Client {
         Client::new(&self.base, &self.authority)

@@ -157,7 +157,7 @@ describe("the web app", () => {
 
   test("an answer is set in type, and says what the guard did", async () => {
     await page.route("**/api/conversations/*/messages", (route) => route.fulfill({ contentType: "text/event-stream",
-      body: streamOf(wellMade, { category: "card_number", action: "redact", count: 2 }) }));
+      body: streamOf(wellMade, { category: "personal.card", action: "redact", count: 2 }) }));
     await ask("What does encryption at rest protect? My card is 4111 1111 1111 1111.");
     await page.getByText("2 details were replaced before the model saw them.").waitFor();
     await page.locator(".answer .hljs-keyword").first().waitFor();
@@ -233,6 +233,31 @@ describe("the web app", () => {
       await look(`admin-${name}`);
     });
   }
+
+  test("the guard can be tried, and its policy reads as words", async () => {
+    await page.goto(`${server.base}/admin/guard`);
+    await page.getByRole("button", { name: "Check the text" }).click();
+    const findings = page.getByRole("region", { name: "Findings" });
+    await findings.getByText("Payment card number").waitFor();
+    assert.match(await page.locator(".result .raw").innerText(), /^My card is \[card-1\]/);
+    await look("admin-guard");
+    const kinds = await page.getByRole("region", { name: "Policy in force" }).locator("td.name").allInnerTexts();
+    assert.ok(kinds.length > 10);
+    assert.deepEqual(kinds.filter((one) => /^\S+[.-]\S+$/.test(one) && one !== "E-mail"), []);
+  });
+
+  test("an evaluation runs, and its report opens beside the app", async () => {
+    await page.goto(`${server.base}/admin/evaluations`);
+    await page.getByRole("button", { name: "Start" }).click();
+    const link = page.getByRole("link", { name: "Report" });
+    await link.waitFor({ timeout: 120_000 });
+    await look("admin-evaluations");
+    const [report] = await Promise.all([page.context().waitForEvent("page"), link.click()]);
+    await report.getByRole("heading", { level: 1 }).waitFor();
+    assert.match(await report.locator("body").innerText(), /stereotype/i);
+    if (screenshots) await report.screenshot({ path: join(screenshots, "evaluation-report.png") });
+    await report.close();
+  });
 
   test("the audit log reads as sentences and verifies", async () => {
     await page.goto(`${server.base}/admin/audit`);

@@ -1,6 +1,6 @@
 """Trains the guide: a Llama-shaped decoder with interleaved rotary embedding.
 
-Usage: python train.py CORPUS.json TOKENIZER.json OUT.pt --minutes 40
+Usage: python train.py CORPUS.json TOKENIZER.json OUT.pt --minutes 40 [--start FIRST.pt --peak 6e-4]
 """
 import argparse
 import json
@@ -124,6 +124,8 @@ def main():
     args = argparse.ArgumentParser()
     args.add_argument("corpus"), args.add_argument("tokenizer"), args.add_argument("out")
     args.add_argument("--minutes", type=float, default=40)
+    args.add_argument("--peak", type=float, default=2e-3, help="the highest learning rate")
+    args.add_argument("--start", help="a trained model to go on from")
     args = args.parse_args()
     torch.manual_seed(7), random.seed(7), torch.set_num_threads(2)
     tokenizer = Tokenizer.from_file(args.tokenizer)
@@ -132,16 +134,17 @@ def main():
     ids, mask = pack(tokenizer, corpus["train"], length)
     held_ids, held_mask = pack(tokenizer, corpus["held_out"], length)
     model = Guide()
+    if args.start:
+        model.load_state_dict(torch.load(args.start)["model"])
     print(sum(p.numel() for p in model.parameters()), "parameters;", ids.size, "tokens a pass", flush=True)
     decay = [p for p in model.parameters() if p.dim() > 1]
     rest = [p for p in model.parameters() if p.dim() == 1]
-    peak = 2e-3
-    optimizer = torch.optim.AdamW([dict(params=decay, weight_decay=0.05), dict(params=rest, weight_decay=0)], lr=peak, betas=(0.9, 0.97))
+    optimizer = torch.optim.AdamW([dict(params=decay, weight_decay=0.05), dict(params=rest, weight_decay=0)], lr=args.peak, betas=(0.9, 0.97))
     begun, step, seen = time.time(), 0, 0
     while (share := (time.time() - begun) / (60 * args.minutes)) < 1:
         for group in optimizer.param_groups:
-            warm = min(1, (step + 1) / 100)
-            group["lr"] = peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+            warm = min(1, (step + 1) / (30 if args.start else 100))
+            group["lr"] = args.peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
         rows = np.random.default_rng(step).integers(0, len(ids), batch)
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(model, ids[rows], mask[rows])

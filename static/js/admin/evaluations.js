@@ -16,29 +16,34 @@ export function EvaluationsPage() {
   const text = admin.evaluations;
   const load = useLoad("/api/admin/evaluations");
   const runs = load.data?.runs ?? [];
-  const isRunning = runs.some((/** @type {any} */ one) => ["running", "queued", "started"].includes(one.state));
+  /** @type {{ id: string, title: string }[]} */
+  const suites = load.data?.suites ?? [];
+  /** @type {Record<string, string>} */
+  const titles = Object.fromEntries(suites.map((one) => [one.id, one.title]));
+  const isRunning = runs.some((/** @type {any} */ one) => one.state === "running");
   useEffect(() => {
     if (!isRunning) return undefined;
     const timer = setInterval(() => void load.reload(), ASK_AGAIN_MS);
     return () => clearInterval(timer);
   }, [isRunning]);
   return html`<${Head} title=${text.title} lead=${text.lead} />
-    ${may("evals.run") && html`<${Start} suites=${load.data?.suites ?? ["counterfactual"]} onStarted=${load.reload} />`}
+    ${may("evals.run") && html`<${Start} suites=${suites} onStarted=${load.reload} />`}
     <${Loaded} from=${load}>${() => runs.length === 0 ? html`<${Empty} title=${text.none}><p>${text.noneAbout}</p></${Empty}>`
       : html`<div class="table-wrap" tabindex="0" role="region" aria-label=${text.title}><table class="table"><thead><tr><th>${text.suite}</th><th>${text.model}</th><th>${text.when}</th><th>${text.state}</th><th>${text.report}</th></tr></thead>
-        <tbody>${runs.map((/** @type {any} */ one) => html`<tr key=${one.id}><td class="name">${one.suite ?? (one.suites ?? []).join(", ")}</td><td>${one.model}</td><td class="nowrap"><${Time} at=${one.started_at ?? one.created_at} /></td>
-          <td><span class=${`badge ${badge(one.state)}`}>${one.state}</span> <span class="quiet">${one.progress ?? one.summary ?? ""}</span></td>
-          <td>${["done", "finished", "complete"].includes(one.state) && html`<a href=${`/api/admin/evaluations/${one.id}/report`} target="_blank" rel="noopener">${text.report}</a>`}</td></tr>`)}</tbody></table></div>`}</${Loaded}>`;
+        <tbody>${runs.map((/** @type {any} */ one) => html`<tr key=${one.id}><td class="name">${titles[one.suite] ?? one.suite}</td><td>${one.model}</td><td class="nowrap"><${Time} at=${one.started_at} /></td>
+          <td><span class=${`badge ${badge(one.state)}`}>${/** @type {Record<string, string>} */ (text.states)[one.state] ?? one.state}</span> <span class="quiet">${one.progress ?? one.summary ?? ""}</span></td>
+          <td>${one.state === "done" && html`<a href=${`/api/admin/evaluations/${one.id}/report`} target="_blank" rel="noopener">${text.report}</a>`}</td></tr>`)}</tbody></table></div>`}</${Loaded}>`;
 }
 
 /** @param {string} state */
-const badge = (state) => (["done", "finished", "complete"].includes(state) ? "good" : state === "failed" ? "bad" : "accent");
+const badge = (state) => (state === "done" ? "good" : state === "failed" ? "bad" : "accent");
 
-/** @param {{ suites: any[], onStarted: () => Promise<void> }} props */
+/** @param {{ suites: { id: string, title: string }[], onStarted: () => Promise<void> }} props */
 function Start({ suites, onStarted }) {
   const text = admin.evaluations;
-  const options = suites.map((one) => (typeof one === "string" ? [one, one] : [one.id, one.title ?? one.id]));
-  const [suite, setSuite] = useState(String(options[0]?.[0] ?? ""));
+  const options = suites.map((one) => [one.id, one.title]);
+  const [chosen, setSuite] = useState("");
+  const suite = chosen || (suites[0]?.id ?? "");
   const [model, setModel] = useState(models.value.find((one) => one.default)?.id ?? models.value[0]?.id ?? "");
   const [error, setError] = useState("");
   const start = async (/** @type {Event} */ event) => {

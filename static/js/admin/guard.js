@@ -1,7 +1,7 @@
 // The guard: try a text, and see the policy in force.
 import { html, useState } from "../lib.js";
 import { api } from "../api.js";
-import { fill } from "../messages.js";
+import { fill, findings } from "../messages.js";
 import { admin } from "../messages-admin.js";
 import { Loaded, useLoad } from "../ui/load.js";
 import { Notice, Select } from "../ui/parts.js";
@@ -12,7 +12,7 @@ const text = admin.guard;
 export function GuardPage() {
   const load = useLoad("/api/admin/guard");
   return html`<${Head} title=${text.title} lead=${text.lead} /><${Try} />
-    <section class="section spaced"><h2>${text.policy}</h2><${Loaded} from=${load}>${(/** @type {any} */ data) => html`<${Policy} data=${data} />`}</${Loaded}></section>`;
+    <section class="section spaced"><h2>${text.policy}</h2><${Loaded} from=${load}>${(/** @type {any} */ data) => html`<${Policy} policy=${data.policy} />`}</${Loaded}></section>`;
 }
 
 function Try() {
@@ -33,28 +33,42 @@ function Try() {
     <div class="result stack-tight" role="status">${error && html`<${Notice} kind="bad">${error}</${Notice}>`}${result && html`<${Result} result=${result} />`}</div></section>`;
 }
 
-/** @param {{ result: any }} props */
+/** @typedef {"allow" | "flag" | "redact" | "refuse"} Action */
+/** @typedef {{ detector: string, category: string, score: number, action: Action, start: number, end: number }} Finding */
+/** @typedef {{ category: string, input: Action, output: Action }} Rule */
+/** @typedef {{ categories: Rule[], limits: { text_chars_max: number, total_chars_max: number, texts_max: number }, denied_phrases: number, injection_phrases: number }} PolicyInForce */
+
+/** @type {Record<Action, string>} */
+const badges = { allow: "", flag: "warn", redact: "accent", refuse: "bad" };
+
+/** @param {{ action: Action }} props */
+const Did = ({ action }) => html`<span class=${`badge ${badges[action] ?? ""}`}>${text.actions[action] ?? action}</span>`;
+
+/** @param {string} category */
+const named = (category) => {
+  const words = findings[category] ?? category;
+  return words.charAt(0).toUpperCase() + words.slice(1);
+};
+
+/** @param {{ result: { action: Action, findings: Finding[], text: string } }} props */
 function Result({ result }) {
-  const words = /** @type {Record<string, string>} */ (text.results)[result.action] ?? result.action;
-  const kind = result.action === "allow" ? "good" : result.action === "refuse" ? "bad" : "warn";
-  return html`<${Notice} kind=${kind} icon="shield">${words}</${Notice}>
+  const kind = { allow: "good", flag: "warn", redact: "warn", refuse: "bad" }[result.action];
+  return html`<${Notice} kind=${kind} icon="shield">${text.results[result.action]}</${Notice}>
     ${result.findings.length === 0 ? html`<p class="quiet small">${text.noFindings}</p>`
-      : html`<div class="table-wrap" tabindex="0" role="region" aria-label=${text.test}><table class="table"><thead><tr><th>${text.detector}</th><th>${text.category}</th><th class="end">${text.score}</th><th>${text.place}</th></tr></thead>
-        <tbody>${result.findings.map((/** @type {any} */ one) => html`<tr><td>${one.detector}</td><td>${one.category}</td><td class="end">${percent(one.score)}</td>
-          <td>${one.span ? fill(text.characters, { from: one.span.start ?? one.span[0], to: one.span.end ?? one.span[1] }) : "–"}</td></tr>`)}</tbody></table></div>`}`;
+      : html`<div class="table-wrap" tabindex="0" role="region" aria-label=${text.findings}><table class="table">
+        <thead><tr><th>${text.category}</th><th>${text.action}</th><th>${text.detector}</th><th class="end">${text.score}</th></tr></thead>
+        <tbody>${result.findings.map((one) => html`<tr><td class="name">${named(one.category)}</td><td><${Did} action=${one.action} /></td>
+          <td>${one.detector}</td><td class="end">${Math.round(one.score * 100)} %</td></tr>`)}</tbody></table></div>`}
+    ${result.action === "redact" && html`<p class="quiet small">${text.becomes}</p><pre class="raw" tabindex="0">${result.text}</pre>`}`;
 }
 
-/** @param {number} score */
-const percent = (score) => (typeof score === "number" ? `${Math.round(score * 100)} %` : "–");
-
-/** @param {{ data: any }} props */
-function Policy({ data }) {
-  const detectors = data.detectors ?? [];
-  if (detectors.length > 0 && typeof detectors[0] === "object") {
-    const columns = Object.keys(detectors[0]).filter((key) => typeof detectors[0][key] !== "object");
-    return html`<div class="table-wrap" tabindex="0" role="region" aria-label=${text.policy}><table class="table"><thead><tr>${columns.map((name) => html`<th>${name.replaceAll("_", " ")}</th>`)}</tr></thead>
-      <tbody>${detectors.map((/** @type {any} */ one) => html`<tr>${columns.map((name) => html`<td>${String(one[name])}</td>`)}</tr>`)}</tbody></table></div>
-      ${data.policy && html`<pre class="raw" tabindex="0">${JSON.stringify(data.policy, null, 2)}</pre>`}`;
-  }
-  return html`<pre class="raw" tabindex="0">${JSON.stringify(data, null, 2)}</pre>`;
+/** @param {{ policy: PolicyInForce }} props */
+function Policy({ policy }) {
+  const { limits } = policy;
+  return html`<p class="about">${fill(text.policyAbout, { text: limits.text_chars_max.toLocaleString(), total: limits.total_chars_max.toLocaleString(),
+      denied: policy.denied_phrases, injection: policy.injection_phrases })}</p>
+    <div class="table-wrap" tabindex="0" role="region" aria-label=${text.policy}><table class="table">
+      <thead><tr><th>${text.category}</th><th>${text.messages}</th><th>${text.answers}</th></tr></thead>
+      <tbody>${policy.categories.map((one) => html`<tr><td class="name">${named(one.category)}</td>
+        <td><${Did} action=${one.input} /></td><td><${Did} action=${one.output} /></td></tr>`)}</tbody></table></div>`;
 }

@@ -40,9 +40,12 @@ function Practice({ practice }) {
       <ul>${rest.map((one) => html`<${Entry} item=${one} />`)}</ul></details>`}</section>`;
 }
 
+/** @param {string} words  with commands between backticks */
+const withCommands = (words) => words.split("`").map((part, at) => (at % 2 === 1 ? html`<code>${part}</code>` : part));
+
 /** @param {{ item: Item }} props */
 function Entry({ item }) {
   const states = /** @type {Record<string, string>} */ (text.states);
   return html`<li><span class=${`state-${item.state}`}><${Icon} name=${icons[item.state] ?? "info"} size="small" /><span class="visually-hidden">${states[item.state]}</span></span>
-    <div><div>${item.title}</div><div class="evidence">${item.evidence}</div>${item.action && item.state !== "met" && html`<div class="act">${item.action}</div>`}</div></li>`;
+    <div><div>${item.title}</div><div class="evidence">${withCommands(item.evidence)}</div>${item.action && item.state !== "met" && html`<div class="act">${withCommands(item.action)}</div>`}</div></li>`;
 }

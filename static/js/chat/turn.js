@@ -1,7 +1,7 @@
 // One message: a question in its block, or an answer on the page with what can be done with it.
 import { html, useLayoutEffect, useRef } from "../lib.js";
 import { onCodeClick, show } from "../markdown.js";
-import { counted, fill, text } from "../messages.js";
+import { counted, fill, findings, text } from "../messages.js";
 import { Icon } from "../ui/icons.js";
 import { copyText, CopyButton, Notice } from "../ui/parts.js";
 import { draft, queuePosition, regenerate } from "./exchange.js";
@@ -18,7 +18,7 @@ function Answer({ source, isLive }) {
 
 /** @param {{ notice: import("./exchange.js").GuardNotice, isAnswer: boolean }} props */
 function GuardNote({ notice, isAnswer }) {
-  const category = notice.category.replaceAll("_", " ");
+  const category = findings[notice.category] ?? notice.category;
   const words = isAnswer ? text.chat.redactedOut : text.chat.redacted;
   if (notice.action === "redact") {
     return html`<${Notice} kind="warn" icon="shield">${counted(notice.count ?? 1, words.one, words.many)} <span>(${category})</span></${Notice}>`;
