@@ -106,6 +106,7 @@ fn serve(home: &Home) -> Client {
             .map(|what| (format!("limits.{who}.{what}"), "0".to_owned()))
     });
     let set: Vec<_> = off
+        .chain(["person", "key"].map(|who| (format!("limits.{who}.concurrent"), "0".to_owned())))
         .chain([
             ("server.data_dir".to_owned(), home.data().display().to_string()),
             ("server.listen".to_owned(), "127.0.0.1:0".to_owned()),

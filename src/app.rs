@@ -229,6 +229,8 @@ impl App {
             .max_connections(settings.connections_max as usize)
             .client_request_timeout(Duration::from_millis(settings.head_timeout_ms.into()))
             .keep_alive(Duration::from_secs(settings.keep_alive_s.into()))
+            // A word that is ready leaves at once, without waiting for the last one's receipt.
+            .tcp_nodelay(true)
             .shutdown_timeout(u64::from(settings.shutdown_grace_s))
             // A client who has closed its end has gone: its work ends.
             .h1_allow_half_closed(false)
