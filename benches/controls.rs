@@ -4,7 +4,11 @@
 //!
 //! `cargo bench --features bench --bench controls`
 
-#![allow(clippy::panic, reason = "a benchmark ends where something fails")]
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "it prints figures, and ends where something fails"
+)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

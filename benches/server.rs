@@ -3,7 +3,11 @@
 //!
 //! `cargo bench --bench server`
 
-#![allow(clippy::panic, reason = "a benchmark ends where something fails")]
+#![allow(
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "it prints figures, and ends where something fails"
+)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

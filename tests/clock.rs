@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::{Home, OWNER, PASSWORD, Server, Session, both, skip};
 use serde_json::json;
@@ -15,7 +15,7 @@ fn library() -> Option<PathBuf> {
     found.into_iter().find(|path| path.exists())
 }
 
-fn start_at(home: &Home, library: &PathBuf, offset: &str) -> Server {
+fn start_at(home: &Home, library: &Path, offset: &str) -> Server {
     let library = library.display().to_string();
     // The library would also bend the clock by which threads wait.
     let server = Server::launch_with(
