@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::conversations::{Chat, Message, title_from};
 use super::error::ChatError;
-use super::live::{Claim, Live, Reader};
+use super::live::{Claim, Reader};
 use super::sealing::{self, Place};
 use super::store::{self, Ended, MessageRow};
 use crate::access::Caller;
@@ -110,8 +110,7 @@ impl Chat {
         let reader = Reader::new(live);
         let chat = self.clone();
         self.parts.runtime.spawn(async move {
-            chat.write(&turn, handle, notices, &claim.live).await;
-            drop(claim);
+            chat.write(&turn, handle, notices, claim).await;
         });
         Ok(reader)
     }
@@ -261,8 +260,9 @@ impl Chat {
         turn: &Turn,
         mut handle: ExchangeHandle,
         mut notices: Vec<Notice>,
-        live: &Live,
+        claim: Claim,
     ) {
+        let live = Arc::clone(&claim.live);
         let mut every = tokio::time::interval(CHECKPOINT_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut kept = 0;
@@ -295,6 +295,8 @@ impl Chat {
             }
         };
         let stored = self.store_end(turn, &live.text(), &notices, &result).await;
+        // Before the last word: whoever has read it can ask the next question.
+        claim.make_room();
         live.end(Some(match (stored, result) {
             (Err(error), _) => error_event(error.into()),
             (Ok(()), Err(error)) => error_event(error.into()),

@@ -87,11 +87,23 @@ impl LiveAnswers {
     }
 }
 
+impl Claim {
+    /// Makes room for the next answer of the conversation; the last word of this one may follow.
+    pub(super) fn make_room(&self) {
+        let mut answers = self.answers.answers.lock();
+        // The place may be the next answer's by now.
+        if answers.get(&self.place).is_some_and(|live| Arc::ptr_eq(live, &self.live)) {
+            answers.remove(&self.place);
+        }
+        drop(answers);
+        self.answers.left.notify_waiters();
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
+        self.make_room();
         self.live.end(None);
-        self.answers.answers.lock().remove(&self.place);
-        self.answers.left.notify_waiters();
     }
 }
 
@@ -225,7 +237,11 @@ mod tests {
         assert!(claim(&answers, UserId::new(), conversation).is_some(), "holds up nobody else");
         assert!(answers.find(UserId::new(), conversation).is_none());
         assert!(answers.find(owner, conversation).is_some());
+        first.make_room();
+        let second = claim(&answers, owner, conversation).expect("there is room");
         drop(first);
+        assert!(claim(&answers, owner, conversation).is_none(), "the place is the second's");
+        drop(second);
         assert!(claim(&answers, owner, conversation).is_some());
     }
 }

@@ -307,14 +307,14 @@ impl Scheduler {
 
     fn end(&mut self, mut sequence: Sequence, outcome: Result<FinishReason, EngineError>) {
         self.pool.release(&mut sequence.table);
-        match outcome {
+        match &outcome {
             Ok(reason) => {
-                let ended = sequence.finish(reason);
-                self.stats.completion_tokens_total += ended.completion_tokens as u64;
-                if let Some(ms) = ended.first_token_ms {
+                let usage = sequence.usage();
+                self.stats.completion_tokens_total += usage.completion_tokens as u64;
+                if let Some(ms) = sequence.first_token_ms() {
                     self.stats.first_token.add(ms);
                 }
-                if reason == FinishReason::Cancelled {
+                if *reason == FinishReason::Cancelled {
                     self.stats.requests_cancelled_total += 1;
                 } else {
                     self.stats.requests_finished_total += 1;
@@ -322,9 +322,14 @@ impl Scheduler {
             }
             Err(error) => {
                 tracing::debug!(generation = sequence.id, cause = %error, "a request failed");
-                sequence.fail(error);
                 self.stats.requests_failed_total += 1;
             }
+        }
+        // Before the reader hears of it: whoever has seen the end finds the place free.
+        self.publish();
+        match outcome {
+            Ok(reason) => sequence.finish(reason),
+            Err(error) => sequence.fail(error),
         }
     }
 

@@ -219,7 +219,7 @@ impl Sequence {
     }
 
     /// Ends it: tells its reader how.
-    pub(super) fn finish(&mut self, reason: FinishReason) -> Ended {
+    pub(super) fn finish(&mut self, reason: FinishReason) {
         let usage = self.usage();
         match &mut self.work {
             Work::Generate(generate) => {
@@ -242,7 +242,6 @@ impl Sequence {
                 }
             }
         }
-        Ended { completion_tokens: usage.completion_tokens, first_token_ms: self.first_token_ms() }
     }
 
     /// Ends it with an error.
@@ -258,11 +257,13 @@ impl Sequence {
         }
     }
 
-    fn first_token_ms(&self) -> Option<u64> {
+    /// Milliseconds from its submission to its first token.
+    pub(super) fn first_token_ms(&self) -> Option<u64> {
         self.first_token.map(|at| ms(at - self.submitted))
     }
 
-    fn usage(&self) -> Usage {
+    /// What it took so far.
+    pub(super) fn usage(&self) -> Usage {
         let now = Instant::now();
         let started = self.started.unwrap_or(now);
         let first = self.first_token.unwrap_or(now);
@@ -279,12 +280,6 @@ impl Sequence {
             decode_ms: ms(now.saturating_duration_since(first)),
         }
     }
-}
-
-/// Numbers of a sequence that ended.
-pub(super) struct Ended {
-    pub(super) completion_tokens: usize,
-    pub(super) first_token_ms: Option<u64>,
 }
 
 fn ms(duration: Duration) -> u64 {
