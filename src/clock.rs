@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
 
 /// A moment: milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,11 +47,15 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// RFC 3339 text in UTC, with milliseconds where there are any.
+    /// RFC 3339 text in UTC, always with three digits of a second: sorted as text, it is sorted
+    /// by time.
     pub fn rfc3339(self) -> String {
+        let format = format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+        );
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
             .ok()
-            .and_then(|moment| moment.format(&Rfc3339).ok())
+            .and_then(|moment| moment.format(format).ok())
             .unwrap_or_else(|| format!("{}ms", self.0))
     }
 
@@ -155,6 +160,14 @@ mod tests {
         assert_eq!(clock.lag(), Duration::from_millis(600));
         clock.set(Timestamp::from_ms(1_500));
         assert_eq!(clock.now().ms(), 1_500);
+    }
+
+    #[test]
+    fn texts_are_in_the_order_of_their_moments() {
+        let texts: Vec<String> =
+            [0, 1, 9, 10, 11, 100, 120, 123, 999, 1_000].map(|ms| Timestamp(ms).rfc3339()).into();
+        assert!(texts.is_sorted(), "{texts:?}");
+        assert_eq!(texts[7], "1970-01-01T00:00:00.123Z");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::live::{Claim, Reader};
 use super::sealing::{self, Place};
 use super::store::{self, Ended, MessageRow};
 use crate::access::Caller;
+use crate::clock::Timestamp;
 use crate::engine::{self, Role, Sampling};
 use crate::gate::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, GateError, Input,
@@ -47,6 +48,13 @@ struct Turn {
     replaced: Vec<MessageId>,
     model: Option<String>,
     title: Option<String>,
+    before: Before,
+}
+
+/// What a turn changes of its conversation, as it was.
+struct Before {
+    model: Option<String>,
+    updated_at: Timestamp,
 }
 
 impl Chat {
@@ -128,6 +136,8 @@ impl Chat {
         if messages.len() >= MESSAGES_MAX {
             return Err(ChatError::TooMany("messages in this conversation"));
         }
+        let before =
+            Before { model: conversation.model.clone(), updated_at: conversation.updated_at };
         let model = model.or(conversation.model);
         let mut turn = Turn {
             owner,
@@ -138,6 +148,7 @@ impl Chat {
             replaced: Vec::new(),
             model,
             title: None,
+            before,
         };
         match ask {
             Ask::Say(text) => {
@@ -155,12 +166,13 @@ impl Chat {
                 turn.asked = messages.last().ok_or(ChatError::NothingToRegenerate)?.id;
             }
         }
-        let mut history: Vec<engine::Message> = messages.into_iter().filter_map(said).collect();
-        history.extend(turn.text.clone().map(|text| engine::Message {
-            role: Role::User,
-            content: text,
-            name: None,
-        }));
+        let mut history: Vec<engine::Message> = Vec::new();
+        for message in messages.into_iter().filter_map(said) {
+            push_turn(&mut history, message);
+        }
+        if let Some(content) = turn.text.clone() {
+            push_turn(&mut history, engine::Message { role: Role::User, content, name: None });
+        }
         Ok((turn, history))
     }
 
@@ -205,9 +217,22 @@ impl Chat {
             .await
     }
 
+    /// Leaves the conversation as it was before the turn.
     async fn take_back(&self, turn: &Turn) -> Result<(), ChatError> {
+        let (owner, id) = (turn.owner, turn.conversation);
         let asked = turn.text.is_some().then_some(turn.asked);
-        self.remove(turn.owner, asked.into_iter().chain([turn.answer]).collect()).await
+        let messages: Vec<MessageId> = asked.into_iter().chain([turn.answer]).collect();
+        let untitled = |_: &String| sealing::seal(&self.parts.vault, owner, Place::Title(id), "");
+        let title = turn.title.as_ref().map(untitled).transpose()?;
+        let (model, updated_at) = (turn.before.model.clone(), turn.before.updated_at);
+        self.parts
+            .db
+            .write(move |tx| -> Result<(), ChatError> {
+                store::remove_messages(tx, owner, &messages)?;
+                let title = title.as_ref();
+                Ok(store::put_back(tx, owner, id, title, model.as_deref(), updated_at)?)
+            })
+            .await
     }
 
     async fn remove(&self, owner: UserId, ids: Vec<MessageId>) -> Result<(), ChatError> {
@@ -380,6 +405,18 @@ fn done(ending: Ending, usage: ExchangeUsage) -> serde_json::Value {
         },
         "tokens_per_second": (rate * 10.0).round() / 10.0,
     })
+}
+
+/// Adds what was said. Two turns of a person in a row, where an answer never came, become one:
+/// many templates take only turns that alternate.
+fn push_turn(history: &mut Vec<engine::Message>, message: engine::Message) {
+    match history.last_mut() {
+        Some(last) if last.role == Role::User && message.role == Role::User => {
+            last.content.push_str("\n\n");
+            last.content.push_str(&message.content);
+        }
+        _ => history.push(message),
+    }
 }
 
 /// What the model sees of a message; an answer that never began is nothing to see.

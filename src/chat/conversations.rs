@@ -53,7 +53,7 @@ pub(crate) struct Conversation {
     pub(super) model: Option<String>,
     pub(super) pinned: bool,
     created_at: Timestamp,
-    updated_at: Timestamp,
+    pub(super) updated_at: Timestamp,
 }
 
 /// A message as its owner sees it.

@@ -150,6 +150,23 @@ pub(super) fn update(
     Ok(changed == 1)
 }
 
+/// Puts a conversation back to what it was before something was said in it.
+pub(super) fn put_back(
+    tx: &Transaction<'_>,
+    owner: UserId,
+    id: ConversationId,
+    title: Option<&Sealed>,
+    model: Option<&str>,
+    updated_at: Timestamp,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE conversations SET title = coalesce(?3, title), model = ?4, updated_at = ?5
+         WHERE id = ?1 AND owner = ?2",
+        params![id, owner, title, model, updated_at],
+    )?;
+    Ok(())
+}
+
 /// Notes that something was said in a conversation, and with which model.
 pub(super) fn touch(
     tx: &Transaction<'_>,

@@ -37,6 +37,18 @@ impl Room {
         self.chat.answer(&self.ann, id, Ask::Say(text.into()), None).await
     }
 
+    /// Waits until an answer that is being written has this much of it on disk.
+    async fn until(&self, id: ConversationId, text: &str) {
+        for _ in 0..6_000 {
+            let (_, messages) = self.chat.load(self.ann.user, id).await.expect("reads");
+            if messages.last().is_some_and(|last| last.content.trim_end() == text) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("`{text}` was never kept");
+    }
+
     async fn said(&self, id: ConversationId) -> Vec<(String, String, Option<String>)> {
         let (_, messages, _) = self.chat.read(&self.ann, id).await.expect("reads");
         messages.into_iter().map(|one| (one.role, one.content, one.finish_reason)).collect()
@@ -162,6 +174,12 @@ async fn what_the_gate_refuses_leaves_the_conversation_as_it_was() {
     let refused = room.say(id, "Hello").await;
     assert!(matches!(refused, Err(ChatError::Gate(GateError::Busy))));
     assert!(room.said(id).await.is_empty());
+    let (before, _, _) = room.chat.read(&room.ann, id).await.expect("reads");
+    let named = room.chat.answer(&room.ann, id, Ask::Say("Hi".into()), Some("nobody".into())).await;
+    assert!(named.is_err());
+    let (after, _, _) = room.chat.read(&room.ann, id).await.expect("reads");
+    assert_eq!((after.title.as_str(), &after.model), ("", &None));
+    assert_eq!(after.updated_at, before.updated_at);
     for text in ["", "  \n"] {
         assert!(matches!(room.say(id, text).await, Err(ChatError::Invalid { .. })));
     }
@@ -194,13 +212,38 @@ async fn what_was_being_written_when_the_server_died_is_there_and_marked() {
     let room = Room::new(Scripted::new(&["Good day "], Then::Hang)).await;
     let id = room.begin().await;
     let _watched = room.say(id, "Hello").await.expect("answers");
-    tokio::time::sleep(std::time::Duration::from_millis(1_300)).await;
+    room.until(id, "Good day").await;
     // A second process over the same database: the first one was killed.
     let again = open(&room.house).await;
     let (_, messages, _) = again.read(&room.ann, id).await.expect("reads");
     assert_eq!(messages[0].content, "Hello");
     assert_eq!(messages[1].content.trim_end(), "Good day");
     assert_eq!(messages[1].finish_reason.as_deref(), Some("interrupted"));
+}
+
+#[tokio::test]
+async fn turns_without_an_answer_reach_the_model_as_one() {
+    let room = Room::new(Scripted::new(&["x"], Then::Finish)).await;
+    let id = room.begin().await;
+    drain(room.say(id, "Hello").await.expect("answers")).await;
+    let (owner, sql) =
+        (room.ann.user, "UPDATE messages SET content = ?3 WHERE id = ?1 AND owner = ?2");
+    let (_, messages) = room.chat.load(owner, id).await.expect("reads");
+    let answer = messages[1].id;
+    let place = sealing::Place::Content(answer);
+    let empty = sealing::seal(&room.house.vault, owner, place, "").expect("seals");
+    room.house
+        .db
+        .write(move |tx| -> Result<(), ChatError> {
+            tx.execute(sql, rusqlite::params![answer, owner, empty])
+                .map_err(crate::db::DbError::from)?;
+            Ok(())
+        })
+        .await
+        .expect("writes");
+    drain(room.say(id, "Are you there?").await.expect("answers")).await;
+    let seen = room.house.engine.seen.lock().last().cloned().expect("seen");
+    assert_eq!(seen, "User:Hello\n\nAre you there?\n");
 }
 
 #[tokio::test]
