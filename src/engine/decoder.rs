@@ -204,9 +204,14 @@ impl Weights<'_> {
         bias: Option<String>,
     ) -> Result<Linear, LoadError> {
         self.check(name, &[out, input])?;
-        let weight = Arc::new(self.file.qtensor(name, &Device::Cpu)?);
         let bias = bias.map(|name| self.tensor(&name, out)).transpose()?;
-        Linear::new(weight, bias).map_err(unreadable)
+        let info = self.file.required_tensor(name)?;
+        let bytes = self.file.tensor_bytes(info)?;
+        if let Some(linear) = Linear::float(info.dtype, bytes, input, bias.clone()) {
+            return Ok(linear);
+        }
+        let weight = Arc::new(self.file.qtensor(name, &Device::Cpu)?);
+        Linear::quantized(weight, bias).map_err(unreadable)
     }
 
     fn norm(&self, name: &str, width: usize, epsilon: f32) -> Result<RmsNorm, LoadError> {
