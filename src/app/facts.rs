@@ -68,7 +68,6 @@ pub(super) fn library_options(settings: &Settings) -> LibraryOptions {
         default: settings.models.default.clone(),
         aliases: std::collections::BTreeMap::new(),
         engine: EngineOptions {
-            threads: engine.threads.into(),
             kv_budget_bytes: (engine.kv_budget_mib as usize) << 20,
             streams_max: engine.streams_max.into(),
             queue_max: engine.queue_max.into(),

@@ -1,16 +1,17 @@
 //! The decoder: one for all families, one step for rows of several sequences at once.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, Device, Storage as TensorStorage, Tensor};
 
 use super::attention::{AttentionShape, Run, attend};
 use super::error::LoadError;
-use super::families::{self, DecoderSpec};
+use super::families::DecoderSpec;
 use super::gguf::File;
-use super::kv::{BlockId, CacheShape, Pool};
+use super::kv::{BlockId, Pool};
 use super::layers::{Heads, Linear, RmsNorm, RopeAngles, add_into, gate_silu, project};
-use crate::engine::KvPrecision;
 
 /// The rows of one step: [rows] tokens, sequence after sequence.
 pub(crate) struct Step<'a> {
@@ -53,9 +54,12 @@ struct Layer {
 
 impl Decoder {
     /// Reads the weights of a file.
-    pub(crate) fn load(file: &File, vocabulary: usize) -> Result<Self, LoadError> {
-        let spec = families::spec(file)?;
-        let read = Weights { file };
+    pub(crate) fn load(
+        file: &File,
+        spec: DecoderSpec,
+        vocabulary: usize,
+    ) -> Result<Self, LoadError> {
+        let read = Weights { file, taken: RefCell::default() };
         let embedding = read.matrix("token_embd.weight", vocabulary, spec.width, None)?;
         let head = match file.tensor("output.weight") {
             Some(_) => Some(read.matrix("output.weight", vocabulary, spec.width, None)?),
@@ -64,28 +68,8 @@ impl Decoder {
         let layers =
             (0..spec.layers).map(|at| Layer::load(&read, &spec, at)).collect::<Result<_, _>>()?;
         let norm = read.norm("output_norm.weight", spec.width, spec.epsilon)?;
+        read.check_all_taken()?;
         Ok(Self { spec, embedding, layers, norm, head, vocabulary })
-    }
-
-    /// The shape of the decoder.
-    pub(crate) fn spec(&self) -> &DecoderSpec {
-        &self.spec
-    }
-
-    /// What the cache holds for each token.
-    pub(crate) fn cache_shape(&self, precision: KvPrecision) -> CacheShape {
-        let DecoderSpec { layers, kv_heads, head_dim, .. } = self.spec;
-        CacheShape { layers, kv_heads, head_dim, precision }
-    }
-
-    /// Bytes of the weights in memory, without the packed copies that candle makes.
-    pub(crate) fn bytes(&self) -> usize {
-        let layer = |layer: &Layer| {
-            let Layer { q, k, v, out, gate, up, down, .. } = layer;
-            [q, k, v, out, gate, up, down].iter().map(|linear| linear.bytes()).sum::<usize>()
-        };
-        let ends = self.embedding.bytes() + self.head.as_ref().map_or(0, Linear::bytes);
-        ends + self.layers.iter().map(layer).sum::<usize>()
     }
 
     /// Runs a step: writes the rows' keys and values into the cache and gives the logits of the
@@ -111,8 +95,18 @@ impl Decoder {
         let wanted = Tensor::new(step.wanted.as_slice(), &Device::Cpu)?;
         let last = self.norm.forward(&rows.index_select(&wanted, 0)?)?;
         let logits = self.head.as_ref().unwrap_or(&self.embedding).forward(&last)?;
+        // Quantizing a row makes numbers of what is none: it would answer as if nothing were wrong.
+        let sound = with_elements(&last, |all| {
+            all.chunks_exact(self.spec.width)
+                .map(|row| row.iter().all(|x| x.is_finite()))
+                .collect::<Vec<bool>>()
+        })?;
         with_elements(&logits, |all| {
-            all.chunks_exact(self.vocabulary).map(<[f32]>::to_vec).collect()
+            let rows = all.chunks_exact(self.vocabulary).zip(sound);
+            rows.map(
+                |(row, is_sound)| if is_sound { row.to_vec() } else { vec![f32::NAN; row.len()] },
+            )
+            .collect()
         })
     }
 
@@ -184,10 +178,31 @@ impl Layer {
 /// Reads weights, each held against the shape it must have.
 struct Weights<'a> {
     file: &'a File,
+    /// The names of those that the decoder has.
+    taken: RefCell<HashSet<String>>,
 }
 
+/// Tensors that are read elsewhere, or hold what is computed here.
+const NOT_OURS: [&str; 2] = ["rope_freqs.weight", "rope_factors"];
+
 impl Weights<'_> {
+    /// A weight that nothing uses is a part of the model that would be left out.
+    fn check_all_taken(&self) -> Result<(), LoadError> {
+        let taken = self.taken.borrow();
+        let left = self.file.tensors().iter().map(|tensor| &tensor.name).find(|name| {
+            !taken.contains(*name) && !NOT_OURS.iter().any(|known| name.starts_with(known))
+        });
+        match left {
+            None => Ok(()),
+            Some(name) => {
+                let name: String = name.chars().filter(char::is_ascii_graphic).take(64).collect();
+                Err(LoadError::Unsupported(format!("the tensor \"{name}\"")))
+            }
+        }
+    }
+
     fn check(&self, name: &str, shape: &[usize]) -> Result<(), LoadError> {
+        self.taken.borrow_mut().insert(name.to_owned());
         let found = &self.file.required_tensor(name)?.shape;
         if found == shape {
             return Ok(());
@@ -220,7 +235,14 @@ impl Weights<'_> {
 
     fn tensor(&self, name: &str, length: usize) -> Result<Tensor, LoadError> {
         self.check(name, &[length])?;
-        self.file.qtensor(name, &Device::Cpu)?.dequantize(&Device::Cpu).map_err(unreadable)
+        let tensor = self.file.qtensor(name, &Device::Cpu)?;
+        let numbers = tensor.dequantize(&Device::Cpu).map_err(unreadable)?;
+        let is_finite = with_elements(&numbers, |all| all.iter().all(|x| x.is_finite()));
+        if is_finite.map_err(unreadable)? {
+            return Ok(numbers);
+        }
+        let problem = "it holds something that is not a number".to_owned();
+        Err(LoadError::Number { key: name.to_owned(), problem })
     }
 
     fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {

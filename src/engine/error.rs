@@ -39,7 +39,7 @@ pub enum EngineError {
     /// The engine is shutting down.
     #[error("the engine is shutting down")]
     Closed,
-    /// The model gave numbers that are none; the weights are damaged or unsuited.
+    /// The model gave something that is not a number; the weights are damaged or unsuited.
     #[error("the model gave no usable probabilities")]
     NotANumber,
     /// A step failed inside; the engine goes on with other requests.

@@ -3,7 +3,9 @@
 
 use super::error::LoadError;
 use super::gguf::{File, GgufError};
+use super::kv::CacheShape;
 use super::layers::{Rope, RopeKind};
+use crate::engine::KvPrecision;
 
 /// The shape of a decoder.
 #[derive(Clone, Debug)]
@@ -30,6 +32,14 @@ pub(crate) struct DecoderSpec {
     pub(crate) has_qk_norm: bool,
     /// Whether queries, keys and values have biases.
     pub(crate) has_qkv_bias: bool,
+}
+
+impl DecoderSpec {
+    /// What the cache holds for each token.
+    pub(crate) fn cache_shape(&self, precision: KvPrecision) -> CacheShape {
+        let Self { layers, kv_heads, head_dim, .. } = *self;
+        CacheShape { layers, kv_heads, head_dim, precision }
+    }
 }
 
 /// One family.
@@ -164,14 +174,20 @@ impl Reader<'_> {
         if !dimensions.is_multiple_of(2) {
             return Err(self.bad("rope.dimension_count", format!("{dimensions} is odd")));
         }
+        // A file that names no kind means the linear one; older files name it otherwise.
         let scale = match self.file.string(&self.key("rope.scaling.type"))? {
-            None | Some("none") => 1.0,
-            Some("linear") => {
-                let factor = self.file.required_f32(&self.key("rope.scaling.factor"))?;
-                if !(1e-3..=1e6).contains(&factor) {
-                    return Err(self.bad("rope.scaling.factor", format!("{factor} makes no sense")));
+            Some("none") => 1.0,
+            None | Some("linear") => {
+                let name = "rope.scaling.factor";
+                let factor = match self.file.f32(&self.key(name))? {
+                    Some(factor) => Some(factor),
+                    None => self.file.f32(&self.key("rope.scale_linear"))?,
+                };
+                match factor {
+                    None => 1.0,
+                    Some(factor) if (1e-3..=1e6).contains(&factor) => factor.recip(),
+                    Some(factor) => return Err(self.bad(name, format!("{factor} makes no sense"))),
                 }
-                factor.recip()
             }
             Some(_) => return Err(LoadError::Unsupported("this kind of rope scaling".into())),
         };

@@ -8,6 +8,7 @@ use super::error::LoadError;
 use super::families;
 use super::gguf::File;
 use super::kv::{BLOCK_TOKENS, Pool};
+use super::memory;
 use super::output::{TextStream, Vocabulary};
 use super::scheduler::{Inbox, Scheduler, SchedulerLimits};
 use super::stats::EngineStats;
@@ -27,28 +28,34 @@ pub(super) fn load(weights: Weights, options: &EngineOptions) -> Result<Engine, 
         Weights::Embedded(bytes) => File::from_static(bytes)?,
     };
     let architecture = families::family_of(&file)?;
-    check_memory(&file, options)?;
     let tokenizer =
         Tokenizer::from_gguf(&file).map_err(|error| LoadError::Tokenizer(error.to_string()))?;
     let tokenizer = Arc::new(tokenizer);
     let template = Template::from_gguf(&file, &tokenizer);
-    let decoder = Decoder::load(&file, tokenizer.vocabulary())?;
-    let spec = decoder.spec();
-    let shape = decoder.cache_shape(options.kv_precision);
+    let spec = families::spec(&file)?;
+    let shape = spec.cache_shape(options.kv_precision);
     let wanted = options.context_tokens_max.map_or(spec.context, |most| spec.context.min(most));
     let useful =
         wanted.saturating_mul(options.streams_max.max(1)).saturating_mul(CONTEXTS_A_STREAM);
     let useful = (useful / BLOCK_TOKENS + options.streams_max).saturating_mul(shape.block_bytes());
-    let pool = Pool::new(shape, options.kv_budget_bytes.min(useful));
+    let cache_bytes = options.kv_budget_bytes.min(useful);
+    let prefill = options.prefill_chunk_tokens.max(options.streams_max);
+    // Every row of a step may want its logits, and they are copied once.
+    let logits =
+        prefill.saturating_mul(tokenizer.vocabulary()).saturating_mul(2 * size_of::<f32>());
+    memory::check(&file, cache_bytes.saturating_add(logits) as u64)?;
+    let decoder = Decoder::load(&file, spec, tokenizer.vocabulary())?;
+    let pool = Pool::new(shape, cache_bytes);
     let context = wanted.min(pool.total_blocks() * BLOCK_TOKENS);
     if context < CONTEXT_MIN.min(wanted) || context < 2 {
         let needed = CONTEXT_MIN.div_ceil(BLOCK_TOKENS) * shape.block_bytes();
         return Err(LoadError::CacheBudget { budget: options.kv_budget_bytes, needed });
     }
-    let info = describe(&file, architecture, context, &tokenizer, template.is_ok())?;
+    let brings_template = template.as_ref().is_ok_and(Template::is_own);
+    let info = describe(&file, architecture, context, &tokenizer, brings_template)?;
     let stats = EngineStats {
         kv_total_bytes: pool.storage().bytes(),
-        model_bytes: decoder.bytes() as u64,
+        model_bytes: file.tensors().iter().map(memory::resident_bytes).sum(),
         ..EngineStats::default()
     };
     let inbox = Arc::new(Inbox::new(options.queue_max, stats.clone()));
@@ -59,15 +66,19 @@ pub(super) fn load(weights: Weights, options: &EngineOptions) -> Result<Engine, 
     };
     let vocabulary = Arc::new(Known(Arc::clone(&tokenizer)));
     let scheduler = Scheduler::new(decoder, pool, vocabulary, limits, Arc::clone(&inbox), stats);
+    let of_handle = Arc::clone(&inbox);
     std::thread::Builder::new()
         .name("engine".to_owned())
-        .spawn(move || scheduler.run())
+        .spawn(move || {
+            let _ended = Ended(inbox);
+            scheduler.run();
+        })
         .map_err(|error| LoadError::Thread(error.to_string()))?;
     let inner = Inner {
         info,
         tokenizer,
         template,
-        inbox,
+        inbox: of_handle,
         next_id: AtomicU64::new(1),
         shutdown_limit: options.shutdown_limit,
     };
@@ -106,25 +117,13 @@ fn describe(
     })
 }
 
-/// Refuses a model that the machine has no memory for, before any is taken.
-fn check_memory(file: &File, options: &EngineOptions) -> Result<(), LoadError> {
-    let Some(available) = available_bytes() else { return Ok(()) };
-    let weights: u64 = file.tensors().iter().map(|tensor| tensor.bytes as u64).sum();
-    // The weights and the packed copies that candle makes of them; the cache grows as it is used.
-    let needed = weights.saturating_mul(2).saturating_add(options.kv_budget_bytes as u64 / 4);
-    if needed <= available {
-        return Ok(());
-    }
-    let mib = |bytes: u64| bytes >> 20;
-    Err(LoadError::Memory { needed_mib: mib(needed), available_mib: mib(available) })
-}
+/// Says that the engine thread has ended, however it did: nobody is to wait for it.
+struct Ended(Arc<Inbox>);
 
-/// What Linux says can be taken without swapping.
-fn available_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.mark_ended();
+    }
 }
 
 /// The tokenizer, as output and sampling see it.

@@ -18,6 +18,7 @@ mod kernels;
 mod kv;
 mod layers;
 mod load;
+mod memory;
 mod output;
 mod request;
 mod sampling;
@@ -28,6 +29,7 @@ pub mod tokenizer;
 
 pub use error::{EngineError, LoadError};
 pub use generation::Generation;
+pub use kernels::{TooLate, set_threads};
 pub use request::{
     Candidate, Domain, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
     ScoreItem, TokenLogprob, Usage,
@@ -60,8 +62,6 @@ pub enum KvPrecision {
 /// What the engine may use.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// Threads for the decoder; 0 takes what the machine has.
-    pub threads: usize,
     /// Bytes for keys and values; fixed at the start and never exceeded.
     pub kv_budget_bytes: usize,
     /// In which precision they are kept.
@@ -81,7 +81,6 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
-            threads: 0,
             kv_budget_bytes: 1 << 30,
             kv_precision: KvPrecision::F16,
             streams_max: 16,

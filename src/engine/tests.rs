@@ -197,6 +197,57 @@ fn a_dropped_generation_gives_its_place_back() {
 }
 
 #[test]
+fn who_does_not_read_gives_the_place_to_who_waits_and_gets_it_back() {
+    let Some(lone) = engine(STORIES, options()) else { return };
+    let whole = finish(ask(&lone, "Once upon a time", 200, 1)).0;
+    let Some(engine) = engine(STORIES, EngineOptions { streams_max: 1, ..options() }) else {
+        return;
+    };
+    let slow = ask(&engine, "Once upon a time", 200, 1);
+    // There is one place, and the slow reader has it: this ends only where it is given up.
+    assert_eq!(finish(ask(&engine, "Once upon a time", 200, 2)).0, whole);
+    assert!(engine.stats().preemptions_total >= 1);
+    assert_eq!(finish(slow).0, whole);
+    assert_eq!(engine.stats().kv_used_bytes, 0);
+}
+
+#[tokio::test]
+async fn a_judgement_that_lost_its_place_counts_nothing_twice() {
+    let Some(path) = shared(STORIES) else { return };
+    let load = |options: EngineOptions| {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || Engine::load(Weights::File(path), options))
+    };
+    let lone = load(options()).await.expect("joined").expect("loads");
+    let item = |i: usize| ScoreItem {
+        prefix: lone.tokenize(&format!("Once upon a time number {i}")),
+        continuation: lone.tokenize(&"there was a little dog and a big cat ".repeat(9)),
+    };
+    let items: Vec<ScoreItem> = (0..6).map(item).collect();
+    let alone = lone.score(items.clone(), Domain(1)).await.expect("scored");
+    let crowded = EngineOptions { kv_budget_bytes: 1 << 20, prefill_chunk_tokens: 8, ..options() };
+    let crowded = load(crowded).await.expect("joined").expect("loads");
+    let older: Vec<Generation> =
+        (2..5).map(|domain| ask(&crowded, "Once upon a time", 300, domain)).collect();
+    let readers: Vec<_> =
+        older.into_iter().map(|one| tokio::task::spawn_blocking(|| finish(one))).collect();
+    let mut rounds = 0;
+    // Who is pushed out depends on the course of things; it happens within a few rounds.
+    while crowded.stats().preemptions_total == 0 || rounds == 0 {
+        let scores = crowded.score(items.clone(), Domain(1)).await.expect("scored");
+        for (score, alone) in scores.iter().zip(&alone) {
+            assert_eq!(score.sum_logprob.to_bits(), alone.sum_logprob.to_bits());
+            assert_eq!((score.tokens, score.is_greedy), (alone.tokens, alone.is_greedy));
+        }
+        rounds += 1;
+        assert!(rounds < 50, "nothing was ever pushed out");
+    }
+    for reader in readers {
+        reader.await.expect("joined");
+    }
+}
+
+#[test]
 fn requests_that_cannot_be_are_refused() {
     let Some(engine) = engine(STORIES, options()) else { return };
     let context = engine.info().context_tokens;

@@ -3,6 +3,8 @@
 mod float;
 pub(crate) mod map;
 mod target;
+mod threads;
 
 pub(crate) use float::{Float, FloatProduct};
 pub(crate) use target::*;
+pub use threads::{TooLate, set_threads};

@@ -32,12 +32,19 @@ pub(crate) struct BlockTable {
     /// The key of the last block that is registered for reuse, and how many are.
     chain: Option<PrefixKey>,
     registered: usize,
+    /// Whether nothing of it may be kept.
+    is_forgotten: bool,
 }
 
 impl BlockTable {
     /// The numbers of the blocks.
     pub(crate) fn blocks(&self) -> &[BlockId] {
         &self.blocks
+    }
+
+    /// Keeps nothing of it from now on: what it gives back is erased.
+    pub(crate) fn forget(&mut self) {
+        self.is_forgotten = true;
     }
 
     /// For how many tokens there is room.
@@ -126,6 +133,9 @@ impl Pool {
     /// Registers the full blocks of a sequence for reuse. `tokens` are those whose keys and values
     /// are in the cache, from the first on.
     pub(crate) fn register(&mut self, domain: Domain, table: &mut BlockTable, tokens: &[u32]) {
+        if table.is_forgotten {
+            return;
+        }
         let known = table.registered;
         for (index, block_tokens) in tokens.chunks_exact(BLOCK_TOKENS).enumerate().skip(known) {
             let Some(&block) = table.blocks.get(index) else { break };
@@ -146,6 +156,9 @@ impl Pool {
             let references = &mut self.references[block as usize];
             *references = references.saturating_sub(1);
             if *references == 0 && !self.prefixes.idle_now(block) {
+                if table.is_forgotten {
+                    self.storage.erase(block);
+                }
                 self.free.push(block);
             }
         }
@@ -272,9 +285,17 @@ mod tests {
     fn a_domain_forgotten_while_in_use_is_not_kept_afterwards() {
         let mut pool = pool(4);
         let mut first = fill(&mut pool, ANNA, 64);
+        let block = first.blocks()[0];
+        pool.storage_mut().write(0, &[(block, 0)], &[1.0; 16], &[1.0; 16]);
         pool.forget(ANNA);
+        first.forget();
+        assert!(pool.grow(&mut first, 96));
+        pool.register(ANNA, &mut first, &tokens(96));
         pool.release(&mut first);
         assert_eq!(pool.idle_blocks(), 0);
         assert_eq!(pool.available_blocks(), 4);
+        assert_eq!(pool.start(ANNA, &tokens(96), 96).1, 0);
+        let mut scratch = Vec::new();
+        assert!(pool.storage().keys(0, block, 0, &mut scratch).iter().all(|&x| x == 0.0));
     }
 }

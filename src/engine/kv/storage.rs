@@ -59,6 +59,12 @@ enum Numbers {
     F32(Vec<f32>),
 }
 
+/// The bits of an f16: those of the largest number in the place of infinity, which would make a
+/// NaN even where it is weighed with nothing. A NaN stays one, to be noticed.
+fn finite(bits: u16) -> u16 {
+    if bits & 0x7fff == 0x7c00 { bits - 1 } else { bits }
+}
+
 impl Storage {
     /// Room for so many blocks.
     pub(super) fn new(shape: CacheShape, blocks: usize) -> Self {
@@ -105,9 +111,12 @@ impl Storage {
                     Numbers::F16(numbers) => {
                         let column =
                             numbers[place..keys_end].iter_mut().skip(offset).step_by(BLOCK_TOKENS);
-                        column.zip(key).for_each(|(slot, &x)| *slot = f16::from_f32(x).to_bits());
+                        column
+                            .zip(key)
+                            .for_each(|(slot, &x)| *slot = finite(f16::from_f32(x).to_bits()));
                         let row = &mut numbers[values_at..values_at + shape.head_dim];
                         row.reinterpret_cast_mut::<f16>().convert_from_f32_slice(value);
+                        row.iter_mut().for_each(|bits| *bits = finite(*bits));
                     }
                     Numbers::F32(numbers) => {
                         let column =

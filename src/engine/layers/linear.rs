@@ -104,16 +104,6 @@ impl Linear {
         }
     }
 
-    /// Bytes in memory, without the packed copy that candle makes.
-    pub(crate) fn bytes(&self) -> usize {
-        match &self.weight {
-            Weight::Quantized { tensor, .. } => tensor.storage_size_in_bytes(),
-            Weight::F32(matrix) => size_of_val(&*matrix.weights),
-            Weight::F16(matrix) => size_of_val(&*matrix.weights),
-            Weight::Bf16(matrix) => size_of_val(&*matrix.weights),
-        }
-    }
-
     /// The quantized weight whose products candle may compute together with others.
     fn fusible(&self, rows: usize) -> Option<&QTensor> {
         match &self.weight {

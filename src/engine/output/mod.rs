@@ -87,7 +87,14 @@ impl Output {
         if !stopped {
             text.push_str(&self.stops.finish());
         }
-        Piece { event: self.event(text), stopped }
+        let event = if !stopped && text.is_empty() && !self.logprobs.is_empty() {
+            // Tokens without a text of their own at the end of an answer.
+            let logprobs = self.logprobs.drain(..).map(|(_, logprob)| logprob).collect();
+            Some(GenerationEvent::Text { text, logprobs })
+        } else {
+            self.event(text)
+        };
+        Piece { event, stopped }
     }
 
     fn event(&mut self, text: String) -> Option<GenerationEvent> {
@@ -111,7 +118,7 @@ mod tests {
 
     impl TextStream for Letters {
         fn push(&mut self, token: u32) -> String {
-            char::from_u32(token).map(String::from).unwrap_or_default()
+            char::from_u32(token).filter(|c| *c != '\0').map(String::from).unwrap_or_default()
         }
         fn finish(&mut self) -> String {
             String::new()
@@ -149,6 +156,12 @@ mod tests {
         let (text, tokens, stopped) = run("abcSTOPdef", &["STOP"]);
         assert_eq!((text.as_str(), stopped), ("abc", true));
         assert_eq!(tokens, vec!['a' as u32, 'b' as u32, 'c' as u32]);
+    }
+
+    #[test]
+    fn tokens_without_a_text_at_the_end_keep_their_logprobs() {
+        let (text, tokens, _) = run("ab\u{0}", &[]);
+        assert_eq!((text.as_str(), tokens.len()), ("ab", 3));
     }
 
     #[test]

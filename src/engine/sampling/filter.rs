@@ -44,23 +44,23 @@ pub(super) fn top_p(logits: &mut [f32], top_p: f32, scratch: &mut Vec<f32>) {
             candidates = upper;
         } else if heavy + f64::from(pivot.exp()) >= wanted || lower.is_empty() {
             let threshold = *pivot;
-            // Equals of the pivot may stand in the upper part.
-            let equals = upper.iter().filter(|&&logit| logit == threshold).count();
-            return keep_above_and_some(logits, threshold, equals + 1);
+            return keep_share(logits, threshold, top_p);
         } else {
             wanted -= heavy + f64::from(pivot.exp());
             candidates = lower;
         }
     }
     if let Some(&mut threshold) = candidates.first_mut() {
-        let above = logits.iter().filter(|&&logit| logit > threshold).count();
-        // How many equals are needed: at least one, and each weighs the same.
-        let rest = f64::from(top_p) * weight_of(logits) - weight_above(logits, threshold);
-        let equals =
-            (rest / f64::from(threshold.exp())).ceil().clamp(1.0, logits.len() as f64) as usize;
-        debug_assert!(above + equals > 0);
-        keep_above_and_some(logits, threshold, equals);
+        keep_share(logits, threshold, top_p);
     }
+}
+
+/// Keeps what is above the threshold, and as many of its equals as the share needs: at least one.
+fn keep_share(logits: &mut [f32], threshold: f32, top_p: f32) {
+    let rest = f64::from(top_p) * weight_of(logits) - weight_above(logits, threshold);
+    let equals =
+        (rest / f64::from(threshold.exp())).ceil().clamp(1.0, logits.len() as f64) as usize;
+    keep_above_and_some(logits, threshold, equals);
 }
 
 fn weight(logits: &[f32]) -> f64 {
@@ -152,6 +152,7 @@ mod tests {
             kept(&[0.0; 10], |logits| top_p(logits, 0.35, &mut Vec::new())),
             vec![0, 1, 2, 3]
         );
+        assert_eq!(kept(&[0.0; 7], |logits| top_p(logits, 0.8, &mut Vec::new())).len(), 6);
         assert_eq!(kept(&[0.0; 10], |logits| top_k(logits, 3, &mut Vec::new())), vec![0, 1, 2]);
         assert_eq!(
             kept(&[-1.0, 0.0, -1.0, -1.0], |logits| top_k(logits, 2, &mut Vec::new())),

@@ -93,9 +93,49 @@ impl<T> FairQueue<T> {
     }
 }
 
+/// Shares `rows` among those who need some, who stand in the order of their age. The domains share
+/// evenly, and what one does not need goes to the others; within a domain the older comes first. So
+/// a long prompt delays a short one of somebody else by a step or two.
+pub(super) fn share(rows: usize, needs: &[(Domain, usize)]) -> Vec<usize> {
+    let mut domains: Vec<(Domain, usize)> = Vec::new();
+    for (domain, need) in needs.iter().filter(|(_, need)| *need > 0) {
+        match domains.iter_mut().find(|(known, _)| known == domain) {
+            Some((_, needed)) => *needed = needed.saturating_add(*need),
+            None => domains.push((*domain, *need)),
+        }
+    }
+    // Who needs the least comes first, so that what is left over is known to the others.
+    domains.sort_by_key(|(_, needed)| *needed);
+    let (mut shares, mut left) = (vec![0; needs.len()], rows);
+    for (place, (domain, needed)) in domains.iter().enumerate() {
+        let mut of_domain = left.div_ceil(domains.len() - place).min(*needed);
+        left -= of_domain;
+        for (share, (_, need)) in shares.iter_mut().zip(needs).filter(|(_, one)| one.0 == *domain) {
+            *share = of_domain.min(*need);
+            of_domain -= *share;
+        }
+    }
+    shares
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_prompt_does_not_take_the_rows_of_a_short_one() {
+        for (rows, needs, shares) in [
+            (256, vec![(ANNA, 60_000), (BERT, 20)], vec![236, 20]),
+            (256, vec![(ANNA, 60_000), (BERT, 60_000)], vec![128, 128]),
+            (256, vec![(ANNA, 200), (ANNA, 200), (BERT, 200)], vec![128, 0, 128]),
+            (256, vec![(ANNA, 0), (BERT, 300), (ANNA, 7)], vec![0, 249, 7]),
+            (1, vec![(ANNA, 5), (BERT, 5)], vec![1, 0]),
+            (256, vec![(ANNA, 0)], vec![0]),
+            (256, vec![], vec![]),
+        ] {
+            assert_eq!(share(rows, &needs), shares, "{needs:?}");
+        }
+    }
 
     const ANNA: Domain = Domain(1);
     const BERT: Domain = Domain(2);

@@ -67,7 +67,9 @@ impl Inbox {
             Phase::Closing(_) | Phase::Ended => return Err(EngineError::Closed),
             Phase::Unhealthy => return Err(EngineError::Unhealthy),
         }
-        if state.waiting >= self.queue_max {
+        // Judgements leave most of the line to people, who are told at once when it is full.
+        let most = if sequence.is_score() { (self.queue_max / 4).max(1) } else { self.queue_max };
+        if state.waiting >= most {
             return Err(EngineError::Busy);
         }
         state.waiting += 1;
@@ -86,6 +88,8 @@ impl Inbox {
     pub(crate) fn close(&self, limit: Duration) {
         let mut state = self.state.lock();
         let end = Instant::now() + limit;
+        // A thread that is not asleep yet sees it too.
+        state.poked = true;
         match state.phase {
             Phase::Ended => return,
             Phase::Closing(earlier) => state.phase = Phase::Closing(earlier.min(end)),
@@ -151,12 +155,16 @@ impl Inbox {
         }
     }
 
-    /// The thread is about to end. Gives back what arrived too late.
-    pub(super) fn mark_ended(&self) -> VecDeque<Sequence> {
+    /// The thread is about to end, or has broken off. What arrived too late is told so.
+    pub(crate) fn mark_ended(&self) {
         let mut state = self.state.lock();
         state.phase = Phase::Ended;
         self.ended.notify_all();
-        std::mem::take(&mut state.arrived)
+        let late = std::mem::take(&mut state.arrived);
+        drop(state);
+        for mut sequence in late {
+            sequence.fail(EngineError::Closed);
+        }
     }
 }
 

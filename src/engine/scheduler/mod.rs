@@ -27,6 +27,10 @@ const FAILURES_MAX: u32 = 3;
 const IDLE: Duration = Duration::from_mins(1);
 /// How long it sleeps where every reader is behind, or nothing fits.
 const BEHIND: Duration = Duration::from_millis(50);
+/// A reader who is behind for so long gives the place to somebody who waits.
+const STALL_MAX: Duration = Duration::from_secs(1);
+/// Requests that gave their place up for their reader's slowness; more are ended.
+const PARKED_MAX: usize = 64;
 
 /// What the thread may use.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +53,8 @@ pub(crate) struct Scheduler {
     queue: FairQueue<Sequence>,
     /// In the order in which they got their place.
     running: Vec<Sequence>,
+    /// Without a place until their readers have room again.
+    parked: Vec<Sequence>,
     stats: EngineStats,
     failures: u32,
     /// Requests that left the waiting line since the last publication.
@@ -80,6 +86,7 @@ impl Scheduler {
             inbox,
             queue: FairQueue::new(),
             running: Vec::new(),
+            parked: Vec::new(),
             stats,
             failures: 0,
             left_queue: 0,
@@ -91,29 +98,43 @@ impl Scheduler {
         let mut wait = Some(IDLE);
         loop {
             let mail = self.inbox.take(wait);
+            let is_closing = matches!(mail.phase, Phase::Closing(_));
             if !self.accept(mail) {
                 break;
             }
             self.drop_abandoned();
+            self.park();
             self.admit();
+            if self.left_queue > 0 {
+                self.publish();
+            }
             let shares = self.plan();
             wait = if shares.is_empty() {
-                Some(if self.running.is_empty() && self.queue.len() == 0 { IDLE } else { BEHIND })
+                match self.is_idle() {
+                    // The next look is the last.
+                    true if is_closing => None,
+                    true => Some(IDLE),
+                    false => Some(BEHIND),
+                }
             } else {
                 self.step(&shares);
                 None
             };
             self.publish();
         }
-        for mut late in self.inbox.mark_ended() {
-            late.fail(EngineError::Closed);
-        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.queue.len() == 0 && self.parked.is_empty()
     }
 
     /// Takes the mail in; false where the thread is to end.
     fn accept(&mut self, mail: Mail) -> bool {
         for domain in mail.forget {
             self.pool.forget(domain);
+            for one in self.running.iter_mut().filter(|one| one.domain == domain) {
+                one.table.forget();
+            }
         }
         let is_open = matches!(mail.phase, Phase::Open);
         for mut sequence in mail.arrived {
@@ -128,16 +149,19 @@ impl Scheduler {
             Phase::Open | Phase::Unhealthy => true,
             Phase::Ended => false,
             Phase::Closing(end) => {
-                for mut waiting in self.queue.take_where(|_| true) {
+                // Those that gave their place to others had begun: they may end too.
+                for mut waiting in self.queue.take_where(|one| !one.has_started()) {
                     self.left_queue += 1;
                     waiting.fail(EngineError::Closed);
                 }
                 if Instant::now() >= end {
-                    while let Some(sequence) = self.running.pop() {
+                    let begun = self.queue.take_where(|_| true);
+                    let all = self.running.drain(..).chain(self.parked.drain(..)).chain(begun);
+                    for sequence in all.collect::<Vec<_>>() {
                         self.end(sequence, Ok(FinishReason::Cancelled));
                     }
                 }
-                !self.running.is_empty()
+                !self.is_idle()
             }
         }
     }
@@ -151,18 +175,36 @@ impl Scheduler {
             }
             gone.fail(EngineError::TimeLimit);
         }
-        let mut index = 0;
-        while index < self.running.len() {
-            let one = &self.running[index];
-            let is_late = one.is_late(now);
-            if one.is_abandoned() || is_late {
-                let sequence = self.running.remove(index);
-                let outcome =
-                    if is_late { Err(EngineError::TimeLimit) } else { Ok(FinishReason::Cancelled) };
-                self.end(sequence, outcome);
-            } else {
-                index += 1;
+        let leaves = |one: &mut Sequence| one.is_abandoned() || one.is_late(now);
+        let parked = self.parked.extract_if(.., leaves);
+        let gone: Vec<Sequence> = self.running.extract_if(.., leaves).chain(parked).collect();
+        for sequence in gone {
+            let is_late = sequence.is_late(now);
+            let outcome =
+                if is_late { Err(EngineError::TimeLimit) } else { Ok(FinishReason::Cancelled) };
+            self.end(sequence, outcome);
+        }
+    }
+
+    /// Takes the places of those whose readers do not read, where others wait for one; who has
+    /// room again may come back.
+    fn park(&mut self) {
+        let back: Vec<Sequence> = self.parked.extract_if(.., |one| one.has_room()).collect();
+        for sequence in back {
+            self.queue.push_back_in_front(sequence.domain, sequence);
+        }
+        let now = Instant::now();
+        let is_wanted = self.queue.len() > 0;
+        let stalled = |one: &mut Sequence| one.is_stalled(now, STALL_MAX) && is_wanted;
+        for mut sequence in self.running.extract_if(.., stalled).collect::<Vec<_>>() {
+            if self.parked.len() >= PARKED_MAX {
+                self.end(sequence, Err(EngineError::TimeLimit));
+                continue;
             }
+            self.pool.release(&mut sequence.table);
+            sequence.lose_place();
+            self.stats.preemptions_total += 1;
+            self.parked.push(sequence);
         }
     }
 
@@ -170,9 +212,12 @@ impl Scheduler {
     fn admit(&mut self) {
         while self.running.len() < self.limits.streams_max {
             let available = self.pool.available_blocks();
-            // A block for each that runs is kept back, so that a new prompt does not at once push
-            // another sequence out.
-            let kept = self.running.len();
+            // What the prompts of those that run will still take is theirs, and a block for each is
+            // kept back, so that a new prompt does not at once push another sequence out.
+            let missing = |one: &Sequence| {
+                one.tokens.len().div_ceil(BLOCK_TOKENS).saturating_sub(one.table.blocks().len()) + 1
+            };
+            let kept: usize = self.running.iter().map(missing).sum();
             let fits = |one: &Sequence| one.tokens.len().div_ceil(BLOCK_TOKENS) + kept <= available;
             let Some(mut sequence) = self.queue.pop_if(fits) else { return };
             if !sequence.has_started() {
@@ -189,13 +234,14 @@ impl Scheduler {
     /// Shares out the rows of the next step, and makes room in the cache for them.
     fn plan(&mut self) -> Vec<Share> {
         let mut shares: Vec<Share> = Vec::new();
-        let mut prefill_left = self.limits.prefill_chunk_tokens;
+        let prefill = self.share_prefill();
         let mut index = 0;
         while index < self.running.len() {
             let sequence = &self.running[index];
             let (from, end) = (sequence.computed, sequence.tokens.len());
             let is_decoding = sequence.is_decoding();
-            let rows = if is_decoding { 1 } else { (end - from).min(prefill_left) };
+            debug_assert!(from < end, "there is always a token to compute");
+            let rows = if is_decoding { 1 } else { prefill[index] };
             if rows == 0 || !sequence.has_room() {
                 index += 1;
                 continue;
@@ -203,9 +249,6 @@ impl Scheduler {
             let to = from + rows;
             let sequence = &mut self.running[index];
             if self.pool.grow(&mut sequence.table, to) {
-                if !is_decoding {
-                    prefill_left -= rows;
-                }
                 shares.push(Share { index, from, to });
                 index += 1;
             } else if !self.preempt(index) {
@@ -213,6 +256,14 @@ impl Scheduler {
             }
         }
         shares
+    }
+
+    /// How many rows of prompt each running sequence may read in the next step.
+    fn share_prefill(&self) -> Vec<usize> {
+        let reads = |one: &Sequence| !one.is_decoding() && one.has_room();
+        let need = |one: &Sequence| if reads(one) { one.tokens.len() - one.computed } else { 0 };
+        let needs: Vec<_> = self.running.iter().map(|one| (one.domain, need(one))).collect();
+        fair::share(self.limits.prefill_chunk_tokens, &needs)
     }
 
     /// Takes the place of the youngest sequence behind `index`, so that `index` can go on; where
@@ -227,7 +278,7 @@ impl Scheduler {
         }
         let mut sequence = self.running.remove(youngest);
         self.pool.release(&mut sequence.table);
-        sequence.computed = 0;
+        sequence.lose_place();
         self.stats.preemptions_total += 1;
         // It waits again, at the front of its domain's line: counted as waiting until admitted.
         self.queue.push_back_in_front(sequence.domain, sequence);
@@ -251,7 +302,9 @@ impl Scheduler {
                 self.fail_step(shares);
             }
             Err(_) => {
+                // The thread pool may have broken with it, so no other step is tried.
                 tracing::error!("a step of the engine panicked");
+                self.failures = FAILURES_MAX;
                 self.fail_step(shares);
             }
         }

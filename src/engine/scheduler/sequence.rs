@@ -31,6 +31,8 @@ pub(crate) struct Sequence {
     started: Option<Instant>,
     first_token: Option<Instant>,
     deadline: Option<Instant>,
+    /// Since when its reader has had no room for more.
+    stalled: Option<Instant>,
 }
 
 enum Work {
@@ -117,6 +119,7 @@ impl Sequence {
             started: None,
             first_token: None,
             deadline: None,
+            stalled: None,
         }
     }
 
@@ -148,6 +151,30 @@ impl Sequence {
                 let _ = generate.events.try_send(GenerationEvent::Started);
             }
         }
+    }
+
+    /// Notes that it has lost its place: it will be computed anew from its tokens.
+    pub(super) fn lose_place(&mut self) {
+        self.computed = 0;
+        if let Work::Score(scoring) = &mut self.work {
+            // Everything is judged again, the tokens that were judged before too.
+            scoring.sum = 0.0;
+            scoring.is_greedy = true;
+        }
+    }
+
+    /// Whether it is a judgement.
+    pub(super) fn is_score(&self) -> bool {
+        matches!(self.work, Work::Score(_))
+    }
+
+    /// Whether its reader has had no room for so long.
+    pub(super) fn is_stalled(&mut self, now: Instant, limit: Duration) -> bool {
+        if self.has_room() {
+            self.stalled = None;
+            return false;
+        }
+        now.duration_since(*self.stalled.get_or_insert(now)) >= limit
     }
 
     /// Whether it had a place before.
