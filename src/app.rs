@@ -38,6 +38,7 @@ use crate::models::Library;
 use crate::monitor::{Monitor, MonitorParts};
 use crate::openai::api::OpenAi;
 use crate::routes;
+use crate::web::arrival::Arrivals;
 use crate::web::shell::{Shell, surround};
 use crate::web::tls::{Certificates, server_config};
 use crate::web::{ApiError, ErrorCode};
@@ -52,6 +53,8 @@ pub(crate) use home::Home;
 
 /// How often what was seen in memory is kept on disk.
 const KEEP_EVERY: Duration = Duration::from_mins(1);
+/// How long connections may take to say what is left, once no answer is running.
+const LAST_WORDS_S: u64 = 3;
 /// How often the certificate is looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_hours(6);
 
@@ -231,7 +234,8 @@ impl App {
             .keep_alive(Duration::from_secs(settings.keep_alive_s.into()))
             // A word that is ready leaves at once, without waiting for the last one's receipt.
             .tcp_nodelay(true)
-            .shutdown_timeout(u64::from(settings.shutdown_grace_s))
+            // Running answers are ended after the grace; their last words still have to go out.
+            .shutdown_timeout(u64::from(settings.shutdown_grace_s) + LAST_WORDS_S)
             // A client who has closed its end has gone: its work ends.
             .h1_allow_half_closed(false)
             .disable_signals();
@@ -256,11 +260,19 @@ impl App {
         watch.abort();
         orders.abort();
         self.evals.close();
-        tokio::join!(self.gate.drain(grace), handle.stop(true));
+        let closing = actix_web::rt::spawn(handle.stop(true));
+        self.gate.drain(grace).await;
+        // Connections over HTTP/2 stay open as long as the browser likes; they are not waited for.
+        let last_words = Duration::from_secs(LAST_WORDS_S);
+        let is_closed = tokio::time::timeout(last_words, closing).await.is_ok();
         self.chat.finish().await;
         self.evals.finish().await;
         upkeep.abort();
-        serving.await.context("the server ended")??;
+        if is_closed {
+            serving.await.context("the server ended")??;
+        } else {
+            serving.abort();
+        }
         self.keep().await;
         let event = Event::new(Action::ServerStop, Outcome::Done, Actor::System);
         self.audit.record(event).await.context("the stop cannot be put on record")?;
@@ -308,6 +320,7 @@ pub(crate) fn prepare_certificate(home: &Home, settings: &Settings) -> Result<()
 /// Serves with this configuration until told to stop.
 pub(crate) fn run(config: &Config, out: &mut impl Write) -> Result<()> {
     let settings = config.settings();
+    crate::engine::set_threads(settings.engine.threads.into())?;
     let home = Home::open_or_create(settings)?;
     let (listener, address) = bind(&settings.server.listen)?;
     let files = CertificateFiles::new(home.data(), settings);
@@ -402,6 +415,7 @@ fn shell(settings: &Settings, is_tls: bool) -> Shell {
     Shell {
         hosts: settings.server.hosts.clone().into(),
         body_timeout: Duration::from_millis(settings.server.body_timeout_ms.into()),
+        arrivals: Arrivals::default(),
         is_tls,
     }
 }

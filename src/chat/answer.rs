@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::engine::{self, Role, Sampling};
 use crate::gate::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, GateError, Input,
-    Notice, Purpose,
+    Notice, NoticePlace, Purpose,
 };
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::web::ApiError;
@@ -25,6 +25,8 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 const MESSAGES_MAX: usize = 4_000;
 /// How long the last answers may take to be stored.
 const FINISH_MAX: Duration = Duration::from_secs(5);
+/// A wait for a place that is shorter than this is none.
+const AT_ONCE: Duration = Duration::from_millis(50);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// What a person asks for.
@@ -90,7 +92,7 @@ impl Chat {
         let (turn, history) =
             self.prepare(caller.user, conversation, ask, model, claim.live.message).await?;
         self.store_turn(&turn).await?;
-        let (handle, dropped) = match self.run(caller, &turn, history).await {
+        let (mut handle, dropped) = match self.run(caller, &turn, history).await {
             Ok(started) => started,
             Err(error) => {
                 // Nothing was acknowledged: the conversation is as it was.
@@ -101,14 +103,20 @@ impl Chat {
         self.remove(turn.owner, turn.replaced.clone()).await?;
         let live = Arc::clone(&claim.live);
         live.event("start", json!({ "user_message_id": turn.asked, "message_id": turn.answer }));
-        if handle.queued > 0 {
-            live.event("queued", json!({ "position": handle.queued }));
-        }
+        // Whoever has a place at once is told of no queue.
+        let first = match tokio::time::timeout(AT_ONCE, handle.next()).await {
+            Ok(first) => first,
+            Err(_) => {
+                live.event("queued", json!({ "position": handle.queued.max(1) }));
+                None
+            }
+        };
         let mut notices = handle.notices.clone();
         if dropped > 0 {
             notices.push(Notice {
                 category: "context".into(),
                 action: "trimmed".into(),
+                place: NoticePlace::Prompt,
                 count: u32::try_from(dropped).unwrap_or(u32::MAX),
             });
         }
@@ -118,7 +126,7 @@ impl Chat {
         let reader = Reader::new(live);
         let chat = self.clone();
         self.parts.runtime.spawn(async move {
-            chat.write(&turn, handle, notices, claim).await;
+            chat.write(&turn, handle, first, notices, claim).await;
         });
         Ok(reader)
     }
@@ -284,15 +292,18 @@ impl Chat {
         &self,
         turn: &Turn,
         mut handle: ExchangeHandle,
+        first: Option<ExchangeEvent>,
         mut notices: Vec<Notice>,
         claim: Claim,
     ) {
         let live = Arc::clone(&claim.live);
         let mut every = tokio::time::interval(CHECKPOINT_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut kept = 0;
+        let (mut kept, mut first) = (0, first);
         let result = loop {
             let event = tokio::select! {
+                biased;
+                event = std::future::ready(first.take()), if first.is_some() => event,
                 event = handle.next() => event,
                 () = live.stop.notified() => {
                     handle.stop();
@@ -308,7 +319,7 @@ impl Chat {
                 }
             };
             match event {
-                Some(ExchangeEvent::Started) => {}
+                Some(ExchangeEvent::Started) => live.event("started", json!({})),
                 Some(ExchangeEvent::Text { text, .. }) => live.say(&text),
                 Some(ExchangeEvent::Notice(notice)) => {
                     live.notice(&notice);

@@ -194,7 +194,12 @@ impl Pump {
             Some(GenerationEvent::Finished { reason, usage }) => {
                 self.usage = Some(usage);
                 let seen = self.watch.finish();
-                match (self.let_through(seen).await?, reason) {
+                let mut next = self.let_through(seen).await?;
+                let logprobs = self.held.rest();
+                if matches!(next, Next::GoOn) && !logprobs.is_empty() {
+                    next = self.send(ExchangeEvent::Text { text: String::new(), logprobs }).await?;
+                }
+                match (next, reason) {
                     (Next::End(ending), _) => Ok(Next::End(ending)),
                     (Next::GoOn, FinishReason::Stop) => Ok(Next::End(Ending::Stop)),
                     (Next::GoOn, FinishReason::Length) => Ok(Next::End(Ending::Length)),
@@ -300,6 +305,11 @@ impl Held {
             out.extend(self.queue.pop_front().into_iter().flat_map(|(_, logprobs)| logprobs));
         }
         out
+    }
+
+    /// The log-probabilities of tokens without a text of their own, at the end.
+    fn rest(&mut self) -> Vec<TokenLogprob> {
+        self.queue.drain(..).flat_map(|(_, logprobs)| logprobs).collect()
     }
 
     fn withhold(&mut self) {

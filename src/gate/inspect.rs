@@ -6,7 +6,7 @@ use super::Gate;
 use super::catalog::Model;
 use super::error::GateError;
 use super::prompt::{Draft, by_length};
-use super::request::Notice;
+use super::request::{Notice, NoticePlace};
 use crate::access::Caller;
 use crate::guard::{Action, Category, Direction, Guard, OutputWatch, Verdict, WatchEvent};
 use crate::limits::Reservation;
@@ -36,8 +36,7 @@ impl Gate {
         let bytes = draft.bytes();
         let guard = self.guard().clone();
         let work = move || {
-            let texts: Vec<&str> = draft.texts().into_iter().map(|(_, text)| text).collect();
-            let verdict = guard.inspect(&texts, Direction::Input);
+            let verdict = guard.inspect(&draft.texts(), Direction::Input);
             (draft, verdict)
         };
         let (draft, verdict) = by_length(bytes, work).await?;
@@ -75,11 +74,14 @@ fn notices(verdict: &Verdict) -> Vec<Notice> {
     for (_, action, finding) in &verdict.findings {
         *counts.entry((finding.category, *action)).or_default() += 1;
     }
-    counts.into_iter().map(|((category, action), count)| notice(category, action, count)).collect()
+    let place = NoticePlace::Prompt;
+    let notices = counts.into_iter();
+    notices.map(|((category, action), count)| notice(place, category, action, count)).collect()
 }
 
-fn notice(category: Category, action: Action, count: u32) -> Notice {
-    Notice { category: category.name().to_owned(), action: action.name().to_owned(), count }
+fn notice(place: NoticePlace, category: Category, action: Action, count: u32) -> Notice {
+    let (category, action) = (category.name().to_owned(), action.name().to_owned());
+    Notice { category, action, place, count }
 }
 
 /// The watch over one answer.
@@ -106,11 +108,13 @@ impl From<WatchEvent> for Seen {
     fn from(event: WatchEvent) -> Self {
         match event {
             WatchEvent::Text(text) => Self::Text(text),
-            WatchEvent::Found(Action::Refuse, category) => Self::Notice(Notice {
-                action: "stop".to_owned(),
-                ..notice(category, Action::Refuse, 1)
-            }),
-            WatchEvent::Found(action, category) => Self::Notice(notice(category, action, 1)),
+            WatchEvent::Found(action, category) => {
+                let mut notice = notice(NoticePlace::Answer, category, action, 1);
+                if action == Action::Refuse {
+                    "stop".clone_into(&mut notice.action);
+                }
+                Self::Notice(notice)
+            }
             WatchEvent::Stop => Self::Stop,
         }
     }

@@ -27,7 +27,8 @@ pub(crate) use catalog::{Catalog, Model, ModelState};
 pub(crate) use error::GateError;
 pub use generate::Generate;
 pub(crate) use request::{
-    Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice, Purpose,
+    Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice,
+    NoticePlace, Purpose,
 };
 pub(crate) use score::ScoreText;
 

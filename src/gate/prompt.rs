@@ -7,7 +7,7 @@ use super::catalog::Model;
 use super::error::GateError;
 use super::generate::Generate;
 use super::request::{ExchangeRequest, Input, Purpose};
-use crate::engine::{GenerationRequest, Role, Sampling};
+use crate::engine::{GenerationRequest, Sampling};
 use crate::ids::UserId;
 
 /// No token stands for more bytes than this, so that a text too long by far is refused uncounted.
@@ -107,13 +107,15 @@ impl Draft {
         (self.prompt.len() + self.max_tokens) as u64
     }
 
-    /// The texts, each with who says it.
-    pub(super) fn texts(&self) -> Vec<(Role, &str)> {
+    /// The texts, those of names among them.
+    pub(super) fn texts(&self) -> Vec<&str> {
         match &self.input {
-            Input::Messages(messages) => {
-                messages.iter().map(|message| (message.role, message.content.as_str())).collect()
-            }
-            Input::Text(text) => vec![(Role::User, text)],
+            Input::Messages(messages) => messages
+                .iter()
+                .flat_map(|message| [Some(message.content.as_str()), message.name.as_deref()])
+                .flatten()
+                .collect(),
+            Input::Text(text) => vec![text],
             Input::Tokens(_) => Vec::new(),
         }
     }
@@ -129,8 +131,12 @@ impl Draft {
         let taken = self.prompt.len() + self.max_tokens;
         match &mut self.input {
             Input::Messages(messages) => {
-                for (message, text) in messages.iter_mut().zip(texts) {
-                    message.content = text;
+                let places = messages
+                    .iter_mut()
+                    .flat_map(|message| [Some(&mut message.content), message.name.as_mut()])
+                    .flatten();
+                for (place, text) in places.zip(texts) {
+                    *place = text;
                 }
             }
             Input::Text(old) => *old = texts.into_iter().next().unwrap_or_default(),
@@ -171,7 +177,10 @@ fn room_min(purpose: Purpose, context: usize) -> usize {
 
 fn bytes(input: &Input) -> usize {
     match input {
-        Input::Messages(messages) => messages.iter().map(|message| message.content.len()).sum(),
+        Input::Messages(messages) => messages
+            .iter()
+            .map(|message| message.content.len() + message.name.as_ref().map_or(0, String::len))
+            .sum(),
         Input::Text(text) => text.len(),
         Input::Tokens(tokens) => tokens.len(),
     }

@@ -78,8 +78,22 @@ pub(crate) struct Notice {
     pub(crate) category: String,
     /// What was done about it: redact, flag, stop.
     pub(crate) action: String,
+    /// In what.
+    #[serde(default)]
+    pub(crate) place: NoticePlace,
     /// How often.
     pub(crate) count: u32,
+}
+
+/// In what the guard did something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum NoticePlace {
+    /// Before the model saw it.
+    Prompt,
+    /// Before the person saw it.
+    #[default]
+    Answer,
 }
 
 /// Why an answer ended.

@@ -39,6 +39,21 @@ fn a_card_is_replaced_and_comes_back() {
 }
 
 #[test]
+fn a_number_with_a_word_in_it_is_found_in_an_answer() {
+    let guard = guard("");
+    for text in [
+        "Pay to gb29 nwbk 6016 1331 9268 19, please.",
+        "Pay to GB29 nwbk 6016 1331 9268 19 please do it today.",
+        "nl91 abna 0417 1643 00",
+    ] {
+        let pieces: Vec<String> = text.chars().map(String::from).collect();
+        let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+        let (out, _) = stream(&guard, Originals::default(), &pieces);
+        assert!(out.contains("[iban]") && !out.contains("nwbk") && !out.contains("abna"), "{out}");
+    }
+}
+
+#[test]
 fn a_typed_placeholder_is_not_somebodys_card() {
     let verdict = guard("").inspect(&["[card-1] 4111111111111111"], Direction::Input);
     assert_eq!(verdict.texts.expect("changed")[0], "[card-1] [card-2]");

@@ -39,6 +39,8 @@ pub struct OutputWatch {
     held: String,
     /// Up to here, what is held has been read: whole words.
     read: usize,
+    /// How many of the words read last are plain ones.
+    plain_words: usize,
     context: String,
     phrase_bytes: usize,
     is_stopped: bool,
@@ -58,6 +60,7 @@ impl OutputWatch {
             originals,
             held: String::new(),
             read: 0,
+            plain_words: 0,
             context: String::new(),
             phrase_bytes,
             is_stopped: false,
@@ -94,6 +97,9 @@ impl OutputWatch {
     fn end_word(&mut self, events: &mut Vec<WatchEvent>) {
         let start = self.read;
         self.read = self.held.len();
+        if !is_plain(&self.held[start..]) {
+            self.plain_words = 0;
+        }
         let is_block = self.held.contains("-----BEGIN")
             && self.held.split_once("-----END").is_none_or(|(_, rest)| !rest.contains("-----"));
         if is_block && self.held.len() < LONG_BYTES {
@@ -106,8 +112,12 @@ impl OutputWatch {
                 self.release_but(keep, events);
             }
         } else if is_plain(&self.held[start..]) {
-            self.release(start, events);
-            self.release(self.held.len(), events);
+            // A number may have a word in it (`gb29 nwbk 6016`), but not two that follow each other.
+            self.plain_words += 1;
+            if start == 0 || self.plain_words > 1 {
+                self.release(start, events);
+                self.release(self.held.len(), events);
+            }
         } else if self.held.len() > HOLD_BYTES {
             self.release_but(KEEP_BYTES, events);
         }
@@ -115,7 +125,7 @@ impl OutputWatch {
 
     /// Lets out what is held but for the last bytes, to the end of a word.
     fn release_but(&mut self, keep: usize, events: &mut Vec<WatchEvent>) {
-        let limit = self.held.len().saturating_sub(keep);
+        let limit = before_last(&self.held, keep);
         let ends = self.held.char_indices().filter(|(_, c)| ends_word(*c));
         let end = ends.map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= limit).last();
         self.release(end.unwrap_or(self.held.len()), events);
@@ -132,7 +142,11 @@ impl OutputWatch {
         let mut found: Vec<(Action, Finding)> = Vec::new();
         if !(is_plain(&self.held) && self.phrase_bytes == 0) {
             found = self.guard.find(&whole, Direction::Output);
-            found.retain(|(_, one)| one.span.start >= before && one.span.start < end);
+            found.retain(|(_, one)| one.span.end > before && one.span.start < end);
+            for (_, one) in &mut found {
+                // What was let out already cannot be taken back; the rest of it can.
+                one.span.start = one.span.start.max(before);
+            }
         }
         for (action, one) in &found {
             events.push(WatchEvent::Found(*action, one.category));
@@ -167,6 +181,21 @@ impl OutputWatch {
         self.read = self.read.saturating_sub(end - before);
         tail(&whole[..end]).clone_into(&mut self.context);
     }
+}
+
+/// Where the last `keep` bytes begin, with white space that follows white space not counted: to a
+/// phrase, a run of it is one space.
+fn before_last(text: &str, keep: usize) -> usize {
+    let (mut left, mut after) = (keep, None::<char>);
+    for (at, c) in text.char_indices().rev() {
+        let counts = !(c.is_whitespace() && after.is_some_and(char::is_whitespace));
+        if counts && c.len_utf8() > left {
+            return at + c.len_utf8();
+        }
+        left -= if counts { c.len_utf8() } else { 0 };
+        after = Some(c);
+    }
+    0
 }
 
 /// Whether a word can end with this character: white space, and letters of scripts that write

@@ -115,6 +115,9 @@ pub fn body_error(error: &actix_web::Error) -> ApiError {
         Some(PayloadError::Io(io)) if io.kind() == std::io::ErrorKind::TimedOut => {
             ErrorCode::RequestTimeout.into()
         }
+        Some(PayloadError::Io(io)) if io.kind() == std::io::ErrorKind::OutOfMemory => {
+            ApiError::new(ErrorCode::Busy).retry_after(std::time::Duration::from_secs(1))
+        }
         _ => ApiError::new(ErrorCode::InvalidRequest).message("The body could not be read whole."),
     }
 }

@@ -1,5 +1,6 @@
 //! HTTP machinery that knows no feature.
 
+pub mod arrival;
 pub mod assets;
 pub mod body;
 pub mod error;

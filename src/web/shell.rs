@@ -2,21 +2,18 @@
 //! answer, and one line in the log.
 
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use actix_web::body::{EitherBody, MessageBody};
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::error::PayloadError;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::web::{Bytes, Data};
+use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, ResponseError};
-use futures_util::Stream;
 use tracing::Instrument;
 
+use super::arrival::Arrivals;
 use super::error::{ApiError, ErrorCode};
 use crate::ids::RequestId;
 
@@ -27,6 +24,8 @@ pub struct Shell {
     pub hosts: Arc<[String]>,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// The memory that bodies share while they arrive.
+    pub arrivals: Arrivals,
     /// Whether answers go out over TLS.
     pub is_tls: bool,
 }
@@ -69,7 +68,7 @@ pub async fn surround(
     let method = request.method().clone();
     let span = tracing::info_span!("request", id = %id, %method);
     if let Some(shell) = &shell {
-        bound_body(&mut request, shell.body_timeout);
+        shell.arrivals.bound(&mut request, shell.body_timeout);
     }
     let mut response = match refusal {
         Some(error) => request.into_response(error.error_response()).map_into_right_body(),
@@ -146,34 +145,6 @@ fn add_headers(headers: &mut HeaderMap, id: RequestId, is_tls: bool) {
     if is_tls {
         let value = HeaderValue::from_static("max-age=31536000; includeSubDomains");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
-    }
-}
-
-/// Puts a time limit on the arrival of the body.
-fn bound_body(request: &mut ServiceRequest, limit: Duration) {
-    let inner = request.take_payload();
-    let deadline = Box::pin(tokio::time::sleep(limit));
-    request.set_payload(Payload::from(Box::pin(TimedBody { inner, deadline })
-        as Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>));
-}
-
-struct TimedBody {
-    inner: Payload,
-    deadline: Pin<Box<tokio::time::Sleep>>,
-}
-
-impl Stream for TimedBody {
-    type Item = Result<Bytes, PayloadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Poll::Ready(item) = Pin::new(&mut self.inner).poll_next(context) {
-            return Poll::Ready(item);
-        }
-        if self.deadline.as_mut().poll(context).is_ready() {
-            let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
-            return Poll::Ready(Some(Err(PayloadError::Io(late))));
-        }
-        Poll::Pending
     }
 }
 
