@@ -7,6 +7,7 @@
 
 use minijinja::Value;
 
+mod adding;
 mod filters;
 mod guard;
 mod known;

@@ -1,12 +1,10 @@
 //! Runs a chat template within its limits.
 
-use std::io::Write;
-
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use super::{PromptError, PromptOptions, filters, role_name};
+use super::{PromptError, PromptOptions, adding, filters, role_name};
 use crate::engine::Message;
 use crate::engine::tokenizer::Tokenizer;
 
@@ -83,18 +81,13 @@ impl Program {
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(fuel));
         on_a_deep_stack(fuel, || {
-            let template = environment.template_from_str(&self.source).map_err(explain)?;
-            let mut out = Bounded { text: Vec::new(), is_full: false };
             let context = Value::from_pairs(context);
-            let failed = template.render_captured_to(context, &mut out).err().map(explain);
-            if out.is_full {
+            let text = adding::render(&mut environment, &self.source, syntax(), fuel, context)
+                .map_err(explain)?;
+            if text.len() > OUTPUT_BYTES_MAX {
                 return Err(PromptError::Limit("writes more text than a prompt may have"));
             }
-            match failed {
-                Some(error) => Err(error),
-                None => String::from_utf8(out.text)
-                    .map_err(|_| PromptError::Template("it writes broken text".into())),
-            }
+            Ok(text)
         })
     }
 }
@@ -133,17 +126,19 @@ fn value(message: &Message) -> Value {
 /// The settings that transformers gives Jinja2, and our limits.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    // Fails for unusual delimiters only; these are the usual ones.
-    if let Ok(syntax) = syntax {
-        environment.set_syntax(syntax);
-    }
+    environment.set_syntax(syntax());
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_recursion_limit(DEPTH_MAX);
     environment.set_debug(false);
     environment.set_unknown_method_callback(unknown_method_callback);
     filters::install(&mut environment);
     environment
+}
+
+fn syntax() -> SyntaxConfig {
+    // Fails for unusual delimiters only; these are the usual ones.
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    syntax.unwrap_or_default()
 }
 
 /// Says what went wrong without quoting what was rendered.
@@ -179,33 +174,12 @@ fn explain(error: Error) -> PromptError {
     PromptError::Template(format!("{kind}{detail}{line}"))
 }
 
-/// Collects output up to a limit.
-struct Bounded {
-    text: Vec<u8>,
-    is_full: bool,
-}
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.text.len() + bytes.len() > OUTPUT_BYTES_MAX {
-            self.is_full = true;
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        }
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The longest template; the longest published one has 20 KB.
 const SOURCE_BYTES_MAX: usize = 1 << 20;
-/// The longest output. A prompt of a million tokens is about 4 MB, and marks quadruple it.
+/// The longest output. A prompt of a million tokens is about 4 MB, and marks quadruple it. While it
+/// is being written, fuel bounds it.
 const OUTPUT_BYTES_MAX: usize = 32 << 20;
-/// Fuel of a render: instructions, and 64 bytes each of what is made. One thing escapes it in
-/// minijinja 3.1: lists added to themselves (`x + x`), which are made in full without being charged.
+/// Fuel of a render: instructions, and 64 bytes each of what is made.
 const FUEL_MAX: u64 = 600_000;
 /// Fuel whatever the conversation; published templates need under 10,000 for a short one.
 const FUEL_MIN: u64 = 150_000;
