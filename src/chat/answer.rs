@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::engine::{self, Role, Sampling};
 use crate::gate::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, GateError, Input,
-    Notice, NoticePlace, Purpose,
+    Notice, NoticeDirection, Purpose,
 };
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::web::ApiError;
@@ -116,7 +116,7 @@ impl Chat {
             notices.push(Notice {
                 category: "context".into(),
                 action: "trimmed".into(),
-                place: NoticePlace::Prompt,
+                direction: NoticeDirection::Input,
                 count: u32::try_from(dropped).unwrap_or(u32::MAX),
             });
         }

@@ -39,6 +39,10 @@ pub(crate) struct AttentionShape {
     pub(crate) head_dim: usize,
     /// Multiplies the scores.
     pub(crate) scale: f32,
+    /// Bends the scores so that none is larger.
+    pub(crate) cap: Option<f32>,
+    /// How many positions a row sees, itself included.
+    pub(crate) window: Option<usize>,
 }
 
 /// Computes every row's mixture of values: `queries` and the result are [rows, heads × head_dim].
@@ -133,7 +137,7 @@ impl Kernel for Tile<'_, '_, '_> {
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let AttentionShape { heads, kv_heads, head_dim, scale } = self.shape;
+        let AttentionShape { heads, kv_heads, head_dim, scale, cap, window } = self.shape;
         let group = heads / kv_heads;
         let rows = self.item.rows.clone();
         let first_position = self.item.run.start + (rows.start - self.item.run.rows.start);
@@ -143,17 +147,21 @@ impl Kernel for Tile<'_, '_, '_> {
         let mut mixed = vec![0.0_f32; count * head_dim];
         let (mut key_scratch, mut value_scratch) = (Vec::new(), Vec::new());
         let seen = first_position + rows.len();
-        for (index, &block) in
-            self.item.run.blocks.iter().take(seen.div_ceil(BLOCK_TOKENS)).enumerate()
-        {
+        // The first position that the first row of the tile sees; the others see none before it.
+        let first_seen = window.map_or(0, |window| (first_position + 1).saturating_sub(window));
+        let blocks = self.item.run.blocks.iter().take(seen.div_ceil(BLOCK_TOKENS)).enumerate();
+        for (index, &block) in blocks.skip(first_seen / BLOCK_TOKENS) {
             let keys = self.cache.keys(self.layer, block, self.item.kv_head, &mut key_scratch);
             let values =
                 self.cache.values(self.layer, block, self.item.kv_head, &mut value_scratch);
             let begin = index * BLOCK_TOKENS;
             // Rows before the block do not see it.
             let skip = begin.saturating_sub(first_position).min(rows.len()) * group;
-            let seen_of =
-                |query: usize| (first_position + query / group + 1 - begin).min(BLOCK_TOKENS);
+            let seen_of = |query: usize| {
+                let end = first_position + query / group + 1;
+                let from = window.map_or(0, |window| end.saturating_sub(window));
+                from.saturating_sub(begin).min(BLOCK_TOKENS)..(end - begin).min(BLOCK_TOKENS)
+            };
             let mut at = skip;
             while at < count {
                 let left = count - at;
@@ -169,6 +177,7 @@ impl Kernel for Tile<'_, '_, '_> {
                     keys,
                     values,
                     head_dim,
+                    cap,
                 };
                 let running = &mut running[at..at + step];
                 let mixed = &mut mixed[at * head_dim..(at + step) * head_dim];
@@ -219,6 +228,7 @@ struct Part<'a> {
     /// [tokens, head_dim]
     values: &'a [f32],
     head_dim: usize,
+    cap: Option<f32>,
 }
 
 impl Part<'_> {
@@ -227,19 +237,29 @@ impl Part<'_> {
         &self,
         running: &mut [Running],
         mixed: &mut [f32],
-        seen: impl Fn(usize) -> usize + Copy,
+        seen: impl Fn(usize) -> std::ops::Range<usize> + Copy,
     ) {
         let mut scores = self.scores::<R, FUSED>();
         for (row, scores) in scores.iter_mut().enumerate() {
             let seen = seen(row);
-            scores[seen..].fill(f32::NEG_INFINITY);
+            if seen.is_empty() {
+                // Its window begins behind this block.
+                scores.fill(0.0);
+                continue;
+            }
+            if let Some(cap) = self.cap {
+                bend::<FUSED>(scores, cap);
+            }
+            scores[..seen.start].fill(f32::NEG_INFINITY);
+            scores[seen.end..].fill(f32::NEG_INFINITY);
             let running = &mut running[row];
             let highest = maximum(scores).max(running.highest);
             let shrink = exp::<FUSED>(running.highest - highest);
             for score in scores.iter_mut() {
                 *score = exp::<FUSED>(*score - highest);
             }
-            scores[seen..].fill(0.0);
+            scores[..seen.start].fill(0.0);
+            scores[seen.end..].fill(0.0);
             running.sum = running.sum * shrink + sum(scores);
             if highest > running.highest {
                 running.highest = highest;
@@ -250,7 +270,7 @@ impl Part<'_> {
         }
         // What lies in the block behind the last token seen may be left from another sequence: it is
         // not even multiplied by zero, which would let a NaN through.
-        let used = (0..R).map(seen).max().unwrap_or(0);
+        let used = (0..R).map(|row| seen(row).end).max().unwrap_or(0);
         self.add_values::<R, FUSED>(&scores, used, mixed);
     }
 
@@ -318,6 +338,15 @@ impl Part<'_> {
         for (row, sums) in sums.iter().enumerate() {
             mixed[row * self.head_dim + column..][..W].copy_from_slice(sums);
         }
+    }
+}
+
+/// `cap * tanh(x / cap)`
+#[inline(always)]
+fn bend<const FUSED: bool>(scores: &mut Scores, cap: f32) {
+    let slope = -2.0 / cap;
+    for score in scores {
+        *score = cap * (2.0 / (1.0 + exp::<FUSED>(*score * slope)) - 1.0);
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn load(weights: Weights, options: &EngineOptions) -> Result<Engine, 
         Tokenizer::from_gguf(&file).map_err(|error| LoadError::Tokenizer(error.to_string()))?;
     let tokenizer = Arc::new(tokenizer);
     let template = Template::from_gguf(&file, &tokenizer);
-    let spec = families::spec(&file)?;
+    let spec = families::spec(&file, options.context_tokens_max)?;
     let shape = spec.cache_shape(options.kv_precision);
     let wanted = options.context_tokens_max.map_or(spec.context, |most| spec.context.min(most));
     let useful =

@@ -322,4 +322,6 @@ impl Engine {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use super::Gate;
 use super::catalog::Model;
 use super::error::GateError;
 use super::prompt::{Draft, by_length};
-use super::request::{Notice, NoticePlace};
+use super::request::{Notice, NoticeDirection};
 use crate::access::Caller;
 use crate::guard::{Action, Category, Direction, Guard, OutputWatch, Verdict, WatchEvent};
 use crate::limits::Reservation;
@@ -74,14 +74,14 @@ fn notices(verdict: &Verdict) -> Vec<Notice> {
     for (_, action, finding) in &verdict.findings {
         *counts.entry((finding.category, *action)).or_default() += 1;
     }
-    let place = NoticePlace::Prompt;
+    let direction = NoticeDirection::Input;
     let notices = counts.into_iter();
-    notices.map(|((category, action), count)| notice(place, category, action, count)).collect()
+    notices.map(|((category, action), count)| notice(direction, category, action, count)).collect()
 }
 
-fn notice(place: NoticePlace, category: Category, action: Action, count: u32) -> Notice {
+fn notice(direction: NoticeDirection, category: Category, action: Action, count: u32) -> Notice {
     let (category, action) = (category.name().to_owned(), action.name().to_owned());
-    Notice { category, action, place, count }
+    Notice { category, action, direction, count }
 }
 
 /// The watch over one answer.
@@ -109,7 +109,7 @@ impl From<WatchEvent> for Seen {
         match event {
             WatchEvent::Text(text) => Self::Text(text),
             WatchEvent::Found(action, category) => {
-                let mut notice = notice(NoticePlace::Answer, category, action, 1);
+                let mut notice = notice(NoticeDirection::Output, category, action, 1);
                 if action == Action::Refuse {
                     "stop".clone_into(&mut notice.action);
                 }

@@ -28,7 +28,7 @@ pub(crate) use error::GateError;
 pub use generate::Generate;
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice,
-    NoticePlace, Purpose,
+    NoticeDirection, Purpose,
 };
 pub(crate) use score::ScoreText;
 

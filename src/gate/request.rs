@@ -78,22 +78,22 @@ pub(crate) struct Notice {
     pub(crate) category: String,
     /// What was done about it: redact, flag, stop.
     pub(crate) action: String,
-    /// In what.
+    /// On the way in or out.
     #[serde(default)]
-    pub(crate) place: NoticePlace,
+    pub(crate) direction: NoticeDirection,
     /// How often.
     pub(crate) count: u32,
 }
 
-/// In what the guard did something.
+/// Where the guard did something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum NoticePlace {
-    /// Before the model saw it.
-    Prompt,
-    /// Before the person saw it.
+pub(crate) enum NoticeDirection {
+    /// In the prompt, before the model saw it.
+    Input,
+    /// In the answer, before the person saw it.
     #[default]
-    Answer,
+    Output,
 }
 
 /// Why an answer ended.

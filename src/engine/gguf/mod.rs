@@ -107,6 +107,18 @@ impl File {
         tensors::load(tensor, self.tensor_bytes(tensor)?, device)
     }
 
+    /// Reads rows of the tensor called `name`, the last dimension of which is a row, as a matrix.
+    pub(in crate::engine) fn qtensor_rows(
+        &self,
+        name: &str,
+        rows: std::ops::Range<usize>,
+        device: &Device,
+    ) -> Result<QTensor, GgufError> {
+        let tensor = self.required_tensor(name)?;
+        let part = tensor.rows(rows).ok_or(GgufError::Changed)?;
+        tensors::load(&part, self.tensor_bytes(&part)?, device)
+    }
+
     pub(in crate::engine) fn bytes(&self) -> &[u8] {
         self.source.bytes()
     }

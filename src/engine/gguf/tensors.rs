@@ -29,6 +29,23 @@ impl TensorInfo {
     }
 }
 
+impl TensorInfo {
+    /// Some rows of it as a tensor of their own; none where it has not so many.
+    pub(super) fn rows(&self, rows: std::ops::Range<usize>) -> Option<Self> {
+        let columns = *self.shape.last()?;
+        let row_bytes = columns / self.dtype.block_size() * self.dtype.type_size();
+        let bytes = rows.len().checked_mul(row_bytes)?;
+        let start = rows.start.checked_mul(row_bytes)?;
+        (start.checked_add(bytes)? <= self.bytes).then(|| Self {
+            name: self.name.clone(),
+            shape: vec![rows.len(), columns],
+            dtype: self.dtype,
+            offset: self.offset + start,
+            bytes,
+        })
+    }
+}
+
 /// Checks type and shape of one directory entry. `shape` is in the file's order.
 pub(super) fn describe(
     name: String,

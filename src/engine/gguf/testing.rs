@@ -158,6 +158,36 @@ impl Writer {
     }
 }
 
+/// A file with the keys and values of a sound one, and no tensors yet.
+pub fn like(file: &[u8]) -> Writer {
+    let number = |at: usize, width: usize| {
+        file[at..at + width].iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+    };
+    let keys = number(16, 8);
+    let mut at = 24;
+    for _ in 0..keys {
+        at += 8 + number(at, 8);
+        let kind = number(at, 4);
+        at = skip(&number, at + 4, kind);
+    }
+    Writer { keys: keys as u64, metadata: file[24..at].to_vec(), ..Writer::new() }
+}
+
+/// Where a value that begins at `at` ends.
+fn skip(number: &impl Fn(usize, usize) -> usize, at: usize, kind: usize) -> usize {
+    match kind {
+        0 | 1 | 7 => at + 1,
+        2 | 3 => at + 2,
+        4..=6 => at + 4,
+        8 => at + 8 + number(at, 8),
+        9 => {
+            let (kind, count) = (number(at, 4), number(at + 4, 8));
+            (0..count).fold(at + 12, |at, _| skip(number, at, kind))
+        }
+        _ => at + 8,
+    }
+}
+
 fn list(kind: u32, count: usize) -> Vec<u8> {
     let mut raw = kind.to_le_bytes().to_vec();
     raw.extend((count as u64).to_le_bytes());

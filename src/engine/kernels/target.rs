@@ -124,23 +124,68 @@ pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
     y * power
 }
 
-/// The sum of the squares of a row.
-pub(crate) struct SumOfSquares<'a>(pub(crate) &'a [f32]);
+/// The sum of a row.
+pub(crate) struct Sum<'a>(pub(crate) &'a [f32]);
+
+impl Kernel for Sum<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> f32 {
+        let mut sums = [0.0_f32; 16];
+        let (chunks, rest) = self.0.as_chunks::<16>();
+        for chunk in chunks {
+            for (sum, x) in sums.iter_mut().zip(chunk) {
+                *sum += x;
+            }
+        }
+        sums.iter().sum::<f32>() + rest.iter().sum::<f32>()
+    }
+}
+
+/// The sum of the squares of a row, each element less the same number.
+pub(crate) struct SumOfSquares<'a> {
+    /// The row.
+    pub(crate) row: &'a [f32],
+    /// What is taken from each element.
+    pub(crate) less: f32,
+}
 
 impl Kernel for SumOfSquares<'_> {
     type Output = f32;
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) -> f32 {
+        let Self { row, less } = self;
         let mut sums = [0.0_f32; 16];
-        let chunks = self.0.chunks_exact(16);
-        let rest: f32 = chunks.remainder().iter().map(|x| x * x).sum();
+        let (chunks, rest) = row.as_chunks::<16>();
         for chunk in chunks {
             for (sum, &x) in sums.iter_mut().zip(chunk) {
-                *sum = multiply_add::<FUSED>(x, x, *sum);
+                *sum = multiply_add::<FUSED>(x - less, x - less, *sum);
             }
         }
-        sums.iter().sum::<f32>() + rest
+        sums.iter().sum::<f32>() + rest.iter().map(|x| (x - less) * (x - less)).sum::<f32>()
+    }
+}
+
+/// `gate = gelu(gate)` by its approximation with the hyperbolic tangent (Hendrycks and Gimpel, 2016),
+/// the one that models are trained with.
+pub(crate) struct Gelu<'a> {
+    /// Overwritten.
+    pub(crate) gate: &'a mut [f32],
+}
+
+impl Kernel for Gelu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        // 2 √(2/π); with it, (1 + tanh z) / 2 is a logistic function.
+        const SLOPE: f32 = 1.595_769_1;
+        for x in self.gate {
+            let inner = SLOPE * *x * multiply_add::<FUSED>(0.044_715 * *x, *x, 1.0);
+            *x /= 1.0 + exp::<FUSED>(-inner);
+        }
     }
 }
 
@@ -225,7 +270,16 @@ mod tests {
         let exact: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
         let exact_exp: f64 = row.iter().map(|&x| f64::from(x - 2.5).exp()).sum();
         for target in Target::available() {
-            let squares = f64::from(target.run(SumOfSquares(&row)));
+            let squares = f64::from(target.run(SumOfSquares { row: &row, less: 0.0 }));
+            let sum: f64 = row.iter().map(|&x| f64::from(x)).sum();
+            assert!((f64::from(target.run(Sum(&row))) - sum).abs() < 1e-2, "{target:?}");
+            let mut gelu = row.clone();
+            target.run(Gelu { gate: &mut gelu });
+            for (got, &x) in gelu.iter().zip(&row) {
+                let x = f64::from(x);
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+                assert!((f64::from(*got) - 0.5 * x * (1.0 + inner.tanh())).abs() < 1e-5);
+            }
             assert!((squares - exact).abs() < exact * 1e-5, "{target:?}");
             let sum = target.run(ExpSum { row: &row, highest: 2.5 });
             assert!((sum - exact_exp).abs() < exact_exp * 1e-5, "{target:?}");

@@ -1,9 +1,11 @@
 //! Normalisation, the gate of the feed-forward part, and sums: one pass over the rows each.
 
-use candle_core::{CpuStorage, CustomOp2, InplaceOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp2, InplaceOp1, InplaceOp2, Layout, Result, Shape, Tensor, bail,
+};
 
 use super::for_each_part;
-use crate::engine::kernels::{GateSilu, SumOfSquares, Target};
+use crate::engine::kernels::{GateSilu, Gelu, Sum, SumOfSquares, Target};
 
 /// The elements of a contiguous f32 tensor.
 pub(super) fn elements<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -26,41 +28,68 @@ pub(super) fn elements_mut<'a>(
     }
 }
 
-/// Root-mean-square normalisation with a weight for each column (Zhang and Sennrich, 2019).
+/// How rows are normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NormKind {
+    /// By the root of the mean of the squares (Zhang and Sennrich, 2019).
+    Rms,
+    /// By mean and variance (Ba et al., 2016).
+    Layer,
+}
+
+/// Normalisation with a weight for each column, and a bias where the family has one.
 #[derive(Clone, Debug)]
-pub(crate) struct RmsNorm {
+pub(crate) struct Norm {
+    kind: NormKind,
     weight: Tensor,
+    bias: Option<Tensor>,
     epsilon: f32,
 }
 
-impl RmsNorm {
-    /// The weight has one element for each column.
-    pub(crate) fn new(weight: Tensor, epsilon: f32) -> Self {
-        Self { weight, epsilon }
+impl Norm {
+    /// Weight and bias have one element for each column.
+    pub(crate) fn new(kind: NormKind, weight: Tensor, bias: Option<Tensor>, epsilon: f32) -> Self {
+        Self { kind, weight, bias, epsilon }
     }
 
     /// Normalises every row.
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
-        rows.apply_op2_no_bwd(&self.weight, &Normalise { epsilon: self.epsilon })
+        let normalise = Normalise { kind: self.kind, epsilon: self.epsilon };
+        let normal = rows.apply_op2_no_bwd(&self.weight, &normalise)?;
+        if let Some(bias) = &self.bias {
+            add_into(&normal, bias, 1.0)?;
+        }
+        Ok(normal)
     }
 }
 
-/// Normalises one row in place.
+/// Normalises one row in place by its root mean square.
 pub(super) fn normalise(row: &mut [f32], weight: &[f32], epsilon: f32) {
-    let mean = Target::best().run(SumOfSquares(row)) / row.len() as f32;
+    let mean = Target::best().run(SumOfSquares { row, less: 0.0 }) / row.len() as f32;
     let scale = (mean + epsilon).sqrt().recip();
     for (x, w) in row.iter_mut().zip(weight) {
         *x = *x * scale * w;
     }
 }
 
+/// Normalises one row in place by its mean and variance.
+fn normalise_layer(row: &mut [f32], weight: &[f32], epsilon: f32) {
+    let mean = Target::best().run(Sum(row)) / row.len() as f32;
+    let variance = Target::best().run(SumOfSquares { row, less: mean }) / row.len() as f32;
+    let scale = (variance + epsilon).sqrt().recip();
+    for (x, w) in row.iter_mut().zip(weight) {
+        *x = (*x - mean) * scale * w;
+    }
+}
+
 struct Normalise {
+    kind: NormKind,
     epsilon: f32,
 }
 
 impl CustomOp2 for Normalise {
     fn name(&self) -> &'static str {
-        "rms-norm"
+        "norm"
     }
 
     fn cpu_fwd(
@@ -75,17 +104,22 @@ impl CustomOp2 for Normalise {
         if weight.is_empty() || out.len() % weight.len() != 0 {
             bail!("a norm of {} columns on {:?}", weight.len(), x_layout.shape());
         }
-        for_each_part(&mut out, weight.len(), |_, row| normalise(row, weight, self.epsilon));
+        for_each_part(&mut out, weight.len(), |_, row| match self.kind {
+            NormKind::Rms => normalise(row, weight, self.epsilon),
+            NormKind::Layer => normalise_layer(row, weight, self.epsilon),
+        });
         Ok((CpuStorage::F32(out), x_layout.shape().clone()))
     }
 }
 
-/// Adds `terms` to `sum`; where `terms` is one row, to every row.
-pub(crate) fn add_into(sum: &Tensor, terms: &Tensor) -> Result<()> {
-    sum.inplace_op2(terms, &Add)
+/// Adds `terms`, multiplied by `scale`, to `sum`; where `terms` is one row, to every row.
+pub(crate) fn add_into(sum: &Tensor, terms: &Tensor, scale: f32) -> Result<()> {
+    sum.inplace_op2(terms, &Add { scale })
 }
 
-struct Add;
+struct Add {
+    scale: f32,
+}
 
 impl InplaceOp2 for Add {
     fn name(&self) -> &'static str {
@@ -106,23 +140,62 @@ impl InplaceOp2 for Add {
         }
         for row in sum.chunks_mut(terms.len()) {
             for (sum, term) in row.iter_mut().zip(terms) {
-                *sum += term;
+                *sum += term * self.scale;
             }
         }
         Ok(())
     }
 }
 
-/// `gate = silu(gate) * up`, the gated unit of llama and its relatives.
-pub(crate) fn gate_silu(gate: &Tensor, up: &Tensor) -> Result<()> {
-    gate.inplace_op2(up, &Gate)
+/// Multiplies every element in place.
+pub(crate) fn scale_by(rows: &Tensor, by: f32) -> Result<()> {
+    if by == 1.0 { Ok(()) } else { rows.inplace_op1(&Scale(by)) }
 }
 
-struct Gate;
+struct Scale(f32);
+
+impl InplaceOp1 for Scale {
+    fn name(&self) -> &'static str {
+        "scale"
+    }
+
+    fn cpu_fwd(&self, rows: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        elements_mut(rows, layout)?.iter_mut().for_each(|x| *x *= self.0);
+        Ok(())
+    }
+}
+
+/// The unit inside of a feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// `silu(gate) * up`
+    SiluGate,
+    /// `gelu(gate) * up`
+    GeluGate,
+    /// `gelu(up)`, without a gate
+    Gelu,
+}
+
+/// Elements that one thread takes at a time.
+const PART: usize = 4096;
+
+/// `gate = activation(gate) * up`, in place.
+pub(crate) fn activate(gate: &Tensor, up: &Tensor, activation: Activation) -> Result<()> {
+    gate.inplace_op2(up, &Gate { activation })
+}
+
+/// `rows = gelu(rows)`, in place.
+pub(crate) fn activate_alone(rows: &Tensor) -> Result<()> {
+    rows.inplace_op1(&Alone)
+}
+
+struct Gate {
+    activation: Activation,
+}
 
 impl InplaceOp2 for Gate {
     fn name(&self) -> &'static str {
-        "gate-silu"
+        "gate"
     }
 
     fn cpu_fwd(
@@ -132,7 +205,6 @@ impl InplaceOp2 for Gate {
         up: &CpuStorage,
         up_layout: &Layout,
     ) -> Result<()> {
-        const PART: usize = 4096;
         let up = elements(up, up_layout)?;
         let gate = elements_mut(gate, gate_layout)?;
         if gate.len() != up.len() {
@@ -140,8 +212,28 @@ impl InplaceOp2 for Gate {
         }
         for_each_part(gate, PART, |index, gate| {
             let up = &up[index * PART..index * PART + gate.len()];
-            Target::best().run(GateSilu { gate, up });
+            match self.activation {
+                Activation::SiluGate => Target::best().run(GateSilu { gate, up }),
+                Activation::GeluGate | Activation::Gelu => {
+                    Target::best().run(Gelu { gate });
+                    gate.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);
+                }
+            }
         });
+        Ok(())
+    }
+}
+
+struct Alone;
+
+impl InplaceOp1 for Alone {
+    fn name(&self) -> &'static str {
+        "gelu"
+    }
+
+    fn cpu_fwd(&self, rows: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let rows = elements_mut(rows, layout)?;
+        for_each_part(rows, PART, |_, gate| Target::best().run(Gelu { gate }));
         Ok(())
     }
 }

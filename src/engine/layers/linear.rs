@@ -116,7 +116,7 @@ impl Linear {
 
     fn biased(&self, product: Tensor) -> Result<Tensor> {
         if let Some(bias) = &self.bias {
-            add_into(&product, bias)?;
+            add_into(&product, bias, 1.0)?;
         }
         Ok(product)
     }

@@ -5,7 +5,9 @@ mod linear;
 mod parallel;
 mod rope;
 
-pub(crate) use elementwise::{RmsNorm, add_into, gate_silu};
+pub(crate) use elementwise::{
+    Activation, Norm, NormKind, activate, activate_alone, add_into, scale_by,
+};
 pub(crate) use linear::{Linear, project};
 pub(crate) use parallel::for_each_part;
-pub(crate) use rope::{Heads, Rope, RopeAngles, RopeKind};
+pub(crate) use rope::{Heads, Rope, RopeAngles, RopeKind, Stretch};

@@ -20,26 +20,68 @@ pub(crate) struct Rope {
     kind: RopeKind,
     /// Angle per position, one for each pair.
     frequencies: Vec<f32>,
+    /// Multiplies cosines and sines.
+    attention: f32,
 }
 
+/// How a model was made to take longer contexts than it was first trained on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Stretch {
+    None,
+    /// All positions divided by the factor.
+    Linear(f32),
+    /// Slow pairs divided by the factor, fast ones kept (Peng et al., 2023).
+    Yarn {
+        /// By how much longer the context became.
+        factor: f32,
+        /// The context before.
+        original: usize,
+    },
+}
+
+/// Turns within the original context from which on a pair counts as fast, and as slow.
+const YARN_FAST: f32 = 32.0;
+const YARN_SLOW: f32 = 1.0;
+
 impl Rope {
-    /// `dimensions` of each head turn; it is even. `factors` divide the frequencies (llama 3), `scale`
-    /// multiplies the positions (linear scaling).
-    pub(crate) fn new(
-        kind: RopeKind,
-        base: f32,
-        dimensions: usize,
-        factors: Option<&[f32]>,
-        scale: f32,
-    ) -> Self {
-        let frequencies = (0..dimensions / 2)
-            .map(|pair| {
-                let frequency = base.powf(-(2.0 * pair as f32) / dimensions as f32);
-                let factor = factors.and_then(|factors| factors.get(pair)).copied().unwrap_or(1.0);
-                frequency * scale / factor
-            })
-            .collect();
-        Self { kind, frequencies }
+    /// `dimensions` of each head turn; it is even.
+    pub(crate) fn new(kind: RopeKind, base: f32, dimensions: usize, stretch: Stretch) -> Self {
+        let plain = |pair: usize| base.powf(-(2.0 * pair as f32) / dimensions as f32);
+        let frequencies = (0..dimensions / 2).map(|pair| match stretch {
+            Stretch::None => plain(pair),
+            Stretch::Linear(factor) => plain(pair) / factor,
+            Stretch::Yarn { factor, original } => {
+                // The pair that turns so often within the original context.
+                let pair_of = |turns: f32| {
+                    let length = original as f32 / (turns * std::f32::consts::TAU);
+                    dimensions as f32 * length.ln() / (2.0 * base.ln())
+                };
+                let last = dimensions as f32 - 1.0;
+                let low = pair_of(YARN_FAST).floor().clamp(0.0, last);
+                let high = pair_of(YARN_SLOW).ceil().clamp(0.0, last);
+                let slow = ((pair as f32 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
+                plain(pair) * (slow / factor + (1.0 - slow))
+            }
+        });
+        let attention = match stretch {
+            Stretch::Yarn { factor, .. } if factor > 1.0 => 0.1 * factor.ln() + 1.0,
+            _ => 1.0,
+        };
+        Self { kind, frequencies: frequencies.collect(), attention }
+    }
+
+    /// Divides the frequencies (llama 3, phi).
+    pub(crate) fn divided(mut self, factors: Option<&[f32]>) -> Self {
+        for (frequency, factor) in self.frequencies.iter_mut().zip(factors.unwrap_or_default()) {
+            *frequency /= factor;
+        }
+        self
+    }
+
+    /// Multiplies cosines and sines, and with them the scores by the square.
+    pub(crate) fn scaled(mut self, by: f32) -> Self {
+        self.attention *= by;
+        self
     }
 
     /// The angles of the rows of a step; all layers use the same.
@@ -50,8 +92,8 @@ impl Rope {
         for position in positions {
             for frequency in &self.frequencies {
                 let (s, c) = (position as f32 * frequency).sin_cos();
-                cos.push(c);
-                sin.push(s);
+                cos.push(c * self.attention);
+                sin.push(s * self.attention);
             }
         }
         RopeAngles { kind: self.kind, pairs, cos, sin }
@@ -73,8 +115,8 @@ pub(crate) struct Heads<'a> {
     pub(crate) head_dim: usize,
     /// The weight of the norm and its epsilon.
     pub(crate) norm: Option<(&'a [f32], f32)>,
-    /// The angles of the rows.
-    pub(crate) angles: &'a RopeAngles,
+    /// The angles of the rows; none where the layer does not turn.
+    pub(crate) angles: Option<&'a RopeAngles>,
 }
 
 impl Heads<'_> {
@@ -83,8 +125,8 @@ impl Heads<'_> {
         rows.inplace_op1(self)
     }
 
-    fn turn(&self, head: &mut [f32], row: usize) {
-        let RopeAngles { kind, pairs, cos, sin } = self.angles;
+    fn turn(angles: &RopeAngles, head: &mut [f32], row: usize) {
+        let RopeAngles { kind, pairs, cos, sin } = angles;
         let cos = &cos[row * pairs..(row + 1) * pairs];
         let sin = &sin[row * pairs..(row + 1) * pairs];
         let turned = &mut head[..2 * pairs];
@@ -113,20 +155,20 @@ impl InplaceOp1 for Heads<'_> {
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let (rows, width) = layout.shape().dims2()?;
-        let known = self.angles.cos.len() / self.angles.pairs.max(1);
-        if self.head_dim == 0
-            || width % self.head_dim != 0
-            || 2 * self.angles.pairs > self.head_dim
-            || rows > known
-        {
-            bail!("rope for {known} rows of heads of {} on {:?}", self.head_dim, layout.shape());
+        let fits = |angles: &RopeAngles| {
+            2 * angles.pairs <= self.head_dim && rows * angles.pairs <= angles.cos.len()
+        };
+        if self.head_dim == 0 || width % self.head_dim != 0 || !self.angles.is_none_or(fits) {
+            bail!("rope for heads of {} on {:?}", self.head_dim, layout.shape());
         }
         for_each_part(elements_mut(storage, layout)?, width, |row, heads| {
             for head in heads.chunks_exact_mut(self.head_dim) {
                 if let Some((weight, epsilon)) = self.norm {
                     normalise(head, weight, epsilon);
                 }
-                self.turn(head, row);
+                if let Some(angles) = self.angles {
+                    Self::turn(angles, head, row);
+                }
             }
         });
         Ok(())

@@ -1,0 +1,266 @@
+//! The decoder: one for all families, one step for rows of several sequences at once.
+
+mod feed;
+mod weights;
+
+use candle_core::{CpuStorage, Device, Storage as TensorStorage, Tensor};
+
+use super::attention::{AttentionShape, Run, attend};
+use super::error::LoadError;
+use super::families::{DecoderSpec, LayerSpec, Placement, QkNorm};
+use super::gguf::File;
+use super::kv::{BlockId, Pool};
+use super::layers::{Heads, Linear, Norm, RopeAngles, add_into, project, scale_by};
+use feed::FeedForward;
+use weights::Weights;
+
+/// The rows of one step: [rows] tokens, sequence after sequence.
+pub(crate) struct Step<'a> {
+    /// The tokens.
+    pub(crate) tokens: Vec<u32>,
+    /// Each row's position in its sequence.
+    pub(crate) positions: Vec<usize>,
+    /// Where each row's keys and values go.
+    pub(crate) slots: Vec<(BlockId, usize)>,
+    /// Which rows belong to which sequence.
+    pub(crate) runs: Vec<Run<'a>>,
+    /// The rows whose logits are wanted, ascending.
+    pub(crate) wanted: Vec<u32>,
+}
+
+/// A loaded model.
+pub(crate) struct Decoder {
+    spec: DecoderSpec,
+    embedding: Linear,
+    layers: Vec<Layer>,
+    norm: Norm,
+    /// None where the embedding is the head too.
+    head: Option<Linear>,
+    vocabulary: usize,
+}
+
+struct Layer {
+    spec: LayerSpec,
+    /// Before attention.
+    attention_norm: Option<Norm>,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    out: Linear,
+    q_norm: Option<HeadNorm>,
+    k_norm: Option<HeadNorm>,
+    /// After attention.
+    attention_post: Option<Norm>,
+    /// Before the feed-forward part.
+    feed_norm: Option<Norm>,
+    feed: FeedForward,
+    /// After the feed-forward part.
+    feed_post: Option<Norm>,
+}
+
+/// A norm on queries or keys.
+enum HeadNorm {
+    /// Of each head, with these weights.
+    Head(Vec<f32>),
+    /// Of all together.
+    Whole(Norm),
+}
+
+impl Decoder {
+    /// Reads the weights of a file.
+    pub(crate) fn load(
+        file: &File,
+        spec: DecoderSpec,
+        vocabulary: usize,
+    ) -> Result<Self, LoadError> {
+        let read = Weights::new(file);
+        let embedding = read.matrix("token_embd", vocabulary, spec.width)?;
+        let head = match read.has("output.weight") {
+            true => Some(read.matrix("output", vocabulary, spec.width)?),
+            false => None,
+        };
+        let layers = spec.layers.iter().enumerate();
+        let layers = layers
+            .map(|(number, layer)| Layer::load(&read, &spec, number, *layer))
+            .collect::<Result<_, _>>()?;
+        let norm = read.norm("output_norm", spec.width, &spec)?;
+        read.check_all_taken()?;
+        Ok(Self { spec, embedding, layers, norm, head, vocabulary })
+    }
+
+    /// Runs a step: writes the rows' keys and values into the cache and gives the logits of the
+    /// wanted rows, [wanted, vocabulary], one after the other.
+    pub(crate) fn forward(
+        &self,
+        step: &Step<'_>,
+        cache: &mut Pool,
+    ) -> candle_core::Result<Vec<Vec<f32>>> {
+        let spec = &self.spec;
+        let ids = Tensor::new(step.tokens.as_slice(), &Device::Cpu)?;
+        let rows = self.embedding.rows(&ids)?; // [rows, width]
+        scale_by(&rows, spec.embedding_scale)?;
+        let positions = || step.positions.iter().copied();
+        let angles: Vec<RopeAngles> =
+            spec.ropes.iter().map(|rope| rope.angles(positions())).collect();
+        for (number, layer) in self.layers.iter().enumerate() {
+            let normal = match &layer.attention_norm {
+                Some(norm) => norm.forward(&rows)?,
+                None => rows.clone(),
+            };
+            let angles = layer.spec.rope.and_then(|place| angles.get(place));
+            let mixed = self.attend(layer, number, &normal, step, angles, cache)?;
+            // Taken before the rows change, where the feed-forward part works on the same.
+            let beside = match spec.placement {
+                Placement::Shared => Some(layer.feed.forward(&normal)?),
+                Placement::Before | Placement::After | Placement::Around => None,
+            };
+            self.add(&rows, mixed, layer.attention_post.as_ref())?;
+            let fed = match (beside, &layer.feed_norm) {
+                (Some(fed), _) => fed,
+                (None, Some(norm)) => layer.feed.forward(&norm.forward(&rows)?)?,
+                (None, None) => layer.feed.forward(&rows)?,
+            };
+            self.add(&rows, fed, layer.feed_post.as_ref())?;
+        }
+        if step.wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = Tensor::new(step.wanted.as_slice(), &Device::Cpu)?;
+        self.logits(&self.norm.forward(&rows.index_select(&wanted, 0)?)?)
+    }
+
+    /// Adds what a part of a layer gives to the rows.
+    fn add(&self, rows: &Tensor, part: Tensor, norm: Option<&Norm>) -> candle_core::Result<()> {
+        let part = match norm {
+            Some(norm) => norm.forward(&part)?,
+            None => part,
+        };
+        add_into(rows, &part, self.spec.residual_scale)
+    }
+
+    /// The logits of normalised rows.
+    fn logits(&self, last: &Tensor) -> candle_core::Result<Vec<Vec<f32>>> {
+        let logits = self.head.as_ref().unwrap_or(&self.embedding).forward(last)?;
+        scale_by(&logits, self.spec.logit_scale)?;
+        // Quantizing a row makes numbers of what is none: it would answer as if nothing were wrong.
+        let sound: Vec<bool> = with_elements(last, |all| {
+            all.chunks_exact(self.spec.width).map(|row| row.iter().all(|x| x.is_finite())).collect()
+        })?;
+        let bent = |logit: &f32| match self.spec.logit_cap {
+            Some(cap) => cap * (logit / cap).tanh(),
+            None => *logit,
+        };
+        with_elements(&logits, |all| {
+            let rows = all.chunks_exact(self.vocabulary).zip(sound);
+            rows.map(|(row, is_sound)| match is_sound {
+                true => row.iter().map(bent).collect(),
+                false => vec![f32::NAN; row.len()],
+            })
+            .collect()
+        })
+    }
+
+    fn attend(
+        &self,
+        layer: &Layer,
+        number: usize,
+        normal: &Tensor,
+        step: &Step<'_>,
+        angles: Option<&RopeAngles>,
+        cache: &mut Pool,
+    ) -> candle_core::Result<Tensor> {
+        let DecoderSpec { heads, kv_heads, head_dim, epsilon, .. } = self.spec;
+        let [q, k, v] = project([&layer.q, &layer.k, &layer.v], normal)?;
+        let turned = |rows: Tensor, norm: &Option<HeadNorm>| {
+            let (rows, norm) = match norm {
+                None => (rows, None),
+                Some(HeadNorm::Head(weight)) => (rows, Some((weight.as_slice(), epsilon))),
+                Some(HeadNorm::Whole(norm)) => (norm.forward(&rows)?, None),
+            };
+            Heads { head_dim, norm, angles }.apply(&rows)?;
+            candle_core::Result::Ok(rows)
+        };
+        let (q, k) = (turned(q, &layer.q_norm)?, turned(k, &layer.k_norm)?);
+        with_elements(&k, |keys| {
+            with_elements(&v, |values| cache.storage_mut().write(number, &step.slots, keys, values))
+        })??;
+        let shape = AttentionShape {
+            heads,
+            kv_heads,
+            head_dim,
+            scale: self.spec.attention_scale,
+            cap: self.spec.score_cap,
+            window: layer.spec.window,
+        };
+        let mixed = with_elements(&q, |queries| {
+            attend(queries, &step.runs, cache.storage(), number, shape)
+        })?;
+        let mixed = Tensor::from_vec(mixed, (step.tokens.len(), heads * head_dim), &Device::Cpu)?;
+        layer.out.forward(&mixed)
+    }
+}
+
+impl Layer {
+    fn load(
+        read: &Weights<'_>,
+        spec: &DecoderSpec,
+        number: usize,
+        own: LayerSpec,
+    ) -> Result<Self, LoadError> {
+        let name = |part: &str| format!("blk.{number}.{part}");
+        let norm = |part: &str, is_there: bool| match is_there {
+            true => read.norm(&name(part), spec.width, spec).map(Some),
+            false => Ok(None),
+        };
+        let (q_width, kv_width) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+        let [q, k, v] = if read.has(&name("attn_qkv.weight")) {
+            read.fused(&name("attn_qkv"), [q_width, kv_width, kv_width], spec.width)?
+        } else {
+            [
+                read.matrix(&name("attn_q"), q_width, spec.width)?,
+                read.matrix(&name("attn_k"), kv_width, spec.width)?,
+                read.matrix(&name("attn_v"), kv_width, spec.width)?,
+            ]
+        };
+        let head_norm = |part: &str, width: usize| match spec.qk_norm {
+            QkNorm::None => Ok(None),
+            QkNorm::Head => {
+                let weight = read.vector(&name(&format!("{part}.weight")), spec.head_dim)?;
+                Ok(Some(HeadNorm::Head(weight)))
+            }
+            QkNorm::Whole => {
+                read.norm(&name(part), width, spec).map(|norm| Some(HeadNorm::Whole(norm)))
+            }
+        };
+        let placement = spec.placement;
+        let has_post = matches!(placement, Placement::After | Placement::Around);
+        Ok(Self {
+            spec: own,
+            attention_norm: norm("attn_norm", placement != Placement::After)?,
+            q,
+            k,
+            v,
+            out: read.matrix(&name("attn_output"), spec.width, q_width)?,
+            q_norm: head_norm("attn_q_norm", q_width)?,
+            k_norm: head_norm("attn_k_norm", kv_width)?,
+            attention_post: norm("post_attention_norm", has_post)?,
+            feed_norm: norm(
+                "ffn_norm",
+                matches!(placement, Placement::Before | Placement::Around),
+            )?,
+            feed: FeedForward::load(read, spec, number)?,
+            feed_post: norm("post_ffw_norm", has_post)?,
+        })
+    }
+}
+
+/// Reads the elements of a contiguous f32 tensor in place.
+fn with_elements<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> candle_core::Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let (TensorStorage::Cpu(CpuStorage::F32(data)), Some((start, end))) =
+        (&*storage, layout.contiguous_offsets())
+    else {
+        candle_core::bail!("expected contiguous f32 on the CPU");
+    };
+    Ok(read(&data[start..end]))
+}

@@ -1,0 +1,163 @@
+//! Reads weights, each held against the shape it must have.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use super::with_elements;
+use crate::engine::error::LoadError;
+use crate::engine::families::DecoderSpec;
+use crate::engine::gguf::File;
+use crate::engine::layers::{Linear, Norm};
+
+/// The weights of a file.
+pub(super) struct Weights<'a> {
+    file: &'a File,
+    /// The names of those that the decoder has.
+    taken: RefCell<HashSet<String>>,
+}
+
+/// Tensors that are read elsewhere.
+const NOT_OURS: [&str; 3] =
+    ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
+
+impl<'a> Weights<'a> {
+    pub(super) fn new(file: &'a File) -> Self {
+        Self { file, taken: RefCell::default() }
+    }
+
+    /// Whether the file has a tensor of this whole name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.file.tensor(name).is_some()
+    }
+
+    /// A weight that nothing uses is a part of the model that would be left out.
+    pub(super) fn check_all_taken(&self) -> Result<(), LoadError> {
+        let taken = self.taken.borrow();
+        let mut names = self.file.tensors().iter().map(|tensor| tensor.name.as_str());
+        match names.find(|name| !taken.contains(*name) && !NOT_OURS.contains(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let name: String = name.chars().filter(char::is_ascii_graphic).take(64).collect();
+                Err(LoadError::Unsupported(format!("the tensor \"{name}\"")))
+            }
+        }
+    }
+
+    fn check(&self, name: &str, shape: &[usize]) -> Result<(), LoadError> {
+        self.taken.borrow_mut().insert(name.to_owned());
+        let found = &self.file.required_tensor(name)?.shape;
+        if found == shape {
+            return Ok(());
+        }
+        let problem = format!("its shape is {found:?}, and {shape:?} is what the model needs");
+        Err(LoadError::Number { key: name.to_owned(), problem })
+    }
+
+    /// The matrix [out, input] called `NAME.weight`, with `NAME.bias` where that is there.
+    pub(super) fn matrix(&self, name: &str, out: usize, input: usize) -> Result<Linear, LoadError> {
+        let [whole] = self.fused(name, [out], input)?;
+        Ok(whole)
+    }
+
+    /// Matrices that lie over one another in one tensor, each so many rows high.
+    pub(super) fn fused<const N: usize>(
+        &self,
+        name: &str,
+        heights: [usize; N],
+        input: usize,
+    ) -> Result<[Linear; N], LoadError> {
+        let weight = format!("{name}.weight");
+        let height = heights.iter().sum();
+        self.check(&weight, &[height, input])?;
+        let bias = format!("{name}.bias");
+        let bias = match self.has(&bias) {
+            true => Some(self.tensor(&bias, height)?),
+            false => None,
+        };
+        let mut from = 0;
+        let parts: Vec<Linear> = heights
+            .iter()
+            .map(|height| {
+                let rows = from..from + height;
+                from = rows.end;
+                let cut = |bias: &Tensor| bias.narrow(0, rows.start, rows.len())?.copy();
+                let bias = bias.as_ref().map(cut).transpose().map_err(unreadable)?;
+                self.rows(&weight, rows, input, bias)
+            })
+            .collect::<Result<_, LoadError>>()?;
+        <[Linear; N]>::try_from(parts).map_err(|_| LoadError::File("a part is missing".into()))
+    }
+
+    /// The matrices [out, input] of all experts, which lie over one another in one tensor.
+    pub(super) fn experts(
+        &self,
+        name: &str,
+        count: usize,
+        out: usize,
+        input: usize,
+    ) -> Result<Vec<Linear>, LoadError> {
+        let weight = format!("{name}.weight");
+        self.check(&weight, &[count, out, input])?;
+        (0..count).map(|at| self.rows(&weight, at * out..(at + 1) * out, input, None)).collect()
+    }
+
+    fn rows(
+        &self,
+        name: &str,
+        rows: Range<usize>,
+        input: usize,
+        bias: Option<Tensor>,
+    ) -> Result<Linear, LoadError> {
+        let info = self.file.required_tensor(name)?;
+        let row_bytes = input / info.dtype.block_size() * info.dtype.type_size();
+        let bytes = self.file.tensor_bytes(info)?;
+        let bytes = bytes.get(rows.start * row_bytes..rows.end * row_bytes);
+        let bytes = bytes.ok_or_else(|| LoadError::File(format!("{name} ends early")))?;
+        if let Some(linear) = Linear::float(info.dtype, bytes, input, bias.clone()) {
+            return Ok(linear);
+        }
+        let weight = self.file.qtensor_rows(name, rows, &Device::Cpu)?;
+        Linear::quantized(Arc::new(weight), bias).map_err(unreadable)
+    }
+
+    /// The norm called `NAME.weight`, with `NAME.bias` where that is there.
+    pub(super) fn norm(
+        &self,
+        name: &str,
+        width: usize,
+        spec: &DecoderSpec,
+    ) -> Result<Norm, LoadError> {
+        let weight = self.tensor(&format!("{name}.weight"), width)?;
+        let bias = format!("{name}.bias");
+        let bias = match self.has(&bias) {
+            true => Some(self.tensor(&bias, width)?),
+            false => None,
+        };
+        Ok(Norm::new(spec.norm, weight, bias, spec.epsilon))
+    }
+
+    fn tensor(&self, name: &str, length: usize) -> Result<Tensor, LoadError> {
+        self.check(name, &[length])?;
+        let tensor = self.file.qtensor(name, &Device::Cpu)?;
+        let numbers = tensor.dequantize(&Device::Cpu).map_err(unreadable)?;
+        let is_finite = with_elements(&numbers, |all| all.iter().all(|x| x.is_finite()));
+        if is_finite.map_err(unreadable)? {
+            return Ok(numbers);
+        }
+        let problem = "it holds something that is not a number".to_owned();
+        Err(LoadError::Number { key: name.to_owned(), problem })
+    }
+
+    /// The numbers of the tensor of this whole name.
+    pub(super) fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
+        self.tensor(name, length)?.to_vec1().map_err(unreadable)
+    }
+}
+
+fn unreadable(error: candle_core::Error) -> LoadError {
+    LoadError::File(error.to_string())
+}

@@ -1,0 +1,94 @@
+//! The rotary embedding of a file: its base, how many elements turn, and how it was stretched.
+
+use super::reader::Reader;
+use crate::engine::error::LoadError;
+use crate::engine::layers::{Rope, RopeKind, Stretch};
+
+/// Reads what the file says. `context` is what will be used: some models have other factors for
+/// short contexts than for long ones.
+pub(super) fn read(
+    read: &Reader<'_>,
+    kind: RopeKind,
+    head_dim: usize,
+    context: usize,
+) -> Result<Rope, LoadError> {
+    let base = read.file.f32(&read.key("rope.freq_base"))?.unwrap_or(10_000.0);
+    if !(1.0..=1e12).contains(&base) {
+        return Err(read.bad("rope.freq_base", format!("{base} is not between 1 and 10^12")));
+    }
+    let dimensions = dimensions(read, head_dim)?;
+    let original = read.optional("rope.scaling.original_context_length", 1, 1 << 24)?;
+    // A file that names no kind means the linear one.
+    let stretch = match read.file.string(&read.key("rope.scaling.type"))? {
+        Some("none" | "longrope") => Stretch::None,
+        None | Some("linear") => factor(read)?.map_or(Stretch::None, Stretch::Linear),
+        Some("yarn") => {
+            let missing = |name| read.bad(name, "it is missing".into());
+            let factor = factor(read)?.ok_or_else(|| missing("rope.scaling.factor"))?;
+            let original =
+                original.ok_or_else(|| missing("rope.scaling.original_context_length"))?;
+            Stretch::Yarn { factor, original }
+        }
+        Some(_) => return Err(LoadError::Unsupported("this kind of rope scaling".into())),
+    };
+    let is_long = original.is_some_and(|original| context > original);
+    let by_context = if is_long { "rope_factors_long.weight" } else { "rope_factors_short.weight" };
+    let factors = match factors(read, "rope_freqs.weight", dimensions)? {
+        Some(factors) => Some(factors),
+        None => factors(read, by_context, dimensions)?,
+    };
+    let attention = read.scale("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    Ok(Rope::new(kind, base, dimensions, stretch).divided(factors.as_deref()).scaled(attention))
+}
+
+/// The embedding with another base, and without a stretch.
+pub(super) fn plain(
+    read: &Reader<'_>,
+    kind: RopeKind,
+    head_dim: usize,
+    base: f32,
+) -> Result<Rope, LoadError> {
+    let base = read.scale("rope.freq_base_swa")?.unwrap_or(base);
+    Ok(Rope::new(kind, base, dimensions(read, head_dim)?, Stretch::None))
+}
+
+/// How many elements of a head turn.
+fn dimensions(read: &Reader<'_>, head_dim: usize) -> Result<usize, LoadError> {
+    let dimensions = read.optional("rope.dimension_count", 2, head_dim)?.unwrap_or(head_dim);
+    if dimensions.is_multiple_of(2) {
+        Ok(dimensions)
+    } else {
+        Err(read.bad("rope.dimension_count", format!("{dimensions} is odd")))
+    }
+}
+
+/// By how much the positions were stretched; older files have another name for it.
+fn factor(read: &Reader<'_>) -> Result<Option<f32>, LoadError> {
+    match read.scale("rope.scaling.factor")? {
+        Some(factor) => Ok(Some(factor)),
+        None => read.scale("rope.scale_linear"),
+    }
+}
+
+/// Divisors of the frequencies, which stand in a tensor.
+fn factors(
+    read: &Reader<'_>,
+    name: &str,
+    dimensions: usize,
+) -> Result<Option<Vec<f32>>, LoadError> {
+    let Some(tensor) = read.file.tensor(name) else { return Ok(None) };
+    let bad = |problem: &str| LoadError::Number { key: name.to_owned(), problem: problem.into() };
+    if tensor.elements() != dimensions / 2 {
+        return Err(bad("it does not have one factor for each pair"));
+    }
+    let tensor = read.file.qtensor(name, &candle_core::Device::Cpu)?;
+    let factors = tensor
+        .dequantize(&candle_core::Device::Cpu)
+        .and_then(|tensor| tensor.flatten_all()?.to_vec1::<f32>())
+        .map_err(|error| LoadError::File(error.to_string()))?;
+    if factors.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
+        Ok(Some(factors))
+    } else {
+        Err(bad("a factor is not a positive number"))
+    }
+}

@@ -1,0 +1,193 @@
+//! Every family against `transformers`: logits at each position and greedy text, from the files
+//! of tests/engine/golden (made by tests/engine/make_golden.py).
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+
+use super::attention::Run;
+use super::decoder::{Decoder, Step};
+use super::families;
+use super::gguf::testing::Writer;
+use super::gguf::{File, testing};
+use super::kv::{BLOCK_TOKENS, Pool};
+use super::*;
+
+const VOCABULARY: usize = 256;
+const GREEDY: usize = 64;
+/// What rounding the rows to eight bits, as candle does for quantized weights, may change: models as
+/// small and as wild as these make 3 to 8 % of it.
+const NOISE_Q8_0: f32 = 0.1;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/golden")
+}
+
+fn names() -> Vec<String> {
+    let files = std::fs::read_dir(folder()).expect("the golden files are there").flatten();
+    let names =
+        files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".gguf")?.to_owned()));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    assert!(names.len() >= 20, "{names:?}");
+    names
+}
+
+/// The prompt and what follows it.
+fn tokens(name: &str) -> (Vec<u32>, Vec<u32>) {
+    let bytes = std::fs::read(folder().join(format!("{name}.tokens"))).expect("tokens");
+    let mut tokens: Vec<u32> =
+        bytes.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+    let greedy = tokens.split_off(tokens.len() - GREEDY);
+    (tokens, greedy)
+}
+
+fn expected(name: &str) -> Vec<Vec<f32>> {
+    let bytes = std::fs::read(folder().join(format!("{name}.logits"))).expect("logits");
+    let all: Vec<f32> =
+        bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    all.chunks_exact(VOCABULARY).map(<[f32]>::to_vec).collect()
+}
+
+/// The same model with every weight in F32.
+fn widened(name: &str) -> &'static [u8] {
+    let bytes = std::fs::read(folder().join(format!("{name}.gguf"))).expect("a model");
+    let file = File::open(&folder().join(format!("{name}.gguf"))).expect("a sound model");
+    let mut writer: Writer = testing::like(&bytes);
+    for tensor in file.tensors() {
+        let numbers = file
+            .qtensor(&tensor.name, &Device::Cpu)
+            .expect("reads")
+            .dequantize(&Device::Cpu)
+            .and_then(|tensor| tensor.flatten_all()?.to_vec1::<f32>())
+            .expect("numbers");
+        writer = writer.tensor_f32(&tensor.name, &tensor.shape, &numbers);
+    }
+    writer.finish().leak()
+}
+
+/// The logits of every position, read in slices of so many tokens.
+fn logits(file: &File, tokens: &[u32], slice: usize) -> Vec<Vec<f32>> {
+    let spec = families::spec(file, None).expect("a known shape");
+    let shape = spec.cache_shape(KvPrecision::F32);
+    let decoder = Decoder::load(file, spec, VOCABULARY).expect("loads");
+    let mut pool = Pool::new(shape, shape.block_bytes() * 8);
+    let mut table = kv::BlockTable::default();
+    assert!(pool.grow(&mut table, tokens.len()));
+    let mut rows = Vec::new();
+    for (number, part) in tokens.chunks(slice).enumerate() {
+        let start = number * slice;
+        let blocks = table.blocks();
+        let positions: Vec<usize> = (start..start + part.len()).collect();
+        let slot = |at: &usize| (blocks[at / BLOCK_TOKENS], at % BLOCK_TOKENS);
+        let step = Step {
+            tokens: part.to_vec(),
+            slots: positions.iter().map(slot).collect(),
+            runs: vec![Run { rows: 0..part.len(), start, blocks }],
+            wanted: (0..part.len() as u32).collect(),
+            positions,
+        };
+        rows.extend(decoder.forward(&step, &mut pool).expect("computes"));
+    }
+    rows
+}
+
+/// The root mean square of the differences, as a share of that of the logits.
+fn noise(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let pairs = || found.iter().flatten().zip(expected.iter().flatten());
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let differences: f64 = pairs().map(|(a, b)| square(a - b)).sum();
+    (differences / pairs().map(|(_, b)| square(*b)).sum::<f64>()).sqrt() as f32
+}
+
+/// The largest difference, as a share of the largest logit.
+fn off(found: &[Vec<f32>], expected: &[Vec<f32>]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    let pairs = || found.iter().flatten().zip(expected.iter().flatten());
+    let largest = pairs().map(|(_, b)| b.abs()).fold(0.0, f32::max);
+    let difference = pairs().map(|(a, b)| (a - b).abs()).fold(0.0, |a, b| {
+        // A NaN is the largest of differences.
+        if b.is_nan() { f32::INFINITY } else { f32::max(a, b) }
+    });
+    difference / largest
+}
+
+fn check(failures: &mut Vec<String>, what: &str, off: f32, allowed: f32) {
+    if off.is_nan() || off > allowed {
+        failures.push(format!("{what}: off by {off:.2e}, allowed {allowed:.0e}"));
+    }
+}
+
+#[test]
+fn every_family_has_the_logits_of_the_reference() {
+    let mut failures = Vec::new();
+    for name in names() {
+        let (prompt, greedy) = tokens(&name);
+        let expected = expected(&name);
+        let full = File::from_static(widened(&name)).expect("a sound model");
+        let whole = logits(&full, &prompt, prompt.len());
+        check(&mut failures, &name, off(&whole, &expected), 1e-4);
+        // However the prompt is cut, the bits are the same.
+        for slice in [1, 5, 7] {
+            if logits(&full, &prompt, slice) != whole {
+                failures.push(format!("{name}: other bits in slices of {slice}"));
+            }
+        }
+        // Beyond a block, windows and far positions.
+        let all = [prompt.as_slice(), &greedy].concat();
+        let rows = logits(&full, &all, 16);
+        let best = |row: &Vec<f32>| {
+            (0..VOCABULARY).max_by(|a, b| row[*a].total_cmp(&row[*b])).expect("some") as u32
+        };
+        let found: Vec<u32> = rows[prompt.len() - 1..all.len() - 1].iter().map(best).collect();
+        if found != greedy {
+            failures.push(format!("{name}: another greedy text"));
+        }
+        let quantized = File::open(&folder().join(format!("{name}.gguf"))).expect("sound");
+        let rows = logits(&quantized, &prompt, prompt.len());
+        check(&mut failures, &format!("{name}, Q8_0"), noise(&rows, &expected), NOISE_Q8_0);
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn every_family_answers_the_same_alone_crowded_and_pushed_out() {
+    let mut pushed_out = 0;
+    for name in names() {
+        let (prompt, greedy) = tokens(&name);
+        let engine = |budget: usize, slice: usize| {
+            let options = EngineOptions {
+                kv_budget_bytes: budget,
+                kv_precision: KvPrecision::F32,
+                prefill_chunk_tokens: slice,
+                ..EngineOptions::default()
+            };
+            Engine::load(Weights::Embedded(widened(&name)), options).expect("loads")
+        };
+        let spec = families::spec(&File::from_static(widened(&name)).expect("sound"), None);
+        let block = spec.expect("known").cache_shape(KvPrecision::F32).block_bytes();
+        // Room for one whole answer and a half of four.
+        let crowded = engine(block * 5, 5);
+        let running: Vec<Generation> = (0..4)
+            .map(|domain| {
+                let mut request = GenerationRequest::new(prompt.clone(), GREEDY, Domain(domain));
+                request.logprobs = Some(0);
+                crowded.generate(request).expect("accepted")
+            })
+            .collect();
+        for mut generation in running {
+            let mut said = Vec::new();
+            while let Some(event) = generation.next_blocking() {
+                if let GenerationEvent::Text { logprobs, .. } = event {
+                    said.extend(logprobs.iter().map(|one| one.chosen.token));
+                }
+            }
+            // Token 2 ends an answer, and is not told.
+            let end = greedy.iter().position(|token| *token == 2).unwrap_or(greedy.len());
+            assert_eq!(said, greedy[..end], "{name}");
+        }
+        pushed_out += crowded.stats().preemptions_total;
+    }
+    assert!(pushed_out > 0, "nobody was pushed out");
+}
