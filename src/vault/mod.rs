@@ -44,6 +44,12 @@ pub enum VaultError {
     /// The passphrase is too short.
     #[error("a passphrase needs at least {0} characters")]
     ShortPassphrase(usize),
+    /// The passphrase has a character that cannot be typed in one line, or too many.
+    #[error("a passphrase is one line of at most {0} bytes, without control characters")]
+    UnfitPassphrase(usize),
+    /// A passphrase was given where the root key lies in the clear.
+    #[error("the root key lies in a file, in the clear: no passphrase opens it")]
+    NoPassphrase,
     /// There are no keys in the directory.
     #[error("{0} holds no root key")]
     NoRoot(PathBuf),
@@ -237,7 +243,8 @@ impl Vault {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Opens a sealed vault. Takes about a second of one core; no effect on an open one.
+    /// Opens a sealed vault. Takes about a second of one core; no effect on one that is open with
+    /// this passphrase. A vault whose root key lies in the clear refuses every passphrase.
     pub fn unseal(&self, passphrase: &SecretText) -> Result<(), VaultError> {
         let root = root::unwrap(&self.inner.directory, passphrase)?;
         let keyring = Keyring::open(&self.inner.directory, root, SEALS_MAX)?;
@@ -274,7 +281,8 @@ impl Vault {
         Ok((root::source(directory)?, root::made_at(directory)?))
     }
 
-    /// Keeps the same root key under a passphrase from now on.
+    /// Keeps the same root key under a passphrase from now on. What held it before is destroyed
+    /// once the new file was read back and gave the same key.
     pub fn move_to_passphrase(&self, passphrase: &SecretText) -> Result<(), VaultError> {
         self.with_keyring(|keyring| root::rewrap(&self.inner.directory, keyring.root(), passphrase))
     }
@@ -285,17 +293,15 @@ impl Vault {
         current: &SecretText,
         new: &SecretText,
     ) -> Result<(), VaultError> {
-        if root::source(&self.inner.directory)? != SourceKind::Passphrase {
-            return Err(VaultError::WrongPassphrase);
-        }
         root::unwrap(&self.inner.directory, current)?;
         self.move_to_passphrase(new)
     }
 
     /// Replaces the root key: wraps every data key anew and keeps the new root key as `source`
     /// says, which must be of the kind that is in use; nothing that is sealed has to be touched.
-    /// Safe against a crash at any moment. The old root key is destroyed; backups that were made
-    /// before open with a copy of it alone.
+    /// Safe against a crash at any moment: the old root key is destroyed only after the new one was
+    /// read back and opened every data key. Backups that were made before open with a copy of the
+    /// old one alone.
     pub fn rotate_root(&self, source: &KeySource) -> Result<(), VaultError> {
         let directory = &self.inner.directory;
         let is_same_kind = match (root::source(directory)?, source) {
@@ -314,6 +320,7 @@ impl Vault {
             let next = rotate::begin(directory)?;
             keyring.rewrap(&next, &root)?;
             root::write(&next, &root, source)?;
+            keyring.check_rewrapped(&next, &root)?;
             rotate::commit(directory)?;
             keyring.take_root(root);
             Ok(())
