@@ -96,16 +96,12 @@ impl CertificateFiles {
         let read = |path: &Path| {
             fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
         };
-        match &self.own {
-            Some((certificate, key)) => Ok(Issued {
-                certificate_pem: read(certificate)?,
-                key_pem: SecretText::new(read(key)?),
-            }),
-            None => {
-                let both = SecretText::new(read(&self.directory.join("server.pem"))?);
-                Ok(apart(both.expose()))
-            }
+        if let Some((certificate, key)) = &self.own {
+            let key_pem = SecretText::new(read(key)?);
+            return Ok(Issued { certificate_pem: read(certificate)?, key_pem });
         }
+        let both = SecretText::new(read(&self.directory.join("server.pem"))?);
+        Ok(apart(both.expose()))
     }
 
     /// Whether there is none that can be used, it names other hosts, or two thirds of its time are

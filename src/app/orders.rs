@@ -209,9 +209,8 @@ async fn take_order(operator: Operator, mut stream: UnixStream) -> Result<()> {
         // Whatever it was, it may have been a passphrase.
         return control::refuse(&mut stream, "the server is open already").await;
     };
-    let order = match serde_json::from_str(order) {
-        Ok(order) => order,
-        Err(_) => return control::refuse(&mut stream, "the order is of another version").await,
+    let Ok(order) = serde_json::from_str(order) else {
+        return control::refuse(&mut stream, "the order is of another version").await;
     };
     match tokio::task::spawn_blocking(move || operator.perform(order)).await? {
         Ok(answer) => control::accept(&mut stream, &answer).await,

@@ -39,7 +39,7 @@ impl Trust {
         match found {
             None => problem(format!("{PUBLIC_KEY_FILE} is missing or damaged")),
             Some(found) if Some(&found) != wanted.as_ref() => {
-                problem(format!("{PUBLIC_KEY_FILE} was replaced: its fingerprint is {found}"))
+                problem(format!("{PUBLIC_KEY_FILE} was replaced: its fingerprint is {found}"));
             }
             Some(_) => {}
         }

@@ -93,7 +93,10 @@ fn digest(sql: &str) -> Vec<u8> {
 fn copy_path(path: &Path, schema: i64) -> PathBuf {
     let stamp = Clock::system().now().rfc3339().replace([':', '.'], "-");
     let name = |number: u32| path.with_extension(format!("db.schema-{schema}-{stamp}-{number}"));
-    (1..).map(name).find(|path| !path.exists()).expect("names do not run out")
+    (1..u32::MAX)
+        .map(name)
+        .find(|path| !path.exists())
+        .expect("a millisecond has fewer copies than there are numbers")
 }
 
 /// Copies a whole database to a new file of mode 0600; the file appears complete or not at all.
