@@ -3,15 +3,18 @@
 #[cfg(feature = "bench")]
 mod bench;
 mod certificates;
+mod console;
 mod control;
 mod facts;
 mod home;
+mod orders;
+mod reset_store;
 mod sealed;
+mod start;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +27,6 @@ use tokio::runtime::{Handle, Runtime};
 use crate::access::{Authenticator, Registry, route};
 use crate::accounts::{Accounts, Parts};
 use crate::admin::api::SecurityContact;
-use crate::admin::audit_api::AuditFiles;
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::chat::{Chat, ChatParts};
 use crate::config::{Config, Settings};
@@ -45,11 +47,13 @@ use crate::web::{ApiError, ErrorCode};
 #[cfg(feature = "bench")]
 pub use bench::serve_engine;
 use certificates::CertificateFiles;
-pub(crate) use control::{BACKUP, make_backup, socket_path};
+pub(crate) use control::{is_served, send_order, send_passphrase};
 use facts::library_options;
 use facts::policy;
 pub(crate) use facts::{guard_in_words, last_fairness_run};
-pub(crate) use home::Home;
+pub(crate) use home::{Home, ask_new_passphrase};
+pub(crate) use orders::{Operator, Order};
+pub(crate) use start::{prepare_certificate, run};
 
 /// How often what was seen in memory is kept on disk.
 const KEEP_EVERY: Duration = Duration::from_mins(1);
@@ -195,7 +199,6 @@ impl App {
                 .app_data(Data::new(app.db.clone()))
                 .app_data(Data::new(app.home.clock.clone()))
                 .app_data(Data::new(SecurityContact(app.settings.server.security_contact.clone())))
-                .app_data(Data::new(AuditFiles(app.home.audit_directory())))
                 .app_data(PayloadConfig::new(body_max))
                 .app_data(
                     PathConfig::default()
@@ -276,6 +279,7 @@ impl App {
         self.keep().await;
         let event = Event::new(Action::ServerStop, Outcome::Done, Actor::System);
         self.audit.record(event).await.context("the stop cannot be put on record")?;
+        self.audit.flush().context("the heads of the log cannot be written")?;
         Ok(())
     }
 
@@ -307,92 +311,6 @@ impl App {
     }
 }
 
-/// Makes the server's certificate where there is none yet. A sealed server speaks TLS before its
-/// vault is open, and can make none itself.
-pub(crate) fn prepare_certificate(home: &Home, settings: &Settings) -> Result<()> {
-    if settings.server.plain_http {
-        return Ok(());
-    }
-    let files = CertificateFiles::new(home.data(), settings);
-    files.prepare(&home.vault, &home.clock).map(drop)
-}
-
-/// Serves with this configuration until told to stop.
-pub(crate) fn run(config: &Config, out: &mut impl Write) -> Result<()> {
-    let settings = config.settings();
-    crate::engine::set_threads(settings.engine.threads.into())?;
-    let home = Home::open_or_create(settings)?;
-    let (listener, address) = bind(&settings.server.listen)?;
-    let files = CertificateFiles::new(home.data(), settings);
-    let is_tls = !settings.server.plain_http;
-    writeln!(out, "Strongroom {}", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "  data      {}", home.describe())?;
-    let was_sealed = !home.vault.is_open();
-    if was_sealed {
-        let certificates = if is_tls { Some(files.load()?) } else { None };
-        writeln!(
-            out,
-            "  sealed    open it with: strongroom unseal --data-dir {}",
-            home.data().display()
-        )?;
-        writeln!(out, "  listening {}://{address}", if is_tls { "https" } else { "http" })?;
-        out.flush()?;
-        let waiting = sealed::wait_until_open(
-            &home.vault,
-            home.data(),
-            listener.try_clone()?,
-            certificates,
-            shell(settings, is_tls),
-        );
-        if !actix_web::rt::System::new().block_on(waiting)? {
-            return Ok(());
-        }
-    }
-    let certificates = if is_tls { Some(files.prepare(&home.vault, &home.clock)?) } else { None };
-    let runtime = exchange_runtime()?;
-    let app = App::build(&home, config, runtime.handle().clone())?;
-    let started = Event::new(Action::ServerStart, Outcome::Done, Actor::System)
-        .with("version", env!("CARGO_PKG_VERSION"));
-    app.audit.record_blocking(started)?;
-    if was_sealed {
-        let opened = Event::new(Action::VaultUnseal, Outcome::Done, Actor::System);
-        app.audit.record_blocking(opened)?;
-    }
-    app.library.load_in_background()?;
-    announce(&app, &runtime, &files, address, is_tls, out)?;
-    let outcome = actix_web::rt::System::new().block_on(app.serve(listener, certificates));
-    runtime.shutdown_timeout(Duration::from_secs(5));
-    outcome
-}
-
-/// Says where the server listens, and how to begin where nobody has yet.
-fn announce(
-    app: &App,
-    runtime: &Runtime,
-    files: &CertificateFiles,
-    address: SocketAddr,
-    is_tls: bool,
-    out: &mut impl Write,
-) -> Result<()> {
-    let base = format!("{}://{address}", if is_tls { "https" } else { "http" });
-    match files.authority_path().filter(|_| is_tls) {
-        Some(path) => writeln!(
-            out,
-            "  listening {base}   certificate from our own authority: {}",
-            path.display()
-        )?,
-        None => writeln!(out, "  listening {base}")?,
-    }
-    writeln!(out, "  stop      Ctrl+C")?;
-    if !runtime.block_on(app.accounts.is_set_up())? {
-        let secret = runtime.block_on(app.accounts.make_setup_secret())?;
-        let minutes = app.settings.accounts.setup_link_minutes;
-        writeln!(out, "\n  First start. Open this once, within {minutes} minutes:")?;
-        writeln!(out, "  {base}/setup#{}", secret.expose())?;
-    }
-    Ok(out.flush()?)
-}
-
 /// Where exchanges run: it outlives the threads that speak HTTP.
 pub(crate) fn exchange_runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
@@ -401,14 +319,6 @@ pub(crate) fn exchange_runtime() -> Result<Runtime> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")
-}
-
-fn bind(listen: &str) -> Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(listen)
-        .with_context(|| format!("{listen} cannot be listened on; is another server using it?"))?;
-    listener.set_nonblocking(true)?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
 }
 
 fn shell(settings: &Settings, is_tls: bool) -> Shell {

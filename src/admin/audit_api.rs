@@ -1,7 +1,5 @@
 //! The audit log, for who may read it. Reading it is on record too.
 
-use std::path::PathBuf;
-
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
 use serde::Deserialize;
@@ -10,15 +8,9 @@ use crate::access::Grant;
 use crate::access::authenticate::{audit_error, db_error};
 use crate::access::permission::ReadAudit;
 use crate::accounts::Accounts;
-use crate::audit::verify::Verification;
-use crate::audit::{Action, AuditError, AuditLog, Event, Filter, Outcome, Record, verify};
-use crate::db::Db;
+use crate::audit::{Action, AuditError, AuditLog, Event, Filter, Outcome, Record};
 use crate::ids::UserId;
 use crate::web::{ApiError, ErrorCode};
-
-/// Where the log's files lie.
-#[derive(Clone, Debug)]
-pub(crate) struct AuditFiles(pub(crate) PathBuf);
 
 /// Which events to show.
 #[derive(Deserialize)]
@@ -64,17 +56,11 @@ pub(crate) async fn list(
 pub(crate) async fn verify(
     grant: Grant<ReadAudit>,
     log: Data<AuditLog>,
-    db: Data<Db>,
-    files: Data<AuditFiles>,
 ) -> Result<HttpResponse, ApiError> {
-    let directory = files.0.clone();
-    let found: Verification = db
-        .read(move |db| verify::verify(db, &directory, &[]))
-        .await
-        .map_err(|error: AuditError| match error {
-            AuditError::Db(error) => db_error(&error),
-            other => audit_error(&other),
-        })?;
+    let found = log.verify().await.map_err(|error| match error {
+        AuditError::Db(error) => db_error(&error),
+        other => audit_error(&other),
+    })?;
     let caller = grant.caller();
     let outcome = if found.ok { Outcome::Done } else { Outcome::Failed };
     let event = Event::new(Action::AuditVerify, outcome, caller.actor())

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
-use super::{App, CertificateFiles, Home, bind, exchange_runtime};
+use super::start::bind;
+use super::{App, CertificateFiles, Home, exchange_runtime};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::gate::{Catalog, Generate, Model, ModelState};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
+use crate::backup;
 use crate::clock::Clock;
 use crate::config::{KeySourceKind, Settings};
 use crate::db::lock::DataLock;
@@ -28,12 +29,31 @@ impl Home {
         Self::open_with(settings, ask_new_passphrase)
     }
 
+    /// Opens the directory of the configuration, which must hold a vault.
+    pub(crate) fn open_existing(settings: &Settings) -> Result<Self> {
+        let data = &settings.server.data_dir;
+        if !Vault::exists(&data.join("keys")) {
+            bail!(
+                "{} holds no data of a server: name the right directory with --data-dir",
+                data.display()
+            );
+        }
+        Self::open_or_create(settings)
+    }
+
     /// The same, with another way to come by the passphrase of a new vault.
     pub(crate) fn open_with(
         settings: &Settings,
         new_passphrase: impl FnOnce() -> Result<SecretText>,
     ) -> Result<Self> {
         let data = settings.server.data_dir.clone();
+        if let Some(aside) = backup::cut_off(&data) {
+            bail!(
+                "{0} is not there, but {1} is: a restore was cut off. Run it again, or put the old data back: mv {1} {0}",
+                data.display(),
+                aside.display()
+            );
+        }
         make_private(&data)?;
         let clock = Clock::system();
         let lock = DataLock::acquire(&data, clock.now())?;
@@ -85,6 +105,18 @@ impl Home {
         };
         format!("{}   ({how})", self.data.display())
     }
+
+    /// Refuses a vault whose root key lies in the clear where a passphrase is asked for: the
+    /// setting counts when a vault is made, and must not be thought to be in force.
+    pub(crate) fn require_passphrase(&self) -> Result<()> {
+        if self.vault.source()? == SourceKind::File {
+            bail!(
+                "the root key of {} lies in a file, in the clear, though a passphrase is asked for. Run `strongroom key move` first",
+                self.data.display()
+            );
+        }
+        Ok(())
+    }
 }
 
 /// Makes the directory with mode 0700; refuses one that others can look into.
@@ -107,13 +139,15 @@ fn make_private(data: &Path) -> Result<()> {
 }
 
 /// Asks twice at the console.
-fn ask_new_passphrase() -> Result<SecretText> {
+pub(crate) fn ask_new_passphrase() -> Result<SecretText> {
     let ask = |prompt: &str| {
-        rpassword::prompt_password(prompt).map(SecretText::new).context("a passphrase is needed, and there is no console to ask at; use `strongroom init --passphrase-file`")
+        rpassword::prompt_password(prompt).map(SecretText::new).context(
+            "a passphrase is needed, and there is no console to ask at; give --passphrase-file",
+        )
     };
     let (first, second) = (ask("New passphrase: ")?, ask("Once more: ")?);
     if first.expose() != second.expose() {
-        bail!("the two are not the same; nothing was made");
+        bail!("the two are not the same; nothing was changed");
     }
     Ok(first)
 }

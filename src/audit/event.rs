@@ -39,9 +39,9 @@ actions! {
     ServerStart "server.start" "The server started.";
     ServerStop "server.stop" "The server stopped.";
     VaultUnseal "vault.unseal" "The vault was opened.";
-    VaultSeal "vault.seal" "The vault was sealed.";
     VaultRotate "vault.rotate" "The root key was replaced.";
-    KeyMove "vault.key_move" "The root key was moved to another source.";
+    KeyMove "vault.key_move" "The root key was moved under a passphrase.";
+    PassphraseChange "vault.passphrase" "The passphrase of the root key was changed.";
     ConfigLoad "config.load" "A configuration came into force.";
     AccessDenied "access.denied" "A permission was asked for and refused.";
     AuthenticationFailed "access.authentication_failed" "A key or session was not accepted.";
@@ -56,18 +56,15 @@ actions! {
     PersonRoles "person.roles" "An account's roles were changed.";
     PersonDisable "person.disable" "An account was disabled.";
     PersonEnable "person.enable" "An account was enabled again.";
-    PersonDelete "person.delete" "An account was deleted and its data key destroyed.";
     PersonReset "person.reset" "A password reset was started.";
     PeopleRead "people.read" "The list of people was read.";
     KeyCreate "key.create" "An API key was made.";
     KeyRevoke "key.revoke" "An API key was revoked.";
     ModelLoad "model.load" "A model was loaded.";
-    ModelUnload "model.unload" "A model was unloaded.";
     ModelAccess "model.access" "Who may use a model was changed.";
     GenerationStart "generation.start" "A generation was admitted; written before the engine sees it.";
     GenerationEnd "generation.end" "A generation ended.";
     GenerationRefuse "generation.refuse" "A generation was not admitted.";
-    GuardFinding "guard.finding" "The guard found something and acted.";
     GuardTest "guard.test" "A text was tried against the guard's policy.";
     ConversationCreate "conversation.create" "A conversation was begun.";
     ConversationRead "conversation.read" "A conversation was opened by its owner.";
@@ -76,7 +73,7 @@ actions! {
     AuditRead "audit.read" "The audit log was read.";
     AuditVerify "audit.verify" "The audit log was verified.";
     AuditExport "audit.export" "The audit log was exported.";
-    AuditGap "audit.gap" "The log was found to be older than a head that was signed for it.";
+    AuditGap "audit.gap" "The log and the file of its heads were found to differ.";
     BackupCreate "backup.create" "A backup was made.";
     BackupVerify "backup.verify" "A backup was verified.";
     BackupRestore "backup.restore" "A backup was restored.";
@@ -305,5 +302,15 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Action::ALL.len());
+    }
+
+    #[test]
+    fn the_table_in_the_documentation_is_this_one() {
+        let document = include_str!("../../docs/security.md");
+        let (_, table) = document.split_once("<!-- table: actions -->").expect("a table");
+        let (table, _) = table.split_once("<!-- end -->").expect("its end");
+        let documented: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+        let row = |action: &Action| format!("| `{}` | {} |", action.name(), action.meaning());
+        assert_eq!(documented, Action::ALL.iter().map(row).collect::<Vec<_>>());
     }
 }

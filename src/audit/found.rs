@@ -48,24 +48,28 @@ impl Iterator for StoredHeads<'_> {
     }
 }
 
-/// Heads of the file, in order.
+/// Heads of the file, in order. A running server adds lines while they are read: of those behind
+/// `length`, where the file ended before the database was looked at, only heads that are in the
+/// database as it was seen are given.
 pub(super) struct FileHeads {
     lines: Option<Lines>,
-    /// Bytes of the file that are looked at.
     length: u64,
+    /// Events under the newest head of the database as it was seen.
+    seen: u64,
     number: u64,
     last: u64,
 }
 
 impl FileHeads {
-    /// Opens the file, of which the first `length` bytes are looked at.
-    pub(super) fn open(directory: &Path, length: u64) -> Result<Self, AuditError> {
+    /// Opens the file, which was `length` bytes long before a database with a newest head over
+    /// `seen` events was looked at.
+    pub(super) fn open(directory: &Path, length: u64, seen: u64) -> Result<Self, AuditError> {
         let lines = match Lines::over(&HeadsFile::path(directory)) {
             Ok(lines) => Some(lines),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
-        Ok(Self { lines, length, number: 0, last: 0 })
+        Ok(Self { lines, length, seen, number: 0, last: 0 })
     }
 }
 
@@ -80,7 +84,9 @@ impl Iterator for FileHeads {
                 self.lines = None;
                 Some(Err(error.into()))
             }
-            Ok((end, _)) if end > self.length => {
+            Ok((end, head))
+                if end > self.length && head.as_ref().is_none_or(|head| head.size > self.seen) =>
+            {
                 self.lines = None;
                 None
             }

@@ -23,6 +23,8 @@ pub(super) struct HeadsFile {
     /// Where the last whole line ends.
     length: u64,
     newest: Option<Head>,
+    /// Whether there was no file before it was opened.
+    is_new: bool,
     synced: Instant,
 }
 
@@ -34,6 +36,7 @@ impl HeadsFile {
     /// Opens the file, or makes it, and cuts off what a crash left of a last line.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
         let path = Self::path(directory);
+        let is_new = !path.exists();
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -48,7 +51,16 @@ impl HeadsFile {
             newest = head.or(newest);
         }
         file.set_len(length)?;
-        Ok(Self { file, length, newest, synced: Instant::now() })
+        if is_new {
+            // That it is missing later on is then no crash of ours.
+            File::open(directory)?.sync_all()?;
+        }
+        Ok(Self { file, length, newest, is_new, synced: Instant::now() })
+    }
+
+    /// Whether there was no file before it was opened.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The newest head in the file.

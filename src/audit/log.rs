@@ -3,19 +3,21 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use parking_lot::Mutex;
 use sha2::Sha256;
 
 use super::heads_file::HeadsFile;
 use super::key::keep_public_key;
+use super::resume::{Gap, find_gap, resume};
 use super::store::{self, Record};
 use super::tree::{Hash, Tree, consistency_path, inclusion_path, leaf_hash};
-use super::verify::{KeptHead, Verification, verify};
-use super::{Action, Actor, Event, Head, Outcome};
+use super::verify::{Trust, Verification, verify};
+use super::{Action, Event, Head};
 use crate::clock::{Clock, Timestamp};
-use crate::db::{Connection, Db, DbError, Transaction};
+use crate::db::{Connection, Db, DbError, Transaction, open_to_read};
 use crate::vault::{BlindPurpose, Vault, VaultError};
 
 /// A proof that an event is in the log, for `ct_merkle::RootHash::verify_inclusion`.
@@ -69,6 +71,9 @@ struct Inner {
     vault: Vault,
     directory: PathBuf,
     state: Mutex<State>,
+    /// The last verification of the whole log and when it began. Held while one runs: one at a
+    /// time, whoever asks.
+    verified: tokio::sync::Mutex<Option<(Instant, Verification)>>,
 }
 
 /// What lives between the hooks; both run on the thread that writes.
@@ -84,25 +89,21 @@ struct State {
     heads: HeadsFile,
     /// A committed head that the file of heads still lacks.
     owed: Option<Head>,
+    /// Heads that the file lacked at the start, until the key to check them is there.
+    missing: Vec<Head>,
     /// Set where the file of heads contradicts the database, until an event tells of it.
     gap: Option<Gap>,
     is_gap_told: bool,
-}
-
-/// The file of heads attests to more, or to something else, than the database holds.
-#[derive(Clone, Copy, Debug)]
-struct Gap {
-    database_size: u64,
-    file_size: u64,
 }
 
 impl AuditLog {
     /// Opens the log, whose files lie in `directory`. Once for each `Db`.
     ///
     /// Over a sealed vault nothing can be recorded until it is open, so nothing that must be
-    /// recorded can be done. A log that contradicts itself is refused. A database that is older
-    /// than the file of heads is not, for then whoever can write that file could stop the server:
-    /// an event tells of it, and every later verification finds it.
+    /// recorded can be done. A log that contradicts itself is refused, and so is one whose newest
+    /// head, in the database or in the file, was not signed by this vault: no further head comes on
+    /// top of a forged one. Where database and file differ in how far they go, which a lost disk
+    /// can do too, an event tells of it; lines that the file lacks are added again.
     pub fn open(
         db: &Db,
         vault: &Vault,
@@ -110,26 +111,21 @@ impl AuditLog {
         clock: &Clock,
     ) -> Result<Self, AuditError> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let mut heads = HeadsFile::open(directory)?;
+        let heads = HeadsFile::open(directory)?;
         let (tree, head) = resume(db, clock)?;
-        let gap = find_gap(&heads, db, tree.size())?;
+        let (gap, missing) = find_gap(&heads, db, tree.size())?;
         if let Some(gap) = gap {
-            tracing::error!(?gap, "the audit log is older than a head that was signed for it");
-        } else if let Some(head) = &head
-            && heads.newest().is_none_or(|last| last.size < head.size)
-        {
-            // A crash between commit and file, or a power cut.
-            heads.append(head)?;
-            heads.sync()?;
+            tracing::error!(?gap, "the audit log and the file of its heads differ");
         }
         let (signing_key, next, owed, is_gap_told) = (None, None, None, false);
-        let state = State { signing_key, tree, head, next, heads, owed, gap, is_gap_told };
+        let state = State { signing_key, tree, head, next, heads, owed, missing, gap, is_gap_told };
         let inner = Inner {
             db: db.clone(),
             clock: clock.clone(),
             vault: vault.clone(),
             directory: directory.to_owned(),
             state: Mutex::new(state),
+            verified: tokio::sync::Mutex::new(None),
         };
         if vault.is_open() {
             inner.take_key(&mut inner.state.lock())?;
@@ -177,10 +173,23 @@ impl AuditLog {
         self.inner.state.lock().head.clone()
     }
 
-    /// Verifies the whole log, also against heads that were kept elsewhere.
-    pub async fn verify(&self, kept: Vec<KeptHead>) -> Result<Verification, AuditError> {
-        let directory = self.inner.directory.clone();
-        self.inner.db.read(move |db| verify(db, &directory, &kept)).await
+    /// Verifies the whole log, with the key of the vault and on a connection of its own. Who asks
+    /// while a verification runs waits, and shares the next one with all others who wait.
+    pub async fn verify(&self) -> Result<Verification, AuditError> {
+        let asked = Instant::now();
+        let mut last = self.inner.verified.lock().await;
+        if let Some((begun, found)) = &*last
+            && *begun >= asked
+        {
+            return Ok(found.clone());
+        }
+        let trust = Trust::Key(self.inner.take_key(&mut self.inner.state.lock())?.verifying_key());
+        let (path, directory) = (self.inner.db.path().to_owned(), self.inner.directory.clone());
+        let begun = Instant::now();
+        let run = move || verify(&open_to_read(&path)?, &directory, &[], &trust);
+        let found = tokio::task::spawn_blocking(run).await.map_err(|_| DbError::Closed)??;
+        *last = Some((begun, found.clone()));
+        Ok(found)
     }
 
     /// Proves that event `seq` is in the tree of `size` events; its leaf has the index `seq - 1`.
@@ -282,6 +291,7 @@ impl Inner {
         }
         let key = self.vault.audit_signing_key()?;
         keep_public_key(&self.directory, &key)?;
+        state.check_and_complete(&key.verifying_key())?;
         state.signing_key = Some(key.clone());
         Ok(key)
     }
@@ -303,11 +313,19 @@ impl Inner {
     }
 }
 
-impl Gap {
-    fn event(self) -> Event {
-        Event::new(Action::AuditGap, Outcome::Failed, Actor::System)
-            .with("database_size", self.database_size)
-            .with("file_size", self.file_size)
+impl State {
+    /// Before the first signature on top: holds the newest heads against the key, and adds to the
+    /// file what it lacks.
+    fn check_and_complete(&mut self, key: &VerifyingKey) -> Result<(), AuditError> {
+        let newest = self.head.iter().chain(self.heads.newest());
+        if let Some(forged) = newest.chain(&self.missing).find(|head| !head.is_signed_by(key)) {
+            let text = format!("the head over {} events has a wrong signature", forged.size);
+            return Err(AuditError::Inconsistent(text));
+        }
+        for head in std::mem::take(&mut self.missing) {
+            self.heads.append(&head)?;
+        }
+        Ok(self.heads.sync()?)
     }
 }
 
@@ -328,46 +346,6 @@ fn insert(tx: &Transaction<'_>, event: Event, at: Timestamp) -> Result<u64, DbEr
     };
     store::insert(tx, &record)?;
     Ok(seq)
-}
-
-/// The tree and head where they were left, held against the events as far as that takes no time;
-/// tells the clock of the newest event.
-fn resume(db: &Db, clock: &Clock) -> Result<(Tree, Option<Head>), AuditError> {
-    let (head, last, at) = db.read_blocking(|db| -> Result<_, DbError> {
-        Ok((store::last_head(db)?, store::last_seq(db)?, store::last_at(db)?))
-    })?;
-    let (tree, head) = match head {
-        None => (Tree::default(), None),
-        Some((head, peaks)) => {
-            let tree = Tree::resume(head.size, &peaks)
-                .filter(|tree| tree.root() == head.root)
-                .ok_or_else(|| AuditError::Inconsistent("the newest head is damaged".to_owned()))?;
-            (tree, Some(head))
-        }
-    };
-    // Events come with their head in one commit; others were put there by somebody else, and the
-    // next head must not be signed over them.
-    if last != tree.size() {
-        let text = format!("the newest head covers {} events, and there are {last}", tree.size());
-        return Err(AuditError::Inconsistent(text));
-    }
-    if let Some(at) = at {
-        clock.not_before(at);
-    }
-    Ok((tree, head))
-}
-
-/// Holds the last line of the file of heads against the database.
-fn find_gap(heads: &HeadsFile, db: &Db, database_size: u64) -> Result<Option<Gap>, AuditError> {
-    let Some(last) = heads.newest().cloned() else { return Ok(None) };
-    let gap = Gap { database_size, file_size: last.size };
-    if last.size > database_size {
-        return Ok(Some(gap));
-    }
-    let after = last.size.saturating_sub(1);
-    let page = db.read_blocking(move |db| store::heads_after(db, after, 1))?;
-    let is_same = page.first().is_some_and(|head| head.size == last.size && head.root == last.root);
-    Ok(if is_same { None } else { Some(gap) })
 }
 
 /// The root over the leaves `from..to`, counted from 0.

@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::found::{FileHeads, Found, StoredHeads};
 use super::heads_file::{HEADS_FILE, HeadsFile};
-use super::key::{PUBLIC_KEY_FILE, public_key};
+pub use super::key::Trust;
+use super::key::fingerprint;
 use super::store::{self, Record};
 use super::tree::{Hash, Tree, leaf_hash};
 use super::{AuditError, Head};
@@ -32,6 +33,8 @@ pub struct Verification {
     pub heads: u64,
     /// When the newest head was signed.
     pub signed_at: Option<String>,
+    /// The fingerprint of the key that signatures were checked with; none without a key.
+    pub key: Option<String>,
     /// What is wrong, each with its place.
     pub problems: Vec<String>,
 }
@@ -61,6 +64,7 @@ pub fn verify(
     db: &Connection,
     directory: &Path,
     kept: &[KeptHead],
+    trust: &Trust,
 ) -> Result<Verification, AuditError> {
     // Counted before the snapshot: a head that a running server adds meanwhile is none of it.
     let mut problems = Problems::default();
@@ -74,16 +78,16 @@ pub fn verify(
         if newest.is_some() && !HeadsFile::path(directory).exists() {
             problems.add(format!("{HEADS_FILE} is missing"));
         }
-        let key = public_key(directory);
-        if newest.is_some() && key.is_none() {
-            problems.add(format!(
-                "{PUBLIC_KEY_FILE} is missing or damaged: no signature can be checked"
-            ));
-        }
-        let mut walk = Walk::new(key, problems);
-        walk.run(db, FileHeads::open(directory, file_length)?, kept)?;
-        let Walk { mut problems, tree, last, heads, .. } = walk;
         let covered = newest.as_ref().map_or(0, |(head, _)| head.size);
+        // A log without a head has no key yet.
+        let key = match &newest {
+            Some(_) => trust.key(directory, |problem| problems.add(problem)),
+            None => None,
+        };
+        let name = key.as_ref().map(fingerprint);
+        let mut walk = Walk::new(key, covered, problems);
+        walk.run(db, FileHeads::open(directory, file_length, covered)?, kept)?;
+        let Walk { mut problems, tree, last, heads, .. } = walk;
         if covered < last {
             problems.add(format!("events {} to {last} are under no signed head", covered + 1));
         }
@@ -98,6 +102,7 @@ pub fn verify(
             root: hex::encode(tree.root()),
             heads,
             signed_at: newest.map(|(head, _)| head.signed_at.rfc3339()),
+            key: name,
             problems: problems.finish(),
         })
     })
@@ -124,6 +129,8 @@ impl fmt::Display for Place {
 /// The walk over all events in order, with the heads that fall due on the way.
 struct Walk {
     key: Option<VerifyingKey>,
+    /// Events under the newest head of the database.
+    covered: u64,
     problems: Problems,
     tree: Tree,
     /// The place of the last event that was seen.
@@ -136,13 +143,16 @@ struct Walk {
     is_cut: bool,
     /// By place: whether its last head did not fit, so that only the first of a row is told.
     unfit: [bool; 3],
+    /// Whether the last head of the database had no line, so that only the first of a row is told.
+    is_line_missing: bool,
     latest_ms: i64,
 }
 
 impl Walk {
-    fn new(key: Option<VerifyingKey>, problems: Problems) -> Self {
+    fn new(key: Option<VerifyingKey>, covered: u64, problems: Problems) -> Self {
         Self {
             key,
+            covered,
             problems,
             tree: Tree::default(),
             last: 0,
@@ -150,6 +160,7 @@ impl Walk {
             proven: 0,
             is_cut: false,
             unfit: [false; 3],
+            is_line_missing: false,
             latest_ms: i64::MIN,
         }
     }
@@ -168,12 +179,8 @@ impl Walk {
         store::each(db, 0, |record| {
             self.record(&record);
             let in_database = self.due(&mut stored, Place::Database)?;
-            if let Some(in_file) = self.due(&mut file, Place::File)?
-                && in_database.is_none()
-            {
-                self.problems
-                    .add(format!("the head over {in_file} events is missing in the database"));
-            }
+            let in_file = self.due(&mut file, Place::File)?;
+            self.pair(in_database, in_file);
             while let Some(head) = kept.next_if(|head| head.size <= self.last) {
                 self.hold(head.size, &head.root, Place::Kept);
             }
@@ -242,6 +249,25 @@ impl Walk {
             }
         }
         Ok(exact)
+    }
+
+    /// Every head of the database has its line in the file, and the other way round; but for the
+    /// newest, whose line comes after the commit.
+    fn pair(&mut self, in_database: Option<u64>, in_file: Option<u64>) {
+        match (in_database, in_file) {
+            (None, Some(size)) => {
+                self.problems
+                    .add(format!("the head over {size} events is missing in the database"));
+            }
+            (Some(size), None) if size < self.covered => {
+                if !std::mem::replace(&mut self.is_line_missing, true) {
+                    self.problems
+                        .add(format!("the head over {size} events has no line in {HEADS_FILE}"));
+                }
+            }
+            (Some(_), Some(_)) => self.is_line_missing = false,
+            (Some(_) | None, None) => {}
+        }
     }
 
     fn is_signed(&mut self, head: &Head, place: Place) -> bool {

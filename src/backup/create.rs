@@ -1,16 +1,25 @@
 //! Making a backup while the server goes on.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use super::file::{self, Header, Kind};
-use super::manifest::{Content, Manifest};
-use super::{BackupError, DATA_ENDING, DATABASE, KEYS_ENDING};
+use super::manifest::{Content, Manifest, Part};
+use super::{BackupError, DATA_ENDING, DATABASE, KEYS_ENDING, restore};
+use crate::audit::complete_heads;
+use crate::audit::verify::{KeptHead, Trust, verify as verify_log};
 use crate::clock::Timestamp;
-use crate::db::Db;
+use crate::db::{self, Db};
 use crate::ids::BackupId;
 use crate::vault::{Vault, VaultError};
+
+/// What a folder is called in which a backup is put together.
+const STAGING: &str = ".backup-";
 
 /// What a backup is made of.
 pub struct Sources<'a> {
@@ -36,10 +45,16 @@ pub struct Created {
     pub keys: PathBuf,
     /// Bytes of both.
     pub bytes: u64,
+    /// What is wrong with the audit log in it, and was when it was made: a restore asks for a word
+    /// about that.
+    pub log_problems: Vec<String>,
 }
 
-/// Makes a backup into `target`. Blocks for as long as it takes to copy the database; readers and
-/// writers go on meanwhile.
+/// Makes a backup into `target`, and opens it again: what this gives is whole. Blocks for as long
+/// as it takes to copy the database; readers and writers go on meanwhile.
+///
+/// The database is copied inside the data directory, which nobody else can look into; what is
+/// written to `target` is sealed.
 pub fn create(
     sources: &Sources<'_>,
     target: &Path,
@@ -48,13 +63,14 @@ pub fn create(
     if !sources.vault.is_open() {
         return Err(VaultError::Sealed.into());
     }
+    remove_stale(sources.data_dir)?;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(target)
         .map_err(BackupError::io(target))?;
     let id = BackupId::new();
-    let scratch = Scratch::make(target.join(format!(".{id}")))?;
+    let scratch = Scratch::make(sources.data_dir.join(format!("{STAGING}{id}")))?;
     let name = format!("{}-{id}", now.rfc3339().replace([':', '.'], "-"));
     let (data, keys) = (
         target.join(format!("{name}.{DATA_ENDING}")),
@@ -63,35 +79,70 @@ pub fn create(
     // The heads first, the database next, the keys last: the heads of a moment are in every later
     // database, and the keys of a database are in every later directory of keys.
     let files = data_files(sources, &scratch.0)?;
-    let bytes = seal(sources, id, Kind::Data, now, &files, &data)?;
-    let people = listed(sources.data_dir, "keys/people", is_key)?;
-    let outcome = seal(sources, id, Kind::Keys, now, &people, &keys);
+    let log_problems = check_copy(sources, &scratch.0)?;
+    let outcome = (|| -> Result<u64, BackupError> {
+        let bytes = seal(sources, id, Kind::Data, now, &files, &data)?;
+        let people = listed(sources.data_dir, "keys/people", is_key)?;
+        let bytes = bytes + seal(sources, id, Kind::Keys, now, &people, &keys)?;
+        for path in [&data, &keys] {
+            restore::verify(path, sources.vault)?;
+        }
+        Ok(bytes)
+    })();
     if outcome.is_err() {
         // Half a backup is none.
-        let _ = fs::remove_file(&data);
+        for path in [&data, &keys] {
+            let _ = fs::remove_file(path);
+        }
     }
-    Ok(Created { id, data, keys, bytes: bytes + outcome? })
+    Ok(Created { id, data, keys, bytes: outcome?, log_problems })
 }
 
-fn data_files(
-    sources: &Sources<'_>,
-    scratch: &Path,
-) -> Result<Vec<(String, PathBuf)>, BackupError> {
+/// Removes what a backup that was cut off left in the data directory.
+pub(super) fn remove_stale(data_dir: &Path) -> Result<(), BackupError> {
+    for entry in fs::read_dir(data_dir).map_err(BackupError::io(data_dir))? {
+        let path = entry.map_err(BackupError::io(data_dir))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with(STAGING) {
+            fs::remove_dir_all(&path).map_err(BackupError::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+fn data_files(sources: &Sources<'_>, scratch: &Path) -> Result<Vec<(String, Part)>, BackupError> {
+    let audit = scratch.join("audit");
+    fs::create_dir(&audit).map_err(BackupError::io(&audit))?;
     let mut files = Vec::new();
     for name in ["audit/heads.log", "audit/public.key"] {
         let source = sources.data_dir.join(name);
         if source.exists() {
-            let copy = scratch.join(name.replace('/', "-"));
+            let copy = scratch.join(name);
             fs::copy(&source, &copy).map_err(BackupError::io(&source))?;
-            files.push((name.to_owned(), copy));
+            files.push((name.to_owned(), Part::Copy(copy)));
         }
     }
     let database = scratch.join(DATABASE);
     sources.db.copy_to(&database)?;
-    files.push((DATABASE.to_owned(), database));
+    if audit.join("heads.log").exists() {
+        // Heads that were signed since the file was copied are in the database.
+        complete_heads(&db::open_to_read(&database)?, &audit)?;
+    }
+    files.push((DATABASE.to_owned(), Part::Copy(database)));
     files.extend(listed(sources.data_dir, "keys/system", is_key)?);
-    files.extend(listed(sources.data_dir, "tls", |_| true)?);
+    files.extend(listed(sources.data_dir, "tls", |name| !name.ends_with(".partial"))?);
     Ok(files)
+}
+
+/// Holds the copy against what a restore will hold it against; gives what is wrong with the log.
+fn check_copy(sources: &Sources<'_>, scratch: &Path) -> Result<Vec<String>, BackupError> {
+    let database = scratch.join(DATABASE);
+    db::check_file(&database)?;
+    let kept = sources.audit_head.as_deref().and_then(KeptHead::parse);
+    let kept: Vec<KeptHead> = kept.into_iter().collect();
+    let trust = Trust::Key(sources.vault.audit_signing_key()?.verifying_key());
+    let copy = db::open_to_read(&database)?;
+    Ok(verify_log(&copy, &scratch.join("audit"), &kept, &trust)?.problems)
 }
 
 fn seal(
@@ -99,7 +150,7 @@ fn seal(
     id: BackupId,
     kind: Kind,
     now: Timestamp,
-    files: &[(String, PathBuf)],
+    files: &[(String, Part)],
     path: &Path,
 ) -> Result<u64, BackupError> {
     let mut salt = [0; 32];
@@ -121,12 +172,13 @@ fn seal(
     file::write(path, &header, &sources.vault.backup_key(&salt)?, content)
 }
 
-/// The files of one folder, by name.
+/// The files of one folder, by name, each read once. One that goes meanwhile, with the person that
+/// it was for, is left out.
 fn listed(
     data_dir: &Path,
     folder: &str,
     is_wanted: fn(&str) -> bool,
-) -> Result<Vec<(String, PathBuf)>, BackupError> {
+) -> Result<Vec<(String, Part)>, BackupError> {
     let directory = data_dir.join(folder);
     if !directory.exists() {
         return Ok(Vec::new());
@@ -135,14 +187,18 @@ fn listed(
     for entry in fs::read_dir(&directory).map_err(BackupError::io(&directory))? {
         let entry = entry.map_err(BackupError::io(&directory))?;
         let is_file = entry.file_type().map_err(BackupError::io(&directory))?.is_file();
-        if let Some(name) = entry.file_name().to_str()
-            && is_file
-            && is_wanted(name)
-        {
-            files.push((format!("{folder}/{name}"), entry.path()));
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| is_file && is_wanted(name)) else { continue };
+        match fs::read(entry.path()) {
+            Ok(bytes) => {
+                let part = Part::Read(Arc::new(Zeroizing::new(bytes)));
+                files.push((format!("{folder}/{name}"), part));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BackupError::io(&entry.path())(error)),
         }
     }
-    files.sort();
+    files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files)
 }
 

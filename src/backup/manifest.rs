@@ -4,9 +4,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 /// Bytes of a manifest: enough for half a million people.
 const MANIFEST_BYTES_MAX: u32 = 128 << 20;
@@ -35,18 +37,40 @@ pub struct Entry {
     pub sha256: String,
 }
 
+/// Where the bytes of a file come from: nothing of it changes between the hash and the seal.
+pub(super) enum Part {
+    /// A copy that nobody else writes to.
+    Copy(PathBuf),
+    /// A small file, read once.
+    Read(Arc<Zeroizing<Vec<u8>>>),
+}
+
+impl Part {
+    fn open(&self) -> io::Result<Box<dyn Read>> {
+        Ok(match self {
+            Self::Copy(path) => Box::new(File::open(path)?),
+            Self::Read(bytes) => Box::new(io::Cursor::new(Bytes(Arc::clone(bytes)))),
+        })
+    }
+}
+
+struct Bytes(Arc<Zeroizing<Vec<u8>>>);
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl Manifest {
-    /// Lists `files`, each given by its place in the backup and on disk.
-    pub(super) fn over(
-        files: &[(String, PathBuf)],
-        audit_head: Option<String>,
-    ) -> io::Result<Self> {
+    /// Lists `files`, each given by its place in the backup and its bytes.
+    pub(super) fn over(files: &[(String, Part)], audit_head: Option<String>) -> io::Result<Self> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let files = files
             .iter()
-            .map(|(path, source)| {
+            .map(|(path, part)| {
                 let mut hasher = Sha256::new();
-                let bytes = io::copy(&mut File::open(source)?, &mut HashWriter(&mut hasher))?;
+                let bytes = io::copy(&mut part.open()?, &mut HashWriter(&mut hasher))?;
                 let sha256 = hex::encode(hasher.finalize());
                 Ok(Entry { path: path.clone(), bytes, sha256 })
             })
@@ -77,29 +101,29 @@ impl Write for HashWriter<'_> {
 
 /// Manifest and files as one stream of bytes; opens one file at a time, and gives just as many
 /// bytes of each as the manifest says.
-pub(super) struct Content {
+pub(super) struct Content<'a> {
     current: Box<dyn Read>,
-    rest: std::vec::IntoIter<(PathBuf, u64)>,
+    rest: std::vec::IntoIter<(&'a Part, u64)>,
 }
 
-impl Content {
-    pub(super) fn new(manifest: &Manifest, files: &[(String, PathBuf)]) -> io::Result<Self> {
+impl<'a> Content<'a> {
+    pub(super) fn new(manifest: &Manifest, files: &'a [(String, Part)]) -> io::Result<Self> {
         let current = Box::new(io::Cursor::new(manifest.front()?));
         let lengths = manifest.files.iter().map(|entry| entry.bytes);
-        let rest: Vec<_> = files.iter().map(|(_, source)| source.clone()).zip(lengths).collect();
+        let rest: Vec<_> = files.iter().map(|(_, part)| part).zip(lengths).collect();
         Ok(Self { current, rest: rest.into_iter() })
     }
 }
 
-impl Read for Content {
+impl Read for Content<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let count = self.current.read(buffer)?;
             if count > 0 || buffer.is_empty() {
                 return Ok(count);
             }
-            let Some((path, bytes)) = self.rest.next() else { return Ok(0) };
-            self.current = Box::new(File::open(path)?.take(bytes));
+            let Some((part, bytes)) = self.rest.next() else { return Ok(0) };
+            self.current = Box::new(part.open()?.take(bytes));
         }
     }
 }

@@ -22,20 +22,22 @@
 //! in it.
 //!
 //! Not in a backup: model files (they are large, and not secret from who made them), and the
-//! configuration. Knows no feature and no HTTP; who may make or restore a backup, and the record
-//! of it, is the caller's business.
+//! configuration. Knows no HTTP and, but for what a restore must end (`settle`), no feature; who
+//! may make or restore a backup is the caller's business.
 
 mod create;
 mod file;
 mod manifest;
 mod restore;
+mod settle;
 
 use std::path::{Path, PathBuf};
 
 pub use create::{Created, Sources, create};
 pub use file::Kind;
 pub use manifest::Manifest;
-pub use restore::{Restore, Restored, Unlock, restore, verify};
+pub use restore::{DamagedLog, Restore, Restored, Unlock, cut_off, restore, verify};
+pub use settle::{KeySeen, Keys, Settled, settle};
 
 use crate::audit::AuditError;
 use crate::clock::Timestamp;
@@ -116,6 +118,13 @@ impl BackupError {
             StreamError::Io(error) => Self::Io { path: path.to_owned(), error },
         }
     }
+}
+
+/// Removes what backups and restores that were cut off left in and beside a data directory. Not while
+/// one is made.
+pub fn remove_stale(data_dir: &Path, now: Timestamp) -> Result<(), BackupError> {
+    create::remove_stale(data_dir)?;
+    restore::remove_staging(data_dir, now)
 }
 
 /// Deletes the key files of a directory that were made before `limit`, and returns their count.

@@ -4,17 +4,23 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 use super::create::Scratch;
 use super::file::{self, Header, Kind};
 use super::manifest::{Extractor, Manifest};
 use super::{BackupError, DATABASE};
-use crate::audit::verify::{KeptHead, verify as verify_log};
+use crate::audit::verify::{KeptHead, Trust, verify as verify_log};
 use crate::clock::Timestamp;
 use crate::db;
 use crate::db::lock::DataLock;
 use crate::ids::BackupId;
 use crate::secret::{SecretKey, SecretText};
 use crate::vault::{RootKey, Vault};
+
+/// The ending, beside the target, of a directory that is being laid out, and of one that gave way.
+const STAGING: &str = "restoring-";
+const ASIDE: &str = "before-restore-";
 
 /// What opens a backup.
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +52,13 @@ impl Unlock<'_> {
 }
 
 /// Opens a whole file of a backup and holds every byte of it against its seal and its manifest,
-/// with the open vault that made it. Writes nothing.
-pub fn verify(path: &Path, vault: &Vault) -> Result<(Kind, Manifest), BackupError> {
+/// with the open vault that made it. Writes nothing; gives the backup's id, what kind of file it
+/// is, and the list of what is in it.
+pub fn verify(path: &Path, vault: &Vault) -> Result<(String, Kind, Manifest), BackupError> {
     let (header, opened) = file::open(path)?;
     let salt = header.salt().ok_or_else(|| BackupError::NotABackup(path.to_owned()))?;
     let manifest = extract(path, header.kind, opened, &vault.backup_key(&salt)?, None)?;
-    Ok((header.kind, manifest))
+    Ok((header.id, header.kind, manifest))
 }
 
 /// A restore, as it is asked for.
@@ -67,10 +74,21 @@ pub struct Restore<'a> {
     pub target: &'a Path,
     /// Whether a target that holds data is to be moved aside.
     pub is_replacing: bool,
+    /// What to do with an audit log in the backup that does not verify.
+    pub damaged_log: DamagedLog,
+}
+
+/// What to do with an audit log that does not verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DamagedLog {
+    /// Refuse the backup.
+    Refuse,
+    /// Restore it as it is: what is wrong with it stays to be seen.
+    Accept,
 }
 
 /// What a restore did.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Restored {
     /// When the data file was made.
     pub made_at: Timestamp,
@@ -80,18 +98,23 @@ pub struct Restored {
     pub people_keys: usize,
     /// Where the data that was there before lies now.
     pub moved_aside: Option<PathBuf>,
+    /// Keeps every server off the new directory until the restore is on record.
+    pub lock: DataLock,
 }
 
 /// Restores a backup. Any error before the last step leaves everything as it was.
 pub fn restore(request: &Restore<'_>, now: Timestamp) -> Result<Restored, BackupError> {
     let target = request.target;
     // Held until the end, so that no server starts on a directory that is being replaced.
-    let _lock = take_target(request, now)?;
-    let staging_path = beside(target, &format!("restoring-{}", BackupId::new()))?;
+    let _held = take_target(request, now)?;
+    remove_staging(target, now)?;
+    let staging_path = beside(target, &format!("{STAGING}{}", BackupId::new()))?;
     if let Some(parent) = staging_path.parent() {
         fs::create_dir_all(parent).map_err(BackupError::io(parent))?;
     }
     let staging = Scratch::make(staging_path)?;
+    // Of the new directory too, from its first moment on.
+    let lock = DataLock::acquire(&staging.0, now)?;
     let (header, opened) = file::open(request.data)?;
     let root = request.unlock.root(request.data, &header)?;
     let manifest = open_into(request.data, Kind::Data, (&header, opened), &root, &staging.0)?;
@@ -101,11 +124,22 @@ pub fn restore(request: &Restore<'_>, now: Timestamp) -> Result<Restored, Backup
         let keys = open_into(path, Kind::Keys, (&header, opened), &root, &staging.0)?;
         people_keys = keys.files.len();
     }
-    check_laid_out(&staging.0, &manifest, &root)?;
+    check_laid_out(&staging.0, &manifest, &root, request.damaged_log)?;
     let moved_aside = swap(&staging, target, now)?;
     let (made_at, files) =
         (Timestamp::from_ms(header.made_at_ms), manifest.files.len() + people_keys);
-    Ok(Restored { made_at, files, people_keys, moved_aside })
+    Ok(Restored { made_at, files, people_keys, moved_aside, lock })
+}
+
+/// Removes what restores that were cut off left beside the target: it can hold a root key.
+pub(super) fn remove_staging(target: &Path, now: Timestamp) -> Result<(), BackupError> {
+    for path in named_beside(target, STAGING)? {
+        // One that is held is being restored by somebody else.
+        if path.is_dir() && DataLock::acquire(&path, now).is_ok() {
+            fs::remove_dir_all(&path).map_err(BackupError::io(&path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a target that holds data, unless it is to be replaced and no server has it.
@@ -162,49 +196,78 @@ fn check_laid_out(
     directory: &Path,
     manifest: &Manifest,
     root: &RootKey,
+    damaged_log: DamagedLog,
 ) -> Result<(), BackupError> {
     let keys = directory.join("keys");
     fs::create_dir_all(&keys).map_err(BackupError::io(&keys))?;
-    let vault = root.install(&keys)?;
-    drop(vault);
+    let signer = root.install(&keys)?.audit_signing_key()?.verifying_key();
     let database = directory.join(DATABASE);
     db::check_file(&database)?;
     let connection = db::open_to_read(&database)?;
     let kept: Vec<KeptHead> =
         manifest.audit_head.as_deref().and_then(KeptHead::parse).into_iter().collect();
-    let found = verify_log(&connection, &directory.join("audit"), &kept)?;
-    // A log without an event has neither head nor key.
-    if found.ok || found.size == 0 && kept.is_empty() {
+    let trust = Trust::Key(signer);
+    let found = verify_log(&connection, &directory.join("audit"), &kept, &trust)?;
+    if found.ok || damaged_log == DamagedLog::Accept {
         return Ok(());
     }
     Err(BackupError::AuditLog(found.problems.join("; ")))
 }
 
-/// Puts the new directory in the place of the old one, which is moved aside first.
+/// Puts the new directory in the place of the old one, which is moved aside. Both change places in
+/// one step, so that there is a data directory at every moment.
 fn swap(staging: &Scratch, target: &Path, now: Timestamp) -> Result<Option<PathBuf>, BackupError> {
-    let mut aside = None;
-    if target.exists() {
-        let stamp = now.rfc3339().replace([':', '.'], "-");
-        let path = beside(target, &format!("before-restore-{stamp}"))?;
-        fs::rename(target, &path).map_err(BackupError::io(target))?;
-        aside = Some(path);
+    if !target.exists() {
+        fs::rename(&staging.0, target).map_err(BackupError::io(target))?;
+        file::sync_parent(target)?;
+        return Ok(None);
     }
-    if let Err(error) = fs::rename(&staging.0, target) {
-        if let Some(path) = &aside {
+    let stamp = now.rfc3339().replace([':', '.'], "-");
+    let aside = beside(target, &format!("{ASIDE}{stamp}"))?;
+    // Under the name that the old data is to have: what is called `restoring-…` is thrown away by
+    // the next restore, and must at no moment be the old data.
+    fs::rename(&staging.0, &aside).map_err(BackupError::io(&aside))?;
+    if renameat_with(CWD, &aside, CWD, target, RenameFlags::EXCHANGE).is_err() {
+        // A file system that cannot do it in one step. A crash in between leaves no data directory
+        // but both beside it, and a start then says so (`cut_off`).
+        fs::rename(&aside, &staging.0).map_err(BackupError::io(&aside))?;
+        fs::rename(target, &aside).map_err(BackupError::io(target))?;
+        if let Err(error) = fs::rename(&staging.0, target) {
             // Back to where it was; what went wrong is told below.
-            let _ = fs::rename(path, target);
+            let _ = fs::rename(&aside, target);
+            return Err(BackupError::io(target)(error));
         }
-        return Err(BackupError::io(target)(error));
     }
     file::sync_parent(target)?;
     // Models are not in a backup, so those that are there stay in use.
-    if let Some(path) = &aside {
-        let (from, to) = (path.join("models"), target.join("models"));
-        if from.exists() && !to.exists() {
-            fs::rename(&from, &to).map_err(BackupError::io(&from))?;
-        }
+    let (from, to) = (aside.join("models"), target.join("models"));
+    if from.exists() && !to.exists() {
+        fs::rename(&from, &to).map_err(BackupError::io(&from))?;
     }
-    Ok(aside)
+    Ok(Some(aside))
+}
+
+/// What a restore that was cut off between two steps has left beside a data directory that is not
+/// there: a start must not take its place for a first one.
+pub fn cut_off(target: &Path) -> Option<PathBuf> {
+    if target.exists() {
+        return None;
+    }
+    let aside = named_beside(target, ASIDE).ok()?.pop()?;
+    named_beside(target, STAGING).ok()?.pop().map(|_| aside)
+}
+
+/// What lies beside `path` under its name and an ending that begins so.
+fn named_beside(path: &Path, ending: &str) -> Result<Vec<PathBuf>, BackupError> {
+    let start = beside(path, ending)?;
+    let parent = start.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let Ok(entries) = fs::read_dir(parent.unwrap_or(Path::new("."))) else {
+        return Ok(Vec::new());
+    };
+    let start = start.file_name().unwrap_or_default().as_encoded_bytes();
+    let entries = entries.flatten();
+    let ours = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(start));
+    Ok(ours.map(|entry| entry.path()).collect())
 }
 
 /// A name beside `path`, on the same file system, so that a rename is one step.

@@ -6,7 +6,7 @@ use super::*;
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::clock::Clock;
 use crate::db::{Db, DbOptions};
-use crate::ids::UserId;
+use crate::ids::{KeyId, UserId};
 use crate::secret::SecretText;
 use crate::vault::{Aad, KeySource, Purpose, Scope, Sealed, Vault};
 
@@ -63,6 +63,7 @@ impl House {
             unlock: Unlock::KeyFile(&self.path("data/keys/root.key")),
             target: &self.path(target),
             is_replacing: false,
+            damaged_log: DamagedLog::Refuse,
         };
         restore(&request, Timestamp::from_ms(2_000))
     }
@@ -81,10 +82,13 @@ impl House {
 fn a_backup_restores_to_an_empty_place_and_opens_there() {
     let house = House::new(&KeySource::File);
     let made = house.backup();
-    assert_eq!(verify(&made.data, &house.vault).expect("whole").0, Kind::Data);
-    assert_eq!(verify(&made.keys, &house.vault).expect("whole").1.files.len(), 1);
+    assert_eq!(verify(&made.data, &house.vault).expect("whole").1, Kind::Data);
+    assert_eq!(verify(&made.keys, &house.vault).expect("whole").2.files.len(), 1);
     let restored = house.restore(&made, "new").expect("restored");
-    assert_eq!((restored.people_keys, restored.moved_aside), (1, None));
+    assert_eq!((restored.people_keys, &restored.moved_aside), (1, &None));
+    let held = crate::db::lock::DataLock::acquire(&house.path("new"), Timestamp::from_ms(0));
+    assert!(held.is_err(), "no server starts before the restore is on record");
+    drop(restored);
     let vault = Vault::load(&house.path("new/keys")).expect("loads");
     let opened = vault.open(Scope::Person(house.person), &PLACE, &house.sealed).expect("opens");
     assert_eq!(opened.as_slice(), b"words");
@@ -108,6 +112,7 @@ fn a_passphrase_alone_opens_a_backup_on_a_new_machine() {
         unlock: Unlock::Passphrase(passphrase),
         target: &target,
         is_replacing: false,
+        damaged_log: DamagedLog::Refuse,
     };
     let outcome = restore(&request(&wrong), Timestamp::from_ms(0));
     assert!(matches!(outcome, Err(BackupError::Vault(VaultError::WrongPassphrase))));
@@ -160,13 +165,18 @@ fn data_is_replaced_only_when_asked_and_then_kept_aside() {
         unlock: Unlock::KeyFile(&key),
         target: &target,
         is_replacing: true,
+        damaged_log: DamagedLog::Refuse,
     };
     let held = crate::db::lock::DataLock::acquire(&target, Timestamp::from_ms(0)).expect("held");
     let outcome = restore(&request, Timestamp::from_ms(0));
     assert!(matches!(outcome, Err(BackupError::Lock(_))));
     drop(held);
+    // What a restore that was killed left, with a root key in it.
+    let stale = house.path("new.restoring-bkp_0");
+    fs::create_dir(&stale).expect("made");
     let restored = restore(&request, Timestamp::from_ms(0)).expect("replaced");
     assert!(restored.moved_aside.expect("aside").join(DATABASE).exists());
+    assert!(!stale.exists());
     assert!(target.join("models").exists());
 }
 
@@ -190,4 +200,135 @@ fn a_deleted_person_is_gone_from_old_data_with_a_newer_key_file() {
     let count = expire_key_files(&house.path("backups"), Timestamp::from_ms(1_001));
     assert_eq!(count.expect("expired"), 2);
     assert!(!old.keys.exists() && old.data.exists());
+}
+
+#[test]
+fn a_backup_that_is_reported_restores_while_everything_changes_under_it() {
+    let house = House::new(&KeySource::File);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let backups = house.path("backups");
+    let going = || !stop.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while going() {
+                let event = Event::new(Action::ServerStart, Outcome::Done, Actor::System);
+                house.log.record_blocking(event).expect("recorded");
+            }
+        });
+        scope.spawn(|| {
+            while going() {
+                // Key files are written, renamed and removed all the time.
+                let person = UserId::new();
+                house.vault.add_person(person).expect("added");
+                house.vault.seal(Scope::Person(person), &PLACE, b"x").expect("sealed");
+                house.vault.shred_person(person).expect("shredded");
+                fs::write(
+                    house.path("data/tls/ca.pem"),
+                    "x".repeat(1 + person.as_bytes()[15] as usize),
+                )
+                .expect("written");
+            }
+        });
+        for number in 0..3 {
+            let made = house.backup();
+            assert!(made.log_problems.is_empty(), "{:?}", made.log_problems);
+            let target = format!("new-{number}");
+            house.restore(&made, &target).expect("restores");
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let left: Vec<_> = fs::read_dir(house.path("data"))
+        .expect("listed")
+        .map(|entry| entry.expect("entry").file_name().into_string().expect("a name"))
+        .filter(|name| name.starts_with(".backup-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    for entry in fs::read_dir(backups).expect("listed") {
+        let path = entry.expect("entry").path();
+        assert!(path.is_file(), "only sealed files come to the target: {}", path.display());
+        let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&path).expect("there"));
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+    }
+}
+
+#[test]
+fn what_a_killed_backup_left_in_the_clear_goes_with_the_next_and_at_the_start() {
+    let house = House::new(&KeySource::File);
+    let stale = house.path("data/.backup-bkp_0");
+    let leave = || {
+        fs::create_dir(&stale).expect("made");
+        fs::write(stale.join(DATABASE), "rows").expect("written");
+    };
+    leave();
+    house.backup();
+    assert!(!stale.exists());
+    leave();
+    let beside = house.path("data.restoring-bkp_0");
+    fs::create_dir(&beside).expect("made");
+    remove_stale(&house.path("data"), Timestamp::from_ms(0)).expect("removed");
+    assert!(!stale.exists() && !beside.exists());
+}
+
+#[test]
+fn a_log_that_does_not_verify_is_said_when_the_backup_is_made_and_accepted_only_on_demand() {
+    let house = House::new(&KeySource::File);
+    let db = rusqlite::Connection::open(house.db.path()).expect("opens");
+    db.execute_batch("UPDATE audit_heads SET signature = zeroblob(64) WHERE size = 2")
+        .expect("changed");
+    let made = house.backup();
+    assert!(!made.log_problems.is_empty());
+    assert!(matches!(house.restore(&made, "new"), Err(BackupError::AuditLog(_))));
+    let (key, target) = (house.path("data/keys/root.key"), house.path("new"));
+    let request = Restore {
+        data: &made.data,
+        keys: Some(&made.keys),
+        unlock: Unlock::KeyFile(&key),
+        target: &target,
+        is_replacing: false,
+        damaged_log: DamagedLog::Accept,
+    };
+    restore(&request, Timestamp::from_ms(0)).expect("restored as it is");
+}
+
+#[test]
+fn a_restore_that_was_cut_off_between_two_steps_is_no_first_start() {
+    let house = House::new(&KeySource::File);
+    assert_eq!(cut_off(&house.path("data")), None);
+    let (target, aside) = (house.path("gone"), house.path("gone.before-restore-2026"));
+    assert_eq!(cut_off(&target), None);
+    fs::create_dir(&aside).expect("made");
+    assert_eq!(cut_off(&target), None, "an old restore that went well");
+    fs::create_dir(house.path("gone.restoring-bkp_1")).expect("made");
+    assert_eq!(cut_off(&target), Some(aside));
+}
+
+#[test]
+fn a_restore_ends_sessions_links_and_keys_in_the_transaction_that_records_it() {
+    for (keys, working) in [(Keys::End, 0), (Keys::Keep, 1)] {
+        let house = House::new(&KeySource::File);
+        let (user, now) = (UserId::new(), Timestamp::from_ms(5_000));
+        let db = rusqlite::Connection::open(house.db.path()).expect("opens");
+        let rows = format!(
+            "INSERT INTO users VALUES ('{user}', 'ada', x'00', NULL, 0, 1);
+             INSERT INTO sessions VALUES ('s', '{user}', x'01', 1, 1, 9999, NULL, x'00');
+             INSERT INTO links VALUES ('l', 'invitation', x'02', '{user}', 1, 9999, NULL);
+             INSERT INTO api_keys VALUES ('{}', '{user}', x'00', x'03', 'abcd', '[]', NULL, 1, NULL, NULL);
+             INSERT INTO api_keys VALUES ('{}', '{user}', x'00', x'04', 'dead', '[]', NULL, 1, 4000, NULL);",
+            KeyId::new(),
+            KeyId::new(),
+        );
+        db.execute_batch(&rows).expect("inserted");
+        let settled = settle(&house.db, &house.log, keys, now).expect("settled");
+        assert_eq!((settled.sessions, settled.links, settled.keys.len()), (1, 1, 1));
+        assert_eq!((&*settled.keys[0].hint, &*settled.keys[0].username), ("abcd", "ada"));
+        let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted");
+        assert_eq!(
+            count("SELECT (SELECT count(*) FROM sessions) + (SELECT count(*) FROM links)"),
+            0
+        );
+        let sql = "SELECT count(*) FROM api_keys WHERE expires_at IS NULL OR expires_at > 5000";
+        assert_eq!(count(sql), working);
+        let recorded = "SELECT count(*) FROM audit_events WHERE action = 'backup.restore'";
+        assert_eq!(count(recorded), 1);
+    }
 }

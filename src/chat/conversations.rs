@@ -1,5 +1,4 @@
-//! A person's conversations: list, search, open, rename, delete. Titles are opened here and
-//! nowhere else; a search opens what it looks through, in memory.
+//! A person's conversations: list, open, rename, delete. Titles are opened here and nowhere else.
 
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use serde::Serialize;
 use super::error::ChatError;
 use super::live::LiveAnswers;
 use super::sealing::{self, Place};
+use super::search::{Page, Searches};
 use super::store::{self, ConversationRow, MessageRow};
 use crate::access::Caller;
 use crate::audit::{Action, AuditLog, Event, Outcome};
@@ -18,8 +18,7 @@ use crate::ids::{ConversationId, MessageId, UserId};
 use crate::vault::Vault;
 
 const TITLE_BYTES_MAX: usize = 200;
-const CONVERSATIONS_MAX: u32 = 20_000;
-const SEARCHED_MESSAGES_MAX: usize = 50_000;
+pub(super) const CONVERSATIONS_MAX: u32 = 20_000;
 const AUTO_TITLE_CHARS: usize = 48;
 
 /// What the chat is made of.
@@ -43,6 +42,7 @@ pub(crate) struct ChatParts {
 pub(crate) struct Chat {
     pub(super) parts: Arc<ChatParts>,
     pub(super) live: LiveAnswers,
+    searches: Searches,
 }
 
 /// A conversation as its owner sees it.
@@ -97,7 +97,11 @@ impl Chat {
                 "answers were interrupted by the end of the last run"
             );
         }
-        Ok(Self { parts: Arc::new(parts), live: LiveAnswers::default() })
+        Ok(Self {
+            parts: Arc::new(parts),
+            live: LiveAnswers::default(),
+            searches: Searches::default(),
+        })
     }
 
     /// Begins a conversation.
@@ -140,33 +144,17 @@ impl Chat {
         owner: UserId,
         listing: Listing,
     ) -> Result<Vec<Conversation>, ChatError> {
+        let Listing { search, before, limit } = listing;
+        if let Some(search) = search {
+            let page = Page { owner, before, limit };
+            return self.searches.run(&self.parts, page, search).await;
+        }
         let vault = self.parts.vault.clone();
         self.parts
             .db
             .read(move |db| -> Result<_, ChatError> {
-                let Some(search) = listing.search else {
-                    let rows = store::page(db, owner, listing.before, listing.limit)?;
-                    return rows.iter().map(|row| opened(&vault, owner, row)).collect();
-                };
-                let wanted = search.to_lowercase();
-                let mut looked_through = 0;
-                let mut found = Vec::new();
-                for row in store::page(db, owner, listing.before, CONVERSATIONS_MAX)? {
-                    let conversation = opened(&vault, owner, &row)?;
-                    let mut is_hit = conversation.title.to_lowercase().contains(&wanted);
-                    if !is_hit && looked_through < SEARCHED_MESSAGES_MAX {
-                        let messages = store::messages(db, owner, row.id)?;
-                        looked_through += messages.len();
-                        is_hit = any_contains(&vault, owner, &messages, &wanted)?;
-                    }
-                    if is_hit {
-                        found.push(conversation);
-                    }
-                    if found.len() >= listing.limit as usize {
-                        break;
-                    }
-                }
-                Ok(found)
+                let rows = store::page(db, owner, before, limit)?;
+                rows.iter().map(|row| opened(&vault, owner, row)).collect()
             })
             .await
     }
@@ -302,7 +290,11 @@ fn shown(row: &ConversationRow, title: String) -> Conversation {
     }
 }
 
-fn opened(vault: &Vault, owner: UserId, row: &ConversationRow) -> Result<Conversation, ChatError> {
+pub(super) fn opened(
+    vault: &Vault,
+    owner: UserId,
+    row: &ConversationRow,
+) -> Result<Conversation, ChatError> {
     let title = sealing::open(vault, owner, Place::Title(row.id), &row.title)?;
     Ok(shown(row, title))
 }
@@ -322,21 +314,6 @@ fn message(vault: &Vault, owner: UserId, row: &MessageRow) -> Result<Message, Ch
         }),
         notices: serde_json::from_str(&row.notices).unwrap_or_default(),
     })
-}
-
-fn any_contains(
-    vault: &Vault,
-    owner: UserId,
-    rows: &[MessageRow],
-    wanted: &str,
-) -> Result<bool, ChatError> {
-    for row in rows {
-        let text = sealing::open(vault, owner, Place::Content(row.id), &row.content)?;
-        if text.to_lowercase().contains(wanted) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod conversations;
 mod error;
 mod live;
 mod sealing;
+mod search;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,20 @@
 //! `strongroom backup`: make, verify and restore sealed backups.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use super::Ended;
-use super::options::{Common, ask_secret, out, secret_from_file};
-use crate::app::{App, BACKUP, Home, exchange_runtime, make_backup, socket_path};
-use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
-use crate::backup::{self, Restore, Unlock};
+use super::options::{Common, out, warn};
+use super::orders::carry_out;
+use super::secrets::{ask_secret, secret_or};
+use crate::app::Order;
+use crate::audit::AuditLog;
+use crate::backup::{self, DamagedLog, Keys, Restore, Restored, Settled, Unlock};
 use crate::clock::Clock;
-use crate::config::{Config, Settings};
 use crate::db::{Db, DbOptions};
 use crate::telemetry;
 
@@ -34,121 +35,140 @@ enum BackupCommand {
         /// The directory to put it in; without it, `backups` in the data directory.
         #[arg(long, value_name = "DIR")]
         to: Option<PathBuf>,
+        /// A file with the passphrase of the root key, where it has one and no server runs; without
+        /// it, it is asked for.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
-    /// Open a whole file and hold every byte of it against its seal. The server must not be running.
+    /// Open a whole file and hold every byte of it against its seal, beside a running server or
+    /// with the keys of one that is stopped.
     Verify {
         /// The file.
         file: PathBuf,
-    },
-    /// Restore a backup to the data directory, after all of it was verified.
-    Restore {
-        /// The data file.
-        data: PathBuf,
-        /// The newest key file; without one, what people wrote stays closed.
+        /// A file with the passphrase of the root key, where it has one and no server runs; without
+        /// it, it is asked for.
         #[arg(long, value_name = "FILE")]
-        keys: Option<PathBuf>,
-        /// The file with the root key; without it, a passphrase is needed.
-        #[arg(long, value_name = "FILE")]
-        root_key: Option<PathBuf>,
-        /// A file with the passphrase; without it, it is asked for.
-        #[arg(long, value_name = "FILE", conflicts_with = "root_key")]
         passphrase_file: Option<PathBuf>,
-        /// Move the data that is there aside.
-        #[arg(long)]
-        replace: bool,
     },
+    /// Restore a backup to the data directory, after all of it was verified. Sessions, one-time
+    /// links and API keys of its day end.
+    Restore(RestoreCommand),
+}
+
+#[derive(Args)]
+struct RestoreCommand {
+    /// The data file.
+    data: PathBuf,
+    /// The newest key file; without one, what people wrote stays closed.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// The file with the root key; without it, a passphrase is needed.
+    #[arg(long, value_name = "FILE")]
+    root_key: Option<PathBuf>,
+    /// A file with the passphrase; without it, it is asked for.
+    #[arg(long, value_name = "FILE", conflicts_with = "root_key")]
+    passphrase_file: Option<PathBuf>,
+    /// Move the data that is there aside.
+    #[arg(long)]
+    replace: bool,
+    /// Let API keys work as they did when the backup was made, those too that were revoked since.
+    #[arg(long)]
+    keep_keys: bool,
+    /// Restore although the audit log in the backup does not verify.
+    #[arg(long)]
+    accept_damaged_log: bool,
 }
 
 impl Backup {
     pub(super) fn run(self, common: &Common) -> Result<Ended> {
         let config = common.config(Vec::new())?;
-        telemetry::start(&config.settings().logs);
+        let settings = config.settings();
+        telemetry::start(&settings.logs);
         match self.command {
-            BackupCommand::Create { to } => {
-                let data = &config.settings().server.data_dir;
-                let target = to.unwrap_or_else(|| data.join("backups"));
-                match UnixStream::connect(socket_path(data)) {
-                    Ok(server) => order(server, &target)?,
-                    Err(_) => create(&config, &target)?,
-                }
+            BackupCommand::Create { to, passphrase_file } => {
+                let to = to.unwrap_or_else(|| settings.server.data_dir.join("backups"));
+                let order = Order::Backup { to: std::path::absolute(to)? };
+                tell_made(&carry_out(settings, passphrase_file.as_ref(), order)?)?;
             }
-            BackupCommand::Verify { file } => {
-                let home = open_home(config.settings())?;
-                let (kind, manifest) = backup::verify(&file, &home.vault)?;
-                writeln!(out(), "verified: a {kind} file with {} files", manifest.files.len())?;
+            BackupCommand::Verify { file, passphrase_file } => {
+                let order = Order::VerifyBackup { file: std::path::absolute(file)? };
+                let found = carry_out(settings, passphrase_file.as_ref(), order)?;
+                let kind = found["kind"].as_str().unwrap_or_default();
+                writeln!(out(), "verified: a {kind} file with {} files", found["files"])?;
             }
-            BackupCommand::Restore { data, keys, root_key, passphrase_file, replace } => {
-                let passphrase = match (&root_key, passphrase_file) {
-                    (Some(_), _) => None,
-                    (None, Some(path)) => Some(secret_from_file(&path)?),
-                    (None, None) => Some(ask_secret("Passphrase of the backup: ")?),
-                };
-                let unlock = match (&root_key, &passphrase) {
-                    (Some(path), _) => Unlock::KeyFile(path),
-                    (None, Some(passphrase)) => Unlock::Passphrase(passphrase),
-                    (None, None) => anyhow::bail!("give --root-key or a passphrase"),
-                };
-                let target = &config.settings().server.data_dir;
-                let request = Restore {
-                    data: &data,
-                    keys: keys.as_deref(),
-                    unlock,
-                    target,
-                    is_replacing: replace,
-                };
-                restore(&request)?;
-            }
+            BackupCommand::Restore(restore) => restore.run(&settings.server.data_dir)?,
         }
         Ok(Ended::Done)
     }
 }
 
-fn open_home(settings: &Settings) -> Result<Home> {
-    let home = Home::open_or_create(settings)?;
-    if !home.vault.is_open() {
-        home.vault.unseal(&ask_secret("Passphrase: ")?)?;
-    }
-    Ok(home)
-}
-
-/// Makes a backup of a server that does not run.
-fn create(config: &Config, target: &Path) -> Result<()> {
-    let home = open_home(config.settings())?;
-    let runtime = exchange_runtime()?;
-    let app = App::build(&home, config, runtime.handle().clone())?;
-    let made = make_backup(&home, &app, target)?;
-    tell(&made.data.display().to_string(), &made.keys.display().to_string())
-}
-
-/// Has the running server make it.
-fn order(mut server: UnixStream, target: &Path) -> Result<()> {
-    let target = std::path::absolute(target)?;
-    let target = target.to_str().context("the directory's name is not UTF-8")?;
-    anyhow::ensure!(!target.contains('\n'), "the directory's name has a line break");
-    server.write_all(format!("{BACKUP}{target}\n").as_bytes())?;
-    let mut lines = BufReader::new(server).lines();
-    let mut line = || lines.next().transpose().map(Option::unwrap_or_default);
-    match line()?.as_str() {
-        "ok" => tell(&line()?, &line()?),
-        "" => {
-            anyhow::bail!("the server went away without an answer; look for its reason in its log")
-        }
-        refusal => anyhow::bail!("{refusal}"),
-    }
-}
-
-fn tell(data: &str, keys: &str) -> Result<()> {
+fn tell_made(made: &Value) -> Result<()> {
+    let text = |name: &str| made[name].as_str().unwrap_or_default();
     let mut out = out();
-    writeln!(out, "data  {data}")?;
-    writeln!(out, "keys  {keys}   (keep for a short time only)")?;
+    writeln!(out, "data  {}", text("data"))?;
+    writeln!(out, "keys  {}   (keep for a short time only)", text("keys"))?;
     writeln!(out, "Keep the root key elsewhere: without it nobody can open these files.")?;
+    let problems = made["log_problems"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if let Some(first) = problems.first().and_then(Value::as_str) {
+        warn(&format!(
+            "the audit log in this backup does not verify ({} problems; the first: {first}). A restore will ask for --accept-damaged-log",
+            problems.len()
+        ));
+    }
     Ok(())
 }
 
-fn restore(request: &Restore<'_>) -> Result<()> {
-    let clock = Clock::system();
-    let restored = backup::restore(request, clock.now())?;
-    record_restore(request, &clock).context("the backup is restored, but that is not on record")?;
+impl RestoreCommand {
+    fn run(self, target: &Path) -> Result<()> {
+        let passphrase = match &self.root_key {
+            Some(_) => None,
+            None => Some(secret_or(self.passphrase_file.as_ref(), || {
+                ask_secret("Passphrase of the backup: ")
+            })?),
+        };
+        let unlock = match (&self.root_key, &passphrase) {
+            (Some(path), _) => Unlock::KeyFile(path),
+            (None, Some(passphrase)) => Unlock::Passphrase(passphrase),
+            (None, None) => anyhow::bail!("give --root-key or a passphrase"),
+        };
+        let damaged_log =
+            if self.accept_damaged_log { DamagedLog::Accept } else { DamagedLog::Refuse };
+        let request = Restore {
+            data: &self.data,
+            keys: self.keys.as_deref(),
+            unlock,
+            target,
+            is_replacing: self.replace,
+            damaged_log,
+        };
+        let keys = if self.keep_keys { Keys::Keep } else { Keys::End };
+        let clock = Clock::system();
+        let restored = backup::restore(&request, clock.now())?;
+        let settled = settle(&request, keys, &clock).context(
+            "the backup is restored, but sessions, links and keys of its day are not ended and nothing is on record: restore it again",
+        )?;
+        tell_restored(&request, &restored, keys, &settled)
+    }
+}
+
+/// The restore is the first event of the log that goes on from the backup, and what must not come
+/// back ends with it.
+fn settle(request: &Restore<'_>, keys: Keys, clock: &Clock) -> Result<Settled> {
+    let vault = crate::vault::Vault::load(&request.target.join("keys"))?;
+    if let Unlock::Passphrase(passphrase) = request.unlock {
+        vault.unseal(passphrase)?;
+    }
+    let db = Db::open(&request.target.join(backup::DATABASE), DbOptions::default())?;
+    let log = AuditLog::open(&db, &vault, &request.target.join("audit"), clock)?;
+    Ok(backup::settle(&db, &log, keys, clock.now())?)
+}
+
+fn tell_restored(
+    request: &Restore<'_>,
+    restored: &Restored,
+    keys: Keys,
+    settled: &Settled,
+) -> Result<()> {
     let mut out = out();
     writeln!(
         out,
@@ -158,21 +178,29 @@ fn restore(request: &Restore<'_>) -> Result<()> {
         request.target.display(),
         restored.people_keys
     )?;
-    if let Some(path) = restored.moved_aside {
+    if let Some(path) = &restored.moved_aside {
         writeln!(out, "What was there before lies in {}.", path.display())?;
     }
-    Ok(())
-}
-
-/// The restore is the first event of the log that goes on from the backup.
-fn record_restore(request: &Restore<'_>, clock: &Clock) -> Result<()> {
-    let keys = request.target.join("keys");
-    let vault = crate::vault::Vault::load(&keys)?;
-    if let Unlock::Passphrase(passphrase) = request.unlock {
-        vault.unseal(passphrase)?;
+    writeln!(
+        out,
+        "Ended {} sessions and {} one-time links of that day.",
+        settled.sessions, settled.links
+    )?;
+    let (what, advice) = match keys {
+        Keys::End => ("ended", "Their people make new ones; --keep-keys would have kept them."),
+        Keys::Keep => {
+            ("works as it did then", "Revoke those that were revoked since, or should have been.")
+        }
+    };
+    for key in &settled.keys {
+        writeln!(out, "API key {} (…{}) of {}: {what}", key.id, key.hint, key.username)?;
     }
-    let db = Db::open(&request.target.join(backup::DATABASE), DbOptions::default())?;
-    let log = AuditLog::open(&db, &vault, &request.target.join("audit"), clock)?;
-    log.record_blocking(Event::new(Action::BackupRestore, Outcome::Done, Actor::System))?;
-    Ok(log.flush()?)
+    if !settled.keys.is_empty() {
+        writeln!(out, "{advice}")?;
+    }
+    writeln!(
+        out,
+        "Accounts, roles and passwords are as they were then: look through People for whom to disable."
+    )?;
+    Ok(())
 }

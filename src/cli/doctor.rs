@@ -11,7 +11,7 @@ use super::options::{Common, out};
 use crate::app::{guard_in_words, last_fairness_run};
 use crate::clock::Clock;
 use crate::db;
-use crate::monitor::posture::{Depth, Facts, Posture, Process, Sources, State, judge};
+use crate::monitor::posture::{Depth, Digests, Facts, Posture, Process, Sources, State, judge};
 
 /// Hold the server against the six practices.
 #[derive(Args)]
@@ -40,6 +40,7 @@ impl Doctor {
             data,
             process: Process::other(),
             depth: Depth::Contents,
+            digests: &Digests::default(),
             fairness: last_fairness_run,
             guard: guard.as_deref(),
         };

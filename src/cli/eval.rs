@@ -9,7 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::Ended;
-use super::options::{Common, ask_secret, out};
+use super::options::{Common, out};
+use super::secrets::ask_secret;
 use crate::app::{App, Home, exchange_runtime};
 use crate::config::Config;
 use crate::db::lock::LockError;

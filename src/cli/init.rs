@@ -7,7 +7,8 @@ use anyhow::Result;
 use clap::Args;
 
 use super::Ended;
-use super::options::{Common, ask_secret, out, secret_from_file, write_secret};
+use super::options::{Common, out};
+use super::secrets::{ask_secret, secret_from_file, secret_or, write_secret};
 use crate::accounts::NewOwner;
 use crate::app::{App, Home, exchange_runtime, prepare_certificate};
 use crate::keys::KeyRequest;
@@ -44,15 +45,14 @@ impl Init {
         }
         let config = common.config(flags)?;
         telemetry::start(&config.settings().logs);
-        let password = match &self.password_file {
-            Some(path) => secret_from_file(path)?,
-            None => ask_secret("The owner's password: ")?,
-        };
+        let password =
+            secret_or(self.password_file.as_ref(), || ask_secret("The owner's password: "))?;
         let owner = NewOwner::parse(&self.owner, self.display_name.as_deref(), password)?;
         let home = match &self.passphrase_file {
             Some(path) => {
                 let passphrase = secret_from_file(path)?;
                 let home = Home::open_with(config.settings(), || Ok(passphrase.clone()))?;
+                home.require_passphrase()?;
                 home.vault.unseal(&passphrase)?;
                 home
             }

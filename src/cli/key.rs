@@ -1,17 +1,21 @@
-//! `strongroom key`: where the root key is kept, and API keys made at the console.
+//! `strongroom key`: where the root key is kept, its passphrase, its replacement, and API keys made
+//! at the console.
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use super::Ended;
-use super::options::{Common, ask_secret, out, secret_from_file, write_secret};
+use super::options::{Common, out};
+use super::secrets::{ask_new_secret, open_home, secret_or, write_secret};
 use crate::app::{App, Home, exchange_runtime, prepare_certificate};
 use crate::audit::{Action, Actor, Event, Outcome};
 use crate::keys::KeyRequest;
+use crate::secret::SecretText;
 use crate::telemetry;
+use crate::vault::{KeySource, SourceKind, VaultError};
 
 /// Where the root key is kept, and API keys. The server must not be running.
 #[derive(Args)]
@@ -24,9 +28,25 @@ pub(super) struct Key {
 enum KeyCommand {
     /// Keep the root key under a passphrase from now on: the server then starts sealed.
     Move {
-        /// A file with the new passphrase; without it, it is asked for.
+        /// A file with the new passphrase; without it, it is asked for twice.
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
+    },
+    /// Replace the root key by a new one, kept as the old one is. Backups that were made before
+    /// open with the old root key, or its passphrase, alone.
+    Rotate {
+        /// A file with the passphrase of the root key; without it, it is asked for.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Change the passphrase of the root key. Backups that were made before open with the old one.
+    Passphrase {
+        /// A file with the passphrase as it is; without it, it is asked for.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// A file with the new passphrase; without it, it is asked for twice.
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
     },
     /// Make an API key for a person.
     Create {
@@ -39,38 +59,58 @@ enum KeyCommand {
         /// The new file (mode 0600) that the key is written to.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// A file with the passphrase of the root key, where it has one; without it, it is asked
+        /// for.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
+}
+
+impl KeyCommand {
+    /// The file with the passphrase that opens the vault as it is.
+    fn opens_with(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Move { .. } => None,
+            Self::Rotate { passphrase_file }
+            | Self::Passphrase { passphrase_file, .. }
+            | Self::Create { passphrase_file, .. } => passphrase_file.as_ref(),
+        }
+    }
 }
 
 impl Key {
     pub(super) fn run(self, common: &Common) -> Result<Ended> {
         let config = common.config(Vec::new())?;
         telemetry::start(&config.settings().logs);
-        let home = Home::open_or_create(config.settings())?;
-        if !home.vault.is_open() {
-            home.vault.unseal(&ask_secret("Passphrase: ")?)?;
-        }
+        let (home, passphrase) = open_home(config.settings(), self.command.opens_with())?;
         let runtime = exchange_runtime()?;
         let app = App::build(&home, &config, runtime.handle().clone())?;
         match self.command {
             KeyCommand::Move { passphrase_file } => {
-                let passphrase = match passphrase_file {
-                    Some(path) => secret_from_file(&path)?,
-                    None => ask_secret("New passphrase: ")?,
-                };
+                ensure!(
+                    home.vault.source()? == SourceKind::File,
+                    "the root key is under a passphrase already: `strongroom key passphrase` changes it"
+                );
+                let new = secret_or(passphrase_file.as_ref(), ask_new_secret)?;
                 prepare_certificate(&home, config.settings())?;
-                // On record first: a move that is not on record must not be.
-                let event = Event::new(Action::KeyMove, Outcome::Started, Actor::System);
-                app.audit.record_blocking(event)?;
-                home.vault.move_to_passphrase(&passphrase)?;
-                let event = Event::new(Action::KeyMove, Outcome::Done, Actor::System);
-                app.audit.record_blocking(event)?;
+                recorded(&app, Action::KeyMove, || home.vault.move_to_passphrase(&new))?;
                 writeln!(
                     out(),
                     "The root key is under the passphrase now. The server will start sealed."
                 )?;
             }
-            KeyCommand::Create { user, name, out: path } => {
+            KeyCommand::Rotate { .. } => rotate(&app, &home, passphrase)?,
+            KeyCommand::Passphrase { new_passphrase_file, .. } => {
+                let current = passphrase.ok_or(VaultError::NoPassphrase)?;
+                let new = secret_or(new_passphrase_file.as_ref(), ask_new_secret)?;
+                let change = || home.vault.change_passphrase(&current, &new);
+                recorded(&app, Action::PassphraseChange, change)?;
+                writeln!(
+                    out(),
+                    "The passphrase is changed. Backups that were made before open with the old one."
+                )?;
+            }
+            KeyCommand::Create { user, name, out: path, .. } => {
                 let people = app.accounts.people_at_console()?;
                 let person = people.iter().find(|person| person.username == user);
                 let person = person.with_context(|| format!("there is nobody called `{user}`"))?;
@@ -83,4 +123,29 @@ impl Key {
         }
         Ok(Ended::Done)
     }
+}
+
+fn rotate(app: &App, home: &Home, passphrase: Option<SecretText>) -> Result<()> {
+    let source = passphrase.map_or(KeySource::File, KeySource::Passphrase);
+    recorded(app, Action::VaultRotate, || home.vault.rotate_root(&source))?;
+    let old = match source {
+        KeySource::File => "a copy of the old key file, if you kept one",
+        KeySource::Passphrase(_) => "the passphrase that they were made under",
+    };
+    writeln!(
+        out(),
+        "The root key is replaced, and the old one destroyed. Backups that were made before open only with {old}. Make a new backup now."
+    )?;
+    Ok(())
+}
+
+/// Does what changes the root key, on record before and after: what is not on record must not be.
+fn recorded(app: &App, action: Action, act: impl FnOnce() -> Result<(), VaultError>) -> Result<()> {
+    let event = |outcome| Event::new(action, outcome, Actor::System);
+    app.audit.record_blocking(event(Outcome::Started))?;
+    let done = act();
+    let outcome = if done.is_ok() { Outcome::Done } else { Outcome::Failed };
+    app.audit.record_blocking(event(outcome))?;
+    app.audit.flush()?;
+    Ok(done?)
 }

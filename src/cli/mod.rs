@@ -9,6 +9,8 @@ mod init;
 mod key;
 mod monitor;
 mod options;
+mod orders;
+mod secrets;
 mod serve;
 mod unseal;
 mod user;
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
+    harden();
     match command {
         Command::Serve(command) => command.run(common),
         Command::Init(command) => command.run(common),
@@ -99,6 +102,18 @@ fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
         Command::Doctor(command) => command.run(common),
         Command::Sbom(_) => monitor::Sbom::run(),
         Command::Advisories(command) => command.run(common),
+    }
+}
+
+/// Keeps keys out of core dumps, and other processes of the same user out of this one's memory. For
+/// every command: which of them open the vault is not to be forgotten here.
+fn harden() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if setrlimit(Resource::Core, none).is_err()
+        || rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err()
+    {
+        options::warn("core dumps could not be switched off");
     }
 }
 
@@ -122,6 +137,13 @@ mod tests {
             "strongroom audit verify --data-dir D",
             "strongroom audit export --data-dir D --format csv",
             "strongroom unseal --data-dir D",
+            "strongroom serve --passphrase-file /dev/fd/3",
+            "strongroom key rotate --passphrase-file F",
+            "strongroom key passphrase --passphrase-file F --new-passphrase-file G",
+            "strongroom audit verify --fingerprint F --head 1:2",
+            "strongroom audit verify --public-key F",
+            "strongroom user reset ada",
+            "strongroom backup restore B.data --keep-keys",
             "strongroom backup create --data-dir D --to B",
             "strongroom backup restore B.data --keys B.keys --root-key K --data-dir D --replace",
             "strongroom advisories check --db DIR",

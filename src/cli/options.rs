@@ -1,13 +1,12 @@
 //! Options that several commands share, and how they speak to people.
 
-use std::io::{BufRead, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::config::Config;
-use crate::secret::SecretText;
 
 /// Options of every command.
 #[derive(Args, Default)]
@@ -46,6 +45,12 @@ pub(super) fn out() -> std::io::StdoutLock<'static> {
     std::io::stdout().lock()
 }
 
+/// Warns a person, beside what was asked for.
+pub(super) fn warn(text: &str) {
+    // Nothing can be said where standard error is closed.
+    let _ = writeln!(std::io::stderr(), "strongroom: {text}");
+}
+
 /// Tells a person what went wrong, cause by cause.
 pub(super) fn complain(error: &anyhow::Error) {
     let mut text = format!("strongroom: {error}");
@@ -58,35 +63,4 @@ pub(super) fn complain(error: &anyhow::Error) {
     }
     // Nothing can be said where standard error is closed.
     let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Reads a secret from a file, without the line's end.
-pub(super) fn secret_from_file(path: &Path) -> Result<SecretText> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
-    Ok(SecretText::new(text.trim_end_matches(['\n', '\r']).to_owned()))
-}
-
-/// Asks for a secret at the console, or reads a line where there is none.
-pub(super) fn ask_secret(prompt: &str) -> Result<SecretText> {
-    if std::io::stdin().is_terminal() {
-        return Ok(SecretText::new(rpassword::prompt_password(prompt)?));
-    }
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    Ok(SecretText::new(line.trim_end_matches(['\n', '\r']).to_owned()))
-}
-
-/// Writes a secret to a new file of mode 0600.
-pub(super) fn write_secret(path: &Path, secret: &SecretText) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("{} cannot be made", path.display()))?;
-    writeln!(file, "{}", secret.expose())?;
-    Ok(file.sync_all()?)
 }

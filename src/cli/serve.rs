@@ -6,12 +6,13 @@ use clap::Args;
 
 use super::Ended;
 use super::options::{Common, out};
+use super::secrets::secret_from_file;
 use crate::{app, telemetry};
 
 /// Serve people and programs.
 #[derive(Args, Default)]
 #[command(
-    after_help = "Examples:\n  strongroom serve\n  strongroom serve --model models/qwen3-4b-q4_k_m.gguf\n  strongroom serve --data-dir /var/lib/strongroom --listen 0.0.0.0:8443 --set server.hosts=ai.example.org"
+    after_help = "Examples:\n  strongroom serve\n  strongroom serve --model models/qwen3-4b-q4_k_m.gguf\n  strongroom serve --data-dir /var/lib/strongroom --listen 0.0.0.0:8443 --set server.hosts=ai.example.org\n  strongroom serve --passphrase-file /dev/fd/3 3<passphrase"
 )]
 pub(super) struct Serve {
     /// Address and port to listen on; port 0 takes a free one.
@@ -23,6 +24,10 @@ pub(super) struct Serve {
     /// Speak plain HTTP; on loopback addresses only.
     #[arg(long)]
     plain_http: bool,
+    /// A file, or file descriptor, with the passphrase of the root key; without it the server starts
+    /// sealed and waits for it, at the terminal or from `strongroom unseal`.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
 }
 
 impl Serve {
@@ -41,19 +46,8 @@ impl Serve {
         }
         let config = common.config(flags)?;
         telemetry::start(&config.settings().logs);
-        harden();
-        app::run(&config, &mut out())?;
+        let passphrase = self.passphrase_file.as_deref().map(secret_from_file).transpose()?;
+        app::run(&config, passphrase, &mut out())?;
         Ok(Ended::Done)
-    }
-}
-
-/// Keeps keys out of core dumps, and other processes of the same user out of this one's memory.
-fn harden() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if setrlimit(Resource::Core, none).is_err()
-        || rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err()
-    {
-        tracing::warn!("core dumps could not be switched off");
     }
 }

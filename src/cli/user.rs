@@ -1,16 +1,20 @@
 //! `strongroom user`: people, at the console.
 
 use std::io::Write;
+use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use super::Ended;
-use super::options::{Common, ask_secret, out};
-use crate::app::{App, Home, exchange_runtime};
+use super::options::{Common, out};
+use super::orders::carry_out;
+use super::secrets::open_home;
+use crate::app::{App, Order, exchange_runtime};
+use crate::config::{Config, Settings};
 use crate::telemetry;
 
-/// People. The server must not be running.
+/// People: list them, make them reset links.
 #[derive(Args)]
 pub(super) struct User {
     #[command(subcommand)]
@@ -19,11 +23,25 @@ pub(super) struct User {
 
 #[derive(Subcommand)]
 enum UserCommand {
-    /// List everybody, with roles.
+    /// List everybody, with roles. The server must not be running.
     List {
         /// One JSON object a line.
         #[arg(long)]
         json: bool,
+        /// A file with the passphrase of the root key, where it has one; without it, it is asked
+        /// for.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Print a one-time link with which a person chooses a new password, beside a running server or
+    /// of one that is stopped. This is the way back for an owner who lost theirs; it is on record.
+    Reset {
+        /// The person's sign-in name.
+        name: String,
+        /// A file with the passphrase of the root key, where it has one and no server runs; without
+        /// it, it is asked for.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
 }
 
@@ -31,27 +49,56 @@ impl User {
     pub(super) fn run(self, common: &Common) -> Result<Ended> {
         let config = common.config(Vec::new())?;
         telemetry::start(&config.settings().logs);
-        let home = Home::open_or_create(config.settings())?;
-        if !home.vault.is_open() {
-            home.vault.unseal(&ask_secret("Passphrase: ")?)?;
-        }
-        let runtime = exchange_runtime()?;
-        let app = App::build(&home, &config, runtime.handle().clone())?;
-        let UserCommand::List { json } = self.command;
-        let mut out = out();
-        for person in app.accounts.people_at_console()? {
-            let roles: Vec<&str> = person.roles.iter().map(|role| role.name()).collect();
-            let state = if person.is_disabled { "disabled" } else { "active" };
-            if json {
-                let line = serde_json::json!({
-                    "id": person.id, "username": person.username, "roles": roles, "state": state,
-                    "created_at": person.created_at,
-                });
-                writeln!(out, "{line}")?;
-            } else {
-                writeln!(out, "{:<32} {:<10} {}", person.username, state, roles.join(", "))?;
+        match self.command {
+            UserCommand::List { json, passphrase_file } => {
+                list(&config, json, passphrase_file.as_ref())?;
+            }
+            UserCommand::Reset { name, passphrase_file } => {
+                reset(config.settings(), name, passphrase_file.as_ref())?;
             }
         }
         Ok(Ended::Done)
     }
+}
+
+fn list(config: &Config, is_json: bool, passphrase_file: Option<&PathBuf>) -> Result<()> {
+    let (home, _) = open_home(config.settings(), passphrase_file)?;
+    let runtime = exchange_runtime()?;
+    let app = App::build(&home, config, runtime.handle().clone())?;
+    let mut out = out();
+    for person in app.accounts.people_at_console()? {
+        let roles: Vec<&str> = person.roles.iter().map(|role| role.name()).collect();
+        let state = if person.is_disabled { "disabled" } else { "active" };
+        if is_json {
+            let line = serde_json::json!({
+                "id": person.id, "username": person.username, "roles": roles, "state": state,
+                "created_at": person.created_at,
+            });
+            writeln!(out, "{line}")?;
+        } else {
+            writeln!(out, "{:<32} {:<10} {}", person.username, state, roles.join(", "))?;
+        }
+    }
+    Ok(())
+}
+
+fn reset(settings: &Settings, username: String, passphrase_file: Option<&PathBuf>) -> Result<()> {
+    let made = carry_out(settings, passphrase_file, Order::Reset { username: username.clone() })?;
+    let secret = made["secret"].as_str().context("the server is of another version")?;
+    let mut out = out();
+    writeln!(out, "{username} opens this once, within {} hours:", made["hours"])?;
+    writeln!(out, "  {}/invite#{secret}", base(settings))?;
+    if made["is_disabled"].as_bool() == Some(true) {
+        writeln!(out, "The account is disabled: the link works once it is enabled again.")?;
+    }
+    Ok(())
+}
+
+/// The server's address as people know it, as far as the configuration says.
+fn base(settings: &Settings) -> String {
+    let server = &settings.server;
+    let scheme = if server.plain_http { "http" } else { "https" };
+    let host = server.hosts.first().map_or("localhost", String::as_str);
+    let port = server.listen.rsplit(':').next().unwrap_or_default();
+    format!("{scheme}://{host}:{port}")
 }

@@ -1,12 +1,14 @@
 //! The schema, as a list of numbered steps. A step that was released is never edited: its SHA-256
 //! is kept in the database and compared.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
 use super::DbError;
+use crate::clock::Clock;
 
 /// One step.
 pub(super) struct Migration {
@@ -42,10 +44,8 @@ pub(super) fn run(
     let newest = applied.last().copied().unwrap_or(0);
     let mut missing = steps.iter().filter(|step| !applied.contains(&step.number)).peekable();
     if newest > 0 && missing.peek().is_some() {
-        let copy_path = copy_path(path, newest);
-        if !copy_path.exists() {
-            copy(connection, &copy_path)?;
-        }
+        // Always a new one: a copy from an earlier try holds an earlier state.
+        copy(connection, &copy_path(path, newest))?;
     }
     for step in missing {
         apply(connection, step)?;
@@ -89,25 +89,35 @@ fn digest(sql: &str) -> Vec<u8> {
     Sha256::digest(sql.as_bytes()).to_vec()
 }
 
-/// Where the copy from before a migration lies.
+/// Where the copy from before a migration is to lie: a name that is not taken.
 fn copy_path(path: &Path, schema: i64) -> PathBuf {
-    path.with_extension(format!("db.schema-{schema}"))
+    let stamp = Clock::system().now().rfc3339().replace([':', '.'], "-");
+    let name = |number: u32| path.with_extension(format!("db.schema-{schema}-{stamp}-{number}"));
+    (1..u32::MAX)
+        .map(name)
+        .find(|path| !path.exists())
+        .expect("a millisecond has fewer copies than there are numbers")
 }
 
-/// Copies a whole database to a new file; the file appears complete or not at all.
+/// Copies a whole database to a new file of mode 0600; the file appears complete or not at all.
 pub(super) fn copy(source: &Connection, target: &Path) -> Result<(), DbError> {
     let io = |error: std::io::Error| DbError::Io(error.to_string());
     let partial = target.with_extension("partial");
     if partial.exists() {
         std::fs::remove_file(&partial).map_err(io)?;
     }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(&partial).map_err(io)?;
     let mut copy = Connection::open(&partial)?;
     let backup = rusqlite::backup::Backup::new(source, &mut copy)?;
     backup.run_to_completion(1_024, std::time::Duration::ZERO, None)?;
     drop(backup);
     copy.close().map_err(|(_, error)| DbError::from(error))?;
     std::fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(io)?;
-    std::fs::rename(&partial, target).map_err(io)
+    std::fs::rename(&partial, target).map_err(io)?;
+    let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = std::fs::File::open(parent.unwrap_or(Path::new("."))).map_err(io)?;
+    parent.sync_all().map_err(io)
 }
 
 #[cfg(test)]
@@ -127,7 +137,7 @@ mod tests {
         let path = directory.path().join("t.db");
         let mut connection = Connection::open(&path).expect("open");
         run(&mut connection, &path, &steps("")[..1]).expect("first");
-        assert!(!copy_path(&path, 1).exists());
+        assert!(copies(directory.path()).is_empty());
         connection.execute("INSERT INTO one VALUES (7)", []).expect("row");
         let broken = steps("CREATE TABLE two (a INTEGER) STRICT; NONSENSE;");
         assert!(run(&mut connection, &path, &broken).is_err());
@@ -137,9 +147,24 @@ mod tests {
             })
             .expect("count");
         assert_eq!(tables, 0);
-        let copy = Connection::open(copy_path(&path, 1)).expect("copy");
-        let kept: i64 = copy.query_row("SELECT a FROM one", [], |row| row.get(0)).expect("row");
-        assert_eq!(kept, 7);
+        // What is written between two tries is in the copy of the second.
+        connection.execute("UPDATE one SET a = 8", []).expect("row");
+        assert!(run(&mut connection, &path, &broken).is_err());
+        let mut kept: Vec<i64> = copies(directory.path())
+            .iter()
+            .map(|path| {
+                let copy = Connection::open(path).expect("copy");
+                copy.query_row("SELECT a FROM one", [], |row| row.get(0)).expect("row")
+            })
+            .collect();
+        kept.sort_unstable();
+        assert_eq!(kept, [7, 8]);
+    }
+
+    fn copies(directory: &Path) -> Vec<PathBuf> {
+        let paths =
+            std::fs::read_dir(directory).expect("listed").map(|one| one.expect("one").path());
+        paths.filter(|path| path.display().to_string().contains(".db.schema-1-")).collect()
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) mod sbom;
 mod schedule;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub(crate) use advisories::advisory_event;
 pub(crate) use alerts::{Alert, Alerts, Rule};
@@ -15,8 +16,8 @@ pub(crate) use alerts::{Alert, Alerts, Rule};
 use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::db::{Connection, Db, DbError};
-use posture::{Depth, Facts, FairnessRun, Posture, Process, Sources};
+use crate::db::{Connection, Db, DbError, open_to_read};
+use posture::{Depth, Digests, Facts, FairnessRun, Posture, Process, Sources};
 
 /// What the monitor is made of.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub(crate) struct MonitorParts {
 #[derive(Clone)]
 pub(crate) struct Monitor {
     parts: MonitorParts,
+    /// What is known of model files. Held while facts are gathered: one at a time, whoever asks.
+    digests: Arc<tokio::sync::Mutex<Digests>>,
     pub(crate) alerts: Alerts,
 }
 
@@ -48,23 +51,27 @@ impl Monitor {
     /// Puts the monitor together.
     pub(crate) fn new(parts: MonitorParts) -> Self {
         let alerts = Alerts::new(&parts.db, &parts.audit, &parts.clock, &parts.settings.monitor);
-        Self { parts, alerts }
+        Self { parts, digests: Arc::default(), alerts }
     }
 
-    /// Holds the running server against the six practices.
+    /// Holds the running server against the six practices. On a connection and a thread of its own:
+    /// a model file that was touched is read whole, and nobody else is to wait for that.
     pub(crate) async fn posture(&self) -> Result<Posture, DbError> {
         let (parts, now) = (self.parts.clone(), self.parts.clock.now());
-        let read = move |db: &Connection| -> Result<Posture, DbError> {
+        let digests = Arc::clone(&self.digests).lock_owned().await;
+        let gather = move || -> Result<Posture, DbError> {
+            let db = open_to_read(parts.db.path())?;
             let sources = Sources {
                 settings: &parts.settings,
                 data: &parts.data,
                 process: Process::own(),
                 depth: Depth::Times,
+                digests: &digests,
                 fairness: parts.fairness,
                 guard: parts.guard.as_deref(),
             };
-            Ok(posture::judge(&Facts::gather(db, &sources, now)?))
+            Ok(posture::judge(&Facts::gather(&db, &sources, now)?))
         };
-        self.parts.db.read(read).await
+        tokio::task::spawn_blocking(gather).await.map_err(|_| DbError::Closed)?
     }
 }

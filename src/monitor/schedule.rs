@@ -51,7 +51,7 @@ impl Monitor {
     }
 
     async fn verify_log(&self) -> Result<(), AuditError> {
-        let found = self.parts.audit.verify(Vec::new()).await?;
+        let found = self.parts.audit.verify().await?;
         if !found.ok {
             tracing::error!(problems = found.problems.len(), "the audit log does not verify");
         }

@@ -26,6 +26,21 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
     Ok(())
 }
 
+/// Renames a file over another, and then overwrites what the other held.
+pub(super) fn replace(from: &Path, to: &Path) -> Result<(), VaultError> {
+    let old = OpenOptions::new().write(true).open(to).ok();
+    fs::rename(from, to)?;
+    if let Some(parent) = to.parent() {
+        File::open(parent)?.sync_all()?;
+    }
+    if let Some(mut old) = old {
+        let length = old.metadata()?.len().min(65_536);
+        old.write_all(&vec![0; usize::try_from(length).unwrap_or(0)])?;
+        old.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Reads a file that only its owner may read.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, VaultError> {
     if fs::metadata(path)?.mode() & 0o077 != 0 {

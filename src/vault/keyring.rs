@@ -119,6 +119,24 @@ impl Keyring {
         Ok(())
     }
 
+    /// Opens what `rewrap` wrote, as a start would, and holds every key against the one in memory.
+    pub(super) fn check_rewrapped(
+        &self,
+        directory: &Path,
+        root: &SecretKey,
+    ) -> Result<(), VaultError> {
+        let other = Self::open(directory, root.clone(), self.seals_max)?;
+        let is_same = |scope: &Scope, keys: &Generations| {
+            let there = other.scopes.get(scope).map_or(&[][..], Vec::as_slice);
+            there.len() == keys.len()
+                && keys.iter().zip(there).all(|(a, b)| a.id == b.id && a.expose() == b.expose())
+        };
+        if self.scopes.iter().all(|(scope, keys)| is_same(scope, keys)) {
+            return Ok(());
+        }
+        Err(VaultError::Damaged(directory.to_owned()))
+    }
+
     /// Goes on with another root key, under which the files are wrapped by now.
     pub(super) fn take_root(&mut self, root: SecretKey) {
         self.root = root;

@@ -6,6 +6,7 @@
 //! it was sealed for.
 
 mod aead;
+mod error;
 mod files;
 mod keyring;
 mod root;
@@ -25,49 +26,9 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::ids::UserId;
 use crate::secret::{SecretKey, SecretText};
+pub use error::VaultError;
 use keyring::Keyring;
 pub use root::{RootKey, SourceKind};
-
-/// What can go wrong in the vault.
-#[derive(Debug, thiserror::Error)]
-pub enum VaultError {
-    /// The vault is sealed: it has no root key yet.
-    #[error("the vault is sealed")]
-    Sealed,
-    /// The value does not open: it was changed, moved, or sealed with another key. Which of these
-    /// is not said.
-    #[error("a sealed value does not open")]
-    CannotOpen,
-    /// The passphrase is not the right one, or its file was changed.
-    #[error("the passphrase does not open the vault")]
-    WrongPassphrase,
-    /// The passphrase is too short.
-    #[error("a passphrase needs at least {0} characters")]
-    ShortPassphrase(usize),
-    /// There are no keys in the directory.
-    #[error("{0} holds no root key")]
-    NoRoot(PathBuf),
-    /// There are keys in the directory already.
-    #[error("{0} holds a root key already")]
-    Exists(PathBuf),
-    /// Others than the owner can read a key file.
-    #[error(
-        "{0} can be read by others than its owner: set its mode to 0600 and think of the key as known"
-    )]
-    InsecureMode(PathBuf),
-    /// A key file is not what it should be.
-    #[error("the key file {0} is damaged or belongs to another root key")]
-    Damaged(PathBuf),
-    /// The file system said no.
-    #[error("key files cannot be read or written: {0}")]
-    Io(#[from] std::io::Error),
-    /// The system gives no random bytes.
-    #[error("the system gives no random bytes")]
-    Random,
-    /// The passphrase could not be stretched.
-    #[error("the passphrase could not be stretched: {0}")]
-    Stretch(String),
-}
 
 /// Whose data key seals a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -237,7 +198,8 @@ impl Vault {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Opens a sealed vault. Takes about a second of one core; no effect on an open one.
+    /// Opens a sealed vault. Takes about a second of one core; no effect on one that is open with
+    /// this passphrase. A vault whose root key lies in the clear refuses every passphrase.
     pub fn unseal(&self, passphrase: &SecretText) -> Result<(), VaultError> {
         let root = root::unwrap(&self.inner.directory, passphrase)?;
         let keyring = Keyring::open(&self.inner.directory, root, SEALS_MAX)?;
@@ -274,7 +236,8 @@ impl Vault {
         Ok((root::source(directory)?, root::made_at(directory)?))
     }
 
-    /// Keeps the same root key under a passphrase from now on.
+    /// Keeps the same root key under a passphrase from now on. What held it before is destroyed
+    /// once the new file was read back and gave the same key.
     pub fn move_to_passphrase(&self, passphrase: &SecretText) -> Result<(), VaultError> {
         self.with_keyring(|keyring| root::rewrap(&self.inner.directory, keyring.root(), passphrase))
     }
@@ -285,17 +248,15 @@ impl Vault {
         current: &SecretText,
         new: &SecretText,
     ) -> Result<(), VaultError> {
-        if root::source(&self.inner.directory)? != SourceKind::Passphrase {
-            return Err(VaultError::WrongPassphrase);
-        }
         root::unwrap(&self.inner.directory, current)?;
         self.move_to_passphrase(new)
     }
 
     /// Replaces the root key: wraps every data key anew and keeps the new root key as `source`
     /// says, which must be of the kind that is in use; nothing that is sealed has to be touched.
-    /// Safe against a crash at any moment. The old root key is destroyed; backups that were made
-    /// before open with a copy of it alone.
+    /// Safe against a crash at any moment: the old root key is destroyed only after the new one was
+    /// read back and opened every data key. Backups that were made before open with a copy of the
+    /// old one alone.
     pub fn rotate_root(&self, source: &KeySource) -> Result<(), VaultError> {
         let directory = &self.inner.directory;
         let is_same_kind = match (root::source(directory)?, source) {
@@ -314,6 +275,7 @@ impl Vault {
             let next = rotate::begin(directory)?;
             keyring.rewrap(&next, &root)?;
             root::write(&next, &root, source)?;
+            keyring.check_rewrapped(&next, &root)?;
             rotate::commit(directory)?;
             keyring.take_root(root);
             Ok(())

@@ -24,11 +24,15 @@ pub enum SourceKind {
 }
 
 const PASSPHRASE_CHARS_MIN: usize = 15;
+/// What fits one line of a terminal and of the control socket, whatever the script.
+const PASSPHRASE_BYTES_MAX: usize = 1_024;
 /// Argon2id (RFC 9106) at 256 MiB: a passphrase is typed seldom.
 const STRETCH_MIB: u32 = 256;
 const STRETCH_PASSES: u32 = 3;
 pub(super) const CLEAR_FILE: &str = "root.key";
 pub(super) const WRAPPED_FILE: &str = "root.sealed";
+/// A wrapped key that was not read back yet; of no meaning to a start.
+const CHECKING_FILE: &str = "root.checking";
 const FILE_HEAD: &str = "strongroom root key v1";
 
 /// A root key under a passphrase, as it lies on disk.
@@ -69,12 +73,28 @@ pub(super) fn create(directory: &Path, source_: &KeySource) -> Result<SecretKey,
     if source(directory).is_ok() {
         return Err(VaultError::Exists(directory.to_owned()));
     }
+    if let KeySource::Passphrase(passphrase) = source_ {
+        check_passphrase(passphrase)?;
+    }
     let root = SecretKey::random().map_err(|_| VaultError::Random)?;
     write(directory, &root, source_)?;
     Ok(root)
 }
 
-/// Writes a new root key into `directory`, as `source_` says.
+/// Refuses a passphrase that is too short, or that could not be typed and handed over again: it is
+/// one line, of a bounded length.
+pub(super) fn check_passphrase(passphrase: &SecretText) -> Result<(), VaultError> {
+    let text = passphrase.expose();
+    if text.chars().count() < PASSPHRASE_CHARS_MIN {
+        return Err(VaultError::ShortPassphrase(PASSPHRASE_CHARS_MIN));
+    }
+    if text.len() > PASSPHRASE_BYTES_MAX || text.chars().any(char::is_control) {
+        return Err(VaultError::UnfitPassphrase(PASSPHRASE_BYTES_MAX));
+    }
+    Ok(())
+}
+
+/// Writes a new root key into `directory`, as `source_` says, and reads it back as a start would.
 pub(super) fn write(
     directory: &Path,
     root: &SecretKey,
@@ -85,10 +105,21 @@ pub(super) fn write(
         KeySource::File => {
             let hex = Zeroizing::new(hex::encode(root.expose()));
             let text = Zeroizing::new(format!("{FILE_HEAD}\n{}\n{}\n", made_at.ms(), *hex));
-            files::write(&clear_path(directory), text.as_bytes())
+            files::write(&clear_path(directory), text.as_bytes())?;
+            let (written, _) = read_clear(directory)?;
+            same(&written, root, clear_path(directory))
         }
-        KeySource::Passphrase(passphrase) => write_wrapped(directory, root, passphrase, made_at),
+        KeySource::Passphrase(passphrase) => {
+            let path = wrapped_path(directory);
+            files::write(&path, &wrap(root, passphrase, made_at)?)?;
+            same(&unwrap_bytes(&files::read(&path)?, &path, passphrase)?, root, path)
+        }
     }
+}
+
+/// Holds a key that was read back against the one that was written.
+fn same(written: &SecretKey, root: &SecretKey, path: PathBuf) -> Result<(), VaultError> {
+    if written == root { Ok(()) } else { Err(VaultError::Damaged(path)) }
 }
 
 /// Reads the root key where it lies in the clear; none where a passphrase is needed.
@@ -146,7 +177,7 @@ pub(super) fn wrapped(directory: &Path) -> Result<Option<Vec<u8>>, VaultError> {
 /// Opens the root key with its passphrase.
 pub(super) fn unwrap(directory: &Path, passphrase: &SecretText) -> Result<SecretKey, VaultError> {
     if source(directory)? != SourceKind::Passphrase {
-        return read_clear(directory).map(|(root, _)| root);
+        return Err(VaultError::NoPassphrase);
     }
     let path = wrapped_path(directory);
     unwrap_bytes(&files::read(&path)?, &path, passphrase)
@@ -176,14 +207,22 @@ fn unwrap_bytes(
     Ok(SecretKey::new(bytes))
 }
 
-/// Keeps `root` under a passphrase, and destroys the file that held it in the clear.
+/// Keeps `root` under a passphrase, and destroys what held it before. The new file is written
+/// beside, read back and unwrapped first: what cannot be opened replaces nothing.
 pub(super) fn rewrap(
     directory: &Path,
     root: &SecretKey,
     passphrase: &SecretText,
 ) -> Result<(), VaultError> {
-    let made_at = made_at(directory)?;
-    write_wrapped(directory, root, passphrase, made_at)?;
+    let checking = directory.join(CHECKING_FILE);
+    files::write(&checking, &wrap(root, passphrase, made_at(directory)?)?)?;
+    let read_back = unwrap_bytes(&files::read(&checking)?, &checking, passphrase);
+    if let Err(error) = read_back.and_then(|written| same(&written, root, checking.clone())) {
+        // The key is where it was; what was written is of no use to anybody.
+        let _ = std::fs::remove_file(&checking);
+        return Err(error);
+    }
+    files::replace(&checking, &wrapped_path(directory))?;
     let clear = clear_path(directory);
     if clear.exists() {
         files::destroy(&clear)?;
@@ -238,15 +277,13 @@ impl std::fmt::Debug for RootKey {
     }
 }
 
-fn write_wrapped(
-    directory: &Path,
+/// The root key under a passphrase, as it is to lie on disk.
+fn wrap(
     root: &SecretKey,
     passphrase: &SecretText,
     made_at: Timestamp,
-) -> Result<(), VaultError> {
-    if passphrase.expose().chars().count() < PASSPHRASE_CHARS_MIN {
-        return Err(VaultError::ShortPassphrase(PASSPHRASE_CHARS_MIN));
-    }
+) -> Result<Vec<u8>, VaultError> {
+    check_passphrase(passphrase)?;
     let mut salt = [0; 32];
     let mut id = [0; aead::KEY_ID_BYTES];
     getrandom::fill(&mut salt).map_err(|_| VaultError::Random)?;
@@ -265,9 +302,7 @@ fn write_wrapped(
     let key = stretch(passphrase, &salt, params)?;
     let sealed = aead::seal(&DataKey::new(id, key, 0), &wrapped.aad(), root.expose())?;
     wrapped.sealed = hex::encode(sealed);
-    let text = serde_json::to_vec_pretty(&wrapped)
-        .map_err(|error| VaultError::Stretch(error.to_string()))?;
-    files::write(&wrapped_path(directory), &text)
+    serde_json::to_vec_pretty(&wrapped).map_err(|error| VaultError::Stretch(error.to_string()))
 }
 
 impl Wrapped {

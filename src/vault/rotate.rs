@@ -2,8 +2,7 @@
 //! folder makes the step, and what is left is moving files, which a later start takes up where a
 //! crash left it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::{VaultError, files};
@@ -73,22 +72,10 @@ fn finish(directory: &Path) -> Result<(), VaultError> {
     // The root key last, and at no moment is there none.
     for name in [super::root::CLEAR_FILE, super::root::WRAPPED_FILE] {
         if ready.join(name).exists() {
-            replace(&ready.join(name), &directory.join(name))?;
+            files::replace(&ready.join(name), &directory.join(name))?;
         }
     }
     File::open(directory)?.sync_all()?;
     fs::remove_dir_all(&ready)?;
-    Ok(())
-}
-
-/// Renames a file over another, and then overwrites what the other held.
-fn replace(from: &Path, to: &Path) -> Result<(), VaultError> {
-    let old = OpenOptions::new().write(true).open(to).ok();
-    fs::rename(from, to)?;
-    if let Some(mut old) = old {
-        let length = old.metadata()?.len().min(65_536);
-        old.write_all(&vec![0; usize::try_from(length).unwrap_or(0)])?;
-        old.sync_all()?;
-    }
     Ok(())
 }

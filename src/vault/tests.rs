@@ -267,3 +267,59 @@ fn a_rotation_that_a_crash_cut_off_is_finished_or_forgotten_by_the_next_start() 
     assert!(!path.join("ready").exists());
     opens();
 }
+
+#[test]
+fn a_vault_in_the_clear_refuses_every_passphrase() {
+    let (directory, vault) = vault();
+    let phrase = SecretText::new("four quiet words here".into());
+    assert!(matches!(vault.unseal(&phrase), Err(VaultError::NoPassphrase)));
+    let outcome = vault.change_passphrase(&phrase, &phrase);
+    assert!(matches!(outcome, Err(VaultError::NoPassphrase)));
+    assert_eq!(
+        Vault::load(directory.path()).expect("loaded").source().expect("known"),
+        SourceKind::File
+    );
+}
+
+#[test]
+fn a_passphrase_that_cannot_be_typed_in_one_line_is_refused_before_anything_is_made() {
+    for bad in ["four quiet\nwords here", "four quiet words\there", &"long ".repeat(300)] {
+        let directory = tempfile::tempdir().expect("directory");
+        let phrase = SecretText::new(bad.to_owned());
+        let made = Vault::create(directory.path(), &KeySource::Passphrase(phrase.clone()));
+        assert!(matches!(made, Err(VaultError::UnfitPassphrase(_))), "{bad:?}");
+        assert!(!Vault::exists(directory.path()));
+        let clear = Vault::create(directory.path(), &KeySource::File).expect("made");
+        assert!(clear.move_to_passphrase(&phrase).is_err());
+        assert_eq!(clear.source().expect("known"), SourceKind::File, "the key is where it was");
+    }
+}
+
+#[test]
+fn a_wrapped_key_that_cannot_be_kept_destroys_nothing() {
+    let (directory, vault) = vault();
+    let sealed = vault.seal(SYSTEM, &place("r", "o"), b"words").expect("sealed");
+    let phrase = SecretText::new("four quiet words here".into());
+    // A directory in the way of the file that is to be read back.
+    std::fs::create_dir(directory.path().join("root.checking")).expect("made");
+    assert!(vault.move_to_passphrase(&phrase).is_err());
+    let again = Vault::load(directory.path()).expect("loaded");
+    assert!(again.open(SYSTEM, &place("r", "o"), &sealed).is_ok(), "the old root key is there");
+}
+
+#[test]
+fn a_root_key_under_a_passphrase_is_replaced_with_that_passphrase() {
+    let directory = tempfile::tempdir().expect("directory");
+    let phrase = SecretText::new("four quiet words here".into());
+    let made =
+        Vault::create(directory.path(), &KeySource::Passphrase(phrase.clone())).expect("made");
+    let sealed = made.seal(SYSTEM, &place("r", "o"), b"words").expect("sealed");
+    let old = std::fs::read(directory.path().join("root.sealed")).expect("read");
+    let wrong = SecretText::new("four loud words here!".into());
+    assert!(made.rotate_root(&KeySource::Passphrase(wrong)).is_err());
+    made.rotate_root(&KeySource::Passphrase(phrase.clone())).expect("rotated");
+    assert_ne!(std::fs::read(directory.path().join("root.sealed")).expect("read"), old);
+    let again = Vault::load(directory.path()).expect("loaded");
+    again.unseal(&phrase).expect("opens");
+    assert!(again.open(SYSTEM, &place("r", "o"), &sealed).is_ok());
+}

@@ -105,6 +105,7 @@ async fn the_page_and_the_command_beside_the_server_see_the_same_posture() {
         data: house.app.home.data(),
         process: Process::other(),
         depth: Depth::Contents,
+        digests: &crate::monitor::posture::Digests::default(),
         fairness: last_fairness_run,
         guard: guard.as_deref(),
     };

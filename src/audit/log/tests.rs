@@ -1,10 +1,12 @@
 //! The log over a real database: order, heads, gaps, and what survives a crash.
 
+mod restart;
+
 use rusqlite::Connection;
 
 use super::*;
 use crate::audit::heads_file::HEADS_FILE;
-use crate::audit::verify::{KeptHead, Verification, verify};
+use crate::audit::verify::{KeptHead, Trust, Verification, verify};
 use crate::audit::{Actor, Format, Outcome, export};
 use crate::db::DbOptions;
 use crate::vault::KeySource;
@@ -42,8 +44,28 @@ impl Bench {
     }
 
     fn verify(&self, kept: &[KeptHead]) -> Verification {
+        self.verify_by(kept, &Trust::Beside)
+    }
+
+    fn verify_by(&self, kept: &[KeptHead], trust: &Trust) -> Verification {
         let db = Connection::open(self.db.path()).expect("opens");
-        verify(&db, &self.directory.path().join("audit"), kept).expect("verified")
+        verify(&db, &self.directory.path().join("audit"), kept, trust).expect("verified")
+    }
+
+    /// The server ends, somebody does something, the server starts again.
+    fn restarted(self, meanwhile: impl FnOnce(&Path)) -> Result<Self, AuditError> {
+        let Self { directory, db, vault, log } = self;
+        let path = db.path().to_owned();
+        drop((db, log));
+        meanwhile(&directory.path().join("audit"));
+        let db = Db::open(&path, DbOptions::default()).expect("db");
+        let log = open(&directory, &db, &vault)?;
+        Ok(Self { directory, db, vault, log })
+    }
+
+    fn gaps(&self) -> Vec<Record> {
+        let filter = Filter { action: Some(Action::AuditGap), limit: 9, ..Filter::default() };
+        self.db.read_blocking(move |db| store::page(db, &filter)).expect("page")
     }
 
     /// What somebody with the database file at hand does to it.
@@ -257,9 +279,10 @@ fn a_head_that_a_crash_kept_from_the_file_is_added_at_the_next_start() {
     let text = std::fs::read_to_string(&file).expect("read");
     std::fs::write(&file, &text[..text.len() - 20]).expect("cut");
     assert!(bench.verify(&[]).ok);
-    let again = open(&bench.directory, &bench.db, &bench.vault).expect("opens");
+    let bench = bench.restarted(|_| {}).expect("opens");
     assert_eq!(std::fs::read_to_string(&file).expect("read"), text);
-    drop(again);
+    bench.log.record_blocking(event(5)).expect("recorded");
+    assert!(bench.gaps().is_empty(), "a crash is no gap");
     std::fs::remove_file(&file).expect("removed");
     bench.assert_found("heads.log is missing");
 }
@@ -330,6 +353,6 @@ fn a_log_can_be_verified_in_a_transaction_of_the_caller() {
     db.execute_batch("BEGIN").expect("begun");
     let directory = bench.directory.path().join("audit");
     bench.log.record_blocking(event(4)).expect("recorded");
-    let found = verify(&db, &directory, &[]).expect("verified");
+    let found = verify(&db, &directory, &[], &Trust::Beside).expect("verified");
     assert!(found.ok && found.size == 4, "{found:?}");
 }

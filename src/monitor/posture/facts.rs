@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 
+use super::digests::Digests;
 use super::place::{self, CertificateSeen, Depth, ModelSeen, Modes, Process};
 use crate::audit::Action;
 use crate::clock::Timestamp;
@@ -42,6 +43,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) process: Process,
     /// How closely model files are looked at.
     pub(crate) depth: Depth,
+    /// What is known of model files.
+    pub(crate) digests: &'a Digests,
     /// The newest fairness run; evaluations are another room's.
     pub(crate) fairness: fn(&Connection) -> Result<Option<FairnessRun>, DbError>,
     /// The guard's policy in force; none where no guard is at work.
@@ -102,7 +105,7 @@ impl Facts {
             root_key: place::root_key(data),
             modes: place::modes(data),
             is_core_off: sources.process.is_core_off,
-            models: place::models(settings, &loads(db)?, sources.depth),
+            models: place::models(settings, &loads(db)?, (sources.depth, sources.digests)),
             verified: last(db, Action::AuditVerify)?,
             backup: last(db, Action::BackupCreate)?,
             advisories: last(db, Action::AdvisoryCheck)?,

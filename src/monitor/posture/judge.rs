@@ -172,7 +172,7 @@ fn root_key(facts: &Facts) -> Vec<Item> {
             met_if(days < u64::from(limit), State::Due),
             format!("made {}, {days} days ago; due after {limit}", date(made_at)),
         )
-        .mend("Replace the root key."),
+        .mend("Run `strongroom key rotate` while the server is stopped, and make a new backup."),
     ]
 }
 

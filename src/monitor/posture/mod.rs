@@ -2,6 +2,7 @@
 //! gathered first (`facts`), then judged without looking at anything else (`judge`), so that the
 //! command and the page say the same and every verdict can be tested.
 
+mod digests;
 mod facts;
 mod judge;
 mod place;
@@ -10,6 +11,7 @@ mod tests;
 
 use serde::Serialize;
 
+pub(crate) use digests::Digests;
 pub(crate) use facts::{Facts, FairnessRun, Sources, last_at};
 pub(crate) use judge::judge;
 pub(crate) use place::{Depth, Process};

@@ -3,12 +3,10 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
+use super::digests::Digests;
 use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::vault::{SourceKind, Vault};
@@ -136,17 +134,21 @@ pub(crate) enum ModelSeen {
 pub(super) fn models(
     settings: &Settings,
     recorded: &HashMap<String, (String, Timestamp)>,
-    depth: Depth,
+    (depth, digests): (Depth, &Digests),
 ) -> Vec<(String, ModelSeen)> {
-    let files = settings.models.files.iter();
-    files.map(|path| (name(path), model(path, recorded.get(&name(path)), depth))).collect()
+    let seen = |path| model(path, recorded.get(&name(path)), (depth, digests));
+    settings.models.files.iter().map(|path| (name(path), seen(path))).collect()
 }
 
 fn name(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn model(path: &PathBuf, recorded: Option<&(String, Timestamp)>, depth: Depth) -> ModelSeen {
+fn model(
+    path: &PathBuf,
+    recorded: Option<&(String, Timestamp)>,
+    (depth, digests): (Depth, &Digests),
+) -> ModelSeen {
     let Some((digest, at)) = recorded else { return ModelSeen::NotRecorded };
     let Ok(found) = fs::metadata(path) else { return ModelSeen::Unreadable };
     // Either time: a file that was put in another's place keeps its own time of writing.
@@ -154,20 +156,9 @@ fn model(path: &PathBuf, recorded: Option<&(String, Timestamp)>, depth: Depth) -
     if depth == Depth::Times && touched < at.seconds() {
         return ModelSeen::Same;
     }
-    match file_digest(path) {
+    match digests.of(path) {
         Ok(found) if found == *digest => ModelSeen::Same,
         Ok(_) => ModelSeen::Changed,
         Err(_) => ModelSeen::Unreadable,
-    }
-}
-
-fn file_digest(path: &Path) -> std::io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    let (mut sha, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(sha.finalize())),
-            count => sha.update(&buffer[..count]),
-        }
     }
 }

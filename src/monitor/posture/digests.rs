@@ -1,0 +1,100 @@
+//! Digests of model files, which are large: a file that nobody touched is read once.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+
+/// Files that are remembered; with more, the list is begun anew.
+const FILES_MAX: usize = 1_024;
+
+/// What changes when a file is written, moved, replaced or restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(found: &Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+}
+
+/// Digests that were made in this process.
+#[derive(Debug, Default)]
+pub(crate) struct Digests {
+    known: Mutex<HashMap<Identity, String>>,
+}
+
+impl Digests {
+    /// The SHA-256 of a file, in hexadecimal digits. Blocks for as long as it takes to read it,
+    /// where it is not known.
+    pub(super) fn of(&self, path: &Path) -> io::Result<String> {
+        let mut file = fs::File::open(path)?;
+        let before = Identity::of(&file.metadata()?);
+        if let Some(known) = self.known.lock().get(&before) {
+            return Ok(known.clone());
+        }
+        let (mut sha, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                count => sha.update(&buffer[..count]),
+            }
+        }
+        let digest = hex::encode(sha.finalize());
+        // One that was written meanwhile is not remembered.
+        if Identity::of(&file.metadata()?) == before {
+            let mut known = self.known.lock();
+            if known.len() >= FILES_MAX {
+                known.clear();
+            }
+            known.insert(before, digest.clone());
+        }
+        Ok(digest)
+    }
+
+    #[cfg(test)]
+    fn count(&self) -> usize {
+        self.known.lock().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_again_when_it_was_touched_or_replaced_and_not_otherwise() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("model.gguf");
+        let digests = Digests::default();
+        fs::write(&path, "one").expect("written");
+        let first = digests.of(&path).expect("read");
+        assert_eq!(first, hex::encode(Sha256::digest("one")));
+        assert_eq!((digests.of(&path).expect("known"), digests.count()), (first.clone(), 1));
+        // As long as before, and with the same time of writing.
+        let times = fs::File::open(&path).expect("open").metadata().expect("times");
+        let other = directory.path().join("other");
+        fs::write(&other, "two").expect("written");
+        let file = fs::File::options().write(true).open(&other).expect("open");
+        file.set_modified(times.modified().expect("a time")).expect("set");
+        fs::rename(&other, &path).expect("replaced");
+        assert_ne!(digests.of(&path).expect("read"), first);
+        assert_eq!(digests.count(), 2);
+    }
+}
