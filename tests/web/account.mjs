@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openPage } from "./browser.mjs";
-import { composer, get, look, passwords, signIn, world } from "./world.mjs";
+import { check, composer, get, look, passwords, signIn, world } from "./world.mjs";
 
 /** @param {string} secret @returns {Promise<number>} the status that a program with this key gets */
 const asProgram = (secret) => world.page.evaluate(async (key) =>
@@ -28,7 +28,7 @@ export function account() {
     await look("account");
     assert.equal(await asProgram(secret), 200);
     await page.getByRole("button", { name: "Revoke: notebook" }).click();
-    await look("key-revoke");
+    await check("key-revoke");
     await page.locator("dialog").getByRole("button", { name: "Revoke" }).click();
     await page.getByText("No keys yet").waitFor();
     assert.equal(await asProgram(secret), 401);
@@ -59,7 +59,7 @@ export function account() {
     await others.waitFor({ state: "detached" });
     await composer(elsewhere.page).press("Enter");
     await elsewhere.page.getByText("You were signed out. Sign in again; what you typed is still here.").waitFor();
-    await look("sign-in-again", elsewhere.page);
+    await check("sign-in-again", elsewhere.page);
     await signIn(server.base, elsewhere.page, "olivia", passwords.changed);
     await composer(elsewhere.page).waitFor();
     assert.equal(await composer(elsewhere.page).inputValue(), "a thought that must not be lost");

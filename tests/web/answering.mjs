@@ -153,8 +153,8 @@ export function answering() {
     assert.deepEqual(notices.map((/** @type {any} */ one) => [one.category, one.action, one.count]), [["personal.card", "redact", 1]]);
     await page.reload();
     await page.getByText("One detail was replaced.").waitFor();
-    const events = await get("/api/admin/audit?action=guard.finding");
-    assert.equal(JSON.stringify(events).includes(card.slice(0, 4)), false);
-    assert.ok(events.events.length > 0);
+    const { events } = await get("/api/admin/audit");
+    assert.ok(events.length > 0);
+    assert.equal(JSON.stringify(events).includes(card.slice(-9)), false, "the number is on record");
   });
 }

@@ -9,7 +9,10 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+/** Takes the static files from here, not from the binary, while they are worked on. */
 const statics = process.env.STATIC_DIR;
+/** A slow machine is given time; nothing waits this long where all is well. */
+const PATIENCE_MS = 120_000;
 
 /** @param {string} [authority] the certificate of the authority to trust; without it, none is added */
 export async function openBrowser(authority) {
@@ -42,6 +45,7 @@ export async function openPage(browser, base, options = {}) {
     viewport: { width: 1280, height: 800 }, reducedMotion: "reduce",
     permissions: ["clipboard-read", "clipboard-write"], ...options,
   });
+  context.setDefaultTimeout(PATIENCE_MS);
   /** @type {string[]} */
   const problems = [];
   await context.addInitScript(() => {
