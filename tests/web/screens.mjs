@@ -60,7 +60,7 @@ export function screens() {
     await fits("the account");
     await check("phone-account");
     await page.getByRole("button", { name: "New key" }).click();
-    await page.getByLabel("Name", { exact: true }).fill("a".repeat(64));
+    await page.getByLabel("Name", { exact: true }).fill("a".repeat(60));
     await page.getByRole("button", { name: "Make the key" }).click();
     await page.locator("dialog .copy-line").waitFor();
     await fits("the key");

@@ -49,7 +49,7 @@ function Make({ onClose, onMade }) {
   });
   if (made) return html`<${Made} secret=${made.secret} onClose=${onClose} />`;
   return html`<${Dialog} title=${text.account.keyNew} onClose=${onClose}><${TaskForm} task=${task}>
-    <${Field} label=${text.account.keyName} hint=${text.account.keyNameHint} value=${name} onInput=${setName} maxlength=${64} autofocus required />
+    <${Field} label=${text.account.keyName} hint=${text.account.keyNameHint} value=${name} onInput=${setName} maxlength=${60} autofocus required />
     <${Select} label=${text.account.keyExpiry} value=${days} options=${text.account.expiries} onChange=${setDays} />
     <div class="dialog-foot"><button type="button" class="button" onClick=${onClose}>${text.cancel}</button>
       <button class="button primary" disabled=${task.isBusy || !name.trim()}>${text.account.keyMake}</button></div></${TaskForm}></${Dialog}>`;
