@@ -56,7 +56,7 @@ async function send(method, path, body, options = {}) {
   }
   if (!response.ok) {
     const error = await refusal(response);
-    if (error.code === "sealed" || (error.code === "not_signed_in")) onRefusal(error);
+    if (["sealed", "not_signed_in", "cross_origin"].includes(error.code)) onRefusal(error);
     throw error;
   }
   return response;

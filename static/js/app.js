@@ -1,10 +1,10 @@
 // The start of the web app: asks the server where things stand, then shows the page of the address.
-import { html, render, useEffect } from "./lib.js";
+import { effect, html, render, useEffect } from "./lib.js";
 import { api, watchRefusals } from "./api.js";
 import { text } from "./messages.js";
-import { go, isFolded, may, me, path, phase, refreshMe, refreshModels, setMe, status, toastError } from "./state.js";
+import { go, hasSessionEnded, isFolded, may, me, path, phase, refreshMe, refreshModels, setMe, status, toastError } from "./state.js";
 import { ChatPage } from "./chat/page.js";
-import { newChat, Sidebar } from "./chat/sidebar.js";
+import { forget, newChat, Sidebar } from "./chat/sidebar.js";
 import { InvitePage, SignInPage } from "./door/sign-in.js";
 import { SetUpPage, isSettingUp } from "./door/set-up.js";
 import { AwayPage, SealedPage } from "./door/sealed.js";
@@ -33,7 +33,18 @@ function onlyIfSignedOut(error) {
 
 watchRefusals((error) => {
   if (error.code === "sealed") phase.value = "sealed";
-  else if (me.value) setMe(null);
+  else if (!me.value) return;
+  // Signed in or out in another window of this browser: who is it now?
+  else if (error.code === "cross_origin") void refreshMe().catch(() => {});
+  else { setMe(null); hasSessionEnded.value = true; }
+});
+
+/** @type {string | null} */
+let person = null;
+effect(() => {
+  const id = me.value?.person.id ?? null;
+  if (id && person && id !== person) { forget(); if (path.value.startsWith("/c/")) go("/", { replace: true }); }
+  if (id) person = id;
 });
 
 /** What the address shows: one page outside, or one inside the shell. */

@@ -18,7 +18,8 @@ export const admin = {
     edit: "Change roles", disable: "Disable", enable: "Enable", reset: "Reset password", of: "Actions for {name}",
     editTitle: "Roles of {name}", editAbout: "Changes hold from the next request on.",
     disableTitle: "Disable {name}?", disableAbout: "{name} is signed out everywhere, and their keys and running answers stop now. Nothing is deleted; you can enable the account again.",
-    resetTitle: "Reset the password of {name}?", resetAbout: "{name} is signed out everywhere. You get a link with which they choose a new password; you never see it.",
+    resetTitle: "Reset the password of {name}?", resetAbout: "You get a link with which {name} chooses a new password; you never see it. Until it is used, nothing changes. Then {name} is signed out everywhere else; API keys go on working.",
+    inviteAgain: "New invitation link", inviteAgainTitle: "Make a new link for {name}?", inviteAgainAbout: "{name} has not come in yet. You get another link with which they choose their password; you never see it.",
     resetDo: "Make the link", saved: "Roles saved", wasDisabled: "{name} is disabled", wasEnabled: "{name} is enabled",
     none: "Nobody matches", noneAbout: "Try a part of the name.",
   },
@@ -26,8 +27,12 @@ export const admin = {
   models: {
     title: "Models", lead: "What this server can answer with.", default: "default",
     name: "Model", size: "Parameters", quantization: "Precision", context: "Context", state: "State", digest: "SHA-256",
+    states: { ready: "ready", loading: "loading", failed: "failed" },
+    access: "May use it", everybody: "everybody", nobody: "nobody", change: "Change", changeOf: "Change who may use {name}",
+    accessTitle: "Who may use {name}?", accessAbout: "This holds from the next request on. Whoever may not use it does not see it.",
+    accessAll: "Everybody who may use models", accessSome: "Only people with one of these roles", accessSaved: "Who may use {name} is changed",
     none: "No models", noneAbout: "Start the server with --model and the path of a GGUF file.",
-    addTitle: "Add a model", addAbout: "Any Llama or Qwen3 model as a GGUF file, on the server's disk. Then restart the server:",
+    addTitle: "Add a model", addAbout: "A Llama, Qwen2 or Qwen3 model as a GGUF file (its general.architecture says llama, qwen2 or qwen3), on the server's disk. Then restart the server:",
     command: "strongroom serve --model path/to/model.gguf",
   },
   guard: {

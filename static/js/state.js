@@ -22,6 +22,9 @@ export const announcement = signal("");
 export const toasts = signal([]);
 export const isFolded = signal(matchMedia("(max-width: 800px)").matches);
 
+/** The session ended by itself while somebody was here; the sign-in page says so. */
+export const hasSessionEnded = signal(false);
+
 export const permissions = computed(() => new Set(me.value?.person.permissions ?? []));
 /** @param {...string} names @returns {boolean} whether any of them is held */
 export const may = (...names) => names.some((name) => permissions.value.has(name));
@@ -29,6 +32,7 @@ export const may = (...names) => names.some((name) => permissions.value.has(name
 /** @param {Me | null} value */
 export function setMe(value) {
   me.value = value;
+  if (value) hasSessionEnded.value = false;
   setCsrf(value?.csrf ?? "");
 }
 

@@ -1,17 +1,20 @@
-// Starts the real server for the browser tests, in a directory of its own, or uses one that is given.
+// Starts the real server for the browser tests, in a directory of its own.
 //
 //   STRONGROOM_BIN   the binary to start (default: target/debug/strongroom)
-//   BASE_URL and SETUP_LINK   use a server that runs already, before its set-up
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
-const START_MS = 30_000;
-const STOP_MS = 10_000;
+const guide = join(root, "models/guide/guide.gguf");
+const START_MS = 60_000;
+const STOP_MS = 30_000;
+/** Of each stretch of time, the server runs this long and stands still for the rest, while it is slow. */
+const RUNS_MS = 6;
+const STANDS_MS = 60;
 
 /** @returns {Promise<number>} a port that is free now */
 function freePort() {
@@ -25,16 +28,37 @@ function freePort() {
   });
 }
 
-/** @returns {Promise<{ base: string, link: string, stop: () => Promise<void> }>} */
+/**
+ * The guide, but nothing that it says ends its answer: it goes on until its context is full.
+ * @param {Buffer} file
+ */
+function endless(file) {
+  let text = file.toString("latin1");
+  for (const mark of ["<|im_end|>", "<|endoftext|>"]) text = text.replaceAll(mark, mark.replace("end", "mid"));
+  const made = Buffer.from(text, "latin1");
+  const key = "tokenizer.ggml.eos_token_id";
+  // After the key: the type of its value, then the value. Token 0 only ever fills gaps.
+  made.writeUInt32LE(0, made.indexOf(key) + key.length + 4);
+  return made;
+}
+
+/**
+ * A server with three models: the guide that is built in, one that never stops by itself, and a
+ * file that ends too early. One failed sign-in is an alert here.
+ */
 export async function startServer() {
-  if (process.env.BASE_URL && process.env.SETUP_LINK) {
-    return { base: process.env.BASE_URL, link: process.env.SETUP_LINK, stop: async () => {} };
-  }
   const binary = process.env.STRONGROOM_BIN ?? join(root, "target/debug/strongroom");
-  const data = mkdtempSync(join(tmpdir(), "strongroom-web-"));
-  const port = await freePort();
-  const child = spawn(binary, ["serve", "--data-dir", join(data, "data"), "--listen", `127.0.0.1:${port}`],
-    { stdio: ["ignore", "pipe", "pipe"], cwd: data });
+  const home = mkdtempSync(join(tmpdir(), "strongroom-web-"));
+  const data = join(home, "data");
+  const storyteller = join(home, "storyteller.gguf");
+  const broken = join(home, "broken-copy.gguf");
+  const whole = readFileSync(guide);
+  writeFileSync(storyteller, endless(whole));
+  writeFileSync(broken, whole.subarray(0, Math.floor(whole.length / 2)));
+  const child = spawn(binary, ["serve", "--data-dir", data, "--listen", `127.0.0.1:${await freePort()}`,
+    "--model", storyteller, "--model", broken, "--set", "models.default=guide", "--set", "monitor.failed_sign_ins=1",
+    "--set", "limits.person.requests_per_minute=0"],
+  { stdio: ["ignore", "pipe", "pipe"], cwd: home });
   let output = "";
   let hasEnded = false;
   const ended = new Promise((resolve) => child.on("exit", () => { hasEnded = true; resolve(undefined); }));
@@ -50,12 +74,36 @@ export async function startServer() {
     child.on("error", reject);
     child.on("exit", () => reject(new Error(`the server ended:\n${output}`)));
   });
+
+  /**
+   * Slows the server down for as long as the work takes, so that an answer can be met in its middle on any machine.
+   * @template T
+   * @param {() => Promise<T>} work
+   */
+  const slowly = async (work) => {
+    let isSlow = true;
+    let isStanding = false;
+    const turn = () => {
+      if (!isSlow || hasEnded) return;
+      isStanding = !isStanding;
+      child.kill(isStanding ? "SIGSTOP" : "SIGCONT");
+      setTimeout(turn, isStanding ? STANDS_MS : RUNS_MS);
+    };
+    turn();
+    try {
+      return await work();
+    } finally {
+      isSlow = false;
+      child.kill("SIGCONT");
+    }
+  };
+
   const stop = async () => {
-    if (!hasEnded) child.kill("SIGTERM");
+    if (!hasEnded) { child.kill("SIGCONT"); child.kill("SIGTERM"); }
     const timer = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
     await ended;
     clearTimeout(timer);
-    rmSync(data, { recursive: true, force: true });
+    rmSync(home, { recursive: true, force: true });
   };
-  return { base: new URL(link).origin, link, stop };
+  return { base: new URL(link).origin, link, authority: join(data, "tls/ca.pem"), slowly, stop };
 }

@@ -5,7 +5,7 @@ import { fill, text } from "../messages.js";
 import { models, toast } from "../state.js";
 import { ago, Time } from "../time.js";
 import { Icon } from "../ui/icons.js";
-import { Loaded, useLoad } from "../ui/load.js";
+import { Loaded, TaskForm, useLoad, useTask } from "../ui/load.js";
 import { Confirm, CopyButton, CopyLine, Dialog, Empty, Field, Notice, Select } from "../ui/parts.js";
 
 export function Keys() {
@@ -42,23 +42,17 @@ function Make({ onClose, onMade }) {
   const [name, setName] = useState("");
   const [days, setDays] = useState("90");
   const [made, setMade] = useState(/** @type {any} */ (null));
-  const [error, setError] = useState("");
-  const submit = async (/** @type {Event} */ event) => {
-    event.preventDefault();
-    setError("");
-    try {
-      const ends = Number(days);
-      setMade(await api.post("/api/me/keys", { name: name.trim(), ...(ends ? { expires_in_days: ends } : {}) }));
-      await onMade();
-    } catch (/** @type {any} */ cause) { setError(cause.message); }
-  };
+  const task = useTask(async () => {
+    const ends = Number(days);
+    setMade(await api.post("/api/me/keys", { name: name.trim(), ...(ends ? { expires_in_days: ends } : {}) }));
+    await onMade();
+  });
   if (made) return html`<${Made} secret=${made.secret} onClose=${onClose} />`;
-  return html`<${Dialog} title=${text.account.keyNew} onClose=${onClose}><form class="stack" onSubmit=${submit}>
-    ${error && html`<${Notice} kind="bad" role="alert">${error}</${Notice}>`}
-    <${Field} label=${text.account.keyName} hint=${text.account.keyNameHint} value=${name} onInput=${setName} maxlength=${64} autofocus required />
+  return html`<${Dialog} title=${text.account.keyNew} onClose=${onClose}><${TaskForm} task=${task}>
+    <${Field} label=${text.account.keyName} hint=${text.account.keyNameHint} value=${name} onInput=${setName} maxlength=${60} autofocus required />
     <${Select} label=${text.account.keyExpiry} value=${days} options=${text.account.expiries} onChange=${setDays} />
     <div class="dialog-foot"><button type="button" class="button" onClick=${onClose}>${text.cancel}</button>
-      <button class="button primary" disabled=${!name.trim()}>${text.account.keyMake}</button></div></form></${Dialog}>`;
+      <button class="button primary" disabled=${task.isBusy || !name.trim()}>${text.account.keyMake}</button></div></${TaskForm}></${Dialog}>`;
 }
 
 /** @param {{ secret: string, onClose: () => void }} props */

@@ -2,9 +2,9 @@
 import { html, useState } from "../lib.js";
 import { api } from "../api.js";
 import { fill, text } from "../messages.js";
-import { may, me, refreshMe, toast, toastError } from "../state.js";
+import { may, me, refreshMe, toast } from "../state.js";
 import { number, Time } from "../time.js";
-import { Loaded, useLoad } from "../ui/load.js";
+import { Loaded, TaskForm, useLoad, useTask } from "../ui/load.js";
 import { Field, Notice } from "../ui/parts.js";
 import { PASSWORD_CHARS_MIN, Strength } from "../door/strength.js";
 import { signOut } from "../chat/sidebar.js";
@@ -19,14 +19,11 @@ export function AccountPage() {
 function Profile() {
   const person = /** @type {import("../state.js").Person} */ (me.value?.person);
   const [name, setName] = useState(person.display_name);
-  const save = async (/** @type {Event} */ event) => {
-    event.preventDefault();
-    try { await api.patch("/api/me", { display_name: name.trim() }); await refreshMe(); toast(text.saved); } catch (error) { toastError(error); }
-  };
+  const task = useTask(async () => { await api.patch("/api/me", { display_name: name.trim() }); await refreshMe(); toast(text.saved); });
   return html`<section class="section"><h2>${text.account.profile}</h2>
     <p class="about">${fill(text.account.signedInAs, { username: person.username, roles: person.roles.join(", ") })}</p>
-    <form class="form" onSubmit=${save}><${Field} label=${text.door.displayName} value=${name} onInput=${setName} autocomplete="name" maxlength=${64} />
-      <button class="button" disabled=${!name.trim() || name.trim() === person.display_name}>${text.save}</button></form></section>`;
+    <${TaskForm} class="form" task=${task}><${Field} label=${text.door.displayName} value=${name} onInput=${setName} autocomplete="name" maxlength=${64} />
+      <button class="button" disabled=${task.isBusy || !name.trim() || name.trim() === person.display_name}>${text.save}</button></${TaskForm}></section>`;
 }
 
 function Usage() {
@@ -46,37 +43,31 @@ function Meter({ name, meter }) {
 function Password() {
   const [current, setCurrent] = useState("");
   const [next, setNext] = useState("");
-  const [error, setError] = useState("");
-  const change = async (/** @type {Event} */ event) => {
-    event.preventDefault();
-    setError("");
-    try {
-      await api.post("/api/me/password", { current, new: next });
-      setCurrent("");
-      setNext("");
-      toast(text.account.changed);
-      await refreshMe();
-    } catch (/** @type {any} */ cause) { setError(cause.message); }
-  };
+  const task = useTask(async () => {
+    await api.post("/api/me/password", { current, new: next });
+    setCurrent("");
+    setNext("");
+    toast(text.account.changed);
+    await refreshMe();
+  });
   return html`<section class="section"><h2>${text.account.password}</h2><p class="about">${text.account.passwordAbout}</p>
-    <form class="form" onSubmit=${change}>${error && html`<${Notice} kind="bad" role="alert">${error}</${Notice}>`}
+    <${TaskForm} class="form" task=${task}>
       <input type="text" name="username" autocomplete="username" value=${me.value?.person.username} hidden readonly />
       <${Field} label=${text.account.current} type="password" value=${current} onInput=${setCurrent} autocomplete="current-password" maxlength=${1024} />
       <div><${Field} label=${text.account.next} type="password" value=${next} onInput=${setNext} autocomplete="new-password" maxlength=${1024} />
         <${Strength} value=${next} names=${[me.value?.person.username ?? ""]} /></div>
-      <button class="button" disabled=${!current || [...next].length < PASSWORD_CHARS_MIN}>${text.account.change}</button></form></section>`;
+      <button class="button" disabled=${task.isBusy || !current || [...next].length < PASSWORD_CHARS_MIN}>${text.account.change}</button></${TaskForm}></section>`;
 }
 
 function Sessions() {
   const load = useLoad("/api/me/sessions");
-  const end = async (/** @type {string} */ id) => {
-    try { await api.delete(`/api/me/sessions/${id}`); toast(text.account.ended); await load.reload(); } catch (error) { toastError(error); }
-  };
+  const task = useTask(async (/** @type {string} */ id) => { await api.delete(`/api/me/sessions/${id}`); toast(text.account.ended); await load.reload(); });
   return html`<section class="section"><h2>${text.account.sessions}</h2><p class="about">${text.account.sessionsAbout}</p>
+    ${task.error && html`<${Notice} kind="bad" role="alert">${task.error}</${Notice}>`}
     <${Loaded} from=${load}>${(/** @type {any} */ data) => html`<ul class="list">${data.sessions.map((/** @type {any} */ one) => html`<li key=${one.id}>
       <div class="grow"><div>${browserOf(one.user_agent)} ${one.current && html`<span class="badge accent">${text.account.thisOne}</span>`}</div>
         <div class="sub">${one.address} · <${Time} at=${one.last_seen_at} /></div></div>
-      ${!one.current && html`<button type="button" class="button small" onClick=${() => void end(one.id)}>${text.account.end}</button>`}</li>`)}</ul>`}</${Loaded}></section>`;
+      ${!one.current && html`<button type="button" class="button small" disabled=${task.isBusy} onClick=${() => void task.run(one.id)}>${text.account.end}</button>`}</li>`)}</ul>`}</${Loaded}></section>`;
 }
 
 /** @param {string | null} agent @returns {string} in words that a person knows */

@@ -6,7 +6,7 @@ import { admin } from "../messages-admin.js";
 import { may, models, toast } from "../state.js";
 import { Time } from "../time.js";
 import { Icon } from "../ui/icons.js";
-import { Loaded, useLoad } from "../ui/load.js";
+import { Loaded, TaskForm, useLoad, useTask } from "../ui/load.js";
 import { Empty, Notice, Select } from "../ui/parts.js";
 import { Head } from "./head.js";
 
@@ -44,28 +44,22 @@ function Start({ suites, onStarted }) {
   const options = suites.map((one) => [one.id, one.title]);
   const [chosen, setSuite] = useState("");
   const suite = chosen || (suites[0]?.id ?? "");
-  const [model, setModel] = useState(models.value.find((one) => one.default)?.id ?? models.value[0]?.id ?? "");
-  const [error, setError] = useState("");
-  const start = async (/** @type {Event} */ event) => {
-    event.preventDefault();
-    setError("");
-    try { await api.post("/api/admin/evaluations", { suite, model }); toast(text.started); await onStarted(); } catch (/** @type {any} */ cause) { setError(cause.message); }
-  };
-  return html`<form class="filters" onSubmit=${start}><${Select} compact label=${text.suite} value=${suite} options=${options} onChange=${setSuite} />
-      <${Select} compact label=${text.model} value=${model} options=${models.value.map((one) => [one.id, one.id])} onChange=${setModel} />
-      <button class="button primary" disabled=${!suite || !model}>${text.run}</button></form>
-    ${error && html`<${Notice} kind="bad" role="alert">${error}</${Notice}>`}`;
+  const able = models.value.filter((one) => one.state !== "failed");
+  const [model, setModel] = useState(able.find((one) => one.default)?.id ?? able[0]?.id ?? "");
+  const task = useTask(async () => { await api.post("/api/admin/evaluations", { suite, model }); toast(text.started); await onStarted(); });
+  return html`<${TaskForm} class="filters" task=${task}><${Select} compact label=${text.suite} value=${suite} options=${options} onChange=${setSuite} />
+      <${Select} compact label=${text.model} value=${model} options=${able.map((one) => [one.id, one.id])} onChange=${setModel} />
+      <button class="button primary" disabled=${task.isBusy || !suite || !model}>${text.run}</button></${TaskForm}>`;
 }
 
 export function AlertsPage() {
   const text = admin.alerts;
   const load = useLoad("/api/admin/alerts");
-  const acknowledge = async (/** @type {string} */ id) => {
-    try { await api.post(`/api/admin/alerts/${id}/acknowledge`, {}); toast(text.acknowledged); await load.reload(); } catch (/** @type {any} */ cause) { toast(cause.message); }
-  };
+  const task = useTask(async (/** @type {string} */ id) => { await api.post(`/api/admin/alerts/${id}/acknowledge`, {}); toast(text.acknowledged); await load.reload(); });
   return html`<${Head} title=${text.title} lead=${text.lead} />
+    ${task.error && html`<${Notice} kind="bad" role="alert">${task.error}</${Notice}>`}
     <${Loaded} from=${load}>${(/** @type {any} */ data) => data.alerts.length === 0 ? html`<${Empty} title=${text.none}><p>${text.noneAbout}</p></${Empty}>`
-      : html`<ul class="list">${data.alerts.map((/** @type {any} */ one) => html`<${Alert} key=${one.id} alert=${one} onAcknowledge=${acknowledge} />`)}</ul>`}</${Loaded}>`;
+      : html`<ul class="list">${data.alerts.map((/** @type {any} */ one) => html`<${Alert} key=${one.id} alert=${one} onAcknowledge=${task.run} />`)}</ul>`}</${Loaded}>`;
 }
 
 /** @param {{ alert: any, onAcknowledge: (id: string) => Promise<void> }} props */

@@ -3,7 +3,7 @@ import { html, useState } from "../lib.js";
 import { api } from "../api.js";
 import { fill, findings } from "../messages.js";
 import { admin } from "../messages-admin.js";
-import { Loaded, useLoad } from "../ui/load.js";
+import { Loaded, TaskForm, useLoad, useTask } from "../ui/load.js";
 import { Notice, Select } from "../ui/parts.js";
 import { Head } from "./head.js";
 
@@ -19,18 +19,13 @@ function Try() {
   const [value, setValue] = useState(text.sample);
   const [direction, setDirection] = useState("input");
   const [result, setResult] = useState(/** @type {any} */ (null));
-  const [error, setError] = useState("");
-  const run = async (/** @type {Event} */ event) => {
-    event.preventDefault();
-    setError("");
-    try { setResult(await api.post("/api/admin/guard/test", { text: value, direction })); } catch (/** @type {any} */ cause) { setError(cause.message); }
-  };
+  const task = useTask(async () => { setResult(null); setResult(await api.post("/api/admin/guard/test", { text: value, direction })); });
   return html`<section class="section"><h2>${text.test}</h2><p class="about">${text.testAbout}</p>
-    <form class="stack" onSubmit=${run}><div class="field"><label for="guard-text">${text.text}</label>
+    <${TaskForm} task=${task}><div class="field"><label for="guard-text">${text.text}</label>
         <textarea id="guard-text" class="input" rows="4" maxlength="20000" value=${value} onInput=${(/** @type {any} */ event) => setValue(event.currentTarget.value)}></textarea></div>
       <div class="filters"><${Select} label=${text.direction} compact value=${direction} options=${[["input", text.input], ["output", text.output]]} onChange=${setDirection} />
-        <button class="button primary" disabled=${!value}>${text.run}</button></div></form>
-    <div class="result stack-tight" role="status">${error && html`<${Notice} kind="bad">${error}</${Notice}>`}${result && html`<${Result} result=${result} />`}</div></section>`;
+        <button class="button primary" disabled=${task.isBusy || !value}>${text.run}</button></div></${TaskForm}>
+    <div class="result stack-tight" role="status">${result && html`<${Result} result=${result} />`}</div></section>`;
 }
 
 /** @typedef {"allow" | "flag" | "redact" | "refuse"} Action */

@@ -3,11 +3,11 @@ import { html, useState } from "../lib.js";
 import { api } from "../api.js";
 import { fill, text as common } from "../messages.js";
 import { admin } from "../messages-admin.js";
-import { may, me, toast, toastError } from "../state.js";
+import { may, me, refreshMe, toast, toastError } from "../state.js";
 import { Time } from "../time.js";
 import { Icon } from "../ui/icons.js";
-import { Loaded, useLoad } from "../ui/load.js";
-import { Confirm, CopyLine, Dialog, Empty, Field, Menu, Notice } from "../ui/parts.js";
+import { Loaded, TaskForm, useLoad, useTask } from "../ui/load.js";
+import { Confirm, CopyLine, Dialog, Empty, Field, Menu } from "../ui/parts.js";
 import { Head } from "./head.js";
 
 const text = admin.people;
@@ -44,7 +44,7 @@ function Table({ list, onOpen, onChange }) {
       <td class="quiet nowrap"><${Time} at=${one.created_at} /></td>
       <td class="end">${may("people.manage") && html`<${Menu} label=${fill(text.of, { name: one.display_name })} button=${html`<${Icon} name="more" size="small" />`} items=${[
         { label: text.edit, icon: "pencil", act: () => onOpen({ kind: "roles", person: one }) },
-        { label: text.reset, icon: "key", act: () => onOpen({ kind: "reset", person: one }) },
+        { label: one.invited ? text.inviteAgain : text.reset, icon: "key", act: () => onOpen({ kind: "reset", person: one }) },
         one.id !== me.value?.person.id && (one.disabled ? { label: text.enable, icon: "check", act: () => void enable(one) }
           : { label: text.disable, icon: "cross", isDanger: true, act: () => onOpen({ kind: "disable", person: one }) }),
       ]} />`}</td></tr>`)}</tbody></table></div>`;
@@ -64,10 +64,11 @@ function Dialogs({ open, names, onClose, onOpen, onChange }) {
   if (open.kind === "disable") return html`<${Confirm} title=${about(text.disableTitle)} about=${about(text.disableAbout)} action=${text.disable} isDanger onClose=${onClose}
     onDo=${async () => { await api.patch(`/api/admin/people/${open.person.id}`, { disabled: true }); toast(about(text.wasDisabled)); await onChange(); }} />`;
   // The link takes the place of the question, so closing the question must not close the link.
-  return html`<${Confirm} title=${about(text.resetTitle)} about=${about(text.resetAbout)} action=${text.resetDo} onClose=${onClose} isKept
+  const isNew = open.person.invited;
+  return html`<${Confirm} title=${about(isNew ? text.inviteAgainTitle : text.resetTitle)} about=${about(isNew ? text.inviteAgainAbout : text.resetAbout)} action=${text.resetDo} onClose=${onClose} isKept
     onDo=${async () => {
       const { invitation_link: link } = await api.post(`/api/admin/people/${open.person.id}/reset`);
-      onOpen({ kind: "link", title: text.resetLinkTitle, person: open.person, link });
+      onOpen({ kind: "link", title: isNew ? text.linkTitle : text.resetLinkTitle, person: open.person, link });
     }} />`;
 }
 
@@ -80,7 +81,7 @@ function Link({ open, onClose }) {
 }
 
 /** @param {{ names: string[], chosen: string[], onChange: (roles: string[]) => void }} props */
-function RoleChecks({ names, chosen, onChange }) {
+export function RoleChecks({ names, chosen, onChange }) {
   return html`<fieldset class="plain-set"><legend class="label">${text.roles}</legend>${names.map((name) => html`<label class="check"><input type="checkbox" checked=${chosen.includes(name)}
     onChange=${() => onChange(chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name])} /><span>${name}</span></label>`)}</fieldset>`;
 }
@@ -90,29 +91,27 @@ function Invite({ names, onClose, onMade }) {
   const [name, setName] = useState("");
   const [username, setUsername] = useState("");
   const [roles, setRoles] = useState(["member"]);
-  const [error, setError] = useState("");
-  const submit = async (/** @type {Event} */ event) => {
-    event.preventDefault();
-    try { await onMade(await api.post("/api/admin/people", { username, display_name: name.trim(), roles })); } catch (/** @type {any} */ cause) { setError(cause.message); }
-  };
-  return html`<${Dialog} title=${text.inviteTitle} onClose=${onClose}><form class="stack" onSubmit=${submit}>${error && html`<${Notice} kind="bad" role="alert">${error}</${Notice}>`}
+  const task = useTask(async () => onMade(await api.post("/api/admin/people", { username, display_name: name.trim(), roles })));
+  return html`<${Dialog} title=${text.inviteTitle} onClose=${onClose}><${TaskForm} task=${task}>
     <${Field} label=${common.door.displayName} value=${name} onInput=${setName} maxlength=${64} autofocus required />
     <${Field} label=${common.door.username} hint=${common.door.usernameHint} value=${username} onInput=${setUsername} maxlength=${32} required />
     <${RoleChecks} names=${names.filter((one) => one !== "owner")} chosen=${roles} onChange=${setRoles} />
     <div class="dialog-foot"><button type="button" class="button" onClick=${onClose}>${common.cancel}</button>
-      <button class="button primary" disabled=${!username || !name.trim() || roles.length === 0}>${text.inviteDo}</button></div></form></${Dialog}>`;
+      <button class="button primary" disabled=${task.isBusy || !username || !name.trim() || roles.length === 0}>${text.inviteDo}</button></div></${TaskForm}></${Dialog}>`;
 }
 
 /** @param {{ person: Person, names: string[], onClose: () => void, onChange: () => Promise<void> }} props */
 function Roles({ person, names, onClose, onChange }) {
   const [roles, setRoles] = useState(person.roles);
-  const [error, setError] = useState("");
-  const submit = async (/** @type {Event} */ event) => {
-    event.preventDefault();
-    try { await api.patch(`/api/admin/people/${person.id}`, { roles }); toast(text.saved); onClose(); await onChange(); } catch (/** @type {any} */ cause) { setError(cause.message); }
-  };
-  return html`<${Dialog} title=${fill(text.editTitle, { name: person.display_name })} onClose=${onClose}><form class="stack" onSubmit=${submit}>
-    ${error && html`<${Notice} kind="bad" role="alert">${error}</${Notice}>`}<p class="quiet small">${text.editAbout}</p>
+  const task = useTask(async () => {
+    await api.patch(`/api/admin/people/${person.id}`, { roles });
+    toast(text.saved);
+    onClose();
+    // Who changes their own roles sees other pages from now on.
+    if (person.id === me.value?.person.id) await refreshMe();
+    await onChange();
+  });
+  return html`<${Dialog} title=${fill(text.editTitle, { name: person.display_name })} onClose=${onClose}><${TaskForm} task=${task}><p class="quiet small">${text.editAbout}</p>
     <${RoleChecks} names=${names} chosen=${roles} onChange=${setRoles} />
-    <div class="dialog-foot"><button type="button" class="button" onClick=${onClose}>${common.cancel}</button><button class="button primary" disabled=${roles.length === 0}>${common.save}</button></div></form></${Dialog}>`;
+    <div class="dialog-foot"><button type="button" class="button" onClick=${onClose}>${common.cancel}</button><button class="button primary" disabled=${task.isBusy || roles.length === 0}>${common.save}</button></div></${TaskForm}></${Dialog}>`;
 }

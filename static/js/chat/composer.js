@@ -1,12 +1,11 @@
 // Where one types: grows to ten lines, Enter sends, Shift+Enter breaks, Esc stops, ↑ takes up the last question.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
 import { text } from "../messages.js";
-import { announce } from "../state.js";
+import { toast } from "../state.js";
 import { Icon } from "../ui/icons.js";
 import { Dialog, Notice } from "../ui/parts.js";
 import { draft, messages, openId, running, send, sendError, stop } from "./exchange.js";
-
-const CHARS_MAX = 200_000;
+import { newChat } from "./sidebar.js";
 
 /** @param {{ follow: any }} props */
 export function Composer({ follow }) {
@@ -17,7 +16,8 @@ export function Composer({ follow }) {
   useEffect(() => { if (matchMedia("(hover: hover)").matches) area.current?.focus(); }, [openId.value]);
   useEffect(() => {
     const key = (/** @type {KeyboardEvent} */ event) => {
-      if (event.key === "Escape" && running.value && !document.querySelector("dialog[open]")) { event.preventDefault(); void stop(); }
+      const isElsewhere = event.target instanceof HTMLInputElement || document.querySelector("dialog[open]");
+      if (event.key === "Escape" && running.value && !isElsewhere) { event.preventDefault(); void stop(); }
     };
     addEventListener("keydown", key);
     return () => removeEventListener("keydown", key);
@@ -27,7 +27,7 @@ export function Composer({ follow }) {
     if (!content || running.value) return;
     draft.value = "";
     // What was not taken comes back into the box: nothing typed is ever lost.
-    if (!await send(content) && !draft.value) draft.value = content;
+    if (!await send(content)) draft.value = draft.value ? `${content}\n\n${draft.value}` : content;
   };
   const onKey = (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); void submit(); }
@@ -37,12 +37,13 @@ export function Composer({ follow }) {
     }
   };
   return html`<div class="composer-zone">${follow}
-    ${sendError.value && html`<div class="send-error"><${Notice} kind="bad" role="alert">${sendError.value}</${Notice}></div>`}
+    ${sendError.value && html`<div class="send-error"><${Notice} kind="bad" role="alert">${sendError.value.message}
+      ${sendError.value.isGone && html` <button type="button" class="button small" onClick=${newChat}>${text.chat.new}</button>`}</${Notice}></div>`}
     <form class="composer" onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); void submit(); }}>
-      <textarea ref=${area} rows="1" aria-label=${text.chat.placeholder} placeholder=${text.chat.placeholder} maxlength=${CHARS_MAX}
+      <textarea ref=${area} rows="1" aria-label=${text.chat.placeholder} placeholder=${text.chat.placeholder}
         value=${draft.value} onInput=${(/** @type {any} */ event) => { draft.value = event.currentTarget.value; }} onKeyDown=${onKey}></textarea>
       ${isBusy ? html`<button type="button" class="icon-button send" aria-label=${text.chat.stop} title=${`${text.chat.stop} (Esc)`}
-          onClick=${() => { announce(text.chat.stoppedAnnounce); void stop(); }}><${Icon} name="stop" /></button>`
+          onClick=${() => void stop()}><${Icon} name="stop" /></button>`
         : html`<button type="submit" class="icon-button send" aria-label=${text.chat.send} title=${`${text.chat.send} (Enter)`}
           disabled=${!draft.value.trim()}><${Icon} name="send" /></button>`}
     </form><${Seal} /></div>`;
@@ -63,4 +64,16 @@ function Seal() {
     ${isOpen && html`<${Dialog} title=${text.chat.sealTitle} onClose=${() => setOpen(false)}>
       <ul class="seal-list">${text.chat.sealPoints.map(([icon, title, about]) =>
         html`<li><${Icon} name=${icon} /><div><h3>${title}</h3><p class="quiet small">${about}</p></div></li>`)}</ul></${Dialog}>`}`;
+}
+
+/**
+ * Puts a text into the box, and the cursor behind it. What stood there can be had back.
+ * @param {string} words
+ */
+export function takeUp(words) {
+  const before = draft.value;
+  draft.value = words;
+  if (before && before !== words) toast(text.chat.replaced, { action: text.undo, act: () => { draft.value = before; } });
+  const area = /** @type {HTMLTextAreaElement | null} */ (document.querySelector(".composer textarea"));
+  area?.focus();
 }

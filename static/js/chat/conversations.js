@@ -90,7 +90,8 @@ async function finish(id) {
   forget(id);
 }
 
-// Leaving the page ends the time for an undo.
-addEventListener("pagehide", () => {
-  for (const [id, timer] of leaving.value) { clearTimeout(timer); void finish(id); }
-});
+/** Ends the time for an undo: the page is left, or the person leaves. */
+export async function finishRemoving() {
+  await Promise.all([...leaving.value].map(([id, timer]) => { clearTimeout(timer); return finish(id); }));
+}
+addEventListener("pagehide", () => void finishRemoving());

@@ -2,17 +2,21 @@
 import { batch, signal } from "../lib.js";
 import { api, errorFrom } from "../api.js";
 import { errors, text } from "../messages.js";
-import { announce, go, models, refreshMe } from "../state.js";
+import { announce, go, models, refreshMe, refreshModels, toastError } from "../state.js";
 import { refresh as refreshList } from "./conversations.js";
 
 /**
- * @typedef {{ category: string, action: string, count?: number }} GuardNotice
+ * @typedef {{ category: string, action: string, count?: number, direction?: "input" | "output" }} GuardNotice
  * @typedef {{ id: string, role: "user" | "assistant", content: string, created_at?: string, model?: string | null,
  *   finish_reason?: string | null, usage?: any, notices?: GuardNotice[], tokens_per_second?: number, error?: string, isLive?: boolean }} Message
  */
 
+/** @typedef {{ message: string, isGone: boolean }} SendError `isGone`: the conversation itself is not there any more */
+
 const REATTACH_MAX = 5;
 const REATTACH_WAIT_MS = 800;
+/** The longest message that the server takes. */
+const MESSAGE_BYTES_MAX = 256 * 1024;
 
 /** @type {import("../../vendor/signals.js").Signal<string | null>} */
 export const openId = signal(null);
@@ -23,7 +27,7 @@ export const loadError = signal("");
 /** null: nothing runs. "waiting" until the first text is there. */
 export const running = signal(/** @type {null | "waiting" | "writing"} */ (null));
 export const queuePosition = signal(/** @type {number | null} */ (null));
-export const sendError = signal("");
+export const sendError = signal(/** @type {SendError | null} */ (null));
 export const draft = signal("");
 /** @type {import("../../vendor/signals.js").Signal<string | null>} */
 export const model = signal(null);
@@ -32,8 +36,14 @@ let reader = new AbortController();
 /** Text that came since the last frame; it is shown once a frame at most. */
 let pending = "";
 let frame = 0;
+/** Somebody pressed Stop before the server had said that the answer began. */
+let isStopWanted = false;
 
-export const modelInUse = () => model.value ?? models.value.find((one) => one.default)?.id ?? models.value[0]?.id ?? null;
+/** The chosen model, else the default one, else the first; one that cannot be loaded is nobody's choice. */
+export function modelInUse() {
+  const able = models.value.filter((one) => one.state !== "failed");
+  return model.value ?? able.find((one) => one.default)?.id ?? able[0]?.id ?? null;
+}
 
 /** Forgets the open conversation. The answer, if one is running, goes on at the server. */
 export function reset() {
@@ -42,13 +52,23 @@ export function reset() {
   drop();
   batch(() => {
     openId.value = null; messages.value = []; running.value = null; queuePosition.value = null;
-    sendError.value = ""; loadError.value = ""; isLoading.value = false;
+    sendError.value = null; loadError.value = ""; isLoading.value = false;
   });
 }
 
-/** @param {string} id */
-export async function open(id) {
-  if (openId.value === id) return;
+/** Forgets everything that a person typed or read here: another person is about to use this window. */
+export function forgetAll() {
+  reset();
+  draft.value = "";
+  model.value = null;
+}
+
+/**
+ * @param {string} id
+ * @param {{ again?: boolean }} [options] `again`: reads it anew, though it is open
+ */
+export async function open(id, options = {}) {
+  if (openId.value === id && !options.again) return;
   reset();
   openId.value = id;
   isLoading.value = true;
@@ -56,7 +76,7 @@ export async function open(id) {
     const answer = await api.get(`/api/conversations/${id}`, { signal: reader.signal });
     if (openId.value !== id) return;
     batch(() => {
-      messages.value = answer.messages.filter((/** @type {Message} */ one) => one.role !== /** @type {any} */ ("system"));
+      messages.value = shown(answer);
       if (answer.conversation.model && models.value.some((one) => one.id === answer.conversation.model)) model.value = answer.conversation.model;
       isLoading.value = false;
     });
@@ -74,12 +94,22 @@ export async function open(id) {
  */
 export async function send(content) {
   if (running.value) return false;
-  sendError.value = "";
+  sendError.value = null;
+  if (new TextEncoder().encode(content).length > MESSAGE_BYTES_MAX) {
+    sendError.value = { message: errors.payload_too_large, isGone: false };
+    return false;
+  }
+  // Where the chat could not be read, what is answered would stand beside nothing.
+  if (loadError.value && openId.value) {
+    await open(openId.value, { again: true });
+    if (loadError.value || running.value) return false;
+  }
   running.value = "waiting";
+  isStopWanted = false;
   try {
     if (!openId.value) await begin();
   } catch (/** @type {any} */ error) {
-    batch(() => { running.value = null; sendError.value = error.message; });
+    refused(error);
     return false;
   }
   add({ id: "local-question", role: "user", content });
@@ -88,22 +118,51 @@ export async function send(content) {
 
 export async function regenerate() {
   if (running.value || !openId.value) return;
-  sendError.value = "";
+  sendError.value = null;
   running.value = "waiting";
+  isStopWanted = false;
   const before = messages.value;
   const last = before.at(-1);
   if (last?.role === "assistant") messages.value = before.slice(0, -1);
   if (!await run({ regenerate: true, model: modelInUse() ?? undefined })) messages.value = before;
 }
 
+/** Stops the answer. Pressed again before the server took the message, it takes the message back. */
 export async function stop() {
-  if (!openId.value || !running.value) return;
-  try { await api.post(`/api/conversations/${openId.value}/stop`); } catch { reader.abort(); settle({ finish_reason: "cancelled" }); }
+  if (!running.value) return;
+  if (hasBegun()) return askToStop();
+  if (isStopWanted) reader.abort();
+  isStopWanted = true;
+  return undefined;
+}
+
+const hasBegun = () => { const id = live()?.id; return id !== undefined && id !== "local-answer"; };
+
+async function askToStop() {
+  try {
+    await api.post(`/api/conversations/${openId.value}/stop`);
+  } catch (/** @type {any} */ error) {
+    // Not found: it has just ended, and its last word is on the way.
+    if (error.status !== 404) toastError(error);
+  }
+}
+
+/** @param {any} error why the server did not take what was sent */
+function refused(error) {
+  drop();
+  batch(() => {
+    messages.value = messages.value.filter((one) => one.id !== "local-answer" && one.id !== "local-question");
+    running.value = null;
+    queuePosition.value = null;
+    // The sign-in page says this one; and who took the message back needs no reason.
+    const isSaid = error.code === "not_signed_in" || error.name === "AbortError";
+    sendError.value = isSaid ? null : { message: error.code === "not_found" ? text.chat.gone : error.message, isGone: error.code === "not_found" };
+  });
+  if (error.code === "model_not_found" || error.code === "model_not_ready") void refreshModels().catch(() => {});
 }
 
 async function begin() {
-  const made = await api.post("/api/conversations", { model: modelInUse() ?? undefined });
-  const id = made.conversation?.id ?? made.id;
+  const { id } = await api.post("/api/conversations", { model: modelInUse() ?? undefined });
   openId.value = id;
   go(`/c/${id}`);
 }
@@ -111,7 +170,7 @@ async function begin() {
 /** @param {Message} message */
 function add(message) { messages.value = [...messages.value, message]; }
 
-/** @param {unknown} body @returns {Promise<boolean>} */
+/** @param {{ content?: string, regenerate?: boolean, model?: string }} body @returns {Promise<boolean>} */
 async function run(body) {
   const id = /** @type {string} */ (openId.value);
   reader = new AbortController();
@@ -123,15 +182,14 @@ async function run(body) {
     if (reader === mine && running.value) await reattach(id, live()?.id ?? "");
     return true;
   } catch (/** @type {any} */ error) {
-    if (mine.signal.aborted || reader !== mine) return true;
-    const hasBegun = live()?.id !== "local-answer";
-    if (hasBegun) { await reattach(id, live()?.id ?? ""); return true; }
-    drop();
-    batch(() => {
-      messages.value = messages.value.filter((one) => one.id !== "local-answer" && one.id !== "local-question");
-      running.value = null;
-      sendError.value = error.message;
-    });
+    if (reader !== mine) return true;
+    if (hasBegun()) { await reattach(id, live()?.id ?? ""); return true; }
+    refused(error);
+    if (error.code === "conflict") {
+      // Another window got ahead of this one: what is there now is shown, and an answer that is being written is followed.
+      void open(id, { again: true });
+      sendError.value = { message: text.chat.elsewhere, isGone: false };
+    }
     return false;
   } finally {
     void refreshList();
@@ -163,6 +221,8 @@ async function reattach(id, messageId) {
     } catch (/** @type {any} */ error) {
       if (mine.signal.aborted) return;
       if (error.status === 404 || error.status === 409) return reload(id);
+      // Signed out: after the next sign-in the chat is opened anew.
+      if (error.status === 401) { reset(); return; }
     }
   }
   settle({ error: errors.unreachable });
@@ -170,11 +230,18 @@ async function reattach(id, messageId) {
 
 /** @param {string} id the answer ended while nobody listened: the stored one is shown */
 async function reload(id) {
-  const answer = await api.get(`/api/conversations/${id}`).catch(() => null);
-  if (!answer || openId.value !== id) return;
-  drop();
-  batch(() => { messages.value = answer.messages; running.value = null; queuePosition.value = null; });
+  try {
+    const answer = await api.get(`/api/conversations/${id}`);
+    if (openId.value !== id) return;
+    drop();
+    batch(() => { messages.value = shown(answer); running.value = null; queuePosition.value = null; });
+  } catch (/** @type {any} */ error) {
+    if (openId.value === id) settle({ error: error.message });
+  }
 }
+
+/** @param {{ messages: Message[] }} answer @returns {Message[]} */
+const shown = (answer) => answer.messages.filter((one) => one.role === "user" || one.role === "assistant");
 
 /** @param {AsyncGenerator<{ event: string, data: any }>} events */
 async function follow(events) {
@@ -194,6 +261,9 @@ function started(data) {
     if (one.id === "local-question" && data.user_message_id) return { ...one, id: data.user_message_id };
     return one.isLive ? { ...one, id: data.message_id ?? one.id } : one;
   });
+  if (!isStopWanted) return;
+  isStopWanted = false;
+  void askToStop();
 }
 
 const live = () => messages.value.find((one) => one.isLive);
@@ -203,13 +273,14 @@ function changeLive(change) {
   messages.value = messages.value.map((one) => (one.isLive ? { ...one, ...change } : one));
 }
 
-/** @param {GuardNotice & { direction?: string }} notice */
+/** @param {GuardNotice} notice */
 function noticed(notice) {
-  const hasText = (live()?.content ?? "") !== "";
+  const isOfAnswer = notice.direction ? notice.direction === "output" : (live()?.content ?? "") !== "";
   // Before the first text the guard acted on the question, after it on the answer.
-  const target = hasText || notice.direction === "output" ? live() : messages.value.findLast((one) => one.role === "user");
+  const target = isOfAnswer ? live() : messages.value.findLast((one) => one.role === "user");
   if (!target) return;
-  messages.value = messages.value.map((one) => (one === target ? { ...one, notices: [...(one.notices ?? []), notice] } : one));
+  const said = { ...notice, direction: /** @type {"input" | "output"} */ (isOfAnswer ? "output" : "input") };
+  messages.value = messages.value.map((one) => (one === target ? { ...one, notices: [...(one.notices ?? []), said] } : one));
 }
 
 /** @param {string} more */

@@ -1,7 +1,7 @@
 // The chat page: model picker, messages, composer. Follows the newest text unless one scrolls up.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
 import { fill, text } from "../messages.js";
-import { isFolded, models, status } from "../state.js";
+import { isFolded, models, refreshModels, status } from "../state.js";
 import { short } from "../time.js";
 import { Icon } from "../ui/icons.js";
 import { Menu, Notice } from "../ui/parts.js";
@@ -57,7 +57,10 @@ function watchSize(node, following) {
 
 function Thread() {
   const list = messages.value;
-  if (loadError.value) return html`<div class="thread-column"><${Notice} kind="bad" role="alert">${loadError.value}</${Notice}></div>`;
+  if (loadError.value) {
+    return html`<div class="thread-column"><${Notice} kind="bad" role="alert">${loadError.value}
+      <button type="button" class="button small" onClick=${() => void open(openId.value ?? "", { again: true })}>${text.retry}</button></${Notice}></div>`;
+  }
   if (isLoading.value) return html`<p class="waiting" role="status">${text.loading}</p>`;
   const lastQuestion = list.findLastIndex((one) => one.role === "user");
   return html`<div class="thread-column">${list.map((message, index) =>
@@ -71,12 +74,13 @@ function Bar({ id }) {
   const title = (conversations.value ?? []).find((one) => one.id === id);
   const items = list.map((one) => ({
     label: html`<span><span>${one.id}</span><br /><span class="detail">${describe(one)}</span></span>`,
-    class: "model-item", isChecked: one.id === current, act: () => { model.value = one.id; },
+    class: "model-item", isChecked: one.id === current, isDisabled: one.state === "failed", act: () => { model.value = one.id; },
   }));
   return html`<header class="bar">
     ${isFolded.value && html`<button type="button" class="icon-button" aria-label=${text.chat.menuOpen} title=${text.chat.menuOpen}
       onClick=${() => { isFolded.value = false; }}><${Icon} name="panel" /></button>`}
     <${Menu} label=${`${text.chat.model}: ${current ?? text.chat.noModel}`} class="button plain model-button" align="start" items=${items}
+      onOpen=${() => void refreshModels().catch(() => {})}
       button=${html`<span class="clip">${current ?? text.chat.noModel}</span><${Icon} name="chevron" size="small" />`} />
     ${id ? html`<h1 class="title clip">${title ? titleOf(title) : text.chat.untitled}</h1>` : html`<span class="title"></span>`}</header>`;
 }
@@ -84,6 +88,7 @@ function Bar({ id }) {
 /** @param {import("../state.js").Model} one */
 export function describe(one) {
   return [
+    one.state && one.state !== "ready" && text.chat.modelStates[one.state],
     one.parameters && `${short(one.parameters)} parameters`,
     one.quantization,
     one.context_tokens && fill(text.chat.context, { count: short(one.context_tokens) }),
@@ -93,6 +98,6 @@ export function describe(one) {
 function Welcome() {
   return html`<div class="welcome"><h1>${text.chat.welcome}</h1><p>${text.chat.welcomeAbout}</p>
     <ul class="starters" aria-label=${status.value.organisation}>${text.chat.starters.map(([title, words]) => html`<li>
-      <button type="button" class="starter" onClick=${async () => { if (!await send(words ?? "")) draft.value = words ?? ""; }}>
+      <button type="button" class="starter" onClick=${async () => { if (!await send(words ?? "") && !draft.value) draft.value = words ?? ""; }}>
         <b>${title}</b><span>${words}</span></button></li>`)}</ul></div>`;
 }

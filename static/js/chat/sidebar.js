@@ -7,8 +7,8 @@ import { number } from "../time.js";
 import { adminPages } from "../admin/pages.js";
 import { Icon } from "../ui/icons.js";
 import { Brand, Menu } from "../ui/parts.js";
-import { change, conversations, groups, refresh, remove, search, titleOf } from "./conversations.js";
-import { openId, reset } from "./exchange.js";
+import { change, conversations, finishRemoving, groups, refresh, remove, search, titleOf } from "./conversations.js";
+import { forgetAll, openId, reset } from "./exchange.js";
 
 const SEARCH_WAIT_MS = 200;
 
@@ -20,7 +20,14 @@ export function newChat() {
 
 export function Sidebar() {
   const [isApple] = useState(() => /Mac|iPhone|iPad/.test(navigator.userAgent));
-  useEffect(() => { if (may("chat")) void refresh(); }, []);
+  useEffect(() => {
+    if (!may("chat")) return undefined;
+    // Another window may have added or deleted chats.
+    const look = () => { if (document.visibilityState === "visible") void refresh(); };
+    look();
+    document.addEventListener("visibilitychange", look);
+    return () => document.removeEventListener("visibilitychange", look);
+  }, []);
   return html`<nav class="sidebar" aria-label=${text.product}>
     <div class="sidebar-top"><div class="row-apart"><a class="brand-link" href="/"><${Brand}>${status.value.organisation}</${Brand}></a>
       <button type="button" class="icon-button" aria-label=${text.chat.menuClose} title=${text.chat.menuClose}
@@ -87,11 +94,18 @@ function Rename({ one, onEnd }) {
 }
 
 export async function signOut() {
+  await finishRemoving();
   try { await api.delete("/api/session"); } catch (error) { toastError(error); return; }
-  reset();
-  conversations.value = null;
   setMe(null);
+  forget();
   go("/sign-in");
+}
+
+/** Leaves nothing of the person who was here to whoever comes next. */
+export function forget() {
+  forgetAll();
+  conversations.value = null;
+  search.value = "";
 }
 
 function Foot() {

@@ -4,7 +4,8 @@ import { onCodeClick, show } from "../markdown.js";
 import { counted, fill, findings, text } from "../messages.js";
 import { Icon } from "../ui/icons.js";
 import { copyText, CopyButton, Notice } from "../ui/parts.js";
-import { draft, queuePosition, regenerate } from "./exchange.js";
+import { takeUp } from "./composer.js";
+import { queuePosition, regenerate } from "./exchange.js";
 
 /** @typedef {import("./exchange.js").Message} Message */
 
@@ -16,10 +17,11 @@ function Answer({ source, isLive }) {
     onClick=${(/** @type {MouseEvent} */ event) => void onCodeClick(event, copyText)}></div>`;
 }
 
-/** @param {{ notice: import("./exchange.js").GuardNotice, isAnswer: boolean }} props */
-function GuardNote({ notice, isAnswer }) {
+/** @param {{ notice: import("./exchange.js").GuardNotice }} props */
+function GuardNote({ notice }) {
   const category = findings[notice.category] ?? notice.category;
-  const words = isAnswer ? text.chat.redactedOut : text.chat.redacted;
+  // A stored message does not say on which way the guard acted; then the words do not say it either.
+  const words = { input: text.chat.redacted, output: text.chat.redactedOut, unknown: text.chat.redactedBefore }[notice.direction ?? "unknown"];
   if (notice.action === "redact") {
     return html`<${Notice} kind="warn" icon="shield">${counted(notice.count ?? 1, words.one, words.many)} <span>(${category})</span></${Notice}>`;
   }
@@ -34,10 +36,10 @@ function GuardNote({ notice, isAnswer }) {
 function Question({ message, isLast }) {
   return html`<article class="turn user" aria-label="You">
     <div class="question">${message.content}</div>
-    ${(message.notices ?? []).map((notice) => html`<${GuardNote} notice=${notice} isAnswer=${false} />`)}
+    ${(message.notices ?? []).map((notice) => html`<${GuardNote} notice=${notice} />`)}
     <div class="actions"><${CopyButton} isIcon value=${message.content} label=${text.chat.copyQuestion} />
       ${isLast && html`<button type="button" class="icon-button small" aria-label=${text.chat.editLast} title=${text.chat.editLast}
-        onClick=${() => { draft.value = message.content; }}><${Icon} name="pencil" size="small" /></button>`}</div></article>`;
+        onClick=${() => takeUp(message.content)}><${Icon} name="pencil" size="small" /></button>`}</div></article>`;
 }
 
 /** @param {{ message: Message }} props */
@@ -45,9 +47,9 @@ function Ending({ message }) {
   const reason = message.finish_reason;
   if (message.error) return html`<${Notice} kind="bad" role="alert">${text.chat.failed} ${message.error}</${Notice}>`;
   if (reason === "length") return html`<${Notice} kind="warn">${text.chat.length}</${Notice}>`;
-  if (reason === "cancelled" || reason === "stopped") return html`<${Notice} icon="stop">${text.chat.stopped}</${Notice}>`;
+  if (reason === "cancelled") return html`<${Notice} icon="stop">${text.chat.stopped}</${Notice}>`;
   if (reason === "content_filter") return html`<${Notice} kind="bad" icon="shield">${text.chat.filtered}</${Notice}>`;
-  if (reason === "failed" || reason === "error") return html`<${Notice} kind="bad">${text.chat.failed}</${Notice}>`;
+  if (reason === "interrupted") return html`<${Notice} kind="bad">${text.chat.failed}</${Notice}>`;
   return null;
 }
 
@@ -65,7 +67,7 @@ function AnswerTurn({ message, isLast }) {
   const tokens = message.usage?.completion_tokens;
   return html`<article class="turn assistant" aria-label=${message.model ?? "Answer"}>
     ${message.isLive && !message.content ? html`<${Waiting} />` : html`<${Answer} source=${message.content} isLive=${message.isLive} />`}
-    ${(message.notices ?? []).map((notice) => html`<${GuardNote} notice=${notice} isAnswer=${true} />`)}
+    ${(message.notices ?? []).map((notice) => html`<${GuardNote} notice=${notice} />`)}
     <${Ending} message=${message} />
     <div class="actions">${!message.isLive && html`
       <${CopyButton} isIcon value=${message.content} label=${text.chat.copyAnswer} />

@@ -1,8 +1,9 @@
 // First start, three screens: who you are, how the key is kept, a model. Then the chat.
-import { html, signal, useState } from "../lib.js";
+import { html, signal, useEffect, useState } from "../lib.js";
 import { api } from "../api.js";
 import { text } from "../messages.js";
 import { go, models, refreshModels, setMe, status } from "../state.js";
+import { modelInUse } from "../chat/exchange.js";
 import { describe } from "../chat/page.js";
 import { Icon } from "../ui/icons.js";
 import { CopyLine, Field, Notice } from "../ui/parts.js";
@@ -15,6 +16,8 @@ export const isSettingUp = signal(false);
 export function SetUpPage() {
   const [step, setStep] = useState(0);
   const [token] = useState(linkToken);
+  // The button that led to a new screen is gone: keyboard and screen reader go on at its heading.
+  useEffect(() => { if (step > 0) /** @type {HTMLElement | null} */ (document.querySelector(".door h1"))?.focus(); }, [step]);
   if (!token && step === 0) {
     return html`<${Door} title=${text.door.setUpTitle}><h1>${text.product}</h1><p class="lead">${text.door.setUpNoToken}</p></${Door}>`;
   }
@@ -54,6 +57,9 @@ function Owner({ token, onDone }) {
     } catch (cause) {
       setError(cause);
       setBusy(false);
+      isSettingUp.value = false;
+      // Somebody else may have used the link: then there is an owner now, who can sign in.
+      await api.get("/api/status").then((answer) => { status.value = { ...status.value, state: answer.state }; }).catch(() => {});
     }
   };
   const wrong = (/** @type {string} */ name) => (error?.param === name ? error.message : null);
@@ -75,7 +81,7 @@ function suggested(name) {
 
 /** @param {{ onDone: () => void }} props */
 function Key({ onDone }) {
-  return html`<h1>${text.door.keyTitle}</h1><p class="lead">${text.door.keyLead}</p><div class="stack">
+  return html`<h1 tabindex="-1">${text.door.keyTitle}</h1><p class="lead">${text.door.keyLead}</p><div class="stack">
     <div class="choice"><h2><${Icon} name="key" size="small" />${text.door.keyFileTitle}<span class="badge">${text.door.keyFileNow}</span></h2><p>${text.door.keyFile}</p></div>
     <div class="choice"><h2><${Icon} name="lock" size="small" />${text.door.keyPassTitle}<span class="badge accent">${text.door.keyPassRecommended}</span></h2>
       <p>${text.door.keyPass}</p><${CopyLine} value=${text.door.keyCommand} /></div>
@@ -85,10 +91,10 @@ function Key({ onDone }) {
 
 /** @param {{ onDone: () => void }} props */
 function FirstModel({ onDone }) {
-  const first = models.value.find((one) => one.default) ?? models.value[0];
+  const first = models.value.find((one) => one.id === modelInUse());
   const isGuide = !first || first.id === "guide";
-  return html`<h1>${text.door.modelTitle}</h1><p class="lead">${text.door.modelLead}</p><div class="stack">
-    <div class="choice"><h2><${Icon} name="cpu" size="small" />${isGuide ? text.door.modelGuide : first.id}<span class="badge good">${first?.state ?? text.door.modelGuideState}</span></h2>
+  return html`<h1 tabindex="-1">${text.door.modelTitle}</h1><p class="lead">${text.door.modelLead}</p><div class="stack">
+    <div class="choice"><h2><${Icon} name="cpu" size="small" />${isGuide ? text.door.modelGuide : first.id}<span class=${`badge ${first?.state === "loading" ? "warn" : "good"}`}>${first?.state === "loading" ? text.chat.modelStates.loading : text.door.modelGuideState}</span></h2>
       <p>${isGuide ? text.door.modelGuideAbout : ""} ${first ? describe(first) : ""}</p></div>
     <div class="choice"><h2><${Icon} name="plus" size="small" />${text.door.modelAdd}</h2><p>${text.door.modelAddAbout}</p><${CopyLine} value=${text.door.modelCommand} /></div>
     <button type="button" class="button primary wide" onClick=${onDone}>${text.door.begin}</button></div>`;

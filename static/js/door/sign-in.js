@@ -1,8 +1,8 @@
 // Sign-in, and the page of an invitation or reset link.
 import { html, useState } from "../lib.js";
 import { api } from "../api.js";
-import { fill, text } from "../messages.js";
-import { go, may, path, refreshModels, setMe, status } from "../state.js";
+import { errors, fill, text } from "../messages.js";
+import { go, hasSessionEnded, may, path, refreshModels, setMe, status } from "../state.js";
 import { Field, Notice } from "../ui/parts.js";
 import { Door, linkToken } from "./frame.js";
 import { PASSWORD_CHARS_MIN, Strength } from "./strength.js";
@@ -33,6 +33,7 @@ export function SignInPage() {
   return html`<${Door} title=${text.door.signIn} name=${status.value.organisation}>
     <h1>${text.door.signIn}</h1><p class="lead">${fill(text.door.signInTo, { organisation: status.value.organisation })}</p>
     <form class="stack" onSubmit=${submit}>
+      ${hasSessionEnded.value && !error && html`<${Notice} role="status">${errors.not_signed_in}</${Notice}>`}
       ${error && html`<${Notice} kind="bad" role="alert">${error}</${Notice}>`}
       <${Field} label=${text.door.username} name="username" value=${username} onInput=${setUsername} autocomplete="username" required autofocus maxlength=${64} />
       <${Field} label=${text.door.password} name="password" type="password" value=${password} onInput=${setPassword} autocomplete="current-password" required maxlength=${1024} />

@@ -1,5 +1,5 @@
 // Loading data for a page: waiting, failing and trying again look the same everywhere.
-import { html, useEffect, useState } from "../lib.js";
+import { html, useEffect, useRef, useState } from "../lib.js";
 import { api } from "../api.js";
 import { text } from "../messages.js";
 import { Notice } from "./parts.js";
@@ -28,4 +28,34 @@ export function Loaded({ from, children }) {
   }
   if (!from.data) return html`<p class="waiting" role="status">${text.loading}</p>`;
   return children(from.data);
+}
+
+/**
+ * Work that a person starts: once at a time, however often they press. What went wrong stays in sight.
+ * @template {any[]} T
+ * @param {(...given: T) => Promise<unknown>} work
+ * @returns {{ isBusy: boolean, error: string, run: (...given: T) => Promise<void> }}
+ */
+export function useTask(work) {
+  const [state, setState] = useState({ isBusy: false, error: "" });
+  const isRunning = useRef(false);
+  const run = async (/** @type {T} */ ...given) => {
+    if (isRunning.current) return;
+    isRunning.current = true;
+    setState({ isBusy: true, error: "" });
+    let error = "";
+    try { await work(...given); } catch (/** @type {any} */ cause) { error = cause.message; }
+    isRunning.current = false;
+    setState({ isBusy: false, error });
+  };
+  return { ...state, run };
+}
+
+/**
+ * A form whose button does one thing, once.
+ * @param {{ task: ReturnType<typeof useTask>, class?: string, children?: any }} props
+ */
+export function TaskForm({ task, class: extra, children }) {
+  return html`<form class=${extra ?? "stack"} aria-busy=${String(task.isBusy)} onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); void task.run(); }}>
+    ${task.error && html`<${Notice} kind="bad" role="alert">${task.error}</${Notice}>`}${children}</form>`;
 }

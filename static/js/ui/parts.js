@@ -127,9 +127,9 @@ export function Confirm({ title, about, action, isDanger, isKept, onClose, onDo 
 
 /**
  * A button with a list of actions; `isNamed` says that the button's own words are its name. Arrow keys move, Esc closes and gives the focus back.
- * @param {{ label: string, button: any, class?: string, align?: string, isNamed?: boolean, items: ({ label: any, icon?: string, act?: () => void, href?: string, isDanger?: boolean, isChecked?: boolean, class?: string } | null | false)[] }} props
+ * @param {{ label: string, button: any, class?: string, align?: string, isNamed?: boolean, items: ({ label: any, icon?: string, act?: () => void, href?: string, isDanger?: boolean, isChecked?: boolean, isDisabled?: boolean, class?: string } | null | false)[], onOpen?: () => void }} props
  */
-export function Menu({ label, button, class: extra, align, items, isNamed }) {
+export function Menu({ label, button, class: extra, align, items, isNamed, onOpen }) {
   const [isOpen, setOpen] = useState(false);
   const root = useRef(/** @type {HTMLDivElement | null} */ (null));
   useEffect(() => {
@@ -154,7 +154,7 @@ export function Menu({ label, button, class: extra, align, items, isNamed }) {
   const shown = items.filter((item) => !!item);
   return html`<div class="menu" ref=${root} onKeyDown=${onKey}>
     <button type="button" class=${extra ?? "icon-button small"} aria-haspopup="menu" aria-expanded=${String(isOpen)} aria-label=${isNamed ? undefined : label}
-      onClick=${() => setOpen(!isOpen)}>${button}</button>
+      onClick=${() => { if (!isOpen) onOpen?.(); setOpen(!isOpen); }}>${button}</button>
     ${isOpen && html`<div class=${`menu-list ${align ?? "end"}`} role="menu" aria-label=${label}>
       ${shown.map((/** @type {any} */ item) => html`<${Item} item=${item} onDone=${close} onLeave=${() => setOpen(false)} />`)}</div>`}</div>`;
 }
@@ -167,8 +167,8 @@ function Item({ item, onDone, onLeave }) {
   if (item.href) return html`<a class=${look} role="menuitem" tabindex="-1" href=${item.href} onClick=${onLeave}>${inside}</a>`;
   const role = item.isChecked === undefined ? "menuitem" : "menuitemradio";
   return html`<button type="button" class=${look} role=${role} tabindex="-1"
-    aria-checked=${item.isChecked === undefined ? undefined : String(item.isChecked)}
-    onClick=${() => { onDone(); item.act?.(); }}>${inside}</button>`;
+    aria-checked=${item.isChecked === undefined ? undefined : String(item.isChecked)} aria-disabled=${item.isDisabled ? "true" : undefined}
+    onClick=${() => { if (item.isDisabled) return; onDone(); item.act?.(); }}>${inside}</button>`;
 }
 
 export function Toasts() {

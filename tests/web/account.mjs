@@ -1,0 +1,69 @@
+// The account page: keys, password, sessions.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openPage } from "./browser.mjs";
+import { check, composer, get, look, passwords, signIn, world } from "./world.mjs";
+
+/** @param {string} secret @returns {Promise<number>} the status that a program with this key gets */
+const asProgram = (secret) => world.page.evaluate(async (key) =>
+  (await fetch("/v1/models", { credentials: "omit", headers: { authorization: `Bearer ${key}` } })).status, secret);
+
+export function account() {
+  test("a key is made once, shown once, works, and is refused after it was revoked", async () => {
+    const { page, server } = world;
+    await page.goto(`${server.base}/account`);
+    await page.getByRole("button", { name: "New key" }).click();
+    await page.getByLabel("Name", { exact: true }).fill("notebook");
+    // Pressed twice, as impatient hands do.
+    await page.getByRole("button", { name: "Make the key" }).evaluate((/** @type {HTMLElement} */ button) => { button.click(); button.click(); });
+    const secret = await page.locator("dialog .copy-line code").innerText();
+    assert.match(secret, /^sr-/);
+    assert.ok((await page.locator("dialog pre").innerText()).includes(`${server.base}/v1`));
+    await look("key");
+    await page.getByRole("button", { name: "Done" }).click();
+    await page.reload();
+    await page.getByText("notebook").waitFor();
+    assert.equal((await get("/api/me/keys")).keys.length, 1, "one press too many made a second key");
+    assert.equal((await page.content()).includes(secret), false);
+    await look("account");
+    assert.equal(await asProgram(secret), 200);
+    await page.getByRole("button", { name: "Revoke: notebook" }).click();
+    await check("key-revoke");
+    await page.locator("dialog").getByRole("button", { name: "Revoke" }).click();
+    await page.getByText("No keys yet").waitFor();
+    assert.equal(await asProgram(secret), 401);
+  });
+
+  test("the password is changed with the present one only", async () => {
+    const { page } = world;
+    await page.getByLabel("Present password", { exact: true }).fill("not the present password");
+    await page.getByLabel("New password", { exact: true }).fill(passwords.changed);
+    await page.getByRole("button", { name: "Change the password" }).click();
+    await page.locator(".section .notice.bad").waitFor();
+    assert.equal(await page.getByLabel("New password", { exact: true }).inputValue(), passwords.changed, "what was typed is lost");
+    await page.getByLabel("Present password", { exact: true }).fill(passwords.first);
+    await page.getByRole("button", { name: "Change the password" }).click();
+    await page.getByText("The password is changed").waitFor();
+  });
+
+  test("a session elsewhere is ended, and loses nothing of what was being typed there", async () => {
+    const { page, server, browser } = world;
+    const elsewhere = await openPage(browser, server.base);
+    await signIn(server.base, elsewhere.page, "olivia", passwords.changed);
+    await composer(elsewhere.page).fill("a thought that must not be lost");
+    await page.reload();
+    const others = page.locator("section", { hasText: "Where you are signed in" }).locator("li").filter({ hasNotText: "this browser" });
+    await others.first().waitFor();
+    assert.equal(await others.count(), 1);
+    await others.getByRole("button", { name: "Sign out" }).click();
+    await others.waitFor({ state: "detached" });
+    await composer(elsewhere.page).press("Enter");
+    await elsewhere.page.getByText("You were signed out. Sign in again; what you typed is still here.").waitFor();
+    await check("sign-in-again", elsewhere.page);
+    await signIn(server.base, elsewhere.page, "olivia", passwords.changed);
+    await composer(elsewhere.page).waitFor();
+    assert.equal(await composer(elsewhere.page).inputValue(), "a thought that must not be lost");
+    assert.deepEqual(elsewhere.problems, []);
+    await elsewhere.context.close();
+  });
+}

@@ -1,0 +1,88 @@
+// Chats: their list, how answers are set, and what a hostile answer can do.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { hostile, streamOf, wellMade } from "./hostile.mjs";
+import { answers, ask, composer, look, messagesOf, world } from "./world.mjs";
+
+/** @param {string} text */
+const answerWith = (text) => world.page.route(messagesOf, (route) => route.fulfill({ contentType: "text/event-stream", body: streamOf(text) }));
+
+export function chat() {
+  test("a chat is renamed, found and deleted, and the deletion can be undone", async () => {
+    const { page } = world;
+    const entry = page.locator(".history li").first();
+    const open = async (/** @type {string} */ act) => {
+      await entry.hover();
+      await entry.getByRole("button").click();
+      await page.getByRole("menuitem", { name: act }).click();
+    };
+    await open("Rename");
+    await page.getByLabel("Rename").fill("Talk with the guide");
+    await page.keyboard.press("Enter");
+    const link = page.getByRole("link", { name: "Talk with the guide" });
+    await link.waitFor();
+    await page.reload();
+    await link.waitFor();
+    const search = page.getByLabel("Search chats");
+    await search.fill("zebra crossing");
+    await page.getByText("No chat has these words.").waitFor();
+    await search.fill("with the guide");
+    await link.waitFor();
+    assert.equal(await page.locator(".history li").count(), 1);
+    await open("Delete");
+    await link.waitFor({ state: "detached" });
+    await page.getByRole("button", { name: "Undo" }).click();
+    await link.waitFor();
+    const deleted = page.waitForResponse((response) => response.request().method() === "DELETE");
+    await open("Delete");
+    assert.equal((await deleted).status(), 204);
+    await page.reload();
+    await page.locator(".history li").first().waitFor();
+    assert.equal(await link.count(), 0);
+  });
+
+  test("an answer is set in type", async () => {
+    const { page } = world;
+    await page.locator(".new-chat").click();
+    await answerWith(wellMade);
+    await ask("What does encryption at rest protect?");
+    await page.locator(".answer .hljs-keyword").first().waitFor();
+    assert.equal(await page.locator(".answer table tr").count(), 4);
+    await page.locator(".code-head").getByRole("button", { name: "Copy" }).click();
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /fn open/);
+    await look("chat-markdown");
+    await page.unroute(messagesOf);
+  });
+
+  test("what a model writes runs nothing and requests nothing", async () => {
+    const { page } = world;
+    await page.locator(".new-chat").click();
+    await answerWith(hostile);
+    await ask("Show me everything.");
+    await answers().last().getByText("The end.").waitFor();
+    const left = await answers().last().locator(".answer").evaluate((node) => ({
+      active: node.querySelectorAll("script, img, iframe, object, embed, svg, form, style, link, video, audio, math").length,
+      handlers: [...node.querySelectorAll("*")].flatMap((one) => [...one.attributes]).filter((one) => /^on|^style$|^srcset$/i.test(one.name)).length,
+      links: [...node.querySelectorAll("a")].map((one) => one.protocol),
+    }));
+    assert.deepEqual({ active: left.active, handlers: left.handlers }, { active: 0, handlers: 0 });
+    assert.ok(left.links.length > 0 && left.links.every((one) => ["http:", "https:", "mailto:"].includes(one)), left.links.join(" "));
+    assert.equal(await page.evaluate(() => /** @type {any} */ (globalThis).wasHacked), undefined);
+    await look("chat-hostile");
+    await page.unroute(messagesOf);
+  });
+
+  test("a message that is taken up again takes nothing from what was being typed", async () => {
+    const { page } = world;
+    await page.locator(".new-chat").click();
+    await ask("Who are you?");
+    await composer().fill("half a thought");
+    await page.locator(".turn.user").last().hover();
+    await page.getByRole("button", { name: "Edit" }).click();
+    assert.equal(await composer().inputValue(), "Who are you?");
+    assert.equal(await composer().evaluate((node) => node === document.activeElement), true);
+    await page.getByRole("button", { name: "Undo" }).click();
+    assert.equal(await composer().inputValue(), "half a thought");
+    await composer().fill("");
+  });
+}
