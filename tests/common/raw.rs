@@ -1,6 +1,6 @@
 //! A client that sends whatever bytes it is told to.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,23 +41,44 @@ impl Raw {
 
     /// Sends bytes and reads the answer. None where the server closed without one.
     pub fn exchange(mut self, bytes: &[u8]) -> Option<Answer> {
-        // The server may refuse and close before it has read everything.
+        // The server may answer and close before it has read everything.
         let _ = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
-        self.answer()
-    }
-
-    /// Reads one answer.
-    fn answer(&mut self) -> Option<Answer> {
-        let mut bytes = Vec::new();
-        let mut chunk = [0_u8; 4096];
+        let mut received = Vec::new();
         loop {
-            if let Some(answer) = parse(&bytes) {
+            if let Some(answer) = parse(&received) {
                 return Some(answer);
             }
-            match self.stream.read(&mut chunk) {
-                Ok(0) | Err(_) => return parse(&bytes),
-                Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            match self.receive() {
+                Ok(bytes) if bytes.is_empty() => return None,
+                Ok(bytes) => received.extend(bytes),
+                Err(error) => {
+                    let has_closed = matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionReset
+                            | ErrorKind::ConnectionAborted
+                            | ErrorKind::UnexpectedEof
+                    );
+                    assert!(has_closed, "neither an answer nor an end: {error}");
+                    return None;
+                }
             }
+        }
+    }
+
+    /// Reads what the server has sent; nothing where it has closed. Sends nothing meanwhile: what is
+    /// left of a request that was refused could not be sent, and would hide the answer.
+    fn receive(&mut self) -> io::Result<Vec<u8>> {
+        let StreamOwned { conn, sock } = &mut self.stream;
+        let mut chunk = [0_u8; 4096];
+        loop {
+            match conn.reader().read(&mut chunk) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result.map(|count| chunk[..count].to_vec()),
+            }
+            if conn.read_tls(sock)? == 0 {
+                return Ok(Vec::new());
+            }
+            conn.process_new_packets().map_err(io::Error::other)?;
         }
     }
 }
