@@ -388,7 +388,7 @@ fn what_belongs_to_somebody_else_is_not_there() {
     let theirs = owner.begin_conversation(CANARY);
     let (their_key, _) = owner.make_key(&json!({"name": "theirs"}));
     let their_session = owner.me["session_id"].as_str().expect("an id").to_owned();
-    let guest = invite(&server, &owner, "member");
+    let guest = server.invite(&owner, "member");
 
     let path = format!("/api/conversations/{theirs}");
     for (method, path, body) in [
@@ -442,17 +442,4 @@ fn changes_need_the_token_of_the_page_and_its_origin() {
     let nobody = json!({"username": "nobody", "password": CANARY});
     check("no such name", &stranger.post("/api/session", &nobody), 401, "wrong_credentials");
     server.assert_alive();
-}
-
-/// Invites somebody and signs them in.
-fn invite(server: &Server, owner: &Session, role: &str) -> Session {
-    let person = json!({"username": "guest", "display_name": "Guest", "roles": [role]});
-    let made = owner.client.post("/api/admin/people", &person).expect(201);
-    let link = made["invitation_link"].as_str().expect("a link");
-    let token = link.split_once('#').expect("a secret").1;
-    let client = server.client();
-    let body = json!({"token": token, "password": "seven otters under the long pier"});
-    let answer = client.post("/api/invitation", &body);
-    answer.expect(201);
-    Session::from_answer(client, &answer)
 }
