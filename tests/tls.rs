@@ -274,13 +274,10 @@ fn clients_refuse_a_server_that_they_have_no_reason_to_trust() {
     let other = Home::prepared();
     let strange = Offer { authority: other.data().join("tls/ca.pem"), ..everything.clone() };
     let refused = strange.connect(&server).err();
-    let unknown = |error: &CertificateError| {
-        matches!(error, CertificateError::UnknownIssuer | CertificateError::BadSignature)
-    };
-    assert!(
-        matches!(&refused, Some(Error::InvalidCertificate(error)) if unknown(error)),
-        "{refused:?}"
-    );
+    // Both authorities have one name, so that it is the signature that does not fit.
+    let unknown = [CertificateError::UnknownIssuer, CertificateError::BadSignature]
+        .map(Error::InvalidCertificate);
+    assert!(refused.as_ref().is_some_and(|error| unknown.contains(error)), "{refused:?}");
     for name in ["strongroom.example", "localhost.example", "127.0.0.2"] {
         let refused = Offer { name, ..everything.clone() }.connect(&server).err();
         assert!(
