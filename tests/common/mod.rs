@@ -8,6 +8,7 @@
 pub mod client;
 pub mod damaged;
 pub mod raw;
+pub mod refusal;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};

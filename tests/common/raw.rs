@@ -12,7 +12,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::client::Answer;
 
-const READ_TIMEOUT: Duration = Duration::from_mins(2);
+/// Waiting ends here, with a failed test instead of a hanging one.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A TLS connection.
 pub struct Raw {
@@ -33,7 +34,8 @@ impl Raw {
             .with_no_client_auth();
         let address = base.strip_prefix("https://").expect("it speaks TLS");
         let socket = TcpStream::connect(address).expect("the server listens");
-        socket.set_read_timeout(Some(READ_TIMEOUT)).expect("a timeout above zero");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a time above zero");
+        socket.set_write_timeout(Some(PATIENCE)).expect("a time above zero");
         let name = ServerName::try_from("127.0.0.1").expect("an address");
         let connection = ClientConnection::new(Arc::new(config), name).expect("a valid name");
         Self { stream: StreamOwned::new(connection, socket) }
