@@ -154,6 +154,42 @@ fn a_file_that_the_browser_has_is_not_sent_again() {
 }
 
 #[test]
+fn the_cookie_of_a_session_is_for_this_server_alone_and_signing_out_takes_all_away() {
+    let home = Home::prepared();
+    let server = Server::start(&home);
+    let cookie = |answer: &Answer| {
+        let set: Vec<_> = answer.headers.get_all("set-cookie").iter().collect();
+        assert_eq!(set.len(), 1, "one cookie and no more: {set:?}");
+        let text = set[0].to_str().expect("text").to_owned();
+        let mut parts = text.split("; ").map(str::to_owned).collect::<Vec<_>>();
+        let value = parts.remove(0);
+        parts.sort_unstable();
+        (value, parts)
+    };
+    let (value, mut attributes) = cookie(&sign_in(&server, PASSWORD));
+    let secret = value.strip_prefix("__Host-strongroom=").expect("its name binds it to this host");
+    assert!(secret.len() >= 43, "256 bits");
+    // Seven days, less what signing in took.
+    let age = attributes.remove(1);
+    let seconds = age.strip_prefix("Max-Age=").and_then(|seconds| seconds.parse().ok());
+    assert!(seconds.is_some_and(|seconds: u32| (604_000..=604_800).contains(&seconds)), "{age}");
+    assert_eq!(attributes, ["HttpOnly", "Path=/", "SameSite=Strict", "Secure"]);
+    let session = server.sign_in();
+    let gone = session.client.send("DELETE", "/api/session", None);
+    check("a sign-out", &gone, 204, Kept::Never);
+    assert_eq!(gone.headers["clear-site-data"], "\"cache\", \"storage\"");
+    let (value, attributes) = cookie(&gone);
+    assert_eq!(value, "__Host-strongroom=", "nothing is left in it");
+    assert!(attributes.contains(&"Max-Age=0".to_owned()), "{attributes:?}");
+    check("afterwards", &session.client.get("/api/me"), 401, Kept::Never);
+    // Nobody else is told to forget anything, and no refusal begins a session.
+    for answer in [server.client().get("/"), sign_in(&server, "a wrong password")] {
+        assert!(!answer.headers.contains_key("set-cookie"));
+        assert!(!answer.headers.contains_key("clear-site-data"));
+    }
+}
+
+#[test]
 fn each_answer_has_an_id_of_its_own() {
     let home = Home::prepared();
     let server = Server::start(&home);

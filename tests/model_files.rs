@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::damaged::{
-    Case, find, harmless_cases, header_cases, template_cases, tensor_cases, value_cases, word_cases,
+    Case, alignment_cases, find, harmless_cases, header_cases, template_cases, tensor_cases,
+    value_cases, word_cases,
 };
 use common::{GUIDE, Home, Server, Session, guide_file, shared, skip, text, wait_for};
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ fn files_that_are_cut_short_are_refused_wherever_the_cut_is() {
 fn files_that_are_damaged_in_the_header_are_refused_with_the_field_at_fault() {
     let whole = fs::read(guide_file()).expect("the guide is part of the repository");
     let cases = header_cases(&whole).into_iter().chain(value_cases(&whole));
-    let cases = cases.chain(word_cases(&whole));
+    let cases = cases.chain(word_cases(&whole)).chain(alignment_cases(&whole));
     let cases: Vec<Case> = cases.chain(tensor_cases(&whole)).collect();
     let home = Home::prepared();
     let mut server = serve(&home, &written(&home, &cases));

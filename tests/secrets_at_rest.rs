@@ -59,7 +59,7 @@ fn look_everywhere(settings: &[&str]) {
     for format in ["jsonl", "csv"] {
         let export = home.strongroom(&["audit", "export", "--format", format]);
         assert!(export.status.success(), "{}", both(&export));
-        let lines = export.stdout.iter().filter(|byte| **byte == b'\n').count();
+        let lines = String::from_utf8_lossy(&export.stdout).lines().count();
         assert!(lines > 20, "everything is on record: {lines}");
         needles.assert_not_in(Path::new(format), &export.stdout);
     }

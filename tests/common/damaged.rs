@@ -73,7 +73,6 @@ pub fn value_cases(whole: &[u8]) -> Vec<Case> {
         patched(name, whole, find(whole, key) + key.len(), &kind.to_le_bytes(), says)
     };
     let number = |value: u32| value.to_le_bytes();
-    let all = u64::MAX.to_le_bytes();
     vec![
         kind("kind-99", "llama.context_length", 99, "llama.context_length"),
         kind(
@@ -82,7 +81,12 @@ pub fn value_cases(whole: &[u8]) -> Vec<Case> {
             8,
             "the length of the value of \"llama.block_count\" is 107374182406, above the limit",
         ),
-        put("text-without-end", "general.architecture", &all, "general.architecture"),
+        put(
+            "text-without-end",
+            "general.architecture",
+            &u64::MAX.to_le_bytes(),
+            "general.architecture",
+        ),
         patched("architecture", whole, find(whole, "general.architecture") + 32, b"alien", "alien"),
         put("context-0", "llama.context_length", &number(0), "context_length"),
         put("width-0", "llama.embedding_length", &number(0), "embedding_length"),
@@ -129,33 +133,6 @@ pub fn value_cases(whole: &[u8]) -> Vec<Case> {
             &(-1_f32).to_le_bytes(),
             "epsilon",
         ),
-        put(
-            "tokenizer",
-            "tokenizer.ggml.model",
-            &[5, 0, 0, 0, 0, 0, 0, 0],
-            "the length of metadata key number 16 is",
-        ),
-        put("tokens-of-99", "tokenizer.ggml.tokens", &number(99), "tokenizer.ggml.tokens"),
-        patched(
-            "tokens-all",
-            whole,
-            find(whole, "tokenizer.ggml.tokens") + 29,
-            &all,
-            "tokenizer.ggml.tokens",
-        ),
-        patched(
-            "types-fewer",
-            whole,
-            find(whole, "tokenizer.ggml.token_type") + 33,
-            &4095_u64.to_le_bytes(),
-            "the length of metadata key number 19 is",
-        ),
-        put(
-            "flag-of-7",
-            "tokenizer.ggml.add_bos_token",
-            &[7],
-            "\"tokenizer.ggml.add_bos_token\" is neither true nor false",
-        ),
     ]
 }
 
@@ -166,7 +143,35 @@ pub fn word_cases(whole: &[u8]) -> Vec<Case> {
     let number = |value: u32| value.to_le_bytes();
     let (text, list) = (8, 12);
     let merges = value("tokenizer.ggml.merges") + list;
+    let put_key = |name, key: &str, bytes: &[u8], says| put(name, value(key), bytes, says);
     vec![
+        put_key(
+            "tokenizer",
+            "tokenizer.ggml.model",
+            &[5, 0, 0, 0, 0, 0, 0, 0],
+            "the length of metadata key number 16 is",
+        ),
+        put_key("tokens-of-99", "tokenizer.ggml.tokens", &number(99), "tokenizer.ggml.tokens"),
+        patched(
+            "tokens-all",
+            whole,
+            find(whole, "tokenizer.ggml.tokens") + 29,
+            &u64::MAX.to_le_bytes(),
+            "tokenizer.ggml.tokens",
+        ),
+        patched(
+            "types-fewer",
+            whole,
+            find(whole, "tokenizer.ggml.token_type") + 33,
+            &4095_u64.to_le_bytes(),
+            "the length of metadata key number 19 is",
+        ),
+        put_key(
+            "flag-of-7",
+            "tokenizer.ggml.add_bos_token",
+            &[7],
+            "\"tokenizer.ggml.add_bos_token\" is neither true nor false",
+        ),
         put(
             "pre-alien",
             value("tokenizer.ggml.pre") + text,
@@ -186,6 +191,13 @@ pub fn word_cases(whole: &[u8]) -> Vec<Case> {
             &[0xff, 0xfe],
             "the metadata key \"tokenizer.ggml.merges\" should be a list of UTF-8 texts",
         ),
+    ]
+}
+
+/// Files with one more key, which says where tensors may begin.
+pub fn alignment_cases(whole: &[u8]) -> Vec<Case> {
+    let number = |value: u32| value.to_le_bytes();
+    vec![
         aligned(
             "alignment-0",
             whole,
