@@ -9,19 +9,23 @@ use std::path::Path;
 use common::{Client, GUIDE, Home, Server, both, text, wait_for};
 use serde_json::{Value, json};
 
+/// The tokens that end an answer are ruled out, so this one is as long as it may be.
+fn long_answer() -> Value {
+    json!({
+        "model": GUIDE, "prompt": "Strongroom is", "max_tokens": 400, "stream": true, "seed": 7,
+        "logit_bias": {"0": -100, "1": -100, "2": -100},
+    })
+}
+
 #[test]
 fn a_term_signal_lets_the_running_answer_end_and_nothing_new_begin() {
     let home = Home::prepared();
-    let server = Server::start(&home);
+    // However slow the machine is, the answer has the time that it needs.
+    let server = Server::start_with(&home, &["--set", "server.shutdown_grace_s=3600"]);
     // One client has a connection already, the other makes one for each request.
     let kept = server.with_key(&home.key());
     kept.get("/v1/models").expect(200);
-    // The tokens that end an answer are ruled out, so this one is as long as it may be.
-    let long = json!({
-        "model": GUIDE, "prompt": "Strongroom is", "max_tokens": 400, "stream": true, "seed": 7,
-        "logit_bias": {"0": -100, "1": -100, "2": -100},
-    });
-    let mut events = server.with_key(&home.key()).stream("/v1/completions", &long);
+    let mut events = server.with_key(&home.key()).stream("/v1/completions", &long_answer());
     assert!(events.next().is_some(), "the answer begins");
     let fresh = || server.with_key(&home.key());
     let short = json!({"model": GUIDE, "prompt": "Strongroom", "max_tokens": 1}).to_string();
@@ -56,6 +60,28 @@ fn a_term_signal_lets_the_running_answer_end_and_nothing_new_begin() {
     let is_long = |event: &Value| event["detail"]["completion_tokens"] == 400;
     let ended = log.iter().filter(|event| event["action"] == "generation.end" && is_long(event));
     assert_eq!(ended.count(), 1, "the long answer's end is on record");
+}
+
+#[test]
+fn an_answer_that_outlives_the_grace_is_told_why_it_ends() {
+    let home = Home::prepared();
+    // On a fast machine the answer may end before the server has begun to stop: then once more.
+    wait_for("an answer to be cut off", || {
+        let server = Server::start_with(&home, &["--set", "server.shutdown_grace_s=0"]);
+        let mut events = server.with_key(&home.key()).stream("/v1/completions", &long_answer());
+        assert!(events.next().is_some(), "the answer begins");
+        server.ask_to_stop();
+        let rest: Vec<_> = events.collect();
+        assert_eq!(server.wait().code(), Some(0));
+        let last = rest.last().expect("it ends with a word");
+        if last.data == "[DONE]" {
+            return false;
+        }
+        assert_eq!(last.json()["error"]["code"], "shutting_down", "{last:?}");
+        true
+    });
+    let verified = home.strongroom(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", both(&verified));
 }
 
 #[test]
