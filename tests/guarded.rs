@@ -188,16 +188,16 @@ fn answers_and_refusals_say_where_the_caller_stands() {
 #[test]
 fn each_limit_has_its_own_refusal() {
     let home = Home::prepared();
-    let server = start(&home, &["limits.key.tokens_per_minute=60"]);
+    let server = start(&home, &["limits.key.tokens_per_minute=12"]);
     let client = server.with_key(&home.key());
-    let (answered, refused) = until_refused(&client, &completion(50));
+    let (answered, refused) = until_refused(&client, &completion(10));
     assert!(answered > 0);
     check_refusal(&refused, "rate_limit_exceeded", "tokens");
     // What never fits is no matter of waiting.
-    let never = client.post(COMPLETIONS, &completion(61));
+    let never = client.post(COMPLETIONS, &completion(13));
     let error = never.expect(429)["error"].clone();
     assert_eq!(error["code"], "insufficient_quota", "{error}");
-    assert!(error["message"].as_str().is_some_and(|text| text.contains("limit of 60")), "{error}");
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("limit of 12")), "{error}");
     assert!(!never.headers.contains_key("retry-after"), "it never fits");
     assert!(server.stop().success());
 
@@ -230,7 +230,7 @@ fn each_limit_has_its_own_refusal() {
 
 /// Asks for a short answer as soon as a long one has begun.
 fn two_at_once(client: &Client) -> (Vec<String>, Answer) {
-    let mut long = completion(200);
+    let mut long = completion(100);
     long["stream"] = json!(true);
     let mut events = client.stream(COMPLETIONS, &long);
     let first = events.next().expect("the answer begins");
