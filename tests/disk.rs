@@ -1,14 +1,16 @@
 //! A disk that is full, one that cannot be written, and a directory that is taken.
+#![allow(clippy::panic, reason = "a helper fails as its test does")]
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Home, Server, both, skip, text};
-use serde_json::json;
+use common::{Answer, GUIDE, Home, Server, both, skip, text};
+use serde_json::{Value, json};
 
 const DISK_MIB: u64 = 16;
 /// What is left of the disk when it counts as full: less than any commit needs.
@@ -37,17 +39,12 @@ fn a_full_disk_stores_nothing_says_so_and_loses_nothing() {
         acknowledged.push(answer.expect(201)["id"].as_str().expect("an id").to_owned());
         assert!(acknowledged.len() < 100_000, "the disk is full, and yet everything fits");
     };
-    let code = refused.code();
-    assert_eq!(refused.status, 503, "{}", refused.text());
-    assert!(["storage_full", "audit_unavailable"].contains(&code.as_str()), "{}", refused.text());
-    assert!(!refused.text().contains(text(&home.data())), "{}", refused.text());
-    // No generation without its record.
-    let body = json!({"model": "guide", "messages": [{"role": "user", "content": "hello"}]});
-    let answer = server.with_key(&home.key()).post("/v1/chat/completions", &body);
-    assert!(matches!(answer.status, 200 | 503), "{}", answer.text());
+    check_full(&home, &refused);
     // That a conversation was opened goes on record, so it cannot be opened; its list can.
     let opened = session.client.get(&format!("/api/conversations/{kept}"));
-    assert!(matches!(opened.status, 200 | 503), "{}", opened.text());
+    if opened.status != 200 {
+        check_full(&home, &opened);
+    }
     session.client.get("/api/conversations").expect(200);
     session.client.get("/api/me").expect(200);
 
@@ -64,6 +61,94 @@ fn a_full_disk_stores_nothing_says_so_and_loses_nothing() {
     }
     drop(server);
     drop(disk);
+}
+
+#[test]
+fn on_a_full_disk_every_answer_that_was_given_is_on_record() {
+    let home = Home::empty();
+    let Some(disk) = Disk::mount(&home.data()) else {
+        skip(
+            "on_a_full_disk_every_answer_that_was_given_is_on_record",
+            "no disk may be mounted here",
+        );
+        return;
+    };
+    home.init(&[]);
+    let mut server = Server::start(&home);
+    let client = server.with_key(&home.key());
+    let (mut given, mut refused) = (BTreeSet::new(), BTreeSet::new());
+    let mut ask = |filled: &str| {
+        let body = json!({"model": GUIDE, "max_tokens": 2, "prompt": "Strongroom is"});
+        let answer = client.post("/v1/completions", &body);
+        let id = answer.headers["x-request-id"].to_str().expect("text").to_owned();
+        if answer.status == 200 {
+            given.insert(id);
+        } else {
+            check_full(&home, &answer);
+            assert!(!filled.is_empty(), "the disk is not full yet: {}", answer.text());
+            refused.insert(id);
+        }
+        answer.status
+    };
+    assert_eq!(ask(""), 200);
+    let filler = disk.fill();
+    // What still fits into pages that are there may be taken; from the first refusal on, all is full.
+    for number in 0.. {
+        if ask("full") != 200 {
+            break;
+        }
+        assert!(number < 10_000, "the disk is full, and yet everything fits");
+    }
+    for _ in 0..10 {
+        ask("full");
+    }
+    let mut streamed = json!({"model": GUIDE, "max_tokens": 2, "stream": true});
+    streamed["messages"] = json!([{"role": "user", "content": "hello"}]);
+    let answer = client.post("/v1/chat/completions", &streamed);
+    let id = answer.headers["x-request-id"].to_str().expect("text").to_owned();
+    if answer.status == 200 {
+        given.insert(id);
+    } else {
+        check_full(&home, &answer);
+        refused.insert(id);
+    }
+    assert!(refused.len() > 1, "{refused:?}");
+    // The operator is told in the server's own log.
+    assert!(server.log().contains("the record cannot be written: nothing runs"));
+
+    fs::remove_file(filler).expect("it is there");
+    assert_eq!(
+        client.post("/v1/completions", &json!({"prompt": "x", "max_tokens": 1})).status,
+        200
+    );
+    server.assert_alive();
+    assert!(server.stop().success());
+    let export = home.strongroom(&["audit", "export"]);
+    assert!(export.status.success(), "{}", both(&export));
+    let export = String::from_utf8(export.stdout).expect("UTF-8");
+    let events: Vec<Value> =
+        export.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let started: BTreeSet<String> = events
+        .iter()
+        .filter(|event| event["action"] == "generation.start")
+        .map(|event| event["request"].as_str().expect("a request").to_owned())
+        .collect();
+    assert!(given.is_subset(&started), "given {given:?}, on record {started:?}");
+    assert!(refused.is_disjoint(&started), "refused {refused:?}, on record {started:?}");
+    let verified = home.strongroom(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", both(&verified));
+    drop(disk);
+}
+
+/// Holds a refusal against what it may say where the disk is full.
+fn check_full(home: &Home, answer: &Answer) {
+    let message = match answer.code().as_str() {
+        "storage_full" => "The disk is full, so nothing was stored.",
+        "audit_unavailable" => "The audit log cannot be written, so nothing was done.",
+        other => panic!("{other}: {}", answer.text()),
+    };
+    assert_eq!(answer.expect(503)["error"]["message"], message);
+    assert!(!answer.text().contains(text(&home.data())), "{}", answer.text());
 }
 
 #[test]

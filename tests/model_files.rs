@@ -7,15 +7,12 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::damaged::{
+    Case, alignment_cases, find, harmless_cases, header_cases, template_cases, tensor_cases,
+    value_cases, word_cases,
+};
 use common::{GUIDE, Home, Server, Session, guide_file, shared, skip, text, wait_for};
 use serde_json::{Value, json};
-
-/// A change to the bytes of a sound file, and what the refusal must say.
-struct Case {
-    name: &'static str,
-    bytes: Vec<u8>,
-    says: &'static str,
-}
 
 #[test]
 fn files_that_are_cut_short_are_refused_wherever_the_cut_is() {
@@ -71,15 +68,17 @@ fn files_that_are_cut_short_are_refused_wherever_the_cut_is() {
 fn files_that_are_damaged_in_the_header_are_refused_with_the_field_at_fault() {
     let whole = fs::read(guide_file()).expect("the guide is part of the repository");
     let cases = header_cases(&whole).into_iter().chain(value_cases(&whole));
+    let cases = cases.chain(word_cases(&whole)).chain(alignment_cases(&whole));
     let cases: Vec<Case> = cases.chain(tensor_cases(&whole)).collect();
     let home = Home::prepared();
-    let files: Vec<PathBuf> =
-        cases.iter().map(|case| home.write(&format!("{}.gguf", case.name), &case.bytes)).collect();
-    let mut server = serve(&home, &files);
+    let mut server = serve(&home, &written(&home, &cases));
     let states = settled(&server.sign_in());
     let mut wrong = Vec::new();
     for case in &cases {
         let (state, reason) = state_of(&states, case.name);
+        if case.says.is_empty() {
+            eprintln!("SAY {}: {state}: {reason}", case.name);
+        }
         if state != "failed" || !reason.contains(case.says) {
             wrong.push(format!("{}: {state}, `{reason}` should say `{}`", case.name, case.says));
         }
@@ -96,6 +95,48 @@ fn files_that_are_damaged_in_the_header_are_refused_with_the_field_at_fault() {
 }
 
 #[test]
+fn values_that_contradict_what_is_known_anyway_change_no_answer() {
+    let whole = fs::read(guide_file()).expect("the guide is part of the repository");
+    let cases = harmless_cases(&whole);
+    let home = Home::prepared();
+    let mut server = serve(&home, &written(&home, &cases));
+    let states = settled(&server.sign_in());
+    let client = server.with_key(&home.key());
+    let said = |model: &str| {
+        let body = json!({"model": model, "max_tokens": 60, "temperature": 0,
+            "messages": [{"role": "user", "content": "What is Strongroom?"}]});
+        let answer = client.post("/v1/chat/completions", &body).expect(200);
+        (answer["choices"][0].clone(), answer["usage"]["prompt_tokens"].clone())
+    };
+    let expected = said(GUIDE);
+    assert_eq!(expected.0["finish_reason"], "stop");
+    for case in &cases {
+        assert_eq!(state_of(&states, case.name), ("ready".to_owned(), String::new()));
+        assert_eq!(said(case.name), expected, "{}", case.name);
+    }
+    server.assert_alive();
+}
+
+#[test]
+fn a_model_without_a_sound_chat_template_goes_on_with_texts_and_refuses_chats() {
+    let whole = fs::read(guide_file()).expect("the guide is part of the repository");
+    let cases = template_cases(&whole);
+    let home = Home::prepared();
+    let mut server = serve(&home, &written(&home, &cases));
+    settled(&server.sign_in());
+    let client = server.with_key(&home.key());
+    let expected = answers(&server, &home, GUIDE);
+    for case in &cases {
+        let body = json!({"model": case.name, "messages": [{"role": "user", "content": "hello"}]});
+        let refused = client.post("/v1/chat/completions", &body);
+        assert!(matches!(refused.status, 400 | 503), "{}: {}", case.name, refused.text());
+        assert!(refused.text().contains("template"), "{}: {}", case.name, refused.text());
+        assert_eq!(answers(&server, &home, case.name), expected, "{}", case.name);
+    }
+    server.assert_alive();
+}
+
+#[test]
 fn files_that_are_no_models_are_refused() {
     let home = Home::prepared();
     let empty = home.write("empty.gguf", "");
@@ -106,11 +147,16 @@ fn files_that_are_no_models_are_refused() {
     let missing = home.path("missing.gguf");
     let mut server = serve(&home, &[empty, prose, zeros, folder, missing]);
     let states = settled(&server.sign_in());
-    for name in ["empty", "prose", "zeros", "folder", "missing"] {
-        assert!(!reason_of(&states, name).is_empty());
+    for (name, says) in [
+        ("empty", "cannot read the model file: the file is empty."),
+        ("prose", "this is not a GGUF file: it does not begin with \"GGUF\""),
+        ("zeros", "this is not a GGUF file: it does not begin with \"GGUF\""),
+        ("folder", "The file cannot be read: Is a directory (os error 21)."),
+        ("missing", "The file cannot be read: No such file or directory (os error 2)."),
+    ] {
+        let reason = reason_of(&states, name);
+        assert!(reason.contains(says), "{name}: {reason}");
     }
-    assert!(reason_of(&states, "prose").contains("not a GGUF file"));
-    assert!(reason_of(&states, "missing").contains("No such file"));
     answers(&server, &home, GUIDE);
     server.assert_alive();
 }
@@ -138,131 +184,8 @@ fn a_real_model_that_nobody_here_made_answers() {
     }
 }
 
-/// Changes to the 24 bytes that begin a file, and to the first key.
-fn header_cases(whole: &[u8]) -> Vec<Case> {
-    let tensors = u64::from_le_bytes(whole[8..16].try_into().expect("eight bytes"));
-    let keys = u64::from_le_bytes(whole[16..24].try_into().expect("eight bytes"));
-    let put = |name, at, bytes: &[u8], says| patched(name, whole, at, bytes, says);
-    vec![
-        put("magic", 0, b"GGML", "GGUF"),
-        put("version-0", 4, &0_u32.to_le_bytes(), "version 0"),
-        put("version-1", 4, &1_u32.to_le_bytes(), "version 1"),
-        put("version-4", 4, &4_u32.to_le_bytes(), "version 4"),
-        put("version-all", 4, &u32::MAX.to_le_bytes(), "version"),
-        put("big-endian", 4, &3_u32.to_be_bytes(), "big-endian"),
-        put("tensors-0", 8, &0_u64.to_le_bytes(), ""),
-        put("tensors-more", 8, &(tensors + 1).to_le_bytes(), ""),
-        put("tensors-fewer", 8, &(tensors - 1).to_le_bytes(), ""),
-        put("tensors-all", 8, &u64::MAX.to_le_bytes(), "tensor"),
-        put("keys-0", 16, &0_u64.to_le_bytes(), ""),
-        put("keys-more", 16, &(keys + 1).to_le_bytes(), ""),
-        put("keys-fewer", 16, &(keys - 1).to_le_bytes(), ""),
-        put("keys-all", 16, &u64::MAX.to_le_bytes(), "key"),
-        put("key-length-0", 24, &0_u64.to_le_bytes(), ""),
-        put("key-length-all", 24, &u64::MAX.to_le_bytes(), "key"),
-        put("key-not-text", 32, &[0xff, 0xfe], ""),
-    ]
-}
-
-/// Changes to the values of keys.
-fn value_cases(whole: &[u8]) -> Vec<Case> {
-    let put = |name, key, bytes: &[u8], says| {
-        patched(name, whole, find(whole, key) + key.len() + 4, bytes, says)
-    };
-    let kind = |name, key: &str, kind: u32, says| {
-        patched(name, whole, find(whole, key) + key.len(), &kind.to_le_bytes(), says)
-    };
-    let number = |value: u32| value.to_le_bytes();
-    let all = u64::MAX.to_le_bytes();
-    vec![
-        kind("kind-99", "llama.context_length", 99, "llama.context_length"),
-        kind("kind-text", "llama.block_count", 8, ""),
-        put("text-without-end", "general.architecture", &all, "general.architecture"),
-        patched("architecture", whole, find(whole, "general.architecture") + 32, b"alien", "alien"),
-        put("context-0", "llama.context_length", &number(0), "context_length"),
-        put("width-0", "llama.embedding_length", &number(0), "embedding_length"),
-        put("width-odd", "llama.embedding_length", &number(255), ""),
-        put("width-all", "llama.embedding_length", &number(u32::MAX), "embedding_length"),
-        put("blocks-0", "llama.block_count", &number(0), "block_count"),
-        put("blocks-more", "llama.block_count", &number(7), "blk.6"),
-        put("blocks-all", "llama.block_count", &number(u32::MAX), "block_count"),
-        put("inner-0", "llama.feed_forward_length", &number(0), "feed_forward_length"),
-        put("inner-other", "llama.feed_forward_length", &number(705), ""),
-        put("heads-0", "llama.attention.head_count", &number(0), "head_count"),
-        put("heads-7", "llama.attention.head_count", &number(7), ""),
-        put("heads-all", "llama.attention.head_count", &number(u32::MAX), "head_count"),
-        put("kv-heads-0", "llama.attention.head_count_kv", &number(0), "head_count_kv"),
-        put("kv-heads-3", "llama.attention.head_count_kv", &number(3), "head"),
-        put("rope-odd", "llama.rope.dimension_count", &number(31), "dimension_count"),
-        put("rope-all", "llama.rope.dimension_count", &number(u32::MAX), "dimension_count"),
-        put("base-0", "llama.rope.freq_base", &0_f32.to_le_bytes(), "freq_base"),
-        put("base-nan", "llama.rope.freq_base", &f32::NAN.to_le_bytes(), "freq_base"),
-        put(
-            "epsilon-nan",
-            "llama.attention.layer_norm_rms_epsilon",
-            &f32::NAN.to_le_bytes(),
-            "epsilon",
-        ),
-        put(
-            "epsilon-below",
-            "llama.attention.layer_norm_rms_epsilon",
-            &(-1_f32).to_le_bytes(),
-            "epsilon",
-        ),
-        put("tokenizer", "tokenizer.ggml.model", &[5, 0, 0, 0, 0, 0, 0, 0], ""),
-        put("tokens-of-99", "tokenizer.ggml.tokens", &number(99), "tokenizer.ggml.tokens"),
-        patched(
-            "tokens-all",
-            whole,
-            find(whole, "tokenizer.ggml.tokens") + 29,
-            &all,
-            "tokenizer.ggml.tokens",
-        ),
-        patched(
-            "types-fewer",
-            whole,
-            find(whole, "tokenizer.ggml.token_type") + 33,
-            &4095_u64.to_le_bytes(),
-            "",
-        ),
-        put("flag-of-7", "tokenizer.ggml.add_bos_token", &[7], ""),
-    ]
-}
-
-/// Changes to the directory of tensors.
-fn tensor_cases(whole: &[u8]) -> Vec<Case> {
-    let name = find(whole, "token_embd.weight");
-    let after = name + "token_embd.weight".len();
-    let put = |name, at, bytes: &[u8], says| patched(name, whole, at, bytes, says);
-    let number = |value: u32| value.to_le_bytes();
-    let long = |value: u64| value.to_le_bytes();
-    vec![
-        put("tensor-name-all", name - 8, &long(u64::MAX), ""),
-        put("tensor-name-other", name, b"token_embX", "token_embd.weight"),
-        put("tensor-dims-0", after, &number(0), "token_embd.weight"),
-        put("tensor-dims-99", after, &number(99), "token_embd.weight"),
-        put("tensor-size-0", after + 4, &long(0), "token_embd.weight"),
-        put("tensor-size-odd", after + 4, &long(255), "token_embd.weight"),
-        put("tensor-size-all", after + 4, &long(u64::MAX), "token_embd.weight"),
-        put("tensor-size-wraps", after + 12, &long(1 << 56), "token_embd.weight"),
-        put("tensor-size-other", after + 12, &long(4095), ""),
-        put("tensor-kind-99", after + 20, &number(99), "token_embd.weight"),
-        put("tensor-kind-gone", after + 20, &number(4), "token_embd.weight"),
-        put("tensor-place-odd", after + 24, &long(1), "token_embd.weight"),
-        put("tensor-place-beyond", after + 24, &long(1 << 40), "token_embd.weight"),
-        put("tensor-place-all", after + 24, &long(u64::MAX - 31), "token_embd.weight"),
-    ]
-}
-
-fn patched(name: &'static str, whole: &[u8], at: usize, bytes: &[u8], says: &'static str) -> Case {
-    let mut changed = whole.to_vec();
-    changed[at..at + bytes.len()].copy_from_slice(bytes);
-    Case { name, bytes: changed, says }
-}
-
-fn find(whole: &[u8], text: &str) -> usize {
-    let place = whole.windows(text.len()).position(|window| window == text.as_bytes());
-    place.unwrap_or_else(|| panic!("{text} is in the file"))
+fn written(home: &Home, cases: &[Case]) -> Vec<PathBuf> {
+    cases.iter().map(|case| home.write(&format!("{}.gguf", case.name), &case.bytes)).collect()
 }
 
 fn serve(home: &Home, files: &[PathBuf]) -> Server {

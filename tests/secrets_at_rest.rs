@@ -1,13 +1,17 @@
 //! Whatever people put in, no file of the data directory shows: not the database, its write-ahead
-//! log, the audit log, the keys, a backup copy, nor the server's own log.
+//! log, the audit log, the keys, a backup, nor the server's own log, however much it says.
+#![allow(clippy::panic, reason = "a helper fails as its test does")]
 
 mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use aho_corasick::AhoCorasick;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use common::client::StreamEvent;
-use common::{GUIDE, Home, PASSWORD, Server, Session};
+use common::{GUEST_PASSWORD, GUIDE, Home, PASSWORD, Server, Session, both, text};
 use serde_json::{Value, json};
 
 const TITLE: &str = "Quarterly umbrella forecast";
@@ -18,29 +22,69 @@ const API_PROMPT: &str = "Please describe the marzipan zeppelin once more.";
 const COMPLETION: &str = "The phosphorescent accordion of";
 const STOP: &str = "kaleidoscopic";
 const KEY_NAME: &str = "Turnip telemetry";
-const GUEST_PASSWORD: &str = "seven otters under the long pier";
 const SEARCH: &str = "rhododendron";
 const WRONG_PASSWORD: &str = "twelve crows upon a rusty fence";
 
 #[test]
 fn no_file_shows_what_people_put_in() {
+    look_everywhere(&[]);
+}
+
+#[test]
+fn no_file_shows_it_where_the_log_says_all_it_can() {
+    look_everywhere(&["--set", "logs.level=trace", "--set", "logs.format=json"]);
+}
+
+fn look_everywhere(settings: &[&str]) {
     let home = Home::prepared();
-    let server = Server::start(&home);
+    let server = Server::start_with(&home, settings);
     let mut secrets = texts();
     secrets.push(("the key of init", home.key()));
     use_everything(&server, &home, &mut secrets);
+    let needles = Needles::of(&secrets);
     // While the server runs, the newest rows stand in the write-ahead log.
     let wal = home.data().join("strongroom.db-wal");
     assert!(fs::metadata(&wal).is_ok_and(|found| found.len() > 0), "there is a write-ahead log");
-    assert_hidden(&home, &secrets);
-    let exported = home.path("audit-export.jsonl");
+    assert_hidden(&home, &needles);
+    let backup = home.path("backup");
+    let made = home.strongroom(&["backup", "create", "--to", text(&backup)]);
+    assert!(made.status.success(), "{}", both(&made));
     assert!(server.stop().success());
-    let export = home.strongroom(&["audit", "export"]);
-    if export.status.success() {
-        fs::write(&exported, &export.stdout).expect("the directory can be written");
-        assert_bytes_hidden(&exported, &export.stdout, &secrets);
+    let mut files = Vec::new();
+    collect(&backup, &mut files);
+    assert_eq!(files.len(), 2, "the data and the keys: {files:?}");
+    for file in &files {
+        needles.assert_not_in(file, &fs::read(file).expect("it was made"));
     }
-    assert_hidden(&home, &secrets);
+    for format in ["jsonl", "csv"] {
+        let export = home.strongroom(&["audit", "export", "--format", format]);
+        assert!(export.status.success(), "{}", both(&export));
+        let lines = String::from_utf8_lossy(&export.stdout).lines().count();
+        assert!(lines > 20, "everything is on record: {lines}");
+        needles.assert_not_in(Path::new(format), &export.stdout);
+    }
+    assert_hidden(&home, &needles);
+}
+
+#[test]
+fn what_is_in_a_file_would_be_found_in_every_form() {
+    let secret = "a sentence of somebody";
+    let needles = Needles::of(&[("a secret", secret.to_owned())]);
+    let wide: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let plain = secret.as_bytes().to_vec();
+    let mut shown =
+        vec![wide, hex::encode(secret).into_bytes(), hex::encode_upper(secret).into_bytes()];
+    for before in ["", "x", "xx", "xxx"] {
+        let within = format!("{before}{secret}yy");
+        shown.push(STANDARD.encode(&within).into_bytes());
+        shown.push(URL_SAFE_NO_PAD.encode(&within).into_bytes());
+    }
+    shown.push(plain);
+    for form in shown {
+        let file = [b"\0\x01 before ", &form[..], b" after"].concat();
+        assert!(needles.find(&file).is_some(), "{}", String::from_utf8_lossy(&form));
+    }
+    assert!(needles.find(b"a sentence of nobody").is_none());
 }
 
 fn texts() -> Vec<(&'static str, String)> {
@@ -124,26 +168,62 @@ fn sentences(text: &str) -> impl Iterator<Item = String> {
     text.split(['.', '\n']).map(str::trim).filter(|part| part.len() > 20).map(str::to_owned)
 }
 
-fn assert_hidden(home: &Home, secrets: &[(&'static str, String)]) {
+fn assert_hidden(home: &Home, needles: &Needles) {
     let mut files = home.logs();
     collect(&home.data(), &mut files);
     assert!(files.len() > 8, "the data directory holds files: {files:?}");
     for file in files {
         // A socket cannot be read, and holds nothing.
         let Ok(bytes) = fs::read(&file) else { continue };
-        assert_bytes_hidden(&file, &bytes, secrets);
+        needles.assert_not_in(&file, &bytes);
     }
 }
 
-fn assert_bytes_hidden(file: &Path, bytes: &[u8], secrets: &[(&'static str, String)]) {
-    for (what, secret) in secrets {
-        let wide: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let forms = [secret.as_bytes().to_vec(), wide, hex::encode(secret).into_bytes()];
-        for form in forms {
-            let place = bytes.windows(form.len()).position(|window| window == form);
-            assert!(place.is_none(), "{} shows {what} at byte {place:?}", file.display());
+/// All secrets in all forms in which a program might have written them down.
+struct Needles {
+    forms: AhoCorasick,
+    /// Which secret each form is of.
+    names: Vec<&'static str>,
+}
+
+impl Needles {
+    fn of(secrets: &[(&'static str, String)]) -> Self {
+        let (mut forms, mut names) = (Vec::new(), Vec::new());
+        for (name, secret) in secrets {
+            let wide: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            let mut own = vec![secret.as_bytes().to_vec(), wide];
+            own.push(hex::encode(secret).into_bytes());
+            own.push(hex::encode_upper(secret).into_bytes());
+            own.extend(in_base64(secret.as_bytes()));
+            names.extend(own.iter().map(|_| *name));
+            forms.extend(own);
+        }
+        Self { forms: AhoCorasick::new(forms).expect("a few hundred short texts"), names }
+    }
+
+    fn find(&self, bytes: &[u8]) -> Option<(&'static str, usize)> {
+        let found = self.forms.find(bytes)?;
+        Some((self.names[found.pattern().as_usize()], found.start()))
+    }
+
+    fn assert_not_in(&self, file: &Path, bytes: &[u8]) {
+        if let Some((name, place)) = self.find(bytes) {
+            let around = &bytes[place.saturating_sub(200)..bytes.len().min(place + 100)];
+            let around = String::from_utf8_lossy(around);
+            panic!("{} shows {name} at byte {place}: {around}", file.display());
         }
     }
+}
+
+/// The letters that stand for these bytes alone, wherever in a longer text they begin.
+fn in_base64(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    (0..3).flat_map(move |before: usize| {
+        let shifted = [&vec![0; before][..], bytes].concat();
+        let shared_with_what_comes_before = (before * 8).div_ceil(6);
+        let whole = shifted.len() * 8 / 6;
+        [STANDARD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)]
+            .map(|text| text.as_bytes()[shared_with_what_comes_before..whole].to_vec())
+    })
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {

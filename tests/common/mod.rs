@@ -6,7 +6,9 @@
 #![allow(dead_code, reason = "every test file uses another part of this")]
 
 pub mod client;
+pub mod damaged;
 pub mod raw;
+pub mod refusal;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -16,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use tempfile::TempDir;
 
 #[allow(unused_imports, reason = "not every test file names it")]
@@ -26,6 +29,8 @@ pub use client::{Client, Session};
 pub const OWNER: &str = "olivia";
 /// The owner's password.
 pub const PASSWORD: &str = "nine herons beside the old mill";
+/// The password of whom [`Server::invite`] invites.
+pub const GUEST_PASSWORD: &str = "seven otters under the long pier";
 /// The name of the built-in model.
 pub const GUIDE: &str = "guide";
 
@@ -220,6 +225,19 @@ impl Server {
         Session::sign_in(self.client(), OWNER, PASSWORD)
     }
 
+    /// Invites somebody with this role and signs them in.
+    pub fn invite(&self, owner: &Session, role: &str) -> Session {
+        let person = json!({"username": "guest", "display_name": "Guest", "roles": [role]});
+        let made = owner.client.post("/api/admin/people", &person).expect(201);
+        let link = made["invitation_link"].as_str().expect("a link");
+        let token = link.split_once('#').expect("a secret").1;
+        let client = self.client();
+        let answer =
+            client.post("/api/invitation", &json!({"token": token, "password": GUEST_PASSWORD}));
+        answer.expect(201);
+        Session::from_answer(client, &answer)
+    }
+
     /// A connection for bytes that no client would send.
     pub fn raw(&self) -> raw::Raw {
         raw::Raw::connect(&self.base, &self.authority)
@@ -241,8 +259,18 @@ impl Server {
     }
 
     /// Stops the server as an operator does, and waits for its end.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
+        self.ask_to_stop();
+        self.wait()
+    }
+
+    /// Tells the server to stop, as an operator does.
+    pub fn ask_to_stop(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Waits for the server's end.
+    pub fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("it is our child")
     }
 

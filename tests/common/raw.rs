@@ -1,6 +1,6 @@
 //! A client that sends whatever bytes it is told to.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::client::Answer;
 
-const READ_TIMEOUT: Duration = Duration::from_mins(2);
+/// Waiting ends here, with a failed test instead of a hanging one.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A TLS connection.
 pub struct Raw {
@@ -33,7 +34,8 @@ impl Raw {
             .with_no_client_auth();
         let address = base.strip_prefix("https://").expect("it speaks TLS");
         let socket = TcpStream::connect(address).expect("the server listens");
-        socket.set_read_timeout(Some(READ_TIMEOUT)).expect("a timeout above zero");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a time above zero");
+        socket.set_write_timeout(Some(PATIENCE)).expect("a time above zero");
         let name = ServerName::try_from("127.0.0.1").expect("an address");
         let connection = ClientConnection::new(Arc::new(config), name).expect("a valid name");
         Self { stream: StreamOwned::new(connection, socket) }
@@ -41,23 +43,44 @@ impl Raw {
 
     /// Sends bytes and reads the answer. None where the server closed without one.
     pub fn exchange(mut self, bytes: &[u8]) -> Option<Answer> {
-        // The server may refuse and close before it has read everything.
+        // The server may answer and close before it has read everything.
         let _ = self.stream.write_all(bytes).and_then(|()| self.stream.flush());
-        self.answer()
-    }
-
-    /// Reads one answer.
-    fn answer(&mut self) -> Option<Answer> {
-        let mut bytes = Vec::new();
-        let mut chunk = [0_u8; 4096];
+        let mut received = Vec::new();
         loop {
-            if let Some(answer) = parse(&bytes) {
+            if let Some(answer) = parse(&received) {
                 return Some(answer);
             }
-            match self.stream.read(&mut chunk) {
-                Ok(0) | Err(_) => return parse(&bytes),
-                Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            match self.receive() {
+                Ok(bytes) if bytes.is_empty() => return None,
+                Ok(bytes) => received.extend(bytes),
+                Err(error) => {
+                    let has_closed = matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionReset
+                            | ErrorKind::ConnectionAborted
+                            | ErrorKind::UnexpectedEof
+                    );
+                    assert!(has_closed, "neither an answer nor an end: {error}");
+                    return None;
+                }
             }
+        }
+    }
+
+    /// Reads what the server has sent; nothing where it has closed. Sends nothing meanwhile: what is
+    /// left of a request that was refused could not be sent, and would hide the answer.
+    fn receive(&mut self) -> io::Result<Vec<u8>> {
+        let StreamOwned { conn, sock } = &mut self.stream;
+        let mut chunk = [0_u8; 4096];
+        loop {
+            match conn.reader().read(&mut chunk) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result.map(|count| chunk[..count].to_vec()),
+            }
+            if conn.read_tls(sock)? == 0 {
+                return Ok(Vec::new());
+            }
+            conn.process_new_packets().map_err(io::Error::other)?;
         }
     }
 }
