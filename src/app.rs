@@ -107,7 +107,7 @@ impl App {
         let accounts = Accounts::open(parts, &settings.accounts, &settings.server.organisation)?;
         let keys = Keys::open(&db, vault, &audit, clock, &registry)?;
         let limits = Limiter::open(&db, clock.clone(), &settings.limits)?;
-        let library = Library::open(&db, &audit, clock, library_options(&settings))?;
+        let library = Library::open(&db, &audit, clock, &registry, library_options(&settings))?;
         let gate = Gate::new(GateParts {
             catalog: catalog(&library),
             limits,
@@ -117,6 +117,10 @@ impl App {
             vault: vault.clone(),
             default_max_tokens: settings.api.default_max_tokens as usize,
             runtime: runtime.clone(),
+            still_holds: {
+                let registry = Arc::clone(&registry);
+                Box::new(move |caller| registry.holds(caller))
+            },
         });
         let evals = Evals::open(EvalParts {
             gate: gate.clone(),

@@ -16,6 +16,7 @@ use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderName, ORIGIN};
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
+use super::changes::{Withdrawn, withdrawn};
 use super::permission::Permission;
 use super::registry::Registry;
 use super::token::{self, TokenKind};
@@ -116,6 +117,19 @@ impl Authenticator {
                 .message(format!("This needs the permission `{}`.", permission.name())));
         }
         Ok(caller)
+    }
+
+    /// The same, for a caller who was let in a while ago.
+    pub(crate) async fn check_again(&self, caller: &Caller) -> Result<(), ApiError> {
+        if self.registry.holds(caller) {
+            return Ok(());
+        }
+        let source = caller.user.to_string();
+        self.record(withdrawn(caller), source, caller.address, caller.request).await?;
+        Err(match caller.via {
+            Via::Key(_) => ErrorCode::InvalidApiKey.into(),
+            Via::Session(_) | Via::System => Withdrawn.into(),
+        })
     }
 
     fn identify(&self, request: &HttpRequest) -> Result<Caller, ApiError> {
@@ -235,6 +249,12 @@ impl Authenticator {
 /// What an audit log that cannot be written means to a client: nothing was done.
 pub(crate) fn audit_error(error: &AuditError) -> ApiError {
     ApiError::new(ErrorCode::AuditUnavailable).because(error)
+}
+
+impl From<Withdrawn> for ApiError {
+    fn from(error: Withdrawn) -> Self {
+        Self::from(ErrorCode::NotSignedIn).because(error)
+    }
 }
 
 /// What a database that failed means to a client.

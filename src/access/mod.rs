@@ -3,6 +3,7 @@
 
 pub(crate) mod authenticate;
 pub(crate) mod caller;
+pub(crate) mod changes;
 pub(crate) mod grant;
 pub(crate) mod permission;
 pub(crate) mod registry;
@@ -11,6 +12,7 @@ pub(crate) mod token;
 
 pub(crate) use authenticate::Authenticator;
 pub(crate) use caller::{Caller, KeyContext, Via};
+pub(crate) use changes::{Changes, Withdrawn};
 pub(crate) use grant::{Grant, Public, SignedIn};
 pub(crate) use registry::{Registry, Revocation};
 pub(crate) use route::Routes;

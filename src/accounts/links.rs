@@ -1,6 +1,10 @@
 //! One-time links: set-up of the first owner, invitations, resets.
 
-use super::sessions::Begun;
+use std::sync::Arc;
+
+use crate::db::Transaction;
+
+use super::sessions::{Begun, Others};
 use super::store::{self, LinkKind, PersonRow};
 use super::{AccountError, Accounts, DisplayName, Origin, Username, password};
 use crate::access::permission::BuiltinRole;
@@ -66,10 +70,9 @@ impl Accounts {
             inner.audit.record(origin.mark(event)).await?;
             return Err(AccountError::LinkExpired);
         }
-        let use_link =
-            move |tx: &rusqlite::Transaction<'_>| store::use_link(tx, LinkKind::Setup, &hash, now);
+        let use_link = move |tx: &Transaction<'_>| store::use_link(tx, LinkKind::Setup, &hash, now);
         let user = self.make_owner(owner, origin, use_link).await?;
-        self.begin_session(user, origin, |_| Ok(())).await
+        self.begin_session(user, origin, |_| Ok(Others::Stay)).await
     }
 
     /// Makes the first owner without a link, for the operator at the console.
@@ -81,7 +84,7 @@ impl Accounts {
         &self,
         owner: NewOwner,
         origin: &Origin,
-        first: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), AccountError> + Send + 'static,
+        first: impl FnOnce(&Transaction<'_>) -> Result<(), AccountError> + Send + 'static,
     ) -> Result<UserId, AccountError> {
         let inner = &self.inner;
         let NewOwner { username, display_name, password: raw } = owner;
@@ -92,20 +95,18 @@ impl Accounts {
         let (id, audit) = (row.id, inner.audit.clone());
         let event = Event::new(Action::SetupRedeem, Outcome::Done, Actor::Person(id)).subject(id);
         let event = origin.mark(event);
-        let outcome = inner
-            .db
-            .write(move |tx| -> Result<(), AccountError> {
-                first(tx)?;
-                if store::owners(tx)? > 0 {
-                    return Err(AccountError::AlreadySetUp);
-                }
-                store::insert_person(tx, &row)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await;
+        let add = move |tx: &Transaction<'_>| -> Result<(), AccountError> {
+            first(tx)?;
+            if store::owners(tx)? > 0 {
+                return Err(AccountError::AlreadySetUp);
+            }
+            store::insert_person(tx, &row)?;
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        let registry = Arc::clone(&inner.registry);
+        let outcome = inner.db.write_then(add, move |()| registry.put_person(id, entry)).await;
         self.settle_new_person(id, outcome)?;
-        inner.registry.put_person(id, entry);
         Ok(id)
     }
 
@@ -148,17 +149,14 @@ impl Accounts {
         let event =
             Event::new(Action::InvitationRedeem, Outcome::Done, Actor::Person(user)).subject(user);
         let event = origin.mark(event);
-        let set = move |tx: &rusqlite::Transaction<'_>| -> Result<(), AccountError> {
+        let set = move |tx: &Transaction<'_>| -> Result<Others, AccountError> {
             store::use_link(tx, LinkKind::Invitation, &hash, now)?;
             store::put_password(tx, user, &password)?;
             store::put_display_name(tx, user, &sealed)?;
-            store::delete_sessions(tx, user, None)?;
             audit.record_in(tx, event)?;
-            Ok(())
+            Ok(Others::End)
         };
-        inner.db.write(set).await?;
-        inner.registry.remove_sessions_of(user, None);
-        self.begin_session(user, origin, |_| Ok(())).await
+        self.begin_session(user, origin, set).await
     }
 
     fn link_hash(&self, secret: &str) -> Result<[u8; 32], AccountError> {

@@ -20,7 +20,7 @@ pub(crate) use links::NewOwner;
 pub(crate) use names::{DisplayName, Username};
 use password::Hasher;
 
-use crate::access::Registry;
+use crate::access::{Changes, Registry};
 use crate::audit::{AuditLog, Event};
 use crate::clock::Clock;
 use crate::config;
@@ -40,6 +40,7 @@ struct Inner {
     audit: AuditLog,
     clock: Clock,
     registry: Arc<Registry>,
+    changes: Changes,
     hasher: Hasher,
     settings: Settings,
 }
@@ -106,7 +107,8 @@ impl Accounts {
         };
         let hasher = Hasher::new(accounts.hashes_at_once.into())?;
         let Parts { db, vault, audit, clock, registry } = parts;
-        let inner = Inner { db, vault, audit, clock, registry, hasher, settings };
+        let changes = Changes::new(&db, &audit, &registry);
+        let inner = Inner { db, vault, audit, clock, registry, changes, hasher, settings };
         let accounts = Self { inner: Arc::new(inner) };
         accounts.load()?;
         Ok(accounts)

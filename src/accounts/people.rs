@@ -1,5 +1,9 @@
 //! People: who there is, and what administrators do with accounts.
 
+use std::sync::Arc;
+
+use crate::db::Transaction;
+
 use super::links::NewOwner;
 use super::store::{self, LinkKind, PersonRow};
 use super::{AccountError, Accounts, DisplayName, Username};
@@ -90,17 +94,15 @@ impl Accounts {
         let hash = self.accept_and_hash(new, &username, &self.display_name(&row)).await?;
         let (user, session, audit) = (caller.user, caller.session(), inner.audit.clone());
         let event = event(Action::PasswordChange, caller).subject(user);
-        inner
-            .db
-            .write(move |tx| -> Result<(), AccountError> {
-                store::put_password(tx, user, &hash)?;
-                store::delete_sessions(tx, user, session)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await?;
-        inner.registry.remove_sessions_of(user, session);
-        Ok(())
+        let change = move |tx: &Transaction<'_>| -> Result<(), AccountError> {
+            store::put_password(tx, user, &hash)?;
+            store::delete_sessions(tx, user, session)?;
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        let registry = Arc::clone(&inner.registry);
+        let changed = move |(): &()| registry.remove_sessions_of(user, session);
+        inner.changes.make(caller, change, changed).await
     }
 
     /// Changes the name that the caller is shown by.
@@ -116,14 +118,12 @@ impl Accounts {
         let sealed = inner.vault.seal(Scope::Person(user), &place, name.as_str().as_bytes())?;
         let (audit, event) =
             (inner.audit.clone(), event(Action::PersonUpdate, caller).subject(user));
-        inner
-            .db
-            .write(move |tx| -> Result<(), AccountError> {
-                store::put_display_name(tx, user, &sealed)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await
+        let change = move |tx: &Transaction<'_>| -> Result<(), AccountError> {
+            store::put_display_name(tx, user, &sealed)?;
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        inner.changes.make(caller, change, |(): &()| {}).await
     }
 
     /// Makes an account, and the one-time link with which its person chooses a password.
@@ -144,17 +144,16 @@ impl Accounts {
         let (expires_at, audit) = (now.plus(inner.settings.invitation), inner.audit.clone());
         let names: Vec<&str> = view.roles.iter().map(|role| role.name()).collect();
         let event = event(Action::PersonCreate, caller).subject(id).with("roles", names);
-        let outcome = inner
-            .db
-            .write(move |tx| -> Result<(), AccountError> {
-                store::insert_person(tx, &row)?;
-                store::insert_link(tx, LinkKind::Invitation, hash, Some(id), now, expires_at)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await;
+        let add = move |tx: &Transaction<'_>| -> Result<(), AccountError> {
+            store::insert_person(tx, &row)?;
+            store::insert_link(tx, LinkKind::Invitation, hash, Some(id), now, expires_at)?;
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        let registry = Arc::clone(&inner.registry);
+        let outcome =
+            inner.changes.make(caller, add, move |(): &()| registry.put_person(id, entry)).await;
         self.settle_new_person(id, outcome)?;
-        inner.registry.put_person(id, entry);
         Ok((view, secret))
     }
 
@@ -165,20 +164,18 @@ impl Accounts {
         user: UserId,
     ) -> Result<SecretText, AccountError> {
         let (inner, caller) = (&self.inner, grant.caller());
-        let row = self.person_row(user).await?;
-        guard_reach(caller, &row.roles)?;
         let (secret, hash) = self.new_link()?;
         let now = inner.clock.now();
         let (expires_at, audit) = (now.plus(inner.settings.invitation), inner.audit.clone());
-        let event = event(Action::PersonReset, caller).subject(user);
-        inner
-            .db
-            .write(move |tx| -> Result<(), AccountError> {
-                store::insert_link(tx, LinkKind::Invitation, hash, Some(user), now, expires_at)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await?;
+        let (by, event) = (caller.clone(), event(Action::PersonReset, caller).subject(user));
+        let start = move |tx: &Transaction<'_>| -> Result<(), AccountError> {
+            let row = store::person(tx, user)?.ok_or(AccountError::NotFound)?;
+            guard_reach(&by, &row.roles)?;
+            store::insert_link(tx, LinkKind::Invitation, hash, Some(user), now, expires_at)?;
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        inner.changes.make(caller, start, |(): &()| {}).await?;
         Ok(secret)
     }
 
@@ -192,37 +189,37 @@ impl Accounts {
         let (inner, caller) = (&self.inner, grant.caller().clone());
         let roles = change.roles.as_deref().map(parse_roles).transpose()?;
         let audit = inner.audit.clone();
-        let row = inner
-            .db
-            .write(move |tx| -> Result<PersonRow, AccountError> {
-                let before = store::person(tx, user)?.ok_or(AccountError::NotFound)?;
-                guard_reach(&caller, &before.roles)?;
-                if let Some(roles) = &roles {
-                    guard_reach(&caller, roles)?;
-                    store::put_roles(tx, user, roles)?;
-                    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-                    let changed = event(Action::PersonRoles, &caller).subject(user);
-                    audit.record_in(tx, changed.with("roles", names))?;
+        let write = move |tx: &Transaction<'_>| -> Result<PersonRow, AccountError> {
+            let before = store::person(tx, user)?.ok_or(AccountError::NotFound)?;
+            guard_reach(&caller, &before.roles)?;
+            if let Some(roles) = &roles {
+                guard_reach(&caller, roles)?;
+                store::put_roles(tx, user, roles)?;
+                let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+                let changed = event(Action::PersonRoles, &caller).subject(user);
+                audit.record_in(tx, changed.with("roles", names))?;
+            }
+            if let Some(is_disabled) = change.is_disabled {
+                store::put_disabled(tx, user, is_disabled)?;
+                if is_disabled {
+                    store::delete_sessions(tx, user, None)?;
                 }
-                if let Some(is_disabled) = change.is_disabled {
-                    store::put_disabled(tx, user, is_disabled)?;
-                    if is_disabled {
-                        store::delete_sessions(tx, user, None)?;
-                    }
-                    let action =
-                        if is_disabled { Action::PersonDisable } else { Action::PersonEnable };
-                    audit.record_in(tx, event(action, &caller).subject(user))?;
-                }
-                if store::owners(tx)? == 0 {
-                    return Err(AccountError::LastOwner);
-                }
-                store::person(tx, user)?.ok_or(AccountError::NotFound)
-            })
-            .await?;
-        if row.is_disabled {
-            inner.registry.remove_sessions_of(user, None);
-        }
-        inner.registry.put_person(user, row.entry());
+                let action = if is_disabled { Action::PersonDisable } else { Action::PersonEnable };
+                audit.record_in(tx, event(action, &caller).subject(user))?;
+            }
+            if store::owners(tx)? == 0 {
+                return Err(AccountError::LastOwner);
+            }
+            store::person(tx, user)?.ok_or(AccountError::NotFound)
+        };
+        let registry = Arc::clone(&inner.registry);
+        let changed = move |row: &PersonRow| {
+            if row.is_disabled {
+                registry.remove_sessions_of(user, None);
+            }
+            registry.put_person(user, row.entry());
+        };
+        let row = inner.changes.make(grant.caller(), write, changed).await?;
         Ok(self.view(&row))
     }
 

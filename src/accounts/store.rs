@@ -174,7 +174,12 @@ pub(super) struct NewSession {
     pub(super) user_agent: Sealed,
 }
 
-pub(super) fn insert_session(db: &Connection, session: &NewSession) -> Result<(), AccountError> {
+/// Stores a session; where its person has more than `most` then, the oldest are deleted and named.
+pub(super) fn insert_session(
+    db: &Connection,
+    session: &NewSession,
+    most: u32,
+) -> Result<Vec<SessionId>, AccountError> {
     db.execute("DELETE FROM sessions WHERE expires_at <= ?1", [session.now])?;
     db.execute(
         "INSERT INTO sessions (id, user, secret_hash, created_at, last_seen_at, expires_at, address, user_agent)
@@ -189,7 +194,16 @@ pub(super) fn insert_session(db: &Connection, session: &NewSession) -> Result<()
             session.user_agent
         ],
     )?;
-    Ok(())
+    let mut evict = db.prepare_cached(
+        "DELETE FROM sessions WHERE id IN
+           (SELECT id FROM sessions WHERE user = ?1 AND id <> ?2
+            ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?3)
+         RETURNING id",
+    )?;
+    let others = most.saturating_sub(1);
+    let rows = evict
+        .query_map(params![session.user, session.id, others], |row| row.get::<_, SessionId>(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn live_sessions(

@@ -4,6 +4,7 @@
 mod accounts;
 mod credentials;
 mod monitor;
+mod revocation;
 mod roles;
 
 use actix_web::App as WebApp;
@@ -95,6 +96,15 @@ impl House {
     }
 
     pub(super) async fn call(&self, request: TestRequest) -> Answer {
+        self.call_with(request, None).await
+    }
+
+    /// The same, with a body that comes in pieces.
+    pub(super) async fn call_with(
+        &self,
+        request: TestRequest,
+        body: Option<actix_web::dev::Payload>,
+    ) -> Answer {
         let service = init_service(
             WebApp::new()
                 .wrap(from_fn(surround))
@@ -103,7 +113,11 @@ impl House {
                 .default_service(actix_web::web::to(route::nowhere)),
         )
         .await;
-        let response = service.call(request.to_request()).await.expect("an answer");
+        let mut request = request.to_request();
+        if let Some(body) = body {
+            request = request.replace_payload(body).0;
+        }
+        let response = service.call(request).await.expect("an answer");
         let status = response.status();
         let cookie = response.response().cookies().next();
         let cookie = cookie.map(|cookie| cookie.value().to_owned()).filter(|it| !it.is_empty());

@@ -100,6 +100,17 @@ async fn withdrawn_access_ends_the_answer() {
 }
 
 #[tokio::test]
+async fn whoever_lost_access_while_their_request_was_read_is_not_let_on() {
+    let engine = Scripted::new(&["never"], Then::Finish);
+    let house = House::new(engine).await.that_withdrew_everything();
+    let refused = house.gate.run(&caller(), request("Hello")).await.map(drop);
+    assert!(matches!(refused, Err(GateError::Revoked)), "{refused:?}");
+    assert_eq!(house.events().await, ["access.denied denied"]);
+    assert!(house.engine.seen.lock().is_empty());
+    assert_eq!(house.gate.inner.running.count(), 0);
+}
+
+#[tokio::test]
 async fn a_shutdown_ends_what_does_not_end_by_itself_and_lets_nobody_in() {
     let house = House::new(Scripted::new(&["abc "], Then::Hang)).await;
     let handle = house.gate.run(&caller(), request("Hello")).await.expect("passes");
