@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::counters::{Bounds, Counters, Day, Obstacle};
+use super::counters::{Bounds, Counters, Day, Now, Obstacle};
 use super::store::{self, Account};
 use super::view::{Meter, Refusal, Standing, Subject, Usage};
 use crate::clock::{Clock, Timestamp};
@@ -42,7 +42,7 @@ pub struct ReservedFor {
 impl Limiter {
     /// Takes up the accounts where the last process left them.
     pub fn open(db: &Db, clock: Clock, limits: &Limits) -> Result<Self, DbError> {
-        let now = clock.now();
+        let now = Now::of(&clock);
         let accounts = db.write_blocking(move |tx| store::load(tx, now))?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -58,21 +58,22 @@ impl Limiter {
     /// Takes a request and an estimate of its tokens out of every account that it counts on, or
     /// out of none.
     pub fn admit(&self, subject: &Subject, tokens: u64) -> Result<Reservation, Refusal> {
-        let now = self.shared.clock.now();
+        let now = Now::of(&self.shared.clock);
         let scopes = self.shared.scopes(subject);
         let mut accounts = self.shared.accounts.lock();
         Self::check(&mut accounts, &scopes, tokens, now)?;
-        for (account, _) in &scopes {
-            accounts.entry(*account).or_default().take(tokens);
-        }
+        let take =
+            |(account, _): &(Account, Bounds)| accounts.entry(*account).or_default().take(tokens);
+        let marks = scopes.iter().map(take).collect();
         if accounts.len() > ACCOUNTS_SOFT_MAX {
             accounts.retain(|_, counters| !counters.is_idle(now));
         }
         let accounts = scopes.into_iter().map(|(account, _)| account).collect();
         Ok(Reservation {
             of: ReservedFor { shared: Arc::clone(&self.shared), accounts },
+            marks,
             tokens,
-            day: Day::of(now),
+            day: Day::of(now.date),
             is_settled: false,
         })
     }
@@ -81,14 +82,14 @@ impl Limiter {
     pub fn would_admit(&self, subject: &Subject) -> Result<(), Refusal> {
         let scopes = self.shared.scopes(subject);
         let mut accounts = self.shared.accounts.lock();
-        Self::check(&mut accounts, &scopes, 1, self.shared.clock.now())
+        Self::check(&mut accounts, &scopes, 1, Now::of(&self.shared.clock))
     }
 
     fn check(
         accounts: &mut HashMap<Account, Counters>,
         scopes: &[(Account, Bounds)],
         tokens: u64,
-        now: Timestamp,
+        now: Now,
     ) -> Result<(), Refusal> {
         let worst = scopes
             .iter()
@@ -103,7 +104,7 @@ impl Limiter {
 
     /// Where a subject stands, for the headers of an answer.
     pub fn standing(&self, subject: &Subject) -> Standing {
-        let now = self.shared.clock.now();
+        let now = Now::of(&self.shared.clock);
         let mut accounts = self.shared.accounts.lock();
         let meters = self.shared.scopes(subject).into_iter().map(|(account, bounds)| {
             let mut counters = accounts.get(&account).copied().unwrap_or_default();
@@ -124,17 +125,17 @@ impl Limiter {
 
     /// What a person has used of their own limits.
     pub fn usage(&self, user: UserId, roles: &[String]) -> Usage {
-        let now = self.shared.clock.now();
+        let now = Now::of(&self.shared.clock);
         let bounds = self.shared.person_bounds(roles);
         let mut counters =
             self.shared.accounts.lock().get(&Account::Person(user)).copied().unwrap_or_default();
         counters.advance(now, &bounds);
-        let midnight = (Day::of(now) + 1).saturating_mul(86_400_000);
+        let midnight = (Day::of(now.date) + 1).saturating_mul(86_400_000);
         Usage {
             tokens_day: Meter {
                 used: counters.day.tokens,
                 limit: bounds.day_tokens,
-                reset: Timestamp::from_ms(midnight).since(now),
+                reset: Timestamp::from_ms(midnight).since(now.date),
             },
             tokens_minute: minute_meter(counters.tokens, bounds.tokens),
             requests_day: counters.day.requests,
@@ -196,6 +197,8 @@ impl ReservedFor {
 #[must_use = "a reservation that is dropped counts in full"]
 pub struct Reservation {
     of: ReservedFor,
+    /// By which each account knows what was taken from it.
+    marks: Vec<u64>,
     tokens: u64,
     day: i64,
     is_settled: bool,
@@ -219,9 +222,9 @@ impl Reservation {
         }
         self.is_settled = true;
         let mut accounts = self.of.shared.accounts.lock();
-        for account in &self.of.accounts {
+        for (account, mark) in self.of.accounts.iter().zip(&self.marks) {
             if let Some(counters) = accounts.get_mut(account) {
-                counters.settle(self.tokens, actual, self.day);
+                counters.settle(self.tokens, actual, self.day, *mark);
             }
         }
     }
@@ -400,6 +403,22 @@ mod tests {
         assert_eq!(refused(again.admit(&subject, 1)).which, Which::Tokens);
         earlier.advance(Duration::from_mins(1));
         again.admit(&subject, 100).expect("and does not lock anybody out").settle(100);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_once_stops_nobody() {
+        let bench = Bench::new(set(0, 100, 1_000, 0), LimitSet::default());
+        let (limiter, subject) = (bench.open(), person());
+        let right = bench.clock.now();
+        bench.clock.set(right.plus(Duration::from_hours(24 * 365)));
+        limiter.admit(&subject, 100).expect("fits").settle(100);
+        assert_eq!(refused(limiter.admit(&subject, 1)).which, Which::Tokens, "no time has passed");
+        bench.clock.set(right);
+        bench.clock.advance(Duration::from_mins(1));
+        limiter.admit(&subject, 100).expect("a minute later, whatever the clock said").settle(0);
+        assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 100);
+        bench.clock.advance(Duration::from_hours(24));
+        assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 0, "a new day");
     }
 
     proptest! {
