@@ -185,6 +185,12 @@ mod tests {
     }
 
     #[test]
+    fn limits_can_be_set_for_every_role() {
+        let names: Vec<&str> = BuiltinRole::ALL.iter().map(|role| role.name()).collect();
+        assert_eq!(names, crate::config::ROLES);
+    }
+
+    #[test]
     fn names_are_unique_and_read_back() {
         for permission in Permission::ALL {
             assert_eq!(Permission::parse(permission.name()), Some(*permission));
