@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use crate::db::Transaction;
 
+use super::password::Queue;
 use super::store::{self, NewSession};
-use super::{AccountError, Accounts, Origin, throttle};
+use super::throttle::{self, Attempt};
+use super::{AccountError, Accounts, Origin};
 use crate::access::Caller;
 use crate::access::registry::SessionEntry;
 use crate::access::token::{self, TokenKind};
@@ -62,18 +64,21 @@ impl Accounts {
     ) -> Result<Begun, AccountError> {
         let inner = &self.inner;
         // Names of any length are counted, none of them kept.
-        let sources = throttle::Sources::new(&inner.vault, username, origin.address)?;
-        let (now, name) = (inner.clock.now(), username.to_owned());
-        let row = inner
+        let attempt = Attempt::at_password(&inner.vault, username, origin.address)?;
+        let (now, name, binder) = (inner.clock.steady(), username.to_owned(), inner.binder.clone());
+        let (counted, row) = inner
             .db
             .write(move |tx| -> Result<_, AccountError> {
-                throttle::begin(tx, &sources, now)?;
-                store::person_by_name(tx, &name)
+                let counted = throttle::begin(tx, &attempt, now)?;
+                Ok((counted, store::person_by_name(tx, &binder, &name)?))
             })
             .await?;
         let known =
             row.as_ref().filter(|row| !row.is_disabled).and_then(|row| row.password.clone());
-        let fits = inner.hasher.verify(password, known).await?;
+        let fits = match inner.hasher.verify(Queue::SignIn, password, known).await {
+            Ok(fits) => fits,
+            Err(error) => return Err(self.not_made(counted, error).await),
+        };
         let tried = row.as_ref().map(|row| row.id);
         let Some(row) = row.filter(|_| fits) else {
             let mut event = Event::new(Action::SessionCreate, Outcome::Denied, Actor::Anonymous);
@@ -86,14 +91,15 @@ impl Accounts {
             return Err(AccountError::WrongCredentials);
         };
         let user = row.id;
+        let binder = inner.binder.clone();
         let succeeded = move |tx: &Transaction<'_>| {
             // The password was checked outside the transaction: it may have been changed since, and
             // whoever changed it has ended all sessions but this one.
-            let now_known = store::person(tx, user)?.filter(|now| !now.is_disabled);
+            let now_known = store::person(tx, &binder, user)?.filter(|now| !now.is_disabled);
             if now_known.and_then(|now| now.password) != row.password {
                 return Err(AccountError::WrongCredentials);
             }
-            throttle::succeed(tx, &sources, now)?;
+            throttle::succeed(tx, &attempt, &counted, now)?;
             Ok(Others::Stay)
         };
         self.begin_session(user, origin, succeeded).await
@@ -123,12 +129,16 @@ impl Accounts {
         let event =
             Event::new(Action::SessionCreate, Outcome::Done, Actor::Person(user)).subject(id);
         let (event, audit) = (origin.mark(event), inner.audit.clone());
+        let binder = inner.binder.clone();
         let begin = move |tx: &Transaction<'_>| -> Result<_, AccountError> {
             let others = also(tx)?;
+            // Whatever led here was looked at before; the account may have been switched off since.
+            let person = store::person(tx, &binder, user)?;
+            person.filter(|one| !one.is_disabled).ok_or(AccountError::WrongCredentials)?;
             if others == Others::End {
                 store::delete_sessions(tx, user, None)?;
             }
-            let evicted = store::insert_session(tx, &new, SESSIONS_MAX)?;
+            let evicted = store::insert_session(tx, &binder, &new, SESSIONS_MAX)?;
             audit.record_in(tx, event)?;
             Ok((others, evicted))
         };

@@ -14,11 +14,11 @@ use store::NewKey;
 use crate::access::permission::{ManageOwnKeys, Permission, PermissionSet};
 use crate::access::registry::{KeyEntry, Registry};
 use crate::access::token::{self, TokenKind};
-use crate::access::{Caller, Changes, Grant, Via};
+use crate::access::{Binder, Caller, Changes, Grant};
 use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::db::Db;
-use crate::ids::{KeyId, RequestId, UserId};
+use crate::ids::{KeyId, UserId};
 use crate::secret::SecretText;
 use crate::vault::{BlindPurpose, Scope, Vault};
 
@@ -35,6 +35,23 @@ pub(crate) struct Keys {
     clock: Clock,
     registry: Arc<Registry>,
     changes: Changes,
+    binder: Binder,
+}
+
+/// The parts that the service is built on.
+pub(crate) struct KeyParts {
+    /// The database.
+    pub(crate) db: Db,
+    /// The vault, open.
+    pub(crate) vault: Vault,
+    /// The audit log.
+    pub(crate) audit: AuditLog,
+    /// The clock.
+    pub(crate) clock: Clock,
+    /// Who there is, in memory.
+    pub(crate) registry: Arc<Registry>,
+    /// What binds the rows.
+    pub(crate) binder: Binder,
 }
 
 /// What a key is to be.
@@ -73,24 +90,15 @@ pub(crate) struct KeyView {
 
 impl Keys {
     /// Builds the service and tells the registry which keys there are.
-    pub(crate) fn open(
-        db: &Db,
-        vault: &Vault,
-        audit: &AuditLog,
-        clock: &Clock,
-        registry: &Arc<Registry>,
-    ) -> Result<Self, KeyError> {
-        for (hash, key) in db.read_blocking(store::all)? {
+    pub(crate) fn open(parts: KeyParts) -> Result<Self, KeyError> {
+        let KeyParts { db, vault, audit, clock, registry, binder } = parts;
+        let reader = binder.clone();
+        for (hash, key) in db.read_blocking(move |db| store::all(db, &reader))? {
             registry.put_key(hash, key);
         }
-        Ok(Self {
-            db: db.clone(),
-            vault: vault.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            registry: Arc::clone(registry),
-            changes: Changes::new(db, audit, registry),
-        })
+        binder.tell_blocking(&db, &audit)?;
+        let changes = Changes::new(&db, &audit, &registry);
+        Ok(Self { db, vault, audit, clock, registry, changes, binder })
     }
 
     /// Makes a key of the caller's own. Its secret is given out here and never again.
@@ -110,14 +118,7 @@ impl Keys {
         request: KeyRequest,
     ) -> Result<(KeyView, SecretText), KeyError> {
         let person = self.registry.person(user).ok_or(KeyError::NotFound)?;
-        let operator = Caller {
-            user,
-            permissions: person.permissions(),
-            roles: Vec::new(),
-            via: Via::System,
-            address: None,
-            request: RequestId::new(),
-        };
+        let operator = Caller::operator(user, &person.roles);
         self.make(&operator, request).await
     }
 
@@ -152,11 +153,12 @@ impl Keys {
         let entry = KeyEntry::new(id, user, scopes, new.models.clone(), expires_at);
         let (audit, event) =
             (self.audit.clone(), made_by(caller).subject(id).with("scopes", view.scopes.clone()));
+        let binder = self.binder.clone();
         let add = move |tx: &Transaction<'_>| -> Result<(), KeyError> {
             if store::count(tx, user)? >= KEYS_MAX {
                 return Err(KeyError::TooMany(KEYS_MAX));
             }
-            store::insert(tx, &new)?;
+            store::insert(tx, &binder, &new)?;
             audit.record_in(tx, event)?;
             Ok(())
         };

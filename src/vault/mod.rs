@@ -120,6 +120,8 @@ pub enum BlindPurpose {
     Prompt,
     /// Addresses and names in throttling.
     Throttle,
+    /// What binds the rows that decide who somebody is.
+    Row,
 }
 
 impl BlindPurpose {
@@ -131,6 +133,7 @@ impl BlindPurpose {
             Self::Csrf => "csrf",
             Self::Prompt => "prompt",
             Self::Throttle => "throttle",
+            Self::Row => "row",
         }
     }
 }
