@@ -6,6 +6,7 @@ mod certificates;
 mod control;
 mod facts;
 mod home;
+mod people;
 mod sealed;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,7 @@ use anyhow::{Context, Result};
 use tokio::runtime::{Handle, Runtime};
 
 use crate::access::{Authenticator, Binder, Refusals, Registry, route};
-use crate::accounts::{Accounts, Parts};
+use crate::accounts::Accounts;
 use crate::admin::api::SecurityContact;
 use crate::admin::audit_api::AuditFiles;
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
@@ -33,7 +34,7 @@ use crate::db::{Db, DbOptions};
 use crate::evals::{EvalParts, Evals};
 use crate::gate::{Catalog, Gate, GateParts};
 use crate::guard::Guard;
-use crate::keys::{KeyParts, Keys};
+use crate::keys::Keys;
 use crate::limits::Limiter;
 use crate::models::Library;
 use crate::monitor::{Monitor, MonitorParts};
@@ -51,6 +52,7 @@ use facts::library_options;
 use facts::policy;
 pub(crate) use facts::{guard_in_words, last_fairness_run};
 pub(crate) use home::Home;
+use people::People;
 
 /// How long connections may take to say what is left, once no answer is running.
 const LAST_WORDS_S: u64 = 3;
@@ -94,27 +96,8 @@ impl App {
         let (vault, clock) = (&home.vault, &home.clock);
         let audit = AuditLog::open(&db, vault, &home.audit_directory(), &clock.ordered())
             .context("the audit log cannot be opened")?;
-        let idle = Duration::from_secs(u64::from(settings.accounts.session_idle_hours) * 3_600);
-        let registry = Arc::new(Registry::new(idle));
-        let (binder, refusals) = (Binder::new(vault), Arc::new(Refusals::new(&audit, clock)));
-        let parts = Parts {
-            db: db.clone(),
-            vault: vault.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            registry: Arc::clone(&registry),
-            binder: binder.clone(),
-            refusals: Arc::clone(&refusals),
-        };
-        let accounts = Accounts::open(parts, &settings.accounts, &settings.server.organisation)?;
-        let keys = Keys::open(KeyParts {
-            db: db.clone(),
-            vault: vault.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            registry: Arc::clone(&registry),
-            binder: binder.clone(),
-        })?;
+        let People { registry, binder, refusals, accounts, keys } =
+            People::open(home, &settings, &db, &audit)?;
         let limits = Limiter::open(&db, clock.clone(), &settings.limits)?;
         let library = Library::open(&db, &audit, clock, &registry, library_options(&settings))?;
         let gate = Gate::new(GateParts {

@@ -60,7 +60,7 @@ impl Authenticator {
         clock: Clock,
         is_https: bool,
     ) -> Self {
-        Self { registry, vault, refusals, clock, is_https }
+        Self { registry, vault, clock, is_https, refusals }
     }
 
     /// The name of the session cookie.
