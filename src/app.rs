@@ -8,11 +8,13 @@ mod control;
 mod facts;
 mod home;
 mod orders;
+mod people;
 mod reset_store;
 mod sealed;
 mod start;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -24,8 +26,8 @@ use actix_web::{App as WebApp, HttpServer};
 use anyhow::{Context, Result};
 use tokio::runtime::{Handle, Runtime};
 
-use crate::access::{Authenticator, Registry, route};
-use crate::accounts::{Accounts, Parts};
+use crate::access::{Authenticator, Binder, Refusals, Registry, route};
+use crate::accounts::Accounts;
 use crate::admin::api::SecurityContact;
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::chat::{Chat, ChatParts};
@@ -46,21 +48,17 @@ use crate::web::tls::{Certificates, server_config};
 use crate::web::{ApiError, ErrorCode};
 #[cfg(feature = "bench")]
 pub use bench::serve_engine;
-use certificates::CertificateFiles;
 pub(crate) use control::{is_served, send_order, send_passphrase};
 use facts::library_options;
 use facts::policy;
 pub(crate) use facts::{guard_in_words, last_fairness_run};
 pub(crate) use home::{Home, ask_new_passphrase};
 pub(crate) use orders::{Operator, Order};
+use people::People;
 pub(crate) use start::{prepare_certificate, run};
 
-/// How often what was seen in memory is kept on disk.
-const KEEP_EVERY: Duration = Duration::from_mins(1);
 /// How long connections may take to say what is left, once no answer is running.
 const LAST_WORDS_S: u64 = 3;
-/// How often the certificate is looked at.
-const CERTIFICATE_EVERY: Duration = Duration::from_hours(6);
 
 /// Every long-lived part of the server.
 #[derive(Clone)]
@@ -70,6 +68,8 @@ pub(crate) struct App {
     pub(crate) db: Db,
     pub(crate) audit: AuditLog,
     registry: Arc<Registry>,
+    binder: Binder,
+    refusals: Arc<Refusals>,
     pub(crate) accounts: Accounts,
     pub(crate) keys: Keys,
     pub(crate) library: Library,
@@ -97,21 +97,12 @@ impl App {
         let db = Db::open(&home.database(), DbOptions::default())
             .context("the database cannot be opened")?;
         let (vault, clock) = (&home.vault, &home.clock);
-        let audit = AuditLog::open(&db, vault, &home.audit_directory(), clock)
+        let audit = AuditLog::open(&db, vault, &home.audit_directory(), &clock.ordered())
             .context("the audit log cannot be opened")?;
-        let idle = Duration::from_secs(u64::from(settings.accounts.session_idle_hours) * 3_600);
-        let registry = Arc::new(Registry::new(idle));
-        let parts = Parts {
-            db: db.clone(),
-            vault: vault.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            registry: Arc::clone(&registry),
-        };
-        let accounts = Accounts::open(parts, &settings.accounts, &settings.server.organisation)?;
-        let keys = Keys::open(&db, vault, &audit, clock, &registry)?;
+        let People { registry, binder, refusals, accounts, keys } =
+            People::open(home, &settings, &db, &audit)?;
         let limits = Limiter::open(&db, clock.clone(), &settings.limits)?;
-        let library = Library::open(&db, &audit, clock, library_options(&settings))?;
+        let library = Library::open(&db, &audit, clock, &registry, library_options(&settings))?;
         let gate = Gate::new(GateParts {
             catalog: catalog(&library),
             limits,
@@ -121,6 +112,11 @@ impl App {
             vault: vault.clone(),
             default_max_tokens: settings.api.default_max_tokens as usize,
             runtime: runtime.clone(),
+            still_holds: {
+                // Weak: the registry tells the gate of revocations, and would hold itself by it.
+                let registry = Arc::downgrade(&registry);
+                Box::new(move |caller| registry.upgrade().is_some_and(|one| one.holds(caller)))
+            },
         });
         let evals = Evals::open(EvalParts {
             gate: gate.clone(),
@@ -157,6 +153,8 @@ impl App {
             db,
             audit,
             registry,
+            binder,
+            refusals,
             accounts,
             keys,
             library,
@@ -168,13 +166,13 @@ impl App {
     }
 
     /// Every route, over the parts that the handlers work with.
-    fn service(&self, is_tls: bool) -> impl Fn(&mut ServiceConfig) + Clone + Send + use<> {
+    fn service(&self) -> impl Fn(&mut ServiceConfig) + Clone + Send + use<> {
         let authenticator = Data::new(Authenticator::new(
             Arc::clone(&self.registry),
             self.home.vault.clone(),
-            self.audit.clone(),
+            Arc::clone(&self.refusals),
             self.home.clock.clone(),
-            is_tls,
+            self.settings.server.is_https(),
         ));
         let heartbeat = u64::from(self.settings.api.heartbeat_s);
         let openai = Data::new(OpenAi {
@@ -219,9 +217,8 @@ impl App {
         listener: TcpListener,
         certificates: Option<Arc<Certificates>>,
     ) -> Result<()> {
-        let is_tls = certificates.is_some();
-        let shell = Data::new(shell(&self.settings, is_tls));
-        let service = self.service(is_tls);
+        let shell = Data::new(shell(&self.settings));
+        let service = self.service();
         let server = HttpServer::new(move || {
             WebApp::new()
                 .wrap(from_fn(surround))
@@ -282,33 +279,6 @@ impl App {
         self.audit.flush().context("the heads of the log cannot be written")?;
         Ok(())
     }
-
-    /// What is done now and then, as long as the server runs.
-    async fn upkeep(self, certificates: Option<Arc<Certificates>>) {
-        let files = CertificateFiles::new(self.home.data(), &self.settings);
-        let mut keep = tokio::time::interval(KEEP_EVERY);
-        let mut renew = tokio::time::interval(CERTIFICATE_EVERY);
-        loop {
-            tokio::select! {
-                _ = keep.tick() => self.keep().await,
-                _ = renew.tick() => if let Some(certificates) = &certificates {
-                    let outcome = files.refresh(&self.home.vault, &self.home.clock, certificates);
-                    if let Err(error) = outcome {
-                        tracing::error!(cause = %error, "the certificate could not be renewed");
-                    }
-                },
-            }
-        }
-    }
-
-    async fn keep(&self) {
-        if let Err(error) = self.accounts.keep_seen().await {
-            tracing::warn!(cause = %error, "when sessions were last used could not be kept");
-        }
-        if let Err(error) = self.keys.keep_used().await {
-            tracing::warn!(cause = %error, "when keys were last used could not be kept");
-        }
-    }
 }
 
 /// Where exchanges run: it outlives the threads that speak HTTP.
@@ -321,12 +291,13 @@ pub(crate) fn exchange_runtime() -> Result<Runtime> {
         .context("the runtime cannot be started")
 }
 
-fn shell(settings: &Settings, is_tls: bool) -> Shell {
+fn shell(settings: &Settings) -> Shell {
     Shell {
         hosts: settings.server.hosts.clone().into(),
         body_timeout: Duration::from_millis(settings.server.body_timeout_ms.into()),
         arrivals: Arrivals::default(),
-        is_tls,
+        is_https: settings.server.is_https(),
+        trusted_proxies: settings.server.trusted_proxies().into(),
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -78,67 +79,156 @@ impl Serialize for Timestamp {
     }
 }
 
-/// The clock of the process. It never goes backwards: when the system's clock is set back, it
-/// stands still until that clock has caught up, so no record is dated before an earlier one.
+/// Further than this from where it should be, the system's clock is told of.
+const JUMP: Duration = Duration::from_hours(1);
+
+/// The clock of the process. It tells three times:
+///
+/// - `now`: what the system's clock says, whatever it said before. When something expires is
+///   decided by this alone, so a clock that was once wrong does no harm once it is right again;
+/// - `steady`: what it said at the start, plus what has passed since, by a clock that nobody sets.
+///   For delays and limits, which nobody is to shorten or to stretch by setting a clock;
+/// - `now` of the `ordered` clock: never earlier than what it told before, nor than the newest
+///   record on disk; where the system's clock was set back, it stands still until that has caught
+///   up. For the order of records, and for nothing else.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    manual: Option<Arc<AtomicI64>>,
-    latest: Arc<AtomicI64>,
+    shared: Arc<Shared>,
+    is_ordered: bool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    source: Source,
+    latest: AtomicI64,
+    /// By how much `now` was ahead of `steady` when that was last looked at.
+    ahead_ms: AtomicI64,
+    jumps: Mutex<Vec<ClockJump>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    System { start_ms: i64, begun: Instant },
+    Manual { now_ms: AtomicI64, steady_ms: AtomicI64 },
+}
+
+/// The system's clock was found far from where it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockJump {
+    /// It moved by so many milliseconds more than passed; fewer than none: it was set back.
+    Moved(i64),
+    /// The newest record is dated so many milliseconds after it.
+    Behind(i64),
 }
 
 impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
-        Self { manual: None, latest: Arc::new(AtomicI64::new(0)) }
+        Self::with(Source::System { start_ms: system_ms(), begun: Instant::now() })
     }
 
     /// A clock that moves only when told to, for tests.
     pub fn manual(start: Timestamp) -> Self {
-        Self {
-            manual: Some(Arc::new(AtomicI64::new(start.0))),
-            latest: Arc::new(AtomicI64::new(0)),
-        }
+        let (now_ms, steady_ms) = (AtomicI64::new(start.0), AtomicI64::new(start.0));
+        Self::with(Source::Manual { now_ms, steady_ms })
+    }
+
+    fn with(source: Source) -> Self {
+        let (latest, ahead_ms) = (AtomicI64::new(0), AtomicI64::new(0));
+        let shared = Shared { source, latest, ahead_ms, jumps: Mutex::default() };
+        Self { shared: Arc::new(shared), is_ordered: false }
+    }
+
+    /// The same clock, for those who keep records in order.
+    #[must_use]
+    pub fn ordered(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), is_ordered: true }
     }
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
-        let read = match &self.manual {
-            Some(manual) => manual.load(Ordering::SeqCst),
-            None => system_ms(),
-        };
-        Timestamp(self.latest.fetch_max(read, Ordering::SeqCst).max(read))
+        let read = self.shared.read();
+        self.shared.look_for_jump(read);
+        if !self.is_ordered {
+            return Timestamp(read);
+        }
+        Timestamp(self.shared.latest.fetch_max(read, Ordering::SeqCst).max(read))
+    }
+
+    /// The moment by a clock that nobody sets while the process runs.
+    pub fn steady(&self) -> Timestamp {
+        Timestamp(self.shared.steady())
     }
 
     /// Tells the clock the newest moment already on record, so that a restart with a clock that
     /// was set back does not date new records before old ones.
     pub fn not_before(&self, moment: Timestamp) {
-        self.latest.fetch_max(moment.0, Ordering::SeqCst);
+        self.shared.latest.fetch_max(moment.0, Ordering::SeqCst);
+        let behind_ms = moment.0.saturating_sub(self.shared.read());
+        if behind_ms > as_ms(JUMP) {
+            self.shared.jumps.lock().push(ClockJump::Behind(behind_ms));
+        }
     }
 
-    /// How far the system's clock lies behind the newest moment that this clock has given out.
+    /// How far the system's clock lies behind the newest moment of the ordered clock.
     pub fn lag(&self) -> Duration {
-        let read = match &self.manual {
-            Some(manual) => manual.load(Ordering::SeqCst),
-            None => system_ms(),
-        };
-        let latest = self.latest.load(Ordering::SeqCst);
-        Duration::from_millis(u64::try_from(latest.saturating_sub(read)).unwrap_or(0))
+        let latest = self.shared.latest.load(Ordering::SeqCst);
+        let behind = latest.saturating_sub(self.shared.read());
+        Duration::from_millis(u64::try_from(behind).unwrap_or(0))
     }
 
-    /// Moves a manual clock; no effect on the system's.
+    /// The jumps that were found since the last time, for the record.
+    pub fn take_jumps(&self) -> Vec<ClockJump> {
+        std::mem::take(&mut self.shared.jumps.lock())
+    }
+
+    /// Sets a manual clock, as somebody sets the system's; no time passes. No effect on the
+    /// system's.
     pub fn set(&self, moment: Timestamp) {
-        if let Some(manual) = &self.manual {
-            manual.store(moment.0, Ordering::SeqCst);
+        if let Source::Manual { now_ms, .. } = &self.shared.source {
+            now_ms.store(moment.0, Ordering::SeqCst);
         }
     }
 
-    /// Moves a manual clock forward; no effect on the system's.
+    /// Lets time pass on a manual clock; no effect on the system's.
     pub fn advance(&self, duration: Duration) {
-        if let Some(manual) = &self.manual {
-            let ms = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-            manual.fetch_add(ms, Ordering::SeqCst);
+        if let Source::Manual { now_ms, steady_ms } = &self.shared.source {
+            now_ms.fetch_add(as_ms(duration), Ordering::SeqCst);
+            steady_ms.fetch_add(as_ms(duration), Ordering::SeqCst);
         }
     }
+}
+
+impl Shared {
+    fn read(&self) -> i64 {
+        match &self.source {
+            Source::System { .. } => system_ms(),
+            Source::Manual { now_ms, .. } => now_ms.load(Ordering::SeqCst),
+        }
+    }
+
+    fn steady(&self) -> i64 {
+        match &self.source {
+            Source::System { start_ms, begun } => start_ms.saturating_add(as_ms(begun.elapsed())),
+            Source::Manual { steady_ms, .. } => steady_ms.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Every jump is told once: where the clock was found is where it should be from then on.
+    fn look_for_jump(&self, read: i64) {
+        let ahead = read.saturating_sub(self.steady());
+        let known = self.ahead_ms.load(Ordering::Relaxed);
+        let moved = ahead.saturating_sub(known);
+        let is_far = moved.unsigned_abs() > as_ms(JUMP).unsigned_abs();
+        let relaxed = Ordering::Relaxed;
+        if is_far && self.ahead_ms.compare_exchange(known, ahead, relaxed, relaxed).is_ok() {
+            self.jumps.lock().push(ClockJump::Moved(moved));
+        }
+    }
+}
+
+fn as_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn system_ms() -> i64 {
@@ -152,14 +242,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_clock_stands_still_when_it_is_set_back() {
-        let clock = Clock::manual(Timestamp::from_ms(1_000));
+    fn the_ordered_clock_stands_still_when_it_is_set_back() {
+        let set = Clock::manual(Timestamp::from_ms(1_000));
+        let clock = set.ordered();
         assert_eq!(clock.now().ms(), 1_000);
-        clock.set(Timestamp::from_ms(400));
+        set.set(Timestamp::from_ms(400));
         assert_eq!(clock.now().ms(), 1_000);
         assert_eq!(clock.lag(), Duration::from_millis(600));
-        clock.set(Timestamp::from_ms(1_500));
+        set.set(Timestamp::from_ms(1_500));
         assert_eq!(clock.now().ms(), 1_500);
+    }
+
+    #[test]
+    fn one_reading_from_the_future_does_not_stop_the_clock() {
+        let clock = Clock::manual(Timestamp::from_ms(0));
+        clock.set(Timestamp::from_ms(86_400_000));
+        assert_eq!(clock.ordered().now().ms(), 86_400_000);
+        assert_eq!((clock.now().ms(), clock.steady().ms()), (86_400_000, 0));
+        clock.set(Timestamp::from_ms(1_000));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!((clock.now().ms(), clock.steady().ms()), (2_000, 1_000));
+        assert_eq!(clock.ordered().now().ms(), 86_400_000, "records stay in order");
+    }
+
+    #[test]
+    fn jumps_of_more_than_an_hour_are_told_once() {
+        let clock = Clock::manual(Timestamp::from_ms(0));
+        let hour = 3_600_000;
+        for (set, told) in [
+            (hour, vec![]),
+            (hour + 1, vec![ClockJump::Moved(hour + 1)]),
+            (hour + 2, vec![]),
+            (0, vec![ClockJump::Moved(-hour - 1)]),
+        ] {
+            clock.set(Timestamp::from_ms(set));
+            clock.now();
+            assert_eq!(clock.take_jumps(), told, "set to {set}");
+        }
+        clock.advance(Duration::from_hours(5));
+        clock.now();
+        clock.not_before(Timestamp::from_ms(6 * hour));
+        assert_eq!(clock.take_jumps(), []);
+        clock.not_before(Timestamp::from_ms(6 * hour + 1));
+        assert_eq!(clock.take_jumps(), [ClockJump::Behind(hour + 1)]);
     }
 
     #[test]

@@ -37,6 +37,7 @@ fn people(routes: Routes) -> Routes {
         .get("/api/admin/people", accounts::admin_api::people)
         .post("/api/admin/people", accounts::admin_api::invite)
         .patch("/api/admin/people/{id}", accounts::admin_api::change)
+        .delete("/api/admin/people/{id}", accounts::admin_api::delete)
         .post("/api/admin/people/{id}/reset", accounts::admin_api::reset)
         .get("/api/admin/roles", accounts::admin_api::roles)
         .get("/api/admin/models", models::api::admin_list)

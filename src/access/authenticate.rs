@@ -4,28 +4,26 @@
 //! `Authorization: Bearer` or `x-api-key`, and reach `/v1` and `/metrics`. One request carries one
 //! credential, once.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::cookie::Cookie;
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderName, ORIGIN};
-use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 
+use super::changes::{Withdrawn, withdrawn};
 use super::permission::Permission;
+use super::refusals::{Refusals, Source};
 use super::registry::Registry;
 use super::token::{self, TokenKind};
 use super::{Caller, KeyContext, Via};
-use crate::audit::{Action, Actor, AuditError, AuditLog, Event, Outcome};
-use crate::clock::{Clock, Timestamp};
+use crate::audit::{Action, Actor, AuditError, Event, Outcome};
+use crate::clock::Clock;
 use crate::db::DbError;
-use crate::ids::{RequestId, SessionId};
+use crate::ids::SessionId;
 use crate::vault::{BlindPurpose, Vault, VaultError};
-use crate::web::shell::{peer, request_id};
+use crate::web::shell::{named_host, peer, request_id};
 use crate::web::{ApiError, ErrorCode};
 
 /// The session cookie over TLS; the prefix binds it to this host, path `/` and TLS (RFC 6265bis).
@@ -35,10 +33,6 @@ pub(crate) const PLAIN_COOKIE_NAME: &str = "strongroom";
 /// The header that proves a request comes from our own page.
 pub(crate) const CSRF_HEADER: HeaderName = HeaderName::from_static("x-strongroom-csrf");
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
-
-/// Refusals that are recorded one by one, for each source and minute; the rest are counted.
-const RECORDED_A_MINUTE: u32 = 30;
-const SOURCES_MAX: usize = 4_096;
 
 /// Which credential a path takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,17 +45,10 @@ enum Door {
 pub(crate) struct Authenticator {
     registry: Arc<Registry>,
     vault: Vault,
-    audit: AuditLog,
     clock: Clock,
-    is_tls: bool,
-    refusals: Mutex<HashMap<String, Window>>,
-}
-
-#[derive(Clone, Copy)]
-struct Window {
-    begun: Timestamp,
-    recorded: u32,
-    suppressed: u64,
+    /// Whether browsers reach this server over HTTPS, be it by a proxy.
+    is_https: bool,
+    refusals: Arc<Refusals>,
 }
 
 impl Authenticator {
@@ -69,16 +56,16 @@ impl Authenticator {
     pub(crate) fn new(
         registry: Arc<Registry>,
         vault: Vault,
-        audit: AuditLog,
+        refusals: Arc<Refusals>,
         clock: Clock,
-        is_tls: bool,
+        is_https: bool,
     ) -> Self {
-        Self { registry, vault, audit, clock, is_tls, refusals: Mutex::default() }
+        Self { registry, vault, clock, is_https, refusals }
     }
 
     /// The name of the session cookie.
     pub(crate) fn cookie_name(&self) -> &'static str {
-        if self.is_tls { COOKIE_NAME } else { PLAIN_COOKIE_NAME }
+        if self.is_https { COOKIE_NAME } else { PLAIN_COOKIE_NAME }
     }
 
     /// The token that the page of a session sends with every change.
@@ -100,8 +87,9 @@ impl Authenticator {
                 let event =
                     Event::new(Action::AuthenticationFailed, Outcome::Denied, Actor::Anonymous)
                         .with("code", error.code().name());
-                let source = peer(request).map_or_else(String::new, |address| address.to_string());
-                self.record(event, source, peer(request), request_id(request)).await?;
+                let address = peer(request);
+                let event = event.from_request(address, request_id(request));
+                self.record(event, Source::Address(address)).await?;
                 return Err(error);
             }
         };
@@ -109,13 +97,25 @@ impl Authenticator {
             && !caller.may(permission)
         {
             let event = Event::new(Action::AccessDenied, Outcome::Denied, caller.actor())
+                .from_request(caller.address, caller.request)
                 .with("permission", permission.name());
-            let source = caller.user.to_string();
-            self.record(event, source, caller.address, caller.request).await?;
+            self.record(event, Source::Person(caller.user)).await?;
             return Err(ApiError::new(ErrorCode::PermissionDenied)
                 .message(format!("This needs the permission `{}`.", permission.name())));
         }
         Ok(caller)
+    }
+
+    /// The same, for a caller who was let in a while ago.
+    pub(crate) async fn check_again(&self, caller: &Caller) -> Result<(), ApiError> {
+        if self.registry.holds(caller) {
+            return Ok(());
+        }
+        self.record(withdrawn(caller), Source::Person(caller.user)).await?;
+        Err(match caller.via {
+            Via::Key(_) => ErrorCode::InvalidApiKey.into(),
+            Via::Session(_) | Via::System => Withdrawn.into(),
+        })
     }
 
     fn identify(&self, request: &HttpRequest) -> Result<Caller, ApiError> {
@@ -191,50 +191,20 @@ impl Authenticator {
         self.vault.blind(purpose, secret.as_bytes()).map_err(vault_error)
     }
 
-    /// Records a refusal. A flood from one source is recorded up to a bound a minute, and its
-    /// size with the next refusal that is.
-    async fn record(
-        &self,
-        event: Event,
-        source: String,
-        address: Option<IpAddr>,
-        request: RequestId,
-    ) -> Result<(), ApiError> {
-        let Some(suppressed) = self.admit_refusal(source) else { return Ok(()) };
-        let mut event = event.from_request(address, request);
-        if suppressed > 0 {
-            event = event.with("suppressed", suppressed);
-        }
-        self.audit.record(event).await.map(|_| ()).map_err(|error| audit_error(&error))
-    }
-
-    fn admit_refusal(&self, source: String) -> Option<u64> {
-        let now = self.clock.now();
-        let mut refusals = self.refusals.lock();
-        if refusals.len() >= SOURCES_MAX && !refusals.contains_key(&source) {
-            refusals.retain(|_, window| now.since(window.begun) < Duration::from_mins(1));
-        }
-        // With the table still full, all further sources share one window.
-        let source = if refusals.len() >= SOURCES_MAX { String::new() } else { source };
-        let fresh = Window { begun: now, recorded: 0, suppressed: 0 };
-        let window = refusals.entry(source).or_insert(fresh);
-        let mut told = 0;
-        if now.since(window.begun) >= Duration::from_mins(1) {
-            told = window.suppressed;
-            *window = fresh;
-        }
-        if window.recorded < RECORDED_A_MINUTE {
-            window.recorded += 1;
-            return Some(told);
-        }
-        window.suppressed += 1;
-        None
+    async fn record(&self, event: Event, source: Source) -> Result<(), ApiError> {
+        self.refusals.record(event, source).await.map_err(|error| audit_error(&error))
     }
 }
 
 /// What an audit log that cannot be written means to a client: nothing was done.
 pub(crate) fn audit_error(error: &AuditError) -> ApiError {
     ApiError::new(ErrorCode::AuditUnavailable).because(error)
+}
+
+impl From<Withdrawn> for ApiError {
+    fn from(error: Withdrawn) -> Self {
+        Self::from(ErrorCode::NotSignedIn).because(error)
+    }
 }
 
 /// What a database that failed means to a client.
@@ -273,10 +243,13 @@ pub(crate) fn check_same_origin(request: &HttpRequest) -> Result<(), ApiError> {
         };
     }
     let Some(origin) = request.headers().get(ORIGIN) else { return Ok(()) };
-    let own = request.connection_info().host().to_owned();
     let sent = origin.to_str().unwrap_or_default();
     let host = sent.split_once("://").map_or("", |(_, host)| host);
-    if host.eq_ignore_ascii_case(&own) { Ok(()) } else { Err(ErrorCode::CrossOrigin.into()) }
+    if host.eq_ignore_ascii_case(named_host(request)) {
+        Ok(())
+    } else {
+        Err(ErrorCode::CrossOrigin.into())
+    }
 }
 
 fn door_of(path: &str) -> Door {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::permission::{Permission, PermissionSet};
+use super::permission::{BuiltinRole, Permission, PermissionSet};
 use crate::audit::Actor;
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 
@@ -44,6 +44,19 @@ pub(crate) struct KeyContext {
 }
 
 impl Caller {
+    /// The operator at the console, acting on a person's account with these roles.
+    pub(crate) fn operator(user: UserId, roles: &[BuiltinRole]) -> Self {
+        let none = PermissionSet::default();
+        Self {
+            user,
+            roles: roles.iter().map(|role| role.name().to_owned()).collect(),
+            permissions: roles.iter().fold(none, |sum, role| sum.or(role.permissions())),
+            via: Via::System,
+            address: None,
+            request: RequestId::new(),
+        }
+    }
+
     /// Whether the caller may do this.
     pub(crate) fn may(&self, permission: Permission) -> bool {
         self.permissions.has(permission)

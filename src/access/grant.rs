@@ -89,6 +89,11 @@ impl FromRequest for Public {
     }
 }
 
+/// Whether what let a caller in still stands, now that their request has been read.
+pub(super) async fn check_again(request: &HttpRequest, caller: &Caller) -> Result<(), ApiError> {
+    authenticator(request)?.check_again(caller).await
+}
+
 fn authenticator(request: &HttpRequest) -> Result<Data<Authenticator>, ApiError> {
     let found = request.app_data::<Data<Authenticator>>().cloned();
     found.ok_or_else(|| ApiError::new(ErrorCode::Internal).because("no authenticator is mounted"))

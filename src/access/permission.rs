@@ -52,8 +52,8 @@ permissions! {
     ManagePeople "people.manage" [Owner, Admin] "Invite, disable and change the roles of people.";
     ReadPeople "people.read" [Owner, Admin, Auditor] "See who has an account, and with which roles.";
     ReadModels "models.read" [Owner, Admin, Operator, Auditor] "See every model, where it came from and who may use it.";
-    ManageModels "models.manage" [Owner, Admin, Operator] "Load and unload models, and say who may use them.";
-    ReadAudit "audit.read" [Owner, Auditor] "Read, verify and export the audit log.";
+    ManageModels "models.manage" [Owner, Admin, Operator] "Say who may use which model.";
+    ReadAudit "audit.read" [Owner, Auditor] "Read and verify the audit log.";
     ReadMetrics "metrics.read" [Owner, Admin, Operator, Auditor] "Read metrics.";
     ReadPosture "posture.read" [Owner, Admin, Operator, Auditor] "Read the posture page and alerts.";
     ManageAlerts "alerts.manage" [Owner, Admin, Operator] "Acknowledge alerts.";
@@ -182,6 +182,12 @@ mod tests {
             BuiltinRole::Service.permissions().iter().collect::<Vec<_>>(),
             [Permission::UseApi]
         );
+    }
+
+    #[test]
+    fn limits_can_be_set_for_every_role() {
+        let names: Vec<&str> = BuiltinRole::ALL.iter().map(|role| role.name()).collect();
+        assert_eq!(names, crate::config::ROLES);
     }
 
     #[test]

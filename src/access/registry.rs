@@ -1,97 +1,27 @@
 //! Who there is, in memory: people, their sessions and their keys, by keyed hash. One process owns
-//! the data directory, so what stands here is what holds; the rooms above write the database first
-//! and then tell the registry. A look-up costs a hash and a read lock.
+//! the data directory, so what stands here is what holds; the rooms above write the database and
+//! tell the registry on the thread that writes, right after the commit (`Db::write_then`): in the
+//! order of commits, and whether or not a client still waits. A look-up costs a hash and a read lock.
+
+mod entries;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use super::permission::{BuiltinRole, PermissionSet};
+use entries::Table;
+pub(crate) use entries::{KeyEntry, PersonEntry, SessionEntry};
+
+use super::permission::BuiltinRole;
+use super::{Caller, Via};
 use crate::clock::Timestamp;
 use crate::ids::{KeyId, SessionId, UserId};
 
 /// The keyed hash of a bearer secret.
 pub(crate) type SecretHash = [u8; 32];
-
-/// A person or service account.
-#[derive(Clone, Debug)]
-pub(crate) struct PersonEntry {
-    /// The sign-in name.
-    pub(crate) username: String,
-    /// The roles held.
-    pub(crate) roles: Vec<BuiltinRole>,
-    /// Whether the account is switched off.
-    pub(crate) is_disabled: bool,
-}
-
-impl PersonEntry {
-    /// What the roles add up to.
-    pub(crate) fn permissions(&self) -> PermissionSet {
-        let none = PermissionSet::default();
-        self.roles.iter().fold(none, |sum, role| sum.or(role.permissions()))
-    }
-}
-
-/// A signed-in browser.
-#[derive(Debug)]
-pub(crate) struct SessionEntry {
-    /// The session.
-    pub(crate) id: SessionId,
-    /// Who signed in.
-    pub(crate) user: UserId,
-    /// When it ends in any case.
-    pub(crate) expires_at: Timestamp,
-    seen_at: AtomicI64,
-}
-
-impl SessionEntry {
-    /// A session that was last used at `seen_at`.
-    pub(crate) fn new(
-        id: SessionId,
-        user: UserId,
-        expires_at: Timestamp,
-        seen_at: Timestamp,
-    ) -> Self {
-        Self { id, user, expires_at, seen_at: AtomicI64::new(seen_at.ms()) }
-    }
-
-    /// When it was last used.
-    pub(crate) fn seen_at(&self) -> Timestamp {
-        Timestamp::from_ms(self.seen_at.load(Ordering::Relaxed))
-    }
-}
-
-/// An API key.
-#[derive(Debug)]
-pub(crate) struct KeyEntry {
-    /// The key.
-    pub(crate) id: KeyId,
-    /// Its owner.
-    pub(crate) user: UserId,
-    /// What it may be used for; it can only narrow what the owner may do.
-    pub(crate) scopes: PermissionSet,
-    /// The models it may be used for; none means all that its owner may use.
-    pub(crate) models: Option<Vec<String>>,
-    /// When it stops working.
-    pub(crate) expires_at: Option<Timestamp>,
-    used_at: AtomicI64,
-}
-
-impl KeyEntry {
-    /// A key that has not been used since the start.
-    pub(crate) fn new(
-        id: KeyId,
-        user: UserId,
-        scopes: PermissionSet,
-        models: Option<Vec<String>>,
-        expires_at: Option<Timestamp>,
-    ) -> Self {
-        Self { id, user, scopes, models, expires_at, used_at: AtomicI64::new(0) }
-    }
-}
 
 /// What was withdrawn: whatever runs on it is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +40,8 @@ type Listener = Box<dyn Fn(Revocation) + Send + Sync>;
 pub(crate) struct Registry {
     idle: Duration,
     people: RwLock<HashMap<UserId, PersonEntry>>,
-    sessions: RwLock<HashMap<SecretHash, Arc<SessionEntry>>>,
-    keys: RwLock<HashMap<SecretHash, Arc<KeyEntry>>>,
+    sessions: RwLock<Table<SessionEntry>>,
+    keys: RwLock<Table<KeyEntry>>,
     listeners: RwLock<Vec<Listener>>,
 }
 
@@ -137,55 +67,84 @@ impl Registry {
         self.people.read().get(&user).cloned()
     }
 
-    /// Adds a person, or takes over what changed; what ran on rights that are gone ends.
-    pub(crate) fn put_person(&self, user: UserId, entry: PersonEntry) {
-        let lost = {
-            let mut people = self.people.write();
-            let before = people.get(&user).map(PersonEntry::permissions).unwrap_or_default();
-            let is_less = before.and(entry.permissions()) != before;
-            let is_disabled = entry.is_disabled;
-            people.insert(user, entry);
-            is_less || is_disabled
+    /// Whether everything that let the caller in still stands: the session or key, an account that
+    /// is on, and the same roles. For whoever was let in a while ago and acts only now.
+    pub(crate) fn holds(&self, caller: &Caller) -> bool {
+        let is_in = match &caller.via {
+            Via::Session(id) => self.sessions.read().of(caller.user, *id).is_some(),
+            Via::Key(key) => self.keys.read().of(caller.user, key.id).is_some(),
+            Via::System => return true,
         };
-        if lost {
+        let has_roles = |person: &PersonEntry| {
+            let held = |role: &BuiltinRole| caller.roles.iter().any(|name| name == role.name());
+            person.roles.len() == caller.roles.len() && person.roles.iter().all(held)
+        };
+        let people = self.people.read();
+        is_in && people.get(&caller.user).is_some_and(|one| !one.is_disabled && has_roles(one))
+    }
+
+    /// Adds a person, or takes over what changed; what ran on roles that are gone ends.
+    pub(crate) fn put_person(&self, user: UserId, entry: PersonEntry) {
+        let has_lost = {
+            let mut people = self.people.write();
+            let before = people.get(&user).map(|one| one.roles.clone()).unwrap_or_default();
+            let has_lost =
+                entry.is_disabled || before.iter().any(|role| !entry.roles.contains(role));
+            people.insert(user, entry);
+            has_lost
+        };
+        if has_lost {
             self.withdraw(Revocation::Person(user));
         }
     }
 
-    /// Adds a session.
-    pub(crate) fn put_session(&self, hash: SecretHash, session: SessionEntry) {
-        self.sessions.write().insert(hash, Arc::new(session));
+    /// Forgets a person with their sessions and keys; what ran for them ends.
+    pub(crate) fn remove_person(&self, user: UserId) {
+        self.people.write().remove(&user);
+        self.sessions.write().remove_where(|one| one.user == user);
+        self.keys.write().remove_where(|one| one.user == user);
+        self.withdraw(Revocation::Person(user));
     }
 
-    /// Ends one session.
-    pub(crate) fn remove_session(&self, id: SessionId) {
-        self.sessions.write().retain(|_, session| session.id != id);
-        self.withdraw(Revocation::Session(id));
+    /// Adds a session.
+    pub(crate) fn put_session(&self, hash: SecretHash, session: SessionEntry) {
+        self.sessions.write().put(hash, session);
+    }
+
+    /// Ends one session of a person.
+    pub(crate) fn remove_session(&self, user: UserId, id: SessionId) {
+        let gone = self.sessions.write().remove_where(|one| one.user == user && one.id == id);
+        self.ended(gone);
     }
 
     /// Ends a person's sessions, but for one where that is given.
     pub(crate) fn remove_sessions_of(&self, user: UserId, except: Option<SessionId>) {
-        let ended: Vec<SessionId> = {
-            let mut sessions = self.sessions.write();
-            let is_ended = |one: &SessionEntry| one.user == user && Some(one.id) != except;
-            let ended = sessions.values().filter(|one| is_ended(one)).map(|one| one.id).collect();
-            sessions.retain(|_, one| !is_ended(one));
-            ended
-        };
-        for id in ended {
+        let is_ended = |one: &SessionEntry| one.user == user && Some(one.id) != except;
+        let gone = self.sessions.write().remove_where(is_ended);
+        self.ended(gone);
+    }
+
+    /// Forgets sessions that are over.
+    pub(crate) fn purge(&self, now: Timestamp) {
+        self.sessions.write().remove_where(|one| one.is_over(now, self.idle));
+    }
+
+    fn ended(&self, sessions: Vec<SessionId>) {
+        for id in sessions {
             self.withdraw(Revocation::Session(id));
         }
     }
 
     /// Adds a key.
     pub(crate) fn put_key(&self, hash: SecretHash, key: KeyEntry) {
-        self.keys.write().insert(hash, Arc::new(key));
+        self.keys.write().put(hash, key);
     }
 
-    /// Revokes a key.
-    pub(crate) fn remove_key(&self, id: KeyId) {
-        self.keys.write().retain(|_, key| key.id != id);
-        self.withdraw(Revocation::Key(id));
+    /// Revokes a key of a person.
+    pub(crate) fn remove_key(&self, user: UserId, id: KeyId) {
+        for id in self.keys.write().remove_where(|key| key.user == user && key.id == id) {
+            self.withdraw(Revocation::Key(id));
+        }
     }
 
     /// The live session with this hash; using it keeps it from going idle.
@@ -194,39 +153,130 @@ impl Registry {
         hash: &SecretHash,
         now: Timestamp,
     ) -> Option<Arc<SessionEntry>> {
-        let session = self.sessions.read().get(hash).cloned()?;
-        if now >= session.expires_at || now.since(session.seen_at()) >= self.idle {
+        let session = self.sessions.read().by_hash.get(hash).cloned()?;
+        if session.is_over(now, self.idle) {
             return None;
         }
-        session.seen_at.fetch_max(now.ms(), Ordering::Relaxed);
+        // Not the latest of both: a clock that was ahead once must not keep a session from going
+        // idle.
+        session.seen_at.store(now.ms(), Ordering::Relaxed);
         Some(session)
     }
 
     /// The live key with this hash.
     pub(crate) fn use_key(&self, hash: &SecretHash, now: Timestamp) -> Option<Arc<KeyEntry>> {
-        let key = self.keys.read().get(hash).cloned()?;
+        let key = self.keys.read().by_hash.get(hash).cloned()?;
         if key.expires_at.is_some_and(|end| now >= end) {
             return None;
         }
-        key.used_at.fetch_max(now.ms(), Ordering::Relaxed);
+        key.used_at.store(now.ms(), Ordering::Relaxed);
         Some(key)
     }
 
-    /// When each session was last used, for keeping.
-    pub(crate) fn sessions_seen(&self) -> Vec<(SessionId, Timestamp)> {
-        self.sessions.read().values().map(|one| (one.id, one.seen_at())).collect()
+    /// When a session was last used, where it is live.
+    pub(crate) fn session_seen_at(&self, id: SessionId) -> Option<Timestamp> {
+        self.sessions.read().by_id(id).map(|one| one.seen_at())
     }
 
-    /// When each key was last used, for keeping; those not used since the start are left out.
-    pub(crate) fn keys_used(&self) -> Vec<(KeyId, Timestamp)> {
+    /// When a key was last used, where it was since the start.
+    pub(crate) fn key_used_at(&self, id: KeyId) -> Option<Timestamp> {
+        self.keys.read().by_id(id).and_then(|key| key.used_at())
+    }
+
+    /// When sessions were last used, of those of which the disk does not know it yet.
+    pub(crate) fn sessions_to_keep(&self) -> Vec<(SessionId, Timestamp)> {
+        let sessions = self.sessions.read();
+        let is_new = |one: &&Arc<SessionEntry>| {
+            one.kept_at.load(Ordering::Relaxed) != one.seen_at.load(Ordering::Relaxed)
+        };
+        sessions.by_hash.values().filter(is_new).map(|one| (one.id, one.seen_at())).collect()
+    }
+
+    /// Takes down that these are on disk.
+    pub(crate) fn sessions_kept(&self, kept: &[(SessionId, Timestamp)]) {
+        let sessions = self.sessions.read();
+        for (id, at) in kept {
+            if let Some(one) = sessions.by_id(*id) {
+                one.kept_at.store(at.ms(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// When keys were last used, of those of which the disk does not know it yet.
+    pub(crate) fn keys_to_keep(&self) -> Vec<(KeyId, Timestamp)> {
         let keys = self.keys.read();
-        let used = |key: &KeyEntry| Timestamp::from_ms(key.used_at.load(Ordering::Relaxed));
-        keys.values().map(|key| (key.id, used(key))).filter(|(_, at)| at.ms() > 0).collect()
+        let new = |key: &Arc<KeyEntry>| {
+            let used = key.used_at()?;
+            (key.kept_at.load(Ordering::Relaxed) != used.ms()).then_some((key.id, used))
+        };
+        keys.by_hash.values().filter_map(new).collect()
+    }
+
+    /// Takes down that these are on disk.
+    pub(crate) fn keys_kept(&self, kept: &[(KeyId, Timestamp)]) {
+        let keys = self.keys.read();
+        for (id, at) in kept {
+            if let Some(key) = keys.by_id(*id) {
+                key.kept_at.store(at.ms(), Ordering::Relaxed);
+            }
+        }
     }
 
     fn withdraw(&self, what: Revocation) {
         for listener in self.listeners.read().iter() {
             listener(what);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Duration = Duration::from_hours(1);
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_ms(ms)
+    }
+
+    fn session(user: UserId, id: SessionId) -> SessionEntry {
+        SessionEntry::new(id, user, at(1_000_000_000), at(1))
+    }
+
+    #[test]
+    fn nobody_ends_what_is_somebody_else_s() {
+        let registry = Registry::new(IDLE);
+        let (user, id) = (UserId::new(), SessionId::new());
+        registry.put_session([1; 32], session(user, id));
+        registry.remove_session(UserId::new(), id);
+        assert!(registry.use_session(&[1; 32], at(2)).is_some());
+        registry.remove_session(user, id);
+        assert!(registry.use_session(&[1; 32], at(3)).is_none());
+    }
+
+    #[test]
+    fn only_what_changed_is_kept_and_what_is_over_is_forgotten() {
+        let registry = Registry::new(IDLE);
+        let (user, used, unused) = (UserId::new(), SessionId::new(), SessionId::new());
+        registry.put_session([1; 32], session(user, used));
+        registry.put_session([2; 32], session(user, unused));
+        registry.use_session(&[1; 32], at(5)).expect("live");
+        let kept = registry.sessions_to_keep();
+        assert_eq!(kept, [(used, at(5))]);
+        registry.sessions_kept(&kept);
+        assert!(registry.sessions_to_keep().is_empty());
+        registry.purge(at(3_600_001));
+        assert_eq!(registry.session_seen_at(unused), None);
+        assert_eq!(registry.session_seen_at(used), Some(at(5)));
+    }
+
+    #[test]
+    fn a_reading_of_a_clock_that_was_ahead_does_not_keep_a_session_alive() {
+        let registry = Registry::new(IDLE);
+        let (user, id) = (UserId::new(), SessionId::new());
+        registry.put_session([1; 32], session(user, id));
+        registry.use_session(&[1; 32], at(3_000_000)).expect("ahead");
+        registry.use_session(&[1; 32], at(1_000)).expect("put right");
+        assert!(registry.use_session(&[1; 32], at(3_700_000)).is_none());
     }
 }

@@ -11,7 +11,8 @@ use actix_web::{
     Route,
 };
 
-use super::grant::{Grant, Public, SignedIn};
+use super::Caller;
+use super::grant::{Grant, Public, SignedIn, check_again};
 use super::permission::{Permission, PermissionMarker};
 use crate::web::{ApiError, ErrorCode};
 
@@ -30,18 +31,33 @@ pub(crate) enum Access {
 pub(crate) trait Gate: FromRequest {
     /// Who may.
     const ACCESS: Access;
+
+    /// Whom it let in; none where everybody may.
+    fn let_in(&self) -> Option<&Caller>;
 }
 
 impl<P: PermissionMarker> Gate for Grant<P> {
     const ACCESS: Access = Access::Permission(P::PERMISSION);
+
+    fn let_in(&self) -> Option<&Caller> {
+        Some(self.caller())
+    }
 }
 
 impl Gate for SignedIn {
     const ACCESS: Access = Access::SignedIn;
+
+    fn let_in(&self) -> Option<&Caller> {
+        Some(self.caller())
+    }
 }
 
 impl Gate for Public {
     const ACCESS: Access = Access::Public;
+
+    fn let_in(&self) -> Option<&Caller> {
+        None
+    }
 }
 
 /// Arguments of a handler, the first of which is a `Gate`.
@@ -49,7 +65,8 @@ pub(crate) trait Gated: Sized + 'static {
     /// Who may use the handler.
     const ACCESS: Access;
     /// Takes the arguments out of a request one after the other. Before the gate has let the
-    /// caller in, nothing of the request is read.
+    /// caller in, nothing of the request is read; and once all of it is read, which takes as long
+    /// as the client likes, the gate looks at the caller again.
     fn take(request: HttpRequest, payload: Payload) -> Taken<Self>;
 }
 
@@ -62,10 +79,14 @@ macro_rules! gated {
 
             fn take(request: HttpRequest, mut payload: Payload) -> Taken<Self> {
                 Box::pin(async move {
-                    Ok((
+                    let taken = (
                         G::from_request(&request, &mut payload).await.map_err(Into::into)?,
                         $($rest::from_request(&request, &mut payload).await.map_err(Into::into)?,)*
-                    ))
+                    );
+                    if let Some(caller) = taken.0.let_in() {
+                        check_again(&request, caller).await?;
+                    }
+                    Ok(taken)
                 })
             }
         }

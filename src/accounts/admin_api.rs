@@ -67,6 +67,16 @@ pub(crate) async fn change(
     Ok(HttpResponse::Ok().json(serde_json::json!({ "person": PersonJson::from(view) })))
 }
 
+/// Deletes a person and everything that is theirs.
+pub(crate) async fn delete(
+    grant: Grant<ManagePeople>,
+    id: Path<UserId>,
+    accounts: Data<Accounts>,
+) -> Result<HttpResponse, ApiError> {
+    accounts.delete(Some(&grant), id.into_inner()).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
 /// Starts a reset.
 pub(crate) async fn reset(
     grant: Grant<ManagePeople>,

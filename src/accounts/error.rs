@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::access::Withdrawn;
 use crate::access::authenticate::{audit_error, db_error, vault_error};
 use crate::access::permission::BuiltinRole;
 use crate::audit::AuditError;
@@ -53,6 +54,9 @@ pub(crate) enum AccountError {
         "the role `{0}` allows more than you may do, so you cannot give it, take it or reset who holds it"
     )]
     BeyondReach(BuiltinRole),
+    /// What let the caller in was withdrawn.
+    #[error(transparent)]
+    Withdrawn(#[from] Withdrawn),
     /// No such thing, or not yours.
     #[error("there is nothing here, or it is not yours")]
     NotFound,
@@ -100,6 +104,7 @@ impl From<AccountError> for ApiError {
                 with(ErrorCode::Conflict)
             }
             AccountError::BeyondReach(_) => with(ErrorCode::PermissionDenied),
+            AccountError::Withdrawn(error) => error.into(),
             AccountError::NotFound => ErrorCode::NotFound.into(),
             AccountError::Db(error) => db_error(&error),
             AccountError::Audit(error) => audit_error(&error),

@@ -2,9 +2,11 @@
 
 pub(crate) mod admin_api;
 pub(crate) mod api;
+mod delete;
 mod error;
 mod links;
 mod names;
+mod own;
 mod password;
 mod people;
 mod sessions;
@@ -20,11 +22,11 @@ pub(crate) use links::NewOwner;
 pub(crate) use names::{DisplayName, Username};
 use password::Hasher;
 
-use crate::access::Registry;
+use crate::access::{Binder, Changes, Refusals, Registry};
 use crate::audit::{AuditLog, Event};
 use crate::clock::Clock;
 use crate::config;
-use crate::db::Db;
+use crate::db::{Connection, Db, Transaction};
 use crate::ids::{RequestId, UserId};
 use crate::vault::Vault;
 
@@ -40,6 +42,9 @@ struct Inner {
     audit: AuditLog,
     clock: Clock,
     registry: Arc<Registry>,
+    changes: Changes,
+    binder: Binder,
+    refusals: Arc<Refusals>,
     hasher: Hasher,
     settings: Settings,
 }
@@ -66,6 +71,10 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     /// Who there is, in memory.
     pub(crate) registry: Arc<Registry>,
+    /// What binds the rows.
+    pub(crate) binder: Binder,
+    /// The refusals of the last minute.
+    pub(crate) refusals: Arc<Refusals>,
 }
 
 /// Where a request came from, for the record.
@@ -105,8 +114,20 @@ impl Accounts {
             organisation: organisation.to_owned(),
         };
         let hasher = Hasher::new(accounts.hashes_at_once.into())?;
-        let Parts { db, vault, audit, clock, registry } = parts;
-        let inner = Inner { db, vault, audit, clock, registry, hasher, settings };
+        let Parts { db, vault, audit, clock, registry, binder, refusals } = parts;
+        let changes = Changes::new(&db, &audit, &registry);
+        let inner = Inner {
+            db,
+            vault,
+            audit,
+            clock,
+            registry,
+            changes,
+            binder,
+            refusals,
+            hasher,
+            settings,
+        };
         let accounts = Self { inner: Arc::new(inner) };
         accounts.load()?;
         Ok(accounts)
@@ -114,10 +135,16 @@ impl Accounts {
 
     fn load(&self) -> Result<(), AccountError> {
         let inner = &self.inner;
-        let now = inner.clock.now();
-        let (people, sessions) = inner.db.read_blocking(move |db| -> Result<_, AccountError> {
-            Ok((store::people(db)?, store::live_sessions(db, now)?))
-        })?;
+        let (now, steady, binder) = (inner.clock.now(), inner.clock.steady(), inner.binder.clone());
+        let read = move |tx: &Transaction<'_>| -> Result<_, AccountError> {
+            throttle::resume(tx, steady)?;
+            let people = store::people(tx, &binder)?;
+            let sessions = store::live_sessions(tx, &binder, now)?;
+            Ok((people, sessions, store::deleted_people(tx)?))
+        };
+        let (people, sessions, deleted) = inner.db.write_blocking(read)?;
+        inner.binder.tell_blocking(&inner.db, &inner.audit)?;
+        self.shred_deleted(deleted)?;
         for person in people {
             inner.registry.put_person(person.id, person.entry());
         }
@@ -150,7 +177,10 @@ impl Accounts {
         &self,
         user: UserId,
     ) -> impl Future<Output = Result<store::PersonRow, AccountError>> {
-        let db = self.inner.db.clone();
-        async move { db.read(move |db| store::person(db, user)?.ok_or(AccountError::NotFound)).await }
+        let (db, binder) = (self.inner.db.clone(), self.inner.binder.clone());
+        let read = move |db: &Connection| -> Result<_, AccountError> {
+            store::person(db, &binder, user)?.ok_or(AccountError::NotFound)
+        };
+        async move { db.read(read).await }
     }
 }

@@ -1,23 +1,28 @@
 //! Passwords: which are accepted (NIST SP 800-63B), how they are hashed (Argon2id, RFC 9106), and
 //! how much of that runs at once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use unicode_normalization::UnicodeNormalization;
 
 use super::AccountError;
+use crate::ids::UserId;
 use crate::secret::SecretText;
 
 /// Argon2id at 64 MiB and two passes: about a tenth of a second of one core.
 const MEMORY_KIB: u32 = 64 * 1024;
 const PASSES: u32 = 2;
 const CHARS_MAX: usize = 128;
-/// Sign-ins that may wait for a hash.
-const WAITING_MAX: usize = 64;
+/// Who may wait for a hash: so many sign-ins, and so many of all others. Each has places of its own,
+/// so that nobody who is signed in can keep everybody else from signing in.
+const SIGN_INS_MAX: usize = 48;
+const OTHERS_MAX: usize = 16;
 
 /// Guesses that a password must outlast, as a power of ten, by the lists of common passwords, words,
 /// names and keyboard runs of zxcvbn (Wheeler, USENIX Security 2016).
@@ -43,7 +48,7 @@ pub(super) fn accept(
         return bad(&format!("A password has at most {CHARS_MAX} characters."));
     }
     let lower = text.expose().to_lowercase();
-    let distinct: std::collections::HashSet<char> = lower.chars().collect();
+    let distinct: HashSet<char> = lower.chars().collect();
     if distinct.len() < 5 {
         return bad("This password repeats a few characters. Choose a less regular one.");
     }
@@ -80,10 +85,33 @@ fn normal(raw: &SecretText) -> SecretText {
 /// Hashes and checks passwords, a few at a time, off the async threads.
 pub(super) struct Hasher {
     running: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    sign_ins: Semaphore,
+    others: Semaphore,
+    /// People whose password is being checked or changed in their own name.
+    at_work: Mutex<HashSet<UserId>>,
     /// The hash of a password that nobody has: checked where there is no account, so that the
     /// answer takes as long.
     nobody: String,
+}
+
+/// What a hash is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    SignIn,
+    /// A link, or one's own password.
+    Other,
+}
+
+/// A person's one turn at a time.
+pub(super) struct Turn<'a> {
+    hasher: &'a Hasher,
+    user: UserId,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.hasher.at_work.lock().remove(&self.user);
+    }
 }
 
 impl Hasher {
@@ -92,33 +120,47 @@ impl Hasher {
             .map_err(|_| AccountError::Random)?;
         Ok(Self {
             running: Arc::new(Semaphore::new(at_once.max(1))),
-            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            sign_ins: Semaphore::new(SIGN_INS_MAX),
+            others: Semaphore::new(OTHERS_MAX),
+            at_work: Mutex::default(),
             nobody: hash_now(&unknown)?,
         })
     }
 
+    /// The person's turn; none while they have one.
+    pub(super) fn turn(&self, user: UserId) -> Result<Turn<'_>, AccountError> {
+        let is_free = self.at_work.lock().insert(user);
+        if is_free { Ok(Turn { hasher: self, user }) } else { Err(AccountError::Busy) }
+    }
+
     pub(super) async fn hash(&self, password: SecretText) -> Result<String, AccountError> {
-        self.run(move || hash_now(&password)).await
+        self.run(Queue::Other, move || hash_now(&password)).await
     }
 
     /// Whether the password is the one of `known`; with no account, the same work for nothing.
     pub(super) async fn verify(
         &self,
+        queue: Queue,
         password: &SecretText,
         known: Option<String>,
     ) -> Result<bool, AccountError> {
         let password = normal(password);
         let is_known = known.is_some();
         let against = known.unwrap_or_else(|| self.nobody.clone());
-        let fits = self.run(move || verify_now(&password, &against)).await?;
+        let fits = self.run(queue, move || verify_now(&password, &against)).await?;
         Ok(fits && is_known)
     }
 
     async fn run<T: Send + 'static>(
         &self,
+        queue: Queue,
         work: impl FnOnce() -> Result<T, AccountError> + Send + 'static,
     ) -> Result<T, AccountError> {
-        let _place = self.waiting.try_acquire().map_err(|_| AccountError::Busy)?;
+        let waiting = match queue {
+            Queue::SignIn => &self.sign_ins,
+            Queue::Other => &self.others,
+        };
+        let _place = waiting.try_acquire().map_err(|_| AccountError::Busy)?;
         let turn =
             Arc::clone(&self.running).acquire_owned().await.map_err(|_| AccountError::Busy)?;
         // The turn goes along: a client that leaves does not make room while its hash still runs.
@@ -205,11 +247,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_person_has_one_turn_at_a_time_and_others_leave_room_for_sign_ins() {
+        let hasher = Hasher::new(1).expect("made");
+        let user = UserId::new();
+        let turn = hasher.turn(user).expect("free");
+        assert!(hasher.turn(user).is_err());
+        hasher.turn(UserId::new()).map(drop).expect("another person's");
+        drop(turn);
+        hasher.turn(user).map(drop).expect("free again");
+        let places = hasher.others.acquire_many(OTHERS_MAX as u32).await.expect("open");
+        let word = SecretText::new("four quiet words here".into());
+        assert!(matches!(hasher.hash(word.clone()).await, Err(AccountError::Busy)));
+        assert!(!hasher.verify(Queue::SignIn, &word, None).await.expect("there is room"));
+        drop(places);
+    }
+
+    #[tokio::test]
     async fn nobodys_password_never_fits() {
         let hasher = Hasher::new(1).expect("made");
         let word = SecretText::new("four quiet words here".into());
-        assert!(!hasher.verify(&word, None).await.expect("checked"));
+        assert!(!hasher.verify(Queue::SignIn, &word, None).await.expect("checked"));
         let known = hasher.hash(word.clone()).await.expect("hashed");
-        assert!(hasher.verify(&word, Some(known)).await.expect("checked"));
+        assert!(hasher.verify(Queue::SignIn, &word, Some(known)).await.expect("checked"));
     }
 }

@@ -1,15 +1,18 @@
 //! People: who there is, and what administrators do with accounts.
 
+use std::sync::Arc;
+
+use crate::db::Transaction;
+
 use super::links::NewOwner;
-use super::store::{self, LinkKind, PersonRow};
+use super::store::{self, PersonRow};
 use super::{AccountError, Accounts, DisplayName, Username};
-use crate::access::permission::{BuiltinRole, ManagePeople, ReadPeople};
-use crate::access::{Caller, Grant, SignedIn};
+use crate::access::permission::{BuiltinRole, ManagePeople, Permission, PermissionSet, ReadPeople};
+use crate::access::{Caller, Grant};
 use crate::audit::{Action, Event, Outcome};
 use crate::clock::Timestamp;
 use crate::ids::UserId;
 use crate::secret::SecretText;
-use crate::vault::Scope;
 
 /// A person as others see them.
 #[derive(Clone, Debug)]
@@ -63,67 +66,18 @@ impl Accounts {
         grant: &Grant<ReadPeople>,
     ) -> Result<Vec<PersonView>, AccountError> {
         self.inner.audit.record(event(Action::PeopleRead, grant.caller())).await?;
-        let rows = self.inner.db.read(store::people).await?;
+        let rows = self.everybody().await?;
         Ok(rows.iter().map(|row| self.view(row)).collect())
+    }
+
+    async fn everybody(&self) -> Result<Vec<PersonRow>, AccountError> {
+        let binder = self.inner.binder.clone();
+        self.inner.db.read(move |db| store::people(db, &binder)).await
     }
 
     /// The sign-in names of everybody, for the audit log's reader.
     pub(crate) fn username(&self, user: UserId) -> Option<String> {
         self.inner.registry.person(user).map(|person| person.username)
-    }
-
-    /// Changes the caller's password; their other sessions end.
-    pub(crate) async fn change_password(
-        &self,
-        signed_in: &SignedIn,
-        current: &SecretText,
-        new: &SecretText,
-    ) -> Result<(), AccountError> {
-        let (inner, caller) = (&self.inner, signed_in.caller());
-        let row = self.person_row(caller.user).await?;
-        if !inner.hasher.verify(current, row.password.clone()).await? {
-            let denied = Event::new(Action::PasswordChange, Outcome::Denied, caller.actor());
-            inner.audit.record(denied.from_request(caller.address, caller.request)).await?;
-            return Err(AccountError::WrongCredentials);
-        }
-        let username = Username::parse(&row.username)?;
-        let hash = self.accept_and_hash(new, &username, &self.display_name(&row)).await?;
-        let (user, session, audit) = (caller.user, caller.session(), inner.audit.clone());
-        let event = event(Action::PasswordChange, caller).subject(user);
-        inner
-            .db
-            .write(move |tx| -> Result<(), AccountError> {
-                store::put_password(tx, user, &hash)?;
-                store::delete_sessions(tx, user, session)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await?;
-        inner.registry.remove_sessions_of(user, session);
-        Ok(())
-    }
-
-    /// Changes the name that the caller is shown by.
-    pub(crate) async fn rename(
-        &self,
-        signed_in: &SignedIn,
-        name: DisplayName,
-    ) -> Result<(), AccountError> {
-        let (inner, caller) = (&self.inner, signed_in.caller());
-        let user = caller.user;
-        let id = user.to_string();
-        let place = store::display_name_place(&id);
-        let sealed = inner.vault.seal(Scope::Person(user), &place, name.as_str().as_bytes())?;
-        let (audit, event) =
-            (inner.audit.clone(), event(Action::PersonUpdate, caller).subject(user));
-        inner
-            .db
-            .write(move |tx| -> Result<(), AccountError> {
-                store::put_display_name(tx, user, &sealed)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await
     }
 
     /// Makes an account, and the one-time link with which its person chooses a password.
@@ -136,25 +90,23 @@ impl Accounts {
     ) -> Result<(PersonView, SecretText), AccountError> {
         let (inner, caller) = (&self.inner, grant.caller());
         let roles = parse_roles(roles)?;
-        guard_reach(caller, &roles)?;
+        Reach::of(caller).covers(&roles)?;
         let row = self.new_person(username, display_name, roles, None)?;
         let (id, view, entry) = (row.id, self.view(&row), row.entry());
-        let (secret, hash) = self.new_link()?;
-        let now = inner.clock.now();
-        let (expires_at, audit) = (now.plus(inner.settings.invitation), inner.audit.clone());
+        let (secret, link) = self.new_invitation(id, caller)?;
+        let (binder, audit) = (inner.binder.clone(), inner.audit.clone());
         let names: Vec<&str> = view.roles.iter().map(|role| role.name()).collect();
         let event = event(Action::PersonCreate, caller).subject(id).with("roles", names);
-        let outcome = inner
-            .db
-            .write(move |tx| -> Result<(), AccountError> {
-                store::insert_person(tx, &row)?;
-                store::insert_link(tx, LinkKind::Invitation, hash, Some(id), now, expires_at)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await;
+        let add = move |tx: &Transaction<'_>| -> Result<(), AccountError> {
+            store::insert_person(tx, &binder, &row)?;
+            store::insert_link(tx, &binder, &link)?;
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        let registry = Arc::clone(&inner.registry);
+        let added = move |(): &()| registry.put_person(id, entry);
+        let outcome = inner.changes.make(caller, add, added).await;
         self.settle_new_person(id, outcome)?;
-        inner.registry.put_person(id, entry);
         Ok((view, secret))
     }
 
@@ -165,24 +117,22 @@ impl Accounts {
         user: UserId,
     ) -> Result<SecretText, AccountError> {
         let (inner, caller) = (&self.inner, grant.caller());
-        let row = self.person_row(user).await?;
-        guard_reach(caller, &row.roles)?;
-        let (secret, hash) = self.new_link()?;
-        let now = inner.clock.now();
-        let (expires_at, audit) = (now.plus(inner.settings.invitation), inner.audit.clone());
-        let event = event(Action::PersonReset, caller).subject(user);
-        inner
-            .db
-            .write(move |tx| -> Result<(), AccountError> {
-                store::insert_link(tx, LinkKind::Invitation, hash, Some(user), now, expires_at)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await?;
+        let (secret, link) = self.new_invitation(user, caller)?;
+        let (binder, audit) = (inner.binder.clone(), inner.audit.clone());
+        let (by, event) = (caller.clone(), event(Action::PersonReset, caller).subject(user));
+        let start = move |tx: &Transaction<'_>| -> Result<(), AccountError> {
+            let row = store::person(tx, &binder, user)?.ok_or(AccountError::NotFound)?;
+            Reach::of(&by).covers(&row.roles)?;
+            store::insert_link(tx, &binder, &link)?;
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        inner.changes.make(caller, start, |(): &()| {}).await?;
         Ok(secret)
     }
 
-    /// Changes roles, or switches an account off or on. What runs on rights that are gone ends.
+    /// Changes roles, or switches an account off or on. What runs on rights that are gone ends, and
+    /// so does every link to the account: whoever made it could not make it now.
     pub(crate) async fn change(
         &self,
         grant: &Grant<ManagePeople>,
@@ -191,44 +141,49 @@ impl Accounts {
     ) -> Result<PersonView, AccountError> {
         let (inner, caller) = (&self.inner, grant.caller().clone());
         let roles = change.roles.as_deref().map(parse_roles).transpose()?;
-        let audit = inner.audit.clone();
-        let row = inner
-            .db
-            .write(move |tx| -> Result<PersonRow, AccountError> {
-                let before = store::person(tx, user)?.ok_or(AccountError::NotFound)?;
-                guard_reach(&caller, &before.roles)?;
-                if let Some(roles) = &roles {
-                    guard_reach(&caller, roles)?;
-                    store::put_roles(tx, user, roles)?;
-                    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-                    let changed = event(Action::PersonRoles, &caller).subject(user);
-                    audit.record_in(tx, changed.with("roles", names))?;
+        let (binder, audit) = (inner.binder.clone(), inner.audit.clone());
+        let write = move |tx: &Transaction<'_>| -> Result<PersonRow, AccountError> {
+            let mut row = store::person(tx, &binder, user)?.ok_or(AccountError::NotFound)?;
+            let reach = Reach::of(&caller);
+            reach.covers(&row.roles)?;
+            if let Some(roles) = roles {
+                reach.covers(&roles)?;
+                let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+                let changed = event(Action::PersonRoles, &caller).subject(user);
+                audit.record_in(tx, changed.with("roles", names))?;
+                row.roles = roles;
+                store::delete_links(tx, Some(user))?;
+            }
+            if let Some(is_disabled) = change.is_disabled {
+                row.is_disabled = is_disabled;
+                if is_disabled {
+                    store::delete_sessions(tx, user, None)?;
+                    store::delete_links(tx, Some(user))?;
                 }
-                if let Some(is_disabled) = change.is_disabled {
-                    store::put_disabled(tx, user, is_disabled)?;
-                    if is_disabled {
-                        store::delete_sessions(tx, user, None)?;
-                    }
-                    let action =
-                        if is_disabled { Action::PersonDisable } else { Action::PersonEnable };
-                    audit.record_in(tx, event(action, &caller).subject(user))?;
-                }
-                if store::owners(tx)? == 0 {
-                    return Err(AccountError::LastOwner);
-                }
-                store::person(tx, user)?.ok_or(AccountError::NotFound)
-            })
-            .await?;
-        if row.is_disabled {
-            inner.registry.remove_sessions_of(user, None);
-        }
-        inner.registry.put_person(user, row.entry());
+                let action = if is_disabled { Action::PersonDisable } else { Action::PersonEnable };
+                audit.record_in(tx, event(action, &caller).subject(user))?;
+            }
+            store::put_person(tx, &binder, &row)?;
+            if store::owners(tx, &binder)? == 0 {
+                return Err(AccountError::LastOwner);
+            }
+            Ok(row)
+        };
+        let registry = Arc::clone(&inner.registry);
+        let changed = move |row: &PersonRow| {
+            if row.is_disabled {
+                registry.remove_sessions_of(user, None);
+            }
+            registry.put_person(user, row.entry());
+        };
+        let row = inner.changes.make(grant.caller(), write, changed).await?;
         Ok(self.view(&row))
     }
 
     /// Everybody, for the operator at the console.
     pub(crate) fn people_at_console(&self) -> Result<Vec<PersonView>, AccountError> {
-        let rows = self.inner.db.read_blocking(store::people)?;
+        let binder = self.inner.binder.clone();
+        let rows = self.inner.db.read_blocking(move |db| store::people(db, &binder))?;
         Ok(rows.iter().map(|row| self.view(row)).collect())
     }
 }
@@ -249,7 +204,7 @@ impl NewOwner {
     }
 }
 
-fn event(action: Action, caller: &Caller) -> Event {
+pub(super) fn event(action: Action, caller: &Caller) -> Event {
     Event::new(action, Outcome::Done, caller.actor()).from_request(caller.address, caller.request)
 }
 
@@ -268,18 +223,42 @@ fn parse_roles(names: &[String]) -> Result<Vec<BuiltinRole>, AccountError> {
     if roles.is_empty() { Err(AccountError::NoRole) } else { Ok(roles) }
 }
 
-/// Nobody gives out, takes away or resets what they do not hold themselves: who manages people
-/// could otherwise make themselves an owner or an auditor.
-fn guard_reach(caller: &Caller, roles: &[BuiltinRole]) -> Result<(), AccountError> {
-    let within = |role: &BuiltinRole| {
-        let permissions = role.permissions();
-        permissions.and(caller.permissions) == permissions
-    };
-    let is_owner = caller.roles.iter().any(|role| role == BuiltinRole::Owner.name());
-    let needs_owner = roles.contains(&BuiltinRole::Owner) && !is_owner;
-    match roles.iter().find(|role| !within(role)) {
-        None if !needs_owner => Ok(()),
-        None => Err(AccountError::BeyondReach(BuiltinRole::Owner)),
-        Some(role) => Err(AccountError::BeyondReach(*role)),
+/// How far somebody who manages people reaches. Nobody gives out, takes away, resets or deletes
+/// what they do not hold themselves: they could otherwise make themselves an owner or an auditor.
+pub(super) struct Reach {
+    permissions: PermissionSet,
+    is_owner: bool,
+}
+
+impl Reach {
+    /// A caller's.
+    pub(super) fn of(caller: &Caller) -> Self {
+        let is_owner = caller.roles.iter().any(|role| role == BuiltinRole::Owner.name());
+        Self { permissions: caller.permissions, is_owner }
+    }
+
+    /// A person's, as they are now.
+    pub(super) fn of_person(person: &PersonRow) -> Self {
+        let is_owner = person.roles.contains(&BuiltinRole::Owner);
+        Self { permissions: person.entry().permissions(), is_owner }
+    }
+
+    /// Whether people may be managed at all.
+    pub(super) fn manages_people(&self) -> bool {
+        self.permissions.has(Permission::ManagePeople)
+    }
+
+    /// Whether all of these roles are within reach.
+    pub(super) fn covers(&self, roles: &[BuiltinRole]) -> Result<(), AccountError> {
+        let within = |role: &BuiltinRole| {
+            let permissions = role.permissions();
+            permissions.and(self.permissions) == permissions
+        };
+        let needs_owner = roles.contains(&BuiltinRole::Owner) && !self.is_owner;
+        match roles.iter().find(|role| !within(role)) {
+            None if !needs_owner => Ok(()),
+            None => Err(AccountError::BeyondReach(BuiltinRole::Owner)),
+            Some(role) => Err(AccountError::BeyondReach(*role)),
+        }
     }
 }

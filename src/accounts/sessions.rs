@@ -1,7 +1,13 @@
 //! Signing in and out.
 
+use std::sync::Arc;
+
+use crate::db::Transaction;
+
+use super::password::Queue;
 use super::store::{self, NewSession};
-use super::{AccountError, Accounts, Origin, throttle};
+use super::throttle::{self, Attempt};
+use super::{AccountError, Accounts, Origin};
 use crate::access::Caller;
 use crate::access::registry::SessionEntry;
 use crate::access::token::{self, TokenKind};
@@ -37,6 +43,16 @@ pub(crate) struct SessionView {
     pub(crate) user_agent: String,
 }
 
+/// What becomes of a person's other sessions when one begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    Stay,
+    End,
+}
+
+/// Sessions of one person at the same time.
+const SESSIONS_MAX: u32 = 32;
+
 impl Accounts {
     /// Signs a person in. The answer is the same, in words and in time, for a wrong password, an
     /// unknown name and a disabled account.
@@ -48,18 +64,21 @@ impl Accounts {
     ) -> Result<Begun, AccountError> {
         let inner = &self.inner;
         // Names of any length are counted, none of them kept.
-        let sources = throttle::Sources::new(&inner.vault, username, origin.address)?;
-        let (now, name) = (inner.clock.now(), username.to_owned());
-        let row = inner
+        let attempt = Attempt::at_password(&inner.vault, username, origin.address)?;
+        let (now, name, binder) = (inner.clock.steady(), username.to_owned(), inner.binder.clone());
+        let (counted, row) = inner
             .db
             .write(move |tx| -> Result<_, AccountError> {
-                throttle::begin(tx, &sources, now)?;
-                store::person_by_name(tx, &name)
+                let counted = throttle::begin(tx, &attempt, now)?;
+                Ok((counted, store::person_by_name(tx, &binder, &name)?))
             })
             .await?;
         let known =
             row.as_ref().filter(|row| !row.is_disabled).and_then(|row| row.password.clone());
-        let fits = inner.hasher.verify(password, known).await?;
+        let fits = match inner.hasher.verify(Queue::SignIn, password, known).await {
+            Ok(fits) => fits,
+            Err(error) => return Err(self.not_made(counted, error).await),
+        };
         let tried = row.as_ref().map(|row| row.id);
         let Some(row) = row.filter(|_| fits) else {
             let mut event = Event::new(Action::SessionCreate, Outcome::Denied, Actor::Anonymous);
@@ -72,24 +91,28 @@ impl Accounts {
             return Err(AccountError::WrongCredentials);
         };
         let user = row.id;
-        let succeeded = move |tx: &rusqlite::Transaction<'_>| {
+        let binder = inner.binder.clone();
+        let succeeded = move |tx: &Transaction<'_>| {
             // The password was checked outside the transaction: it may have been changed since, and
             // whoever changed it has ended all sessions but this one.
-            let now_known = store::person(tx, user)?.filter(|now| !now.is_disabled);
+            let now_known = store::person(tx, &binder, user)?.filter(|now| !now.is_disabled);
             if now_known.and_then(|now| now.password) != row.password {
                 return Err(AccountError::WrongCredentials);
             }
-            throttle::succeed(tx, &sources, now)
+            throttle::succeed(tx, &attempt, &counted, now)?;
+            Ok(Others::Stay)
         };
         self.begin_session(user, origin, succeeded).await
     }
 
-    /// Begins a session, with whatever else belongs into the same transaction.
+    /// Begins a session, with whatever else belongs into the same transaction; that says what
+    /// becomes of the person's other sessions. More than a bound of them there never are: the
+    /// oldest give way.
     pub(super) async fn begin_session(
         &self,
         user: UserId,
         origin: &Origin,
-        also: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), AccountError> + Send + 'static,
+        also: impl FnOnce(&Transaction<'_>) -> Result<Others, AccountError> + Send + 'static,
     ) -> Result<Begun, AccountError> {
         let inner = &self.inner;
         let secret = token::make(TokenKind::Session).map_err(|_| AccountError::Random)?;
@@ -106,16 +129,30 @@ impl Accounts {
         let event =
             Event::new(Action::SessionCreate, Outcome::Done, Actor::Person(user)).subject(id);
         let (event, audit) = (origin.mark(event), inner.audit.clone());
-        inner
-            .db
-            .write(move |tx| -> Result<(), AccountError> {
-                also(tx)?;
-                store::insert_session(tx, &new)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await?;
-        inner.registry.put_session(secret_hash, SessionEntry::new(id, user, expires_at, now));
+        let binder = inner.binder.clone();
+        let begin = move |tx: &Transaction<'_>| -> Result<_, AccountError> {
+            let others = also(tx)?;
+            // Whatever led here was looked at before; the account may have been switched off since.
+            let person = store::person(tx, &binder, user)?;
+            person.filter(|one| !one.is_disabled).ok_or(AccountError::WrongCredentials)?;
+            if others == Others::End {
+                store::delete_sessions(tx, user, None)?;
+            }
+            let evicted = store::insert_session(tx, &binder, &new, SESSIONS_MAX)?;
+            audit.record_in(tx, event)?;
+            Ok((others, evicted))
+        };
+        let registry = Arc::clone(&inner.registry);
+        let begun = move |(others, evicted): &(Others, Vec<SessionId>)| {
+            if *others == Others::End {
+                registry.remove_sessions_of(user, None);
+            }
+            for old in evicted {
+                registry.remove_session(user, *old);
+            }
+            registry.put_session(secret_hash, SessionEntry::new(id, user, expires_at, now));
+        };
+        inner.db.write_then(begin, begun).await?;
         Ok(Begun { user, session: id, secret, expires_at })
     }
 
@@ -130,18 +167,17 @@ impl Accounts {
         let event = Event::new(Action::SessionEnd, Outcome::Done, caller.actor())
             .subject(id)
             .from_request(caller.address, caller.request);
-        inner
-            .db
-            .write(move |tx| -> Result<(), AccountError> {
-                if !store::delete_session(tx, user, id)? {
-                    return Err(AccountError::NotFound);
-                }
+        let end = move |tx: &Transaction<'_>| -> Result<bool, AccountError> {
+            let is_there = store::delete_session(tx, user, id)?;
+            if is_there {
                 audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await?;
-        inner.registry.remove_session(id);
-        Ok(())
+            }
+            Ok(is_there)
+        };
+        // Whatever the database says: what the caller wants gone is not let in any more.
+        let registry = Arc::clone(&inner.registry);
+        let is_there = inner.db.write_then(end, move |_| registry.remove_session(user, id)).await?;
+        if is_there { Ok(()) } else { Err(AccountError::NotFound) }
     }
 
     /// The caller's sessions, the latest used first.
@@ -149,8 +185,6 @@ impl Accounts {
         let inner = &self.inner;
         let (user, now) = (caller.user, inner.clock.now());
         let rows = inner.db.read(move |db| store::sessions_of(db, user, now)).await?;
-        let seen: std::collections::HashMap<_, _> =
-            inner.registry.sessions_seen().into_iter().collect();
         let owner = user.to_string();
         let view = |row: store::SessionRow| {
             let id = row.id.to_string();
@@ -159,7 +193,7 @@ impl Accounts {
             Ok(SessionView {
                 id: row.id,
                 created_at: row.created_at,
-                last_seen_at: seen.get(&row.id).copied().unwrap_or(row.last_seen_at),
+                last_seen_at: inner.registry.session_seen_at(row.id).unwrap_or(row.last_seen_at),
                 address: row.address,
                 user_agent: String::from_utf8_lossy(&agent).into_owned(),
             })
@@ -167,9 +201,21 @@ impl Accounts {
         rows.into_iter().map(view).collect()
     }
 
-    /// Keeps when sessions were last used; called now and then, and at shutdown.
+    /// Keeps when sessions were last used, and forgets those that are over; called now and then,
+    /// and at shutdown.
     pub(crate) async fn keep_seen(&self) -> Result<(), AccountError> {
-        let seen = self.inner.registry.sessions_seen();
-        self.inner.db.write(move |tx| store::put_seen(tx, &seen)).await
+        let inner = &self.inner;
+        inner.registry.purge(inner.clock.now());
+        let seen = inner.registry.sessions_to_keep();
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let registry = Arc::clone(&inner.registry);
+        let keep = move |tx: &Transaction<'_>| -> Result<_, AccountError> {
+            store::put_seen(tx, &seen)?;
+            Ok(seen)
+        };
+        let kept = move |seen: &Vec<_>| registry.sessions_kept(seen);
+        inner.db.write_then(keep, kept).await.map(drop)
     }
 }

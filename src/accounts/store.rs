@@ -1,12 +1,23 @@
-//! The rows of people, sessions and links.
+//! The rows of people. Those that decide who somebody is are bound (`access::binding`): a row that
+//! is not as this server wrote it is not there.
+
+mod links;
+mod sessions;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+pub(super) use links::{Link, LinkKind, delete_links, insert_link, link};
+pub(super) use sessions::{
+    NewSession, SessionRow, delete_session, delete_sessions, insert_session, live_sessions,
+    put_seen, sessions_of, user_agent_place,
+};
+
 use super::AccountError;
+use crate::access::binding::{Binder, BoundRow};
 use crate::access::permission::BuiltinRole;
-use crate::access::registry::{PersonEntry, SecretHash, SessionEntry};
+use crate::access::registry::PersonEntry;
 use crate::clock::Timestamp;
-use crate::ids::{InvitationId, SessionId, UserId};
+use crate::ids::UserId;
 use crate::vault::{Aad, Sealed};
 
 /// A person as stored.
@@ -32,29 +43,23 @@ impl PersonRow {
     }
 }
 
-/// A session as its owner sees it.
-#[derive(Clone, Debug)]
-pub(super) struct SessionRow {
-    pub(super) id: SessionId,
-    pub(super) created_at: Timestamp,
-    pub(super) last_seen_at: Timestamp,
-    pub(super) address: Option<String>,
-    pub(super) user_agent: Sealed,
-}
+impl BoundRow for PersonRow {
+    const TABLE: &'static str = "users";
 
-/// What a one-time link is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LinkKind {
-    Setup,
-    Invitation,
-}
+    fn row_id(&self) -> String {
+        self.id.to_string()
+    }
 
-impl LinkKind {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Setup => "setup",
-            Self::Invitation => "invitation",
-        }
+    fn columns(&self) -> Vec<Option<Vec<u8>>> {
+        // The roles with their person: a row of `user_roles` by itself could be put back.
+        let mut roles: Vec<&str> = self.roles.iter().map(|role| role.name()).collect();
+        roles.sort_unstable();
+        vec![
+            Some(self.username.as_bytes().to_vec()),
+            self.password.as_ref().map(|hash| hash.as_bytes().to_vec()),
+            Some(vec![u8::from(self.is_disabled)]),
+            Some(roles.join(",").into_bytes()),
+        ]
     }
 }
 
@@ -62,20 +67,16 @@ pub(super) fn display_name_place(user: &str) -> Aad<'_> {
     Aad { table: "users", column: "display_name", row: user, owner: user }
 }
 
-pub(super) fn user_agent_place<'a>(session: &'a str, user: &'a str) -> Aad<'a> {
-    Aad { table: "sessions", column: "user_agent", row: session, owner: user }
-}
-
 const PERSON: &str =
     "SELECT u.id, u.username, u.display_name, u.password, u.disabled, u.created_at,
-    (SELECT group_concat(role) FROM user_roles WHERE user = u.id) FROM users u";
+    (SELECT group_concat(role) FROM user_roles WHERE user = u.id), u.mac FROM users u";
 
-fn person_row(row: &Row<'_>) -> rusqlite::Result<PersonRow> {
+fn person_row(row: &Row<'_>) -> rusqlite::Result<(PersonRow, Vec<u8>)> {
     let roles: Option<String> = row.get(6)?;
     // A role that this version does not know gives nothing.
     let roles =
         roles.iter().flat_map(|all| all.split(',')).filter_map(BuiltinRole::parse).collect();
-    Ok(PersonRow {
+    let person = PersonRow {
         id: row.get(0)?,
         username: row.get(1)?,
         display_name: row.get(2)?,
@@ -83,74 +84,101 @@ fn person_row(row: &Row<'_>) -> rusqlite::Result<PersonRow> {
         is_disabled: row.get(4)?,
         created_at: row.get(5)?,
         roles,
-    })
+    };
+    Ok((person, row.get(7)?))
 }
 
-pub(super) fn people(db: &Connection) -> Result<Vec<PersonRow>, AccountError> {
+fn bound(
+    binder: &Binder,
+    found: Option<(PersonRow, Vec<u8>)>,
+) -> Result<Option<PersonRow>, AccountError> {
+    let Some((person, mac)) = found else { return Ok(None) };
+    Ok(binder.fits(&person, &mac)?.then_some(person))
+}
+
+pub(super) fn people(db: &Connection, binder: &Binder) -> Result<Vec<PersonRow>, AccountError> {
     let mut statement = db.prepare(&format!("{PERSON} ORDER BY u.username"))?;
-    let rows = statement.query_map([], person_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut people = Vec::new();
+    for found in statement.query_map([], person_row)? {
+        people.extend(bound(binder, Some(found?))?);
+    }
+    Ok(people)
 }
 
-pub(super) fn person(db: &Connection, user: UserId) -> Result<Option<PersonRow>, AccountError> {
-    Ok(db.query_row(&format!("{PERSON} WHERE u.id = ?1"), [user], person_row).optional()?)
+pub(super) fn person(
+    db: &Connection,
+    binder: &Binder,
+    user: UserId,
+) -> Result<Option<PersonRow>, AccountError> {
+    let sql = format!("{PERSON} WHERE u.id = ?1");
+    bound(binder, db.query_row(&sql, [user], person_row).optional()?)
 }
 
 pub(super) fn person_by_name(
     db: &Connection,
+    binder: &Binder,
     name: &str,
 ) -> Result<Option<PersonRow>, AccountError> {
-    Ok(db.query_row(&format!("{PERSON} WHERE u.username = ?1"), [name], person_row).optional()?)
+    let sql = format!("{PERSON} WHERE u.username = ?1");
+    bound(binder, db.query_row(&sql, [name], person_row).optional()?)
 }
 
-pub(super) fn owners(db: &Connection) -> Result<u64, AccountError> {
-    let sql = "SELECT count(*) FROM users JOIN user_roles ON user = id
-        WHERE role = 'owner' AND disabled = 0 AND password IS NOT NULL";
-    Ok(db.query_row(sql, [], |row| row.get::<_, i64>(0))?.unsigned_abs())
+/// Owners who can sign in.
+pub(super) fn owners(db: &Connection, binder: &Binder) -> Result<usize, AccountError> {
+    let sql = "SELECT user FROM user_roles WHERE role = 'owner'";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut count = 0;
+    for user in statement.query_map([], |row| row.get::<_, UserId>(0))? {
+        let can_sign_in = |one: PersonRow| !one.is_disabled && one.password.is_some();
+        count += usize::from(person(db, binder, user?)?.is_some_and(can_sign_in));
+    }
+    Ok(count)
 }
 
-pub(super) fn insert_person(db: &Connection, person: &PersonRow) -> Result<(), AccountError> {
-    if person_by_name(db, &person.username)?.is_some() {
+pub(super) fn insert_person(
+    db: &Connection,
+    binder: &Binder,
+    person: &PersonRow,
+) -> Result<(), AccountError> {
+    let sql = "SELECT 1 FROM users WHERE username = ?1";
+    if db.query_row(sql, [&person.username], |_| Ok(())).optional()?.is_some() {
         return Err(AccountError::UsernameTaken);
     }
     db.execute(
-        "INSERT INTO users (id, username, display_name, password, disabled, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO users (id, username, display_name, password, disabled, created_at, mac)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             person.id,
             person.username,
             person.display_name,
             person.password,
             person.is_disabled,
-            person.created_at
+            person.created_at,
+            binder.mac(person)?
         ],
     )?;
-    put_roles(db, person.id, &person.roles)
+    put_roles(db, person)
 }
 
-pub(super) fn put_roles(
+/// Stores what decides who a person is: password, roles, whether they are let in. Made of a row that
+/// was read in the same transaction, so that nothing is bound anew that was not bound before.
+pub(super) fn put_person(
     db: &Connection,
-    user: UserId,
-    roles: &[BuiltinRole],
+    binder: &Binder,
+    person: &PersonRow,
 ) -> Result<(), AccountError> {
-    db.execute("DELETE FROM user_roles WHERE user = ?1", [user])?;
-    for role in roles {
-        db.execute("INSERT OR IGNORE INTO user_roles VALUES (?1, ?2)", params![user, role.name()])?;
+    db.execute(
+        "UPDATE users SET password = ?2, disabled = ?3, mac = ?4 WHERE id = ?1",
+        params![person.id, person.password, person.is_disabled, binder.mac(person)?],
+    )?;
+    put_roles(db, person)
+}
+
+fn put_roles(db: &Connection, person: &PersonRow) -> Result<(), AccountError> {
+    db.execute("DELETE FROM user_roles WHERE user = ?1", [person.id])?;
+    for role in &person.roles {
+        db.execute("INSERT INTO user_roles VALUES (?1, ?2)", params![person.id, role.name()])?;
     }
-    Ok(())
-}
-
-pub(super) fn put_disabled(
-    db: &Connection,
-    user: UserId,
-    is_disabled: bool,
-) -> Result<(), AccountError> {
-    db.execute("UPDATE users SET disabled = ?2 WHERE id = ?1", params![user, is_disabled])?;
-    Ok(())
-}
-
-pub(super) fn put_password(db: &Connection, user: UserId, hash: &str) -> Result<(), AccountError> {
-    db.execute("UPDATE users SET password = ?2 WHERE id = ?1", params![user, hash])?;
     Ok(())
 }
 
@@ -163,137 +191,31 @@ pub(super) fn put_display_name(
     Ok(())
 }
 
-/// A session to be stored.
-pub(super) struct NewSession {
-    pub(super) id: SessionId,
-    pub(super) user: UserId,
-    pub(super) secret_hash: SecretHash,
-    pub(super) now: Timestamp,
-    pub(super) expires_at: Timestamp,
-    pub(super) address: Option<String>,
-    pub(super) user_agent: Sealed,
-}
-
-pub(super) fn insert_session(db: &Connection, session: &NewSession) -> Result<(), AccountError> {
-    db.execute("DELETE FROM sessions WHERE expires_at <= ?1", [session.now])?;
-    db.execute(
-        "INSERT INTO sessions (id, user, secret_hash, created_at, last_seen_at, expires_at, address, user_agent)
-         VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7)",
-        params![
-            session.id,
-            session.user,
-            session.secret_hash,
-            session.now,
-            session.expires_at,
-            session.address,
-            session.user_agent
-        ],
-    )?;
-    Ok(())
-}
-
-pub(super) fn live_sessions(
-    db: &Connection,
-    now: Timestamp,
-) -> Result<Vec<(SecretHash, SessionEntry)>, AccountError> {
-    let sql = "SELECT secret_hash, id, user, expires_at, last_seen_at FROM sessions WHERE expires_at > ?1";
-    let mut statement = db.prepare(sql)?;
-    let rows = statement.query_map([now], |row| {
-        Ok((row.get(0)?, SessionEntry::new(row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-pub(super) fn sessions_of(
-    db: &Connection,
-    user: UserId,
-    now: Timestamp,
-) -> Result<Vec<SessionRow>, AccountError> {
-    let sql = "SELECT id, created_at, last_seen_at, address, user_agent FROM sessions
-        WHERE user = ?1 AND expires_at > ?2 ORDER BY last_seen_at DESC LIMIT 200";
-    let mut statement = db.prepare(sql)?;
-    let rows = statement.query_map(params![user, now], |row| {
-        Ok(SessionRow {
-            id: row.get(0)?,
-            created_at: row.get(1)?,
-            last_seen_at: row.get(2)?,
-            address: row.get(3)?,
-            user_agent: row.get(4)?,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Deletes one session of a person; whether there was one.
-pub(super) fn delete_session(
-    db: &Connection,
-    user: UserId,
-    id: SessionId,
-) -> Result<bool, AccountError> {
-    Ok(db.execute("DELETE FROM sessions WHERE id = ?1 AND user = ?2", params![id, user])? == 1)
-}
-
-pub(super) fn delete_sessions(
-    db: &Connection,
-    user: UserId,
-    except: Option<SessionId>,
-) -> Result<usize, AccountError> {
-    let sql = "DELETE FROM sessions WHERE user = ?1 AND (?2 IS NULL OR id <> ?2)";
-    Ok(db.execute(sql, params![user, except])?)
-}
-
-pub(super) fn put_seen(
-    db: &Connection,
-    seen: &[(SessionId, Timestamp)],
-) -> Result<(), AccountError> {
-    let mut statement = db.prepare_cached("UPDATE sessions SET last_seen_at = ?2 WHERE id = ?1")?;
-    for (id, at) in seen {
-        statement.execute(params![id, at])?;
+/// Deletes a person with everything that is theirs, in every table that has an owner. The rooms that
+/// fill those tables stand above this one and cannot be asked; a person's row, roles, sessions, keys
+/// and links go together.
+pub(super) fn delete_person(db: &Connection, user: UserId) -> Result<(), AccountError> {
+    for sql in [
+        "DELETE FROM messages WHERE owner = ?1",
+        "DELETE FROM conversations WHERE owner = ?1",
+        "DELETE FROM limit_minutes WHERE account = ?1
+           OR account IN (SELECT id FROM api_keys WHERE user = ?1)",
+        "DELETE FROM limit_days WHERE account = ?1
+           OR account IN (SELECT id FROM api_keys WHERE user = ?1)",
+        "DELETE FROM monitor_hours WHERE user = ?1",
+        "DELETE FROM users WHERE id = ?1",
+    ] {
+        db.execute(sql, [user])?;
     }
     Ok(())
 }
 
-/// Stores a one-time link, and makes earlier ones of the same kind for the same person useless.
-pub(super) fn insert_link(
-    db: &Connection,
-    kind: LinkKind,
-    hash: SecretHash,
-    user: Option<UserId>,
-    now: Timestamp,
-    expires_at: Timestamp,
-) -> Result<InvitationId, AccountError> {
-    db.execute("DELETE FROM links WHERE kind = ?1 AND user IS ?2", params![kind.name(), user])?;
-    let id = InvitationId::new();
-    db.execute(
-        "INSERT INTO links (id, kind, secret_hash, user, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![id, kind.name(), hash, user, now, expires_at],
-    )?;
-    Ok(id)
-}
-
-/// Whether a link of this kind still works, without using it up.
-pub(super) fn link_works(
-    db: &Connection,
-    kind: LinkKind,
-    hash: &SecretHash,
-    now: Timestamp,
-) -> Result<Option<Option<UserId>>, AccountError> {
-    let sql = "SELECT user FROM links
-        WHERE kind = ?1 AND secret_hash = ?2 AND used_at IS NULL AND expires_at > ?3";
-    Ok(db.query_row(sql, params![kind.name(), hash, now], |row| row.get(0)).optional()?)
-}
-
-/// Uses a link up; fails where it has been used, has expired or never was.
-pub(super) fn use_link(
-    db: &Connection,
-    kind: LinkKind,
-    hash: &SecretHash,
-    now: Timestamp,
-) -> Result<(), AccountError> {
-    let sql = "UPDATE links SET used_at = ?3
-        WHERE kind = ?1 AND secret_hash = ?2 AND used_at IS NULL AND expires_at > ?3";
-    match db.execute(sql, params![kind.name(), hash, now])? {
-        1 => Ok(()),
-        _ => Err(AccountError::LinkExpired),
-    }
+/// Everybody who was ever deleted, as the record has it.
+pub(super) fn deleted_people(db: &Connection) -> Result<Vec<UserId>, AccountError> {
+    let sql = "SELECT subject FROM audit_events WHERE action = ?1 AND subject IS NOT NULL";
+    let mut statement = db.prepare(sql)?;
+    let action = crate::audit::Action::PersonDelete.name();
+    let rows = statement.query_map([action], |row| row.get::<_, String>(0))?;
+    let subjects: Vec<String> = rows.collect::<Result<_, _>>()?;
+    Ok(subjects.iter().filter_map(|subject| UserId::parse(subject).ok()).collect())
 }

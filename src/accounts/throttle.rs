@@ -1,10 +1,18 @@
-//! Delays after failed sign-ins, kept across restarts. Three counts, so that a guesser is slowed
-//! down and a stranger cannot lock anybody out:
+//! Delays after failed attempts, kept across restarts: so that a guesser is slowed down, and a
+//! stranger can keep nobody out.
 //!
-//! - person and address together: from the sixth failure on;
-//! - the address alone: from the twenty-first on, whoever it tries;
+//! Sign-ins, and whoever gives their password once more, count in three ways:
+//!
+//! - person and address together: from the sixth failure on, growing;
+//! - the address alone: from the twenty-first on, whoever it tries, growing;
 //! - the person alone, from addresses that have never signed in as them: from the fifty-first on.
-//!   Who signs in from where they signed in before does not meet this one.
+//!   That count is in anybody's hands, so it must not shut out anybody: it does not make a wait
+//!   grow, it puts every neighbourhood of addresses (/24, /64) on an allowance of its own for this
+//!   person, three attempts and then one every five minutes. Whoever comes from a new place finds
+//!   the allowance of their own neighbourhood untouched, however many strangers try elsewhere; and
+//!   who comes from where they signed in before does not meet the rule at all.
+//!
+//! One-time links count by address alone.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,6 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::AccountError;
+use crate::access::network::{household, neighbourhood};
 use crate::access::registry::SecretHash;
 use crate::clock::Timestamp;
 use crate::vault::{BlindPurpose, Vault};
@@ -20,45 +29,60 @@ const DELAY_MAX: Duration = Duration::from_mins(15);
 /// After this long without a failure, a count starts again.
 const FORGET: Duration = Duration::from_hours(24);
 
-/// The counts that one attempt touches.
-#[derive(Clone, Copy)]
-pub(super) struct Sources {
-    pair: SecretHash,
-    address: SecretHash,
-    person: SecretHash,
+const PAIR_FREE: i64 = 5;
+const ADDRESS_FREE: i64 = 20;
+const PERSON_FREE: i64 = 50;
+/// What a neighbourhood may try for a person who is under attack, and how soon again after that.
+const ALLOWED: i64 = 3;
+const ALLOWED_EVERY: Duration = Duration::from_mins(5);
+const LINK_FREE: i64 = 10;
+
+/// One attempt, by the counts that it touches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    /// The counts that grow into delays, each with what is free of them.
+    growing: [Option<(SecretHash, i64)>; 2],
+    crowd: Option<Crowd>,
 }
 
-const FREE: [i64; 3] = [5, 20, 50];
+/// The rule for a person who many try.
+#[derive(Clone, Copy, Debug)]
+struct Crowd {
+    person: SecretHash,
+    /// The person from this neighbourhood.
+    neighbours: SecretHash,
+    /// The person from this address; known where it has signed in.
+    pair: SecretHash,
+}
 
-impl Sources {
-    pub(super) fn new(
+/// What was counted for an attempt, so that it can be taken back.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counted(Vec<(SecretHash, Option<Timestamp>)>);
+
+impl Attempt {
+    /// An attempt at a password.
+    pub(super) fn at_password(
         vault: &Vault,
         username: &str,
         address: Option<IpAddr>,
     ) -> Result<Self, AccountError> {
-        let network = network(address);
         let hash = |text: String| vault.blind(BlindPurpose::Throttle, text.as_bytes());
+        let (near, around) = (household(address), neighbourhood(address));
+        let pair = hash(format!("pair\n{username}\n{near}"))?;
+        let address = hash(format!("address\n{near}"))?;
+        let person = hash(format!("person\n{username}"))?;
+        let neighbours = hash(format!("neighbours\n{username}\n{around}"))?;
         Ok(Self {
-            pair: hash(format!("pair\n{username}\n{network}"))?,
-            address: hash(format!("address\n{network}"))?,
-            person: hash(format!("person\n{username}"))?,
+            growing: [Some((pair, PAIR_FREE)), Some((address, ADDRESS_FREE))],
+            crowd: Some(Crowd { person, neighbours, pair }),
         })
     }
 
-    fn all(&self) -> [SecretHash; 3] {
-        [self.pair, self.address, self.person]
-    }
-}
-
-/// Where addresses are handed out by the network, the network is what counts.
-fn network(address: Option<IpAddr>) -> String {
-    match address {
-        None => "console".to_owned(),
-        Some(IpAddr::V4(four)) => four.to_string(),
-        Some(IpAddr::V6(six)) => {
-            let [a, b, c, d, ..] = six.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
+    /// An attempt at a one-time link.
+    pub(super) fn at_link(vault: &Vault, address: Option<IpAddr>) -> Result<Self, AccountError> {
+        let text = format!("link\n{}", household(address));
+        let source = vault.blind(BlindPurpose::Throttle, text.as_bytes())?;
+        Ok(Self { growing: [Some((source, LINK_FREE)), None], crowd: None })
     }
 }
 
@@ -66,66 +90,87 @@ fn network(address: Option<IpAddr>) -> String {
 /// it comes too early.
 pub(super) fn begin(
     db: &Connection,
-    sources: &Sources,
+    attempt: &Attempt,
     now: Timestamp,
-) -> Result<(), AccountError> {
-    let is_known = is_known(db, sources)?;
-    let counted = if is_known { 2 } else { 3 };
+) -> Result<Counted, AccountError> {
+    let crowd = match attempt.crowd {
+        Some(crowd) if !is_known(db, &crowd.pair)? => Some(crowd),
+        Some(_) | None => None,
+    };
     let mut wait = Duration::ZERO;
-    for (source, free) in sources.all().iter().zip(FREE).take(counted) {
-        wait = wait.max(remaining(db, source, free, now)?);
+    for (source, free) in attempt.growing.iter().flatten() {
+        if let Some((failures, last_at)) = count(db, source)? {
+            wait = wait.max(delay(failures - free).saturating_sub(now.since(last_at)));
+        }
+    }
+    if let Some(crowd) = crowd
+        && count(db, &crowd.person)?.is_some_and(|(failures, _)| failures >= PERSON_FREE)
+        && let Some((tried, last_at)) = count(db, &crowd.neighbours)?
+        && tried >= ALLOWED
+    {
+        wait = wait.max(ALLOWED_EVERY.saturating_sub(now.since(last_at)));
     }
     if wait > Duration::ZERO {
         return Err(AccountError::Throttled(wait));
     }
     db.execute("DELETE FROM sign_in_failures WHERE last_at < ?1", [now.minus(FORGET)])?;
-    for source in sources.all().iter().take(counted) {
+    let growing = attempt.growing.iter().flatten().map(|(source, _)| *source);
+    let of_crowd = crowd.into_iter().flat_map(|crowd| [crowd.person, crowd.neighbours]);
+    let mut counted = Counted::default();
+    for source in growing.chain(of_crowd) {
+        counted.0.push((source, count(db, &source)?.map(|(_, last_at)| last_at)));
         db.execute(
             "INSERT INTO sign_in_failures (source, failures, last_at) VALUES (?1, 1, ?2)
              ON CONFLICT (source) DO UPDATE SET failures = failures + 1, last_at = ?2",
             params![source, now],
         )?;
     }
+    Ok(counted)
+}
+
+/// Takes back what was counted for an attempt that was not made after all.
+pub(super) fn take_back(db: &Connection, counted: &Counted) -> Result<(), AccountError> {
+    for (source, before) in &counted.0 {
+        db.execute(
+            "UPDATE sign_in_failures SET failures = max(failures - 1, 0),
+               last_at = coalesce(?2, last_at) WHERE source = ?1",
+            params![source, before],
+        )?;
+    }
     Ok(())
 }
 
-/// Forgets what was counted for a person and address that have signed in.
+/// Forgets what was counted for a person and address that have shown the right password.
 pub(super) fn succeed(
     db: &Connection,
-    sources: &Sources,
+    attempt: &Attempt,
+    counted: &Counted,
     now: Timestamp,
 ) -> Result<(), AccountError> {
-    db.execute("DELETE FROM sign_in_failures WHERE source = ?1", [sources.pair])?;
-    for source in [sources.address, sources.person] {
-        let sql = "UPDATE sign_in_failures SET failures = max(failures - 1, 0) WHERE source = ?1";
-        db.execute(sql, [source])?;
-    }
-    db.execute("INSERT OR REPLACE INTO sign_in_known VALUES (?1, ?2)", params![sources.pair, now])?;
+    take_back(db, counted)?;
+    let Some(Crowd { pair, .. }) = attempt.crowd else { return Ok(()) };
+    db.execute("DELETE FROM sign_in_failures WHERE source = ?1", [pair])?;
+    db.execute("INSERT OR REPLACE INTO sign_in_known VALUES (?1, ?2)", params![pair, now])?;
     Ok(())
 }
 
-fn is_known(db: &Connection, sources: &Sources) -> Result<bool, AccountError> {
+/// Takes up the counts of the process before. Where it was ahead of this one's clock, they count as
+/// of now: nobody waits for the clock to catch up.
+pub(super) fn resume(db: &Connection, now: Timestamp) -> Result<(), AccountError> {
+    db.execute("UPDATE sign_in_failures SET last_at = ?1 WHERE last_at > ?1", [now])?;
+    Ok(())
+}
+
+fn is_known(db: &Connection, pair: &SecretHash) -> Result<bool, AccountError> {
     let found = db
-        .query_row("SELECT 1 FROM sign_in_known WHERE source = ?1", [sources.pair], |_| Ok(()))
+        .query_row("SELECT 1 FROM sign_in_known WHERE source = ?1", [pair], |_| Ok(()))
         .optional()?;
     Ok(found.is_some())
 }
 
-fn remaining(
-    db: &Connection,
-    source: &SecretHash,
-    free: i64,
-    now: Timestamp,
-) -> Result<Duration, AccountError> {
-    let row: Option<(i64, Timestamp)> = db
-        .query_row(
-            "SELECT failures, last_at FROM sign_in_failures WHERE source = ?1",
-            [source],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
-        .optional()?;
-    let Some((failures, last_at)) = row else { return Ok(Duration::ZERO) };
-    Ok(delay(failures - free).saturating_sub(now.since(last_at)))
+fn count(db: &Connection, source: &SecretHash) -> Result<Option<(i64, Timestamp)>, AccountError> {
+    let sql = "SELECT failures, last_at FROM sign_in_failures WHERE source = ?1";
+    Ok(db.query_row(sql, [source], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
 /// Doubles from one second on, up to a quarter of an hour.
@@ -140,6 +185,32 @@ fn delay(beyond: i64) -> Duration {
 mod tests {
     use super::*;
 
+    fn open() -> Connection {
+        let db = Connection::open_in_memory().expect("opens");
+        db.execute_batch(include_str!("../db/migrations/0002_accounts.sql")).expect("tables");
+        db
+    }
+
+    /// Olga's account, tried from the address of this number in the neighbourhood of that one.
+    fn from(neighbourhood: u8, address: u8) -> Attempt {
+        let (pair, near) = ([1, neighbourhood, address], [2, neighbourhood, address]);
+        let (person, neighbours) = ([3, 0, 0], [4, neighbourhood, 0]);
+        let hash = |parts: [u8; 3]| {
+            let mut hash = [0; 32];
+            hash[..3].copy_from_slice(&parts);
+            hash
+        };
+        let (pair, near) = (hash(pair), hash(near));
+        Attempt {
+            growing: [Some((pair, PAIR_FREE)), Some((near, ADDRESS_FREE))],
+            crowd: Some(Crowd { person: hash(person), neighbours: hash(neighbours), pair }),
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_ms(1_000_000 + seconds * 1_000)
+    }
+
     #[test]
     fn delays_grow_and_stay_bounded() {
         let seconds: Vec<u64> = (-1..13).map(|beyond| delay(beyond).as_secs()).collect();
@@ -147,10 +218,58 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_one_network_count_as_one() {
-        let parse = |text: &str| network(Some(text.parse().expect("address")));
-        assert_eq!(parse("2001:db8:1:2::1"), parse("2001:db8:1:2:ffff::9"));
-        assert_ne!(parse("2001:db8:1:2::1"), parse("2001:db8:1:3::1"));
-        assert_ne!(parse("192.0.2.1"), parse("192.0.2.2"));
+    fn strangers_everywhere_do_not_keep_a_person_out_of_a_new_place() {
+        let db = open();
+        for stranger in 0..200 {
+            let _ = begin(&db, &from(stranger, 1), at(0));
+        }
+        let first = begin(&db, &from(250, 1), at(1)).expect("from a new place, at once");
+        succeed(&db, &from(250, 1), &first, at(1)).expect("forgets");
+        for _ in 0..5 {
+            begin(&db, &from(250, 1), at(2)).expect("from where they signed in, as ever");
+        }
+    }
+
+    #[test]
+    fn each_neighbourhood_has_a_steady_allowance_for_a_person_under_attack() {
+        let db = open();
+        for stranger in 0..50 {
+            begin(&db, &from(stranger, 1), at(0)).expect("one each");
+        }
+        // Other addresses of the neighbourhood share what it may.
+        for address in 0..3 {
+            begin(&db, &from(99, address), at(10)).expect("within the allowance");
+        }
+        for round in 0..4 {
+            let now = 10 + 300 * round;
+            let refused = begin(&db, &from(99, 7), at(now)).map(drop);
+            assert!(
+                matches!(refused, Err(AccountError::Throttled(wait)) if wait.as_secs() == 300),
+                "{refused:?}"
+            );
+            begin(&db, &from(99, 8 + round as u8), at(now + 300)).expect("one in five minutes");
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_was_not_made_is_not_counted() {
+        let db = open();
+        for _ in 0..6 {
+            begin(&db, &from(1, 1), at(0)).expect("free");
+        }
+        let counted = begin(&db, &from(1, 1), at(5)).expect("the wait is over");
+        take_back(&db, &counted).expect("taken back");
+        begin(&db, &from(1, 1), at(5)).expect("as if it had not been");
+    }
+
+    #[test]
+    fn a_count_from_the_future_is_taken_as_of_now() {
+        let db = open();
+        for _ in 0..6 {
+            begin(&db, &from(1, 1), at(86_400)).expect("free");
+        }
+        resume(&db, at(0)).expect("put right");
+        assert!(begin(&db, &from(1, 1), at(0)).is_err());
+        begin(&db, &from(1, 1), at(1)).expect("a second later, as ever");
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::certificates::CertificateFiles;
 use super::start::bind;
-use super::{App, CertificateFiles, Home, exchange_runtime};
+use super::{App, Home, exchange_runtime};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::gate::{Catalog, Generate, Model, ModelState};

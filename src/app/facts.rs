@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::audit::{Action as Audited, Actor, Event, Outcome};
+use crate::clock::ClockJump;
 use crate::config::Settings;
 use crate::db::{Connection, DbError};
 use crate::engine::EngineOptions;
@@ -19,6 +21,15 @@ pub(crate) fn last_fairness_run(db: &Connection) -> Result<Option<FairnessRun>, 
         suite: run.suite,
         model: run.model,
     }))
+}
+
+/// The record of a jump of the system's clock.
+pub(super) fn clock_event(jump: ClockJump) -> Event {
+    let event = Event::new(Audited::ClockJump, Outcome::Done, Actor::System);
+    match jump {
+        ClockJump::Moved(ms) => event.with("moved_ms", ms),
+        ClockJump::Behind(ms) => event.with("behind_ms", ms),
+    }
 }
 
 /// The guard's policy. One that cannot be read stops the start: a server with less of a guard than

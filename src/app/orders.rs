@@ -74,8 +74,9 @@ impl Operator {
     pub(crate) fn open(home: Home, settings: &Settings) -> Result<Self> {
         let db = Db::open(&home.database(), DbOptions::default())
             .context("the database cannot be opened")?;
-        let audit = AuditLog::open(&db, &home.vault, &home.audit_directory(), &home.clock)
-            .context("the audit log cannot be opened")?;
+        let audit =
+            AuditLog::open(&db, &home.vault, &home.audit_directory(), &home.clock.ordered())
+                .context("the audit log cannot be opened")?;
         Ok(Self::over(home, db, audit, settings))
     }
 

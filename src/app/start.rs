@@ -85,7 +85,7 @@ fn wait_sealed(
     writeln!(out, "  listening {}://{address}", scheme(is_tls))?;
     out.flush()?;
     let listener = listener.try_clone()?;
-    let waiting = sealed::wait_until_open(home, listener, certificates, shell(settings, is_tls));
+    let waiting = sealed::wait_until_open(home, listener, certificates, shell(settings));
     actix_web::rt::System::new().block_on(waiting)
 }
 

@@ -3,8 +3,13 @@
 
 mod accounts;
 mod credentials;
+mod deletion;
+mod links;
 mod monitor;
+mod refusals;
+mod revocation;
 mod roles;
+mod rows;
 
 use actix_web::App as WebApp;
 use actix_web::dev::Service;
@@ -20,7 +25,7 @@ pub(super) const PASSWORD: &str = "seven green bottles on a wall";
 
 /// A server that is not on the network.
 pub(super) struct House {
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
     pub(super) app: App,
     pub(super) clock: Clock,
 }
@@ -50,21 +55,54 @@ impl Answer {
 
 impl House {
     pub(super) async fn new() -> Self {
-        let runtime = Handle::current();
-        tokio::task::spawn_blocking(move || Self::open(runtime)).await.expect("opens")
+        Self::with(&[]).await
     }
 
-    fn open(runtime: Handle) -> Self {
+    /// A house with some settings of its own.
+    pub(super) async fn with(settings: &[(&str, &str)]) -> Self {
         let data = tempfile::tempdir().expect("a directory");
-        let directory = data.path().join("data");
-        let flags = [("server.data_dir".to_owned(), directory.display().to_string())];
-        let config = Config::from_layers(None, &[], &flags).expect("settings");
         let clock = Clock::manual(Timestamp::from_ms(1_800_000_000_000));
+        let own = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Self::open(data, clock, own.collect()).await
+    }
+
+    /// The same house after its server was stopped, something was done, and it was started again.
+    pub(super) async fn reopened(self, between: impl FnOnce(&std::path::Path)) -> Self {
+        let Self { data, app, clock } = self;
+        let file = app.home.database();
+        drop(app);
+        // The lock goes with the last part that is still at work.
+        for _ in 0..200 {
+            if crate::db::lock::DataLock::acquire(&data.path().join("data"), clock.now()).is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        between(&file);
+        Self::open(data, clock, Vec::new()).await
+    }
+
+    async fn open(data: tempfile::TempDir, clock: Clock, own: Vec<(String, String)>) -> Self {
+        let runtime = Handle::current();
+        let work = move || Self::open_now(data, clock, own, runtime);
+        tokio::task::spawn_blocking(work).await.expect("opens")
+    }
+
+    fn open_now(
+        data: tempfile::TempDir,
+        clock: Clock,
+        own: Vec<(String, String)>,
+        runtime: Handle,
+    ) -> Self {
+        let directory = data.path().join("data");
+        let mut flags = vec![("server.data_dir".to_owned(), directory.display().to_string())];
+        flags.extend(own);
+        let config = Config::from_layers(None, &[], &flags).expect("settings");
         let home = Home::open_with(config.settings(), || unreachable!("a key file"))
             .expect("a home")
             .with_clock(clock.clone());
         let app = App::build(&home, &config, runtime).expect("a house");
-        Self { _data: data, app, clock }
+        Self { data, app, clock }
     }
 
     /// Sends one request through the shell and every check.
@@ -95,15 +133,28 @@ impl House {
     }
 
     pub(super) async fn call(&self, request: TestRequest) -> Answer {
+        self.call_with(request, None).await
+    }
+
+    /// The same, with a body that comes in pieces.
+    pub(super) async fn call_with(
+        &self,
+        request: TestRequest,
+        body: Option<actix_web::dev::Payload>,
+    ) -> Answer {
         let service = init_service(
             WebApp::new()
                 .wrap(from_fn(surround))
-                .app_data(Data::new(shell(&self.app.settings, true)))
-                .configure(self.app.service(true))
+                .app_data(Data::new(shell(&self.app.settings)))
+                .configure(self.app.service())
                 .default_service(actix_web::web::to(route::nowhere)),
         )
         .await;
-        let response = service.call(request.to_request()).await.expect("an answer");
+        let mut request = request.to_request();
+        if let Some(body) = body {
+            request = request.replace_payload(body).0;
+        }
+        let response = service.call(request).await.expect("an answer");
         let status = response.status();
         let cookie = response.response().cookies().next();
         let cookie = cookie.map(|cookie| cookie.value().to_owned()).filter(|it| !it.is_empty());

@@ -45,6 +45,8 @@ actions! {
     ConfigLoad "config.load" "A configuration came into force.";
     AccessDenied "access.denied" "A permission was asked for and refused.";
     AuthenticationFailed "access.authentication_failed" "A key or session was not accepted.";
+    RefusalsCounted "access.refusals_counted" "Refusals came too thick to be recorded one by one, and were counted.";
+    RowRefused "access.row_refused" "A row that says who somebody is was not written by this server, and is not believed.";
     SetupRedeem "setup.redeem" "The set-up link was used and the owner's account made.";
     InvitationCreate "invitation.create" "A one-time link was made.";
     InvitationRedeem "invitation.redeem" "A one-time link was used.";
@@ -56,6 +58,7 @@ actions! {
     PersonRoles "person.roles" "An account's roles were changed.";
     PersonDisable "person.disable" "An account was disabled.";
     PersonEnable "person.enable" "An account was enabled again.";
+    PersonDelete "person.delete" "An account was deleted and its data key destroyed.";
     PersonReset "person.reset" "A password reset was started.";
     PeopleRead "people.read" "The list of people was read.";
     KeyCreate "key.create" "An API key was made.";
@@ -81,6 +84,7 @@ actions! {
     EvaluationEnd "evaluation.end" "An evaluation ended.";
     EvaluationRead "evaluation.read" "An evaluation's report was read.";
     AdvisoryCheck "advisory.check" "The binary was held against an advisory database.";
+    ClockJump "clock.jump" "The system's clock was found more than an hour from where it should be.";
     PostureRead "posture.read" "The posture page was read.";
     AlertRaise "alert.raise" "The monitor raised an alert.";
     AlertClose "alert.close" "An alert was closed.";

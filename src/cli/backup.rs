@@ -159,7 +159,7 @@ fn settle(request: &Restore<'_>, keys: Keys, clock: &Clock) -> Result<Settled> {
         vault.unseal(passphrase)?;
     }
     let db = Db::open(&request.target.join(backup::DATABASE), DbOptions::default())?;
-    let log = AuditLog::open(&db, &vault, &request.target.join("audit"), clock)?;
+    let log = AuditLog::open(&db, &vault, &request.target.join("audit"), &clock.ordered())?;
     Ok(backup::settle(&db, &log, keys, clock.now())?)
 }
 

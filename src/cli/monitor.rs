@@ -88,7 +88,7 @@ fn record(common: &Common, report: &AdvisoryReport) -> Result<()> {
     let outcome = Home::open_or_create(settings).and_then(|home| {
         anyhow::ensure!(home.vault.is_open(), "its vault is sealed");
         let db = Db::open(&home.database(), DbOptions::default())?;
-        let log = AuditLog::open(&db, &home.vault, &home.audit_directory(), &home.clock)?;
+        let log = AuditLog::open(&db, &home.vault, &home.audit_directory(), &home.clock.ordered())?;
         log.record_blocking(advisory_event(report))?;
         Ok(log.flush()?)
     });

@@ -6,12 +6,13 @@ use std::fmt;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
-use super::{ConfigError, Settings};
+use super::{ConfigError, ROLES, Settings};
 
 const DEFAULTS: &str = include_str!("../../config/strongroom.toml");
 
-/// Sections whose names below are free, with the section that shows what may stand in each.
-const OPEN: &[(&str, &str)] = &[("limits.roles", "limits.person")];
+/// Sections below which there is one for each of these names, with the section that shows what may
+/// stand in each.
+const OPEN: &[(&str, &str, &[&str])] = &[("limits.roles", "limits.person", &ROLES)];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,9 @@ impl Layers {
             let origin =
                 Origin::File { name: name.to_owned(), line: line_of(text, value.span().start) };
             if let DeValue::Table(_) = value.get_ref() {
+                if let Some(error) = unknown_name(key, &origin) {
+                    return Err(error);
+                }
                 return match self.values.get(key) {
                     None => Ok(()),
                     Some((known, _)) => Err(wrong_type(origin, key, known, "a section")),
@@ -109,6 +113,9 @@ impl Layers {
 
     fn put(&mut self, key: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
         let Some(known) = self.pattern(key) else {
+            if let Some(error) = unknown_name(key, &origin) {
+                return Err(error);
+            }
             if self.sections.iter().any(|section| section == key) {
                 let found = type_name(&value);
                 return Err(ConfigError::WrongType {
@@ -133,10 +140,11 @@ impl Layers {
         if let Some((value, _)) = self.values.get(key) {
             return Some(value);
         }
-        let (section, model) = OPEN.iter().find(|(section, _)| {
-            key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
-        })?;
-        let (_, field) = key[section.len() + 1..].split_once('.')?;
+        let (name, (_, model, names)) = below_open(key)?;
+        let (name, field) = name.split_once('.')?;
+        if !names.contains(&name) {
+            return None;
+        }
         self.values.get(&format!("{model}.{field}")).map(|(value, _)| value)
     }
 
@@ -185,6 +193,26 @@ impl Layers {
     pub(super) fn into_values(self) -> BTreeMap<String, (Value, Origin)> {
         self.values
     }
+}
+
+type Open = (&'static str, &'static str, &'static [&'static str]);
+
+/// What stands below an open section, and which that is.
+fn below_open(key: &str) -> Option<(&str, &'static Open)> {
+    let below = |open: &'static Open| Some((key.strip_prefix(open.0)?.strip_prefix('.')?, open));
+    OPEN.iter().find_map(below)
+}
+
+/// What is wrong with a key below an open section whose name is none of those that may stand there.
+fn unknown_name(key: &str, origin: &Origin) -> Option<ConfigError> {
+    let (below, (section, _, names)) = below_open(key)?;
+    let name = below.split('.').next().unwrap_or(below);
+    if names.contains(&name) {
+        return None;
+    }
+    let hint = format!("; there are: {}", names.join(", "));
+    let key = format!("{section}.{name}");
+    Some(ConfigError::UnknownKey { origin: origin.clone(), key, hint })
 }
 
 fn parse<'a>(name: &str, text: &'a str) -> Result<Spanned<DeTable<'a>>, ConfigError> {

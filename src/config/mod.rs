@@ -13,7 +13,7 @@ use std::path::Path;
 pub use layers::Origin;
 pub use settings::{
     Accounts, Api, Engine, Evals, Guard, KeySourceKind, LimitSet, Limits, LogFormat, Logs, Models,
-    Monitor, Schedule, Server, Settings, Tls, VaultSettings,
+    Monitor, ROLES, SUITES, Schedule, Server, Settings, Tls, VaultSettings,
 };
 
 /// Where tests find the data that is shared between checkouts.
@@ -193,6 +193,26 @@ mod tests {
             ("[logs]\nformat = \"xml\"", "my.toml, line 2: `logs.format`"),
             ("[server\n", "my.toml, line 1:"),
             (
+                "[server]\n\ntrusted_proxies = [\"10.0.0.0/8\"]",
+                "my.toml, line 3: `server.trusted_proxies` must be a list of addresses",
+            ),
+            (
+                "[evals]\nsuite = \"fairnes\"",
+                "my.toml, line 2: `evals.suite` must be one of: counterfactual, crows-pairs",
+            ),
+            (
+                "[limits.person]\nconcurrent = 3\n[limits.roles.janitor]\nconcurrent = 1",
+                "my.toml, line 3: there is no setting `limits.roles.janitor`; there are: owner, admin",
+            ),
+            (
+                "[limits.roles.janitor]",
+                "my.toml, line 1: there is no setting `limits.roles.janitor`",
+            ),
+            (
+                "[limits.roles]\njanitor = 3",
+                "my.toml, line 2: there is no setting `limits.roles.janitor`",
+            ),
+            (
                 "[limits.roles.service]\ncolour = 1",
                 "my.toml, line 2: there is no setting `limits.roles.service.colour`",
             ),
@@ -207,6 +227,8 @@ mod tests {
         assert!(Config::from_layers(None, &pair("STRONGROOM_SERVER_LISEN", "x"), &[]).is_err());
         assert!(Config::from_layers(None, &pair("STRONGROOM_SERVER_WORKERS", "x"), &[]).is_err());
         assert!(Config::from_layers(None, &[], &pair("server.lisen", "x")).is_err());
+        let role = pair("limits.roles.janitor.concurrent", "1");
+        assert!(Config::from_layers(None, &[], &role).is_err());
     }
 
     #[test]

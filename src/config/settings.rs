@@ -1,10 +1,15 @@
 //! The settings, typed; meanings stand in `config/strongroom.toml`, beside the defaults.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::Deserialize;
+
+/// The roles that limits can be set for; those of `access::permission`, as a test there holds.
+pub const ROLES: [&str; 6] = ["owner", "admin", "operator", "auditor", "member", "service"];
+/// The suites that can be run on a schedule; those of `evals`, as a test of the whole house holds.
+pub const SUITES: [&str; 2] = ["counterfactual", "crows-pairs"];
 
 /// Every setting.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,6 +46,21 @@ pub struct Server {
     pub keep_alive_s: u32,
     pub shutdown_grace_s: u32,
     pub plain_http: bool,
+    pub trusted_proxies: Vec<String>,
+    pub public_https: bool,
+}
+
+impl Server {
+    /// The proxies whose word on addresses is taken.
+    pub fn trusted_proxies(&self) -> Vec<IpAddr> {
+        let parsed = self.trusted_proxies.iter().filter_map(|one| one.parse::<IpAddr>().ok());
+        parsed.map(|address| address.to_canonical()).collect()
+    }
+
+    /// Whether browsers reach the server over HTTPS: its own, or that of a proxy before it.
+    pub fn is_https(&self) -> bool {
+        !self.plain_http || self.public_https
+    }
 }
 
 /// Certificates.
@@ -218,6 +238,14 @@ impl Settings {
                 "must name at least one host, without scheme, port or path".into(),
             ));
         }
+        if let Some(wrong) =
+            server.trusted_proxies.iter().find(|one| one.parse::<IpAddr>().is_err())
+        {
+            return Err((
+                "server.trusted_proxies",
+                format!("must be a list of addresses, and `{wrong}` is none"),
+            ));
+        }
         if (self.tls.certificate_file.as_os_str().is_empty())
             != (self.tls.key_file.as_os_str().is_empty())
         {
@@ -233,6 +261,9 @@ impl Settings {
         }
         if !matches!(&*self.logs.level, "error" | "warn" | "info" | "debug" | "trace") {
             return Err(("logs.level", "must be error, warn, info, debug or trace".into()));
+        }
+        if !SUITES.contains(&&*self.evals.suite) {
+            return Err(("evals.suite", format!("must be one of: {}", SUITES.join(", "))));
         }
         self.check_bounds()
     }

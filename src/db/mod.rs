@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 pub use check::check_file;
 pub use error::DbError;
-use pool::{Answer, Readers, Writer};
+use pool::{Answer, Readers, WriteJob, Writer};
 
 /// How a database is opened.
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +127,28 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
-        self.send_write(job, move |result| drop(sender.send(result)))?;
+        self.send_write(false, job, move |result| drop(sender.send(result)))?;
+        receiver.await.unwrap_or_else(|_| Err(DbError::Closed.into()))
+    }
+
+    /// `write`, with what is to be done in memory once the change is on disk: `after` runs on the
+    /// thread that writes, after the commit and before the answer. So it runs whether or not anybody
+    /// still waits for the answer, in the order of commits, and before any later job looks. It must be
+    /// short, and must not write.
+    pub async fn write_then<T, E, F, A>(&self, job: F, after: A) -> Result<T, E>
+    where
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+        A: FnOnce(&T) + Send + 'static,
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.send_write(true, job, move |result| {
+            if let Ok(value) = &result {
+                after(value);
+            }
+            drop(sender.send(result));
+        })?;
         receiver.await.unwrap_or_else(|_| Err(DbError::Closed.into()))
     }
 
@@ -151,7 +172,7 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         let (sender, receiver) = sync_channel(1);
-        self.send_write(job, move |result| drop(sender.send(result)))?;
+        self.send_write(false, job, move |result| drop(sender.send(result)))?;
         receiver.recv().unwrap_or_else(|_| Err(DbError::Closed.into()))
     }
 
@@ -165,6 +186,7 @@ impl Db {
 
     fn send_write<T, E>(
         &self,
+        is_last: bool,
         job: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
         reply: impl FnOnce(Result<T, E>) + Send + 'static,
     ) -> Result<(), DbError>
@@ -172,7 +194,7 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
-        self.inner.writer.send(Box::new(move |transaction| {
+        let work = Box::new(move |transaction: Result<&Transaction<'_>, DbError>| {
             let result = transaction.map_err(E::from).and_then(job);
             let is_kept = result.is_ok();
             let answer: Answer = Box::new(move |committed| {
@@ -182,7 +204,8 @@ impl Db {
                 });
             });
             (is_kept, answer)
-        }))
+        });
+        self.inner.writer.send(WriteJob { work, is_last })
     }
 
     /// Copies the whole database, as it stands at one moment, to a new file, while others go on

@@ -13,10 +13,17 @@ use super::{Access, DbError, DbOptions, Hooks, connect};
 
 /// Tells a job's caller how the commit went.
 pub(super) type Answer = Box<dyn FnOnce(Result<(), DbError>) + Send>;
-/// A job that writes: says whether its changes are to be kept, and how to answer. Where no
-/// transaction could be begun it only answers.
-pub(super) type WriteJob =
-    Box<dyn FnOnce(Result<&Transaction<'_>, DbError>) -> (bool, Answer) + Send>;
+/// Says whether a job's changes are to be kept, and how to answer. Where no transaction could be
+/// begun it only answers.
+type Work = Box<dyn FnOnce(Result<&Transaction<'_>, DbError>) -> (bool, Answer) + Send>;
+
+/// A job that writes.
+pub(super) struct WriteJob {
+    pub(super) work: Work,
+    /// Whether its answer must be given before the next job runs, so that no other may share its
+    /// commit after it.
+    pub(super) is_last: bool,
+}
 /// A job that reads.
 pub(super) type ReadJob = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -66,7 +73,12 @@ fn run_batch(
         }
     }
     for answer in kept {
-        answer(outcome.clone());
+        // An answer may bring what is kept in memory up to date: where that panics, the thread that
+        // writes goes on.
+        let outcome = outcome.clone();
+        if catch_unwind(AssertUnwindSafe(|| answer(outcome))).is_err() {
+            tracing::error!("what follows a write panicked");
+        }
     }
 }
 
@@ -82,7 +94,7 @@ fn commit_jobs(
         Ok(transaction) => transaction,
         Err(error) => {
             let error = DbError::from(error);
-            let (_, answer) = first(Err(error.clone()));
+            let (_, answer) = (first.work)(Err(error.clone()));
             kept.push(answer);
             return Err(error);
         }
@@ -90,9 +102,10 @@ fn commit_jobs(
     let mut next = Some(first);
     let mut count = 0;
     while let Some(job) = next {
+        let is_last = job.is_last;
         run_job(&transaction, job, kept)?;
         count += 1;
-        next = if count < batch_max { waiting.try_recv().ok() } else { None };
+        next = if count < batch_max && !is_last { waiting.try_recv().ok() } else { None };
     }
     if kept.is_empty() {
         return Ok(transaction.rollback()?);
@@ -109,7 +122,7 @@ fn run_job(
     kept: &mut Vec<Answer>,
 ) -> Result<(), DbError> {
     transaction.execute_batch("SAVEPOINT job")?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| job(Ok(transaction))));
+    let outcome = catch_unwind(AssertUnwindSafe(|| (job.work)(Ok(transaction))));
     // A full disk or a failed write can end the whole transaction under our hands.
     if transaction.is_autocommit() {
         if let Ok((_, answer)) = outcome {

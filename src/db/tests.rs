@@ -56,6 +56,57 @@ fn a_job_that_panics_is_undone_and_the_writer_goes_on() {
     assert_eq!(sum(&db), 2);
 }
 
+#[tokio::test]
+async fn what_follows_a_write_happens_in_the_order_of_commits_and_without_a_listener() {
+    let (_directory, db) = open();
+    let seen = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    for value in 0..40_i64 {
+        let seen = Arc::clone(&seen);
+        let job = move |tx: &Transaction<'_>| -> Result<i64, DbError> {
+            tx.execute("INSERT INTO t VALUES (?1)", [value])?;
+            if value % 4 == 3 { Err(DbError::Busy) } else { Ok(value) }
+        };
+        let mut write = Box::pin(db.write_then(job, move |value| seen.lock().push(*value)));
+        // Asked once, so that the job is under way, and then given up.
+        let _ = futures_util::FutureExt::now_or_never(write.as_mut());
+    }
+    db.write(|_| -> Result<(), DbError> { Ok(()) }).await.expect("all before are done");
+    let expected: Vec<i64> = (0..40).filter(|value| value % 4 != 3).collect();
+    assert_eq!(*seen.lock(), expected);
+}
+
+#[tokio::test]
+async fn a_later_write_sees_what_followed_an_earlier_one() {
+    let (_directory, db) = open();
+    let (go, wait) = sync_channel::<()>(0);
+    let held = db.write(move |_| -> Result<(), DbError> {
+        wait.recv().expect("told to go on");
+        Ok(())
+    });
+    let is_told = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (tell, look) = (Arc::clone(&is_told), is_told);
+    let order = std::sync::atomic::Ordering::SeqCst;
+    let first =
+        db.write_then(|_| -> Result<(), DbError> { Ok(()) }, move |()| tell.store(true, order));
+    let second = db.write(move |_| -> Result<bool, DbError> { Ok(look.load(order)) });
+    let release = async { std::thread::spawn(move || go.send(())) };
+    let (held, first, second, _) = tokio::join!(held, first, second, release);
+    assert!(held.is_ok() && first.is_ok());
+    assert!(second.expect("looked"), "though both waited for the same thread at once");
+}
+
+#[tokio::test]
+async fn what_follows_a_write_that_is_not_kept_does_not_happen() {
+    let (_directory, db) = open();
+    db.before_commit(|_| Err(DbError::Full));
+    let job = |tx: &Transaction<'_>| -> Result<(), DbError> {
+        tx.execute("INSERT INTO t VALUES (1)", [])?;
+        Ok(())
+    };
+    let outcome = db.write_then(job, |()| panic!("it was not kept")).await;
+    assert!(matches!(outcome, Err(DbError::Full)));
+}
+
 #[test]
 fn a_hook_that_fails_keeps_the_whole_transaction_from_being_kept() {
     let (_directory, db) = open();

@@ -51,6 +51,9 @@ pub(super) fn load(weights: Weights, options: &EngineOptions) -> Result<Engine, 
         let needed = CONTEXT_MIN.div_ceil(BLOCK_TOKENS) * shape.block_bytes();
         return Err(LoadError::CacheBudget { budget: options.kv_budget_bytes, needed });
     }
+    if let Err(error) = &template {
+        tracing::warn!(cause = %error, "the chat template of a model file cannot be used");
+    }
     let brings_template = template.as_ref().is_ok_and(Template::is_own);
     let info = describe(&file, architecture, context, &tokenizer, brings_template)?;
     let stats = EngineStats {

@@ -66,6 +66,8 @@ pub(crate) struct GateParts {
     pub(crate) default_max_tokens: usize,
     /// Where exchanges run: it outlives the threads that speak HTTP.
     pub(crate) runtime: tokio::runtime::Handle,
+    /// Whether everything that let a caller in still stands.
+    pub(crate) still_holds: Box<dyn Fn(&Caller) -> bool + Send + Sync>,
 }
 
 /// The gate. A handle.
@@ -114,8 +116,14 @@ impl Gate {
         request: ExchangeRequest,
         begun: Instant,
     ) -> Result<ExchangeHandle, GateError> {
-        let place = self.inner.running.enter(caller)?;
         let purpose = request.purpose;
+        let place = self.inner.running.enter(caller)?;
+        // Now that a revocation would find this place: whether there was one since the caller was
+        // let in, while their request was still being read.
+        if !(self.inner.parts.still_holds)(caller) {
+            self.record_denial(caller, purpose.permission().name(), None).await?;
+            return Err(GateError::Revoked);
+        }
         let model = self.authorise(caller, purpose, request.model.as_deref()).await?;
         self.check_pace(caller, &model).await?;
         let draft = Draft::make(&model, request, self.inner.parts.default_max_tokens).await?;

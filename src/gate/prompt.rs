@@ -7,7 +7,7 @@ use super::catalog::Model;
 use super::error::GateError;
 use super::generate::Generate;
 use super::request::{ExchangeRequest, Input, Purpose};
-use crate::engine::{GenerationRequest, Sampling};
+use crate::engine::{GenerationRequest, PromptError, Sampling};
 use crate::ids::UserId;
 
 /// No token stands for more bytes than this, so that a text too long by far is refused uncounted.
@@ -84,7 +84,14 @@ impl Draft {
         }
         self.prompt = match &self.input {
             Input::Messages(messages) => {
-                self.engine.prompt(messages).map_err(|_| GateError::Template)?
+                self.engine.prompt(messages).map_err(|error| match error {
+                    PromptError::Refused(_) => GateError::Template,
+                    PromptError::Empty => GateError::EmptyPrompt,
+                    // Not the caller's doing: the file brought it.
+                    PromptError::Limit(_) | PromptError::Template(_) => {
+                        GateError::ModelNotReady("Its chat template cannot be used.".to_owned())
+                    }
+                })?
             }
             Input::Text(text) => self.engine.tokenize(text),
             Input::Tokens(_) => Vec::new(),

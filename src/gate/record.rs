@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::catalog::Model;
 use super::error::GateError;
@@ -57,8 +57,12 @@ pub(super) fn event(caller: &Caller, action: Action, outcome: Outcome) -> Event 
     Event::new(action, outcome, caller.actor()).from_request(caller.address, caller.request)
 }
 
+/// What the guard did, as the log takes it: `category:action:count` each.
 fn notices(notices: &[Notice]) -> Value {
-    serde_json::to_value(notices).unwrap_or_else(|_| json!([]))
+    let one = |Notice { category, action, count, .. }: &Notice| {
+        Value::from(format!("{category}:{action}:{count}"))
+    };
+    notices.iter().map(one).collect()
 }
 
 impl Gate {

@@ -235,12 +235,23 @@ impl House {
             vault: vault.clone(),
             default_max_tokens: 50,
             runtime,
+            still_holds: Box::new(|_| true),
         });
         Self { dir, db, vault, audit, clock, gate, engine }
     }
 
     /// The same house with other models.
     pub(crate) fn with_catalog(self, catalog: Arc<dyn Catalog>) -> Self {
+        self.rebuilt(catalog, |_| true)
+    }
+
+    /// The same house, in which nobody's access stands any more.
+    pub(crate) fn that_withdrew_everything(self) -> Self {
+        let catalog = Arc::clone(&self.gate.inner.parts.catalog);
+        self.rebuilt(catalog, |_| false)
+    }
+
+    fn rebuilt(self, catalog: Arc<dyn Catalog>, still_holds: fn(&Caller) -> bool) -> Self {
         let db = self.db.clone();
         let limits =
             Limits { person: LimitSet::default(), key: LimitSet::default(), roles: [].into() };
@@ -258,6 +269,7 @@ impl House {
             vault: self.vault.clone(),
             default_max_tokens: 50,
             runtime: tokio::runtime::Handle::current(),
+            still_holds: Box::new(still_holds),
         });
         Self { gate, ..self }
     }

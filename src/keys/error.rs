@@ -1,5 +1,6 @@
 //! What can go wrong with keys, and what the client sees of it.
 
+use crate::access::Withdrawn;
 use crate::access::authenticate::{audit_error, db_error, vault_error};
 use crate::audit::AuditError;
 use crate::db::DbError;
@@ -27,6 +28,9 @@ pub(crate) enum KeyError {
     /// Too many keys.
     #[error("There are {0} keys already. Revoke one first.")]
     TooMany(usize),
+    /// What let the caller in was withdrawn.
+    #[error(transparent)]
+    Withdrawn(#[from] Withdrawn),
     /// No such key, or not yours.
     #[error("There is nothing here, or it is not yours.")]
     NotFound,
@@ -61,6 +65,7 @@ impl From<KeyError> for ApiError {
             KeyError::BadModels => with("models"),
             KeyError::BadExpiry(_) => with("expires_in_days"),
             KeyError::TooMany(_) => Self::new(ErrorCode::Conflict).message(said),
+            KeyError::Withdrawn(error) => error.into(),
             KeyError::NotFound => ErrorCode::NotFound.into(),
             KeyError::Random => Self::new(ErrorCode::Internal).because(said),
             KeyError::Db(error) => db_error(&error),

@@ -7,14 +7,15 @@ mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::db::Transaction;
 pub(crate) use error::KeyError;
 use store::NewKey;
 
 use crate::access::permission::{ManageOwnKeys, Permission, PermissionSet};
 use crate::access::registry::{KeyEntry, Registry};
 use crate::access::token::{self, TokenKind};
-use crate::access::{Caller, Grant};
-use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
+use crate::access::{Binder, Caller, Changes, Grant};
+use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::db::Db;
 use crate::ids::{KeyId, UserId};
@@ -33,6 +34,24 @@ pub(crate) struct Keys {
     audit: AuditLog,
     clock: Clock,
     registry: Arc<Registry>,
+    changes: Changes,
+    binder: Binder,
+}
+
+/// The parts that the service is built on.
+pub(crate) struct KeyParts {
+    /// The database.
+    pub(crate) db: Db,
+    /// The vault, open.
+    pub(crate) vault: Vault,
+    /// The audit log.
+    pub(crate) audit: AuditLog,
+    /// The clock.
+    pub(crate) clock: Clock,
+    /// Who there is, in memory.
+    pub(crate) registry: Arc<Registry>,
+    /// What binds the rows.
+    pub(crate) binder: Binder,
 }
 
 /// What a key is to be.
@@ -71,23 +90,15 @@ pub(crate) struct KeyView {
 
 impl Keys {
     /// Builds the service and tells the registry which keys there are.
-    pub(crate) fn open(
-        db: &Db,
-        vault: &Vault,
-        audit: &AuditLog,
-        clock: &Clock,
-        registry: &Arc<Registry>,
-    ) -> Result<Self, KeyError> {
-        for (hash, key) in db.read_blocking(store::all)? {
+    pub(crate) fn open(parts: KeyParts) -> Result<Self, KeyError> {
+        let KeyParts { db, vault, audit, clock, registry, binder } = parts;
+        let reader = binder.clone();
+        for (hash, key) in db.read_blocking(move |db| store::all(db, &reader))? {
             registry.put_key(hash, key);
         }
-        Ok(Self {
-            db: db.clone(),
-            vault: vault.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            registry: Arc::clone(registry),
-        })
+        binder.tell_blocking(&db, &audit)?;
+        let changes = Changes::new(&db, &audit, &registry);
+        Ok(Self { db, vault, audit, clock, registry, changes, binder })
     }
 
     /// Makes a key of the caller's own. Its secret is given out here and never again.
@@ -97,8 +108,7 @@ impl Keys {
         request: KeyRequest,
     ) -> Result<(KeyView, SecretText), KeyError> {
         let caller = grant.caller();
-        let event = made_by(caller);
-        self.make(caller.user, caller.permissions, request, event).await
+        self.make(caller, request).await
     }
 
     /// Makes a key for a person, for the operator at the console.
@@ -108,19 +118,19 @@ impl Keys {
         request: KeyRequest,
     ) -> Result<(KeyView, SecretText), KeyError> {
         let person = self.registry.person(user).ok_or(KeyError::NotFound)?;
-        let event = Event::new(Action::KeyCreate, Outcome::Done, Actor::System);
-        self.make(user, person.permissions(), request, event).await
+        let operator = Caller::operator(user, &person.roles);
+        self.make(&operator, request).await
     }
 
+    /// Makes a key of the person in whose name the caller acts.
     async fn make(
         &self,
-        user: UserId,
-        held: PermissionSet,
+        caller: &Caller,
         request: KeyRequest,
-        event: Event,
     ) -> Result<(KeyView, SecretText), KeyError> {
+        let user = caller.user;
         let name = check_name(&request.name)?;
-        let scopes = check_scopes(request.scopes.as_deref(), held)?;
+        let scopes = check_scopes(request.scopes.as_deref(), caller.permissions)?;
         let models = check_models(request.models)?;
         let now = self.clock.now();
         let expires_at = match request.expires_in_days {
@@ -142,18 +152,19 @@ impl Keys {
         let view = new.view(name);
         let entry = KeyEntry::new(id, user, scopes, new.models.clone(), expires_at);
         let (audit, event) =
-            (self.audit.clone(), event.subject(id).with("scopes", view.scopes.clone()));
-        self.db
-            .write(move |tx| -> Result<(), KeyError> {
-                if store::count(tx, user)? >= KEYS_MAX {
-                    return Err(KeyError::TooMany(KEYS_MAX));
-                }
-                store::insert(tx, &new)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await?;
-        self.registry.put_key(secret_hash, entry);
+            (self.audit.clone(), made_by(caller).subject(id).with("scopes", view.scopes.clone()));
+        let binder = self.binder.clone();
+        let add = move |tx: &Transaction<'_>| -> Result<(), KeyError> {
+            if store::count(tx, user)? >= KEYS_MAX {
+                return Err(KeyError::TooMany(KEYS_MAX));
+            }
+            store::insert(tx, &binder, &new)?;
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        let registry = Arc::clone(&self.registry);
+        let added = move |(): &()| registry.put_key(secret_hash, entry);
+        self.changes.make(caller, add, added).await?;
         Ok((view, secret))
     }
 
@@ -164,7 +175,6 @@ impl Keys {
     ) -> Result<Vec<KeyView>, KeyError> {
         let user = grant.caller().user;
         let rows = self.db.read(move |db| store::of(db, user)).await?;
-        let used: std::collections::HashMap<_, _> = self.registry.keys_used().into_iter().collect();
         let owner = user.to_string();
         let open = |row: store::KeyRow| {
             let id = row.view.id.to_string();
@@ -172,7 +182,7 @@ impl Keys {
                 self.vault.open(Scope::Person(user), &store::name_place(&id, &owner), &row.name)?;
             let mut view = row.view;
             view.name = String::from_utf8_lossy(&name).into_owned();
-            view.last_used_at = used.get(&view.id).copied().or(view.last_used_at);
+            view.last_used_at = self.registry.key_used_at(view.id).or(view.last_used_at);
             Ok(view)
         };
         rows.into_iter().map(open).collect()
@@ -189,23 +199,34 @@ impl Keys {
         let event = Event::new(Action::KeyRevoke, Outcome::Done, caller.actor())
             .subject(id)
             .from_request(caller.address, caller.request);
-        self.db
-            .write(move |tx| -> Result<(), KeyError> {
-                if !store::delete(tx, user, id)? {
-                    return Err(KeyError::NotFound);
-                }
+        let delete = move |tx: &Transaction<'_>| -> Result<bool, KeyError> {
+            let is_there = store::delete(tx, user, id)?;
+            if is_there {
                 audit.record_in(tx, event)?;
-                Ok(())
-            })
+            }
+            Ok(is_there)
+        };
+        // Whatever the database says: what the caller wants gone is not let in any more.
+        let registry = Arc::clone(&self.registry);
+        let is_there = self
+            .changes
+            .make(caller, delete, move |_: &bool| registry.remove_key(user, id))
             .await?;
-        self.registry.remove_key(id);
-        Ok(())
+        if is_there { Ok(()) } else { Err(KeyError::NotFound) }
     }
 
     /// Keeps when keys were last used; called now and then, and at shutdown.
     pub(crate) async fn keep_used(&self) -> Result<(), KeyError> {
-        let used = self.registry.keys_used();
-        self.db.write(move |tx| store::put_used(tx, &used)).await
+        let used = self.registry.keys_to_keep();
+        if used.is_empty() {
+            return Ok(());
+        }
+        let registry = Arc::clone(&self.registry);
+        let keep = move |tx: &Transaction<'_>| -> Result<_, KeyError> {
+            store::put_used(tx, &used)?;
+            Ok(used)
+        };
+        self.db.write_then(keep, move |used: &Vec<_>| registry.keys_kept(used)).await.map(drop)
     }
 }
 

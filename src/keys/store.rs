@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::{KeyError, KeyView};
+use crate::access::binding::{Binder, BoundRow};
 use crate::access::permission::{Permission, PermissionSet};
 use crate::access::registry::{KeyEntry, SecretHash};
 use crate::clock::Timestamp;
@@ -47,21 +48,61 @@ pub(super) fn name_place<'a>(key: &'a str, owner: &'a str) -> Aad<'a> {
     Aad { table: "api_keys", column: "name", row: key, owner }
 }
 
-pub(super) fn insert(db: &Connection, key: &NewKey) -> Result<(), KeyError> {
+/// What binds a key: whose it is, by which secret, for what and until when.
+struct Bound<'a> {
+    id: KeyId,
+    user: UserId,
+    secret_hash: &'a SecretHash,
+    scopes: &'a str,
+    models: Option<&'a str>,
+    expires_at: Option<Timestamp>,
+}
+
+impl BoundRow for Bound<'_> {
+    const TABLE: &'static str = "api_keys";
+
+    fn row_id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn columns(&self) -> Vec<Option<Vec<u8>>> {
+        vec![
+            Some(self.user.to_string().into_bytes()),
+            Some(self.secret_hash.to_vec()),
+            Some(self.scopes.as_bytes().to_vec()),
+            self.models.map(|models| models.as_bytes().to_vec()),
+            self.expires_at.map(|at| at.ms().to_be_bytes().to_vec()),
+        ]
+    }
+}
+
+pub(super) fn insert(db: &Connection, binder: &Binder, key: &NewKey) -> Result<(), KeyError> {
     let scopes: Vec<&str> = key.scopes.iter().map(Permission::name).collect();
+    let scopes = serde_json::json!(scopes).to_string();
+    let models = key.models.as_ref().map(|models| serde_json::json!(models).to_string());
+    let mac = binder.mac(&Bound {
+        id: key.id,
+        user: key.user,
+        secret_hash: &key.secret_hash,
+        scopes: &scopes,
+        models: models.as_deref(),
+        expires_at: key.expires_at,
+    })?;
     db.execute(
-        "INSERT INTO api_keys (id, user, name, secret_hash, hint, scopes, models, created_at, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO api_keys
+           (id, user, name, secret_hash, hint, scopes, models, created_at, expires_at, mac)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             key.id,
             key.user,
             key.name,
             key.secret_hash,
             key.hint,
-            serde_json::json!(scopes).to_string(),
-            key.models.as_ref().map(|models| serde_json::json!(models).to_string()),
+            scopes,
+            models,
             key.now,
-            key.expires_at
+            key.expires_at,
+            mac
         ],
     )?;
     Ok(())
@@ -99,17 +140,29 @@ pub(super) fn of(db: &Connection, user: UserId) -> Result<Vec<KeyRow>, KeyError>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn all(db: &Connection) -> Result<Vec<(SecretHash, KeyEntry)>, KeyError> {
-    let sql = "SELECT secret_hash, id, user, scopes, models, expires_at FROM api_keys";
+/// Every key that is as this server wrote it.
+pub(super) fn all(
+    db: &Connection,
+    binder: &Binder,
+) -> Result<Vec<(SecretHash, KeyEntry)>, KeyError> {
+    let sql = "SELECT secret_hash, id, user, scopes, models, expires_at, mac FROM api_keys";
     let mut statement = db.prepare(sql)?;
-    let rows = statement.query_map([], |row| {
+    let mut rows = statement.query([])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (secret_hash, id, user): (SecretHash, _, _) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let (scopes, models): (String, Option<String>) = (row.get(3)?, row.get(4)?);
-        // A permission that this version does not know gives nothing.
-        let scopes = list(&scopes).iter().filter_map(|name| Permission::parse(name)).collect();
-        let models = models.as_deref().map(list);
-        Ok((row.get(0)?, KeyEntry::new(row.get(1)?, row.get(2)?, scopes, models, row.get(5)?)))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+        let expires_at = row.get(5)?;
+        let (secret_hash, models) = (&secret_hash, models.as_deref());
+        let bound = Bound { id, user, secret_hash, scopes: &scopes, models, expires_at };
+        if binder.fits(&bound, &row.get::<_, Vec<u8>>(6)?)? {
+            // A permission that this version does not know gives nothing.
+            let scopes = list(&scopes).iter().filter_map(|name| Permission::parse(name)).collect();
+            let models = models.map(list);
+            all.push((*secret_hash, KeyEntry::new(id, user, scopes, models, expires_at)));
+        }
+    }
+    Ok(all)
 }
 
 /// A list that does not read is an empty one: no scopes, no models.

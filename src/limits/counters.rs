@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::config::LimitSet;
 
 /// Parts that one unit is counted in. A limit of `n` a minute gives back `n` parts a millisecond,
@@ -21,11 +21,15 @@ pub(super) struct Minute {
     pub(super) spent: u64,
     /// When `spent` was right.
     pub(super) at_ms: i64,
+    /// What was ever taken since the start, in parts. With `spent` it says how far the account has
+    /// emptied: what was taken first leaks out first.
+    pub(super) taken: u64,
 }
 
 impl Minute {
     /// Lets leak what the time since the last look allows. Time that stands still or runs back
     /// gives nothing.
+    /// `now` is a moment of the steady clock.
     pub(super) fn leak(&mut self, now: Timestamp, limit: Option<u64>) {
         let elapsed = u64::try_from(now.ms().saturating_sub(self.at_ms)).unwrap_or(0);
         // Without a limit the use is still shown, so it leaks within a minute.
@@ -37,11 +41,17 @@ impl Minute {
     }
 
     pub(super) fn take(&mut self, units: u64) {
-        self.spent = self.spent.saturating_add(units.saturating_mul(PARTS));
+        let parts = units.saturating_mul(PARTS);
+        self.spent = self.spent.saturating_add(parts);
+        self.taken = self.taken.saturating_add(parts);
     }
 
-    pub(super) fn give_back(&mut self, units: u64) {
-        self.spent = self.spent.saturating_sub(units.saturating_mul(PARTS));
+    /// Gives back `units` of the `taken` that were taken last when `mark` was. What of them has
+    /// leaked out already is not there to be given back: it would be somebody else's.
+    pub(super) fn give_back(&mut self, units: u64, taken: u64, mark: u64) {
+        let emptied_to = self.taken.saturating_sub(self.spent);
+        let left = mark.saturating_sub(emptied_to).min(taken.saturating_mul(PARTS));
+        self.spent = self.spent.saturating_sub(units.saturating_mul(PARTS).min(left));
     }
 
     /// Whole units used; a part of one counts as one.
@@ -81,17 +91,33 @@ impl Day {
         now.ms().div_euclid(DAY_MS)
     }
 
-    /// Begins a new day where one has begun; a clock set back begins none.
+    /// Begins a new day where one has begun. A clock set back begins none, and what was counted on
+    /// a day that was not is counted on this one: nothing is given away, and nobody waits for a day
+    /// that is far off.
     fn roll(&mut self, now: Timestamp) {
         let today = Self::of(now);
         if today > self.number {
             *self = Self { number: today, requests: 0, tokens: 0 };
         }
+        self.number = today;
     }
 
     fn until_next(self, now: Timestamp) -> Duration {
         let end = self.number.saturating_add(1).saturating_mul(DAY_MS);
         Duration::from_millis(u64::try_from(end.saturating_sub(now.ms())).unwrap_or(0))
+    }
+}
+
+/// The present: by the clock that nobody sets, for what leaks, and as the calendar has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) steady: Timestamp,
+    pub(super) date: Timestamp,
+}
+
+impl Now {
+    pub(super) fn of(clock: &Clock) -> Self {
+        Self { steady: clock.steady(), date: clock.now() }
     }
 }
 
@@ -170,19 +196,14 @@ fn tighter(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 
 impl Counters {
     /// Brings the accounts up to the present.
-    pub(super) fn advance(&mut self, now: Timestamp, bounds: &Bounds) {
-        self.requests.leak(now, bounds.requests);
-        self.tokens.leak(now, bounds.tokens);
-        self.day.roll(now);
+    pub(super) fn advance(&mut self, now: Now, bounds: &Bounds) {
+        self.requests.leak(now.steady, bounds.requests);
+        self.tokens.leak(now.steady, bounds.tokens);
+        self.day.roll(now.date);
     }
 
     /// The limit that keeps a request of so many tokens waiting longest, if any does.
-    pub(super) fn obstacle(
-        &self,
-        tokens: u64,
-        bounds: &Bounds,
-        now: Timestamp,
-    ) -> Option<Obstacle> {
+    pub(super) fn obstacle(&self, tokens: u64, bounds: &Bounds, now: Now) -> Option<Obstacle> {
         let concurrent =
             bounds.concurrent.filter(|limit| u64::from(self.running) >= *limit).map(|limit| {
                 Obstacle {
@@ -216,7 +237,7 @@ impl Counters {
                 which: Which::DayTokens,
                 limit,
                 remaining,
-                wait: (tokens <= limit).then(|| self.day.until_next(now)),
+                wait: (tokens <= limit).then(|| self.day.until_next(now.date)),
             })
         });
         [concurrent, requests, in_minute, in_day]
@@ -225,21 +246,23 @@ impl Counters {
             .max_by_key(|obstacle| obstacle.wait.unwrap_or(Duration::MAX))
     }
 
-    pub(super) fn take(&mut self, tokens: u64) {
+    /// Takes a request and so many tokens; gives the mark by which these are known later.
+    pub(super) fn take(&mut self, tokens: u64) -> u64 {
         self.requests.take(1);
         self.tokens.take(tokens);
         self.day.requests = self.day.requests.saturating_add(1);
         self.day.tokens = self.day.tokens.saturating_add(tokens);
         self.running = self.running.saturating_add(1);
+        self.tokens.taken
     }
 
-    /// Puts what was really used in the place of what was taken on day `taken_on`.
-    pub(super) fn settle(&mut self, taken: u64, actual: u64, taken_on: i64) {
+    /// Puts what was really used in the place of what was taken on day `taken_on`, under `mark`.
+    pub(super) fn settle(&mut self, taken: u64, actual: u64, taken_on: i64, mark: u64) {
         self.running = self.running.saturating_sub(1);
         if actual >= taken {
             self.tokens.take(actual - taken);
         } else {
-            self.tokens.give_back(taken - actual);
+            self.tokens.give_back(taken - actual, taken, mark);
         }
         // A reservation of yesterday is yesterday's: its estimate stays there.
         if self.day.number == taken_on {
@@ -248,11 +271,11 @@ impl Counters {
     }
 
     /// Whether nothing is lost by forgetting these accounts.
-    pub(super) fn is_idle(&self, now: Timestamp) -> bool {
+    pub(super) fn is_idle(&self, now: Now) -> bool {
         self.running == 0
             && self.requests.spent == 0
             && self.tokens.spent == 0
-            && self.day.number < Day::of(now)
+            && self.day.number < Day::of(now.date)
     }
 }
 
@@ -266,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_minute_gives_back_what_its_limit_allows_and_no_more() {
-        let mut minute = Minute { spent: 0, at_ms: 0 };
+        let mut minute = Minute::default();
         minute.take(10);
         assert_eq!((minute.used(), minute.remaining(10)), (10, 0));
         assert_eq!(minute.wait_for(1, 10), Some(Duration::from_secs(6)));
@@ -279,19 +302,45 @@ mod tests {
     }
 
     #[test]
+    fn what_has_leaked_out_is_not_given_back() {
+        let mut counters = Counters::default();
+        let first = counters.take(60);
+        counters.tokens.leak(at(30_000), Some(60));
+        let second = counters.take(60);
+        assert_eq!(counters.tokens.used(), 90);
+        // Half of the first has leaked: of its 60 no more than 30 are there to be given back.
+        counters.settle(60, 0, 0, first);
+        assert_eq!(counters.tokens.used(), 60, "the second's are all there");
+        counters.settle(60, 20, 0, second);
+        assert_eq!(counters.tokens.used(), 20);
+    }
+
+    #[test]
+    fn what_is_given_back_leaks_no_more() {
+        let mut counters = Counters::default();
+        let (first, second) = (counters.take(60), counters.take(60));
+        counters.settle(60, 0, 0, second);
+        counters.tokens.leak(at(60_000), Some(60));
+        assert_eq!(counters.tokens.used(), 0);
+        counters.take(10);
+        counters.settle(60, 0, 0, first);
+        assert_eq!(counters.tokens.used(), 10, "nothing of the first is left");
+    }
+
+    #[test]
     fn more_than_the_limit_never_fits() {
         assert_eq!(Minute::default().wait_for(11, 10), None);
     }
 
     #[test]
     fn time_that_runs_back_gives_nothing() {
-        let mut minute = Minute { spent: 0, at_ms: 60_000 };
+        let mut minute = Minute { at_ms: 60_000, ..Minute::default() };
         minute.take(5);
         minute.leak(at(0), Some(10));
-        assert_eq!(minute, Minute { spent: 5 * PARTS, at_ms: 60_000 });
+        assert_eq!((minute.spent, minute.at_ms), (5 * PARTS, 60_000));
         let mut day = Day { number: 5, requests: 1, tokens: 7 };
         day.roll(at(4 * DAY_MS));
-        assert_eq!(day.tokens, 7);
+        assert_eq!((day.number, day.tokens), (4, 7));
         day.roll(at(6 * DAY_MS));
         assert_eq!(day.tokens, 0);
     }

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, Transaction, params};
 
-use super::counters::{Counters, Day, Minute};
+use super::counters::{Counters, Day, Minute, Now};
 use super::limiter::ReservedFor;
-use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::ids::{KeyId, UserId};
 
@@ -89,9 +88,9 @@ fn unsigned(value: i64) -> u64 {
 /// of now: nothing is given away, and nobody waits for the clock to catch up.
 pub(super) fn load(
     connection: &Connection,
-    now: Timestamp,
+    now: Now,
 ) -> Result<HashMap<Account, Counters>, DbError> {
-    let today = Day::of(now);
+    let today = Day::of(now.date);
     connection.execute("DELETE FROM limit_days WHERE day < ?1", [today - DAYS_KEPT])?;
     let mut accounts: HashMap<Account, Counters> = HashMap::new();
     let mut minutes = connection.prepare(
@@ -100,7 +99,10 @@ pub(super) fn load(
     let mut rows = minutes.query([])?;
     while let Some(row) = rows.next()? {
         let Some(account) = Account::parse(&row.get::<_, String>(0)?) else { continue };
-        let minute = |spent, at: i64| Minute { spent: unsigned(spent), at_ms: at.min(now.ms()) };
+        let minute = |spent, at: i64| {
+            let spent = unsigned(spent);
+            Minute { spent, at_ms: at.min(now.steady.ms()), taken: spent }
+        };
         let counters = accounts.entry(account).or_default();
         counters.requests = minute(row.get(1)?, row.get(2)?);
         counters.tokens = minute(row.get(3)?, row.get(4)?);

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::library::{Library, ModelsError};
 use crate::access::permission::{BuiltinRole, ManageModels, ReadModels};
 use crate::access::{Grant, SignedIn};
-use crate::audit::{Action, Event, Outcome};
 use crate::gate::{Catalog, Gate, Model, ModelState};
 use crate::web::{ApiError, Body, ErrorCode};
 
@@ -47,12 +46,7 @@ pub(crate) async fn change_access(
             .message("`roles` names a role that does not exist.")
             .param("roles"));
     }
-    let caller = grant.caller();
-    let event = Event::new(Action::ModelAccess, Outcome::Done, caller.actor())
-        .from_request(caller.address, caller.request)
-        .subject(&id)
-        .with("roles", roles.clone());
-    library.set_access(&id, roles, event).await?;
+    library.set_access(&id, roles, grant.caller()).await?;
     let model = library.find(Some(&id)).ok_or(ErrorCode::ModelNotFound)?;
     Ok(HttpResponse::Ok().json(admin_view(&model)))
 }
@@ -60,6 +54,7 @@ pub(crate) async fn change_access(
 impl From<ModelsError> for ApiError {
     fn from(error: ModelsError) -> Self {
         let code = match &error {
+            ModelsError::Withdrawn(_) => ErrorCode::NotSignedIn,
             ModelsError::NotFound => ErrorCode::ModelNotFound,
             ModelsError::Audit(_) => ErrorCode::AuditUnavailable,
             ModelsError::Db(_)

@@ -10,9 +10,10 @@ use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 
 use super::store;
+use crate::access::{Caller, Changes, Registry, Withdrawn};
 use crate::audit::{Action, Actor, AuditError, AuditLog, Event, Outcome};
 use crate::clock::Clock;
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, Transaction};
 use crate::engine::{Engine, EngineOptions, Weights};
 use crate::gate::{Catalog, Generate, Model, ModelState};
 
@@ -40,6 +41,9 @@ pub(crate) enum ModelsError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// What let the caller in was withdrawn.
+    #[error(transparent)]
+    Withdrawn(#[from] Withdrawn),
     /// The record cannot be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -70,7 +74,7 @@ pub(crate) struct Library {
 }
 
 struct Inner {
-    db: Db,
+    changes: Changes,
     audit: AuditLog,
     engine: EngineOptions,
     sources: Vec<(String, Weights)>,
@@ -83,6 +87,7 @@ impl Library {
         db: &Db,
         audit: &AuditLog,
         clock: &Clock,
+        registry: &Arc<Registry>,
         options: LibraryOptions,
     ) -> Result<Self, ModelsError> {
         let sources = sources(&options)?;
@@ -102,8 +107,8 @@ impl Library {
             })
         };
         let models = RwLock::new(sources.iter().map(model).collect());
-        let inner =
-            Inner { db: db.clone(), audit: audit.clone(), engine: options.engine, sources, models };
+        let (changes, audit) = (Changes::new(db, audit, registry), audit.clone());
+        let inner = Inner { changes, audit, engine: options.engine, sources, models };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -181,20 +186,22 @@ impl Library {
         &self,
         name: &str,
         roles: Option<Vec<String>>,
-        event: Event,
+        caller: &Caller,
     ) -> Result<(), ModelsError> {
         let model = self.find(Some(name)).ok_or(ModelsError::NotFound)?;
+        let event = Event::new(Action::ModelAccess, Outcome::Done, caller.actor())
+            .from_request(caller.address, caller.request)
+            .subject(name)
+            .with("roles", roles.clone());
         let (audit, name, kept) = (self.inner.audit.clone(), model.name.clone(), roles.clone());
-        self.inner
-            .db
-            .write(move |tx| -> Result<(), ModelsError> {
-                store::set_access(tx, &name, kept.as_deref())?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await?;
-        self.change(&model.name, |model| model.roles = roles);
-        Ok(())
+        let library = self.clone();
+        let set = move |tx: &Transaction<'_>| -> Result<(), ModelsError> {
+            store::set_access(tx, &name, kept.as_deref())?;
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        let change = move |(): &()| library.change(&model.name, |model| model.roles = roles);
+        self.inner.changes.make(caller, set, change).await
     }
 
     fn change(&self, name: &str, change: impl FnOnce(&mut Model)) {

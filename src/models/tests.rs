@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Library, LibraryOptions};
-use crate::audit::{Action, Actor, Event, Outcome};
+use crate::access::{Caller, Registry, Via};
 use crate::engine::{EngineOptions, Message, Role};
 use crate::gate::testing::{House, Scripted, Then, caller, request};
 use crate::gate::{
@@ -21,7 +21,8 @@ async fn library(house: &House, files: Vec<PathBuf>) -> Library {
     let aliases = [("gpt-4o".to_owned(), "stories260K".to_owned())].into();
     let options = LibraryOptions { files, aliases, engine, ..LibraryOptions::default() };
     let (db, audit, clock) = (house.db.clone(), house.audit.clone(), house.clock.clone());
-    tokio::task::spawn_blocking(move || Library::open(&db, &audit, &clock, options))
+    let registry = Arc::new(Registry::new(Duration::from_hours(1)));
+    tokio::task::spawn_blocking(move || Library::open(&db, &audit, &clock, &registry, options))
         .await
         .expect("runs")
         .expect("opens")
@@ -101,12 +102,12 @@ async fn who_may_use_a_model_is_kept_across_restarts() {
     let house = House::new(Scripted::new(&[], Then::Finish)).await;
     let files = || vec![PathBuf::from("/nowhere/stories260K.gguf")];
     let first = library(&house, files()).await;
-    let event = Event::new(Action::ModelAccess, Outcome::Done, Actor::System);
+    let console = Caller { via: Via::System, ..caller() };
     let roles = Some(vec!["owner".to_owned()]);
-    first.set_access("stories260K", roles.clone(), event.clone()).await.expect("sets");
+    first.set_access("stories260K", roles.clone(), &console).await.expect("sets");
     assert_eq!(library(&house, files()).await.all()[0].roles, roles);
     assert!(!first.all()[0].is_open_to(&caller()));
-    first.set_access("stories260K", None, event).await.expect("opens");
+    first.set_access("stories260K", None, &console).await.expect("opens");
     assert!(library(&house, files()).await.all()[0].is_open_to(&caller()));
 }
 

@@ -81,6 +81,8 @@ pub enum BlindPurpose {
     Prompt,
     /// Addresses and names in throttling.
     Throttle,
+    /// What binds the rows that decide who somebody is.
+    Row,
 }
 
 impl BlindPurpose {
@@ -92,6 +94,7 @@ impl BlindPurpose {
             Self::Csrf => "csrf",
             Self::Prompt => "prompt",
             Self::Throttle => "throttle",
+            Self::Row => "row",
         }
     }
 }

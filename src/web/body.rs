@@ -39,6 +39,10 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         ApiError::new(ErrorCode::InvalidJson)
             .message(format!("The body is not valid UTF-8 (at byte {}).", error.valid_up_to()))
     })?;
+    // A list would be read as the fields in their order, by whatever those are called.
+    if text.trim_start().starts_with('[') {
+        return Err(ApiError::new(ErrorCode::InvalidJson).message("The body is not a JSON object."));
+    }
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -144,7 +148,9 @@ mod tests {
             (r#"{"count": 1"#, ErrorCode::InvalidJson, None),
             (r#"{"count": 1} x"#, ErrorCode::InvalidJson, None),
             ("", ErrorCode::InvalidJson, None),
-            (r#"["secret words"]"#, ErrorCode::InvalidValue, Some("[0]")),
+            (r#"["secret words"]"#, ErrorCode::InvalidJson, None),
+            (r#" [1, "secret words"]"#, ErrorCode::InvalidJson, None),
+            (r#""secret words""#, ErrorCode::InvalidValue, None),
         ] {
             let error = parse::<Sample>(body.as_bytes()).expect_err(body);
             let shown = serde_json::to_value(error.body()).expect("plain");

@@ -4,6 +4,7 @@ pub mod arrival;
 pub mod assets;
 pub mod body;
 pub mod error;
+mod forwarded;
 pub mod shell;
 pub mod tls;
 

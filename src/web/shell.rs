@@ -15,6 +15,7 @@ use tracing::Instrument;
 
 use super::arrival::Arrivals;
 use super::error::{ApiError, ErrorCode};
+use super::forwarded;
 use crate::ids::RequestId;
 
 /// The settings of the shell.
@@ -26,13 +27,18 @@ pub struct Shell {
     pub body_timeout: Duration,
     /// The memory that bodies share while they arrive.
     pub arrivals: Arrivals,
-    /// Whether answers go out over TLS.
-    pub is_tls: bool,
+    /// Whether browsers reach the server over HTTPS.
+    pub is_https: bool,
+    /// Proxies whose word on addresses is taken.
+    pub trusted_proxies: Arc<[IpAddr]>,
 }
 
-/// The id of a request, kept in its extensions.
+/// The id of a request and where it came from, kept in its extensions.
 #[derive(Debug, Clone, Copy)]
-pub struct ThisRequest(pub RequestId);
+struct ThisRequest {
+    id: RequestId,
+    address: Option<IpAddr>,
+}
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -59,10 +65,13 @@ pub async fn surround(
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody + 'static>>, Error> {
     let id = RequestId::new();
     let begun = Instant::now();
-    request.extensions_mut().insert(ThisRequest(id));
     let shell = request.app_data::<Data<Shell>>().cloned();
-    let (is_tls, refusal) = match &shell {
-        Some(shell) => (shell.is_tls, check_head(&request, shell)),
+    let trusted = shell.as_ref().map_or(&[][..], |shell| &shell.trusted_proxies);
+    let connected = request.peer_addr().map(|peer| peer.ip());
+    let address = connected.map(|peer| forwarded::client(peer, request.headers(), trusted));
+    request.extensions_mut().insert(ThisRequest { id, address });
+    let (is_https, refusal) = match &shell {
+        Some(shell) => (shell.is_https, check_head(&request, shell)),
         None => (true, Some(ApiError::new(ErrorCode::Internal).because("no shell settings"))),
     };
     let method = request.method().clone();
@@ -79,21 +88,25 @@ pub async fn surround(
     };
     let route = response.request().match_pattern().unwrap_or_else(|| "-".to_owned());
     let status = response.status().as_u16();
-    add_headers(response.headers_mut(), id, is_tls);
+    add_headers(response.headers_mut(), id, is_https);
     span.in_scope(|| {
         tracing::info!(route, status, ms = begun.elapsed().as_millis() as u64, "answered");
     });
     Ok(response)
 }
 
-/// The caller's address: that of the connection, never what a header says.
+/// The caller's address: that of the connection; what a header says only where a trusted proxy is
+/// connected.
 pub fn peer(request: &actix_web::HttpRequest) -> Option<IpAddr> {
-    request.peer_addr().map(|address| address.ip().to_canonical())
+    match request.extensions().get::<ThisRequest>() {
+        Some(this) => this.address,
+        None => request.peer_addr().map(|address| address.ip().to_canonical()),
+    }
 }
 
 /// The id of the request at hand.
 pub fn request_id(request: &actix_web::HttpRequest) -> RequestId {
-    request.extensions().get::<ThisRequest>().map_or_else(RequestId::new, |this| this.0)
+    request.extensions().get::<ThisRequest>().map_or_else(RequestId::new, |this| this.id)
 }
 
 fn check_head(request: &ServiceRequest, shell: &Shell) -> Option<ApiError> {
@@ -106,11 +119,7 @@ fn check_head(request: &ServiceRequest, shell: &Shell) -> Option<ApiError> {
                 .message("A header that may stand once stands there twice."),
         );
     }
-    let named = headers
-        .get(header::HOST)
-        .and_then(|value| value.to_str().ok())
-        .or_else(|| request.uri().authority().map(actix_web::http::uri::Authority::as_str))
-        .unwrap_or_default();
+    let named = named_host(request.request());
     // A foreign host name here is a page elsewhere whose name was rebound to this machine.
     let host = host_without_port(named);
     if shell.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) {
@@ -121,6 +130,14 @@ fn check_head(request: &ServiceRequest, shell: &Shell) -> Option<ApiError> {
     ))
 }
 
+/// The host that a request is for, with its port, as its head names it; what a proxy's header says of
+/// it is not looked at.
+pub fn named_host(request: &actix_web::HttpRequest) -> &str {
+    let authority = || request.uri().authority().map(actix_web::http::uri::Authority::as_str);
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    host.or_else(authority).unwrap_or_default()
+}
+
 fn host_without_port(named: &str) -> &str {
     if let Some(rest) = named.strip_prefix('[') {
         return rest.split(']').next().unwrap_or_default();
@@ -128,7 +145,7 @@ fn host_without_port(named: &str) -> &str {
     named.split(':').next().unwrap_or_default()
 }
 
-fn add_headers(headers: &mut HeaderMap, id: RequestId, is_tls: bool) {
+fn add_headers(headers: &mut HeaderMap, id: RequestId, is_https: bool) {
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(REQUEST_ID, value);
     }
@@ -142,7 +159,7 @@ fn add_headers(headers: &mut HeaderMap, id: RequestId, is_tls: bool) {
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    if is_tls {
+    if is_https {
         let value = HeaderValue::from_static("max-age=31536000; includeSubDomains");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
     }

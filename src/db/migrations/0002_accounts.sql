@@ -1,12 +1,14 @@
 -- People. The sign-in name is in the clear, as the audit log's reader must see who is who; the
--- display name is sealed under the person's key.
+-- display name is sealed under the person's key. `mac`, here and below, is a keyed digest that binds
+-- the row (a person's covers their roles too): a row whose digest does not fit is not believed.
 CREATE TABLE users (
     id           TEXT PRIMARY KEY,
     username     TEXT NOT NULL UNIQUE,
     display_name BLOB NOT NULL,          -- sealed
     password     TEXT,                   -- PHC string; none until an invitation is redeemed
     disabled     INTEGER NOT NULL DEFAULT 0,
-    created_at   INTEGER NOT NULL
+    created_at   INTEGER NOT NULL,
+    mac          BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE user_roles (
@@ -23,23 +25,25 @@ CREATE TABLE sessions (
     last_seen_at INTEGER NOT NULL,
     expires_at   INTEGER NOT NULL,
     address      TEXT,
-    user_agent   BLOB NOT NULL           -- sealed
+    user_agent   BLOB NOT NULL,          -- sealed
+    mac          BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX sessions_by_user ON sessions (user);
 
--- One-time links: set-up, invitation, reset.
+-- One-time links: set-up, invitation, reset. A used one is deleted.
 CREATE TABLE links (
     id          TEXT PRIMARY KEY,
     kind        TEXT NOT NULL,
     secret_hash BLOB NOT NULL UNIQUE,    -- keyed
     user        TEXT REFERENCES users (id) ON DELETE CASCADE,
+    made_by     TEXT REFERENCES users (id) ON DELETE CASCADE,
     created_at  INTEGER NOT NULL,
     expires_at  INTEGER NOT NULL,
-    used_at     INTEGER
+    mac         BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Failed sign-ins, by keyed hashes of names and addresses.
+-- Failed sign-ins and failed attempts at links, by keyed hashes of names and addresses.
 CREATE TABLE sign_in_failures (
     source   BLOB PRIMARY KEY,
     failures INTEGER NOT NULL,

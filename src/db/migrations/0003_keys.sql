@@ -9,7 +9,8 @@ CREATE TABLE api_keys (
     models       TEXT,                   -- JSON list of model names; none: all that the owner may use
     created_at   INTEGER NOT NULL,
     expires_at   INTEGER,
-    last_used_at INTEGER
+    last_used_at INTEGER,
+    mac          BLOB NOT NULL           -- binds the row, as in `users`
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX api_keys_by_user ON api_keys (user);

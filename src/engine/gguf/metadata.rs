@@ -99,6 +99,11 @@ impl Entry {
         match (number(self.kind, self.raw(bytes)), decimal(self.kind, self.raw(bytes))) {
             (Some(value), _) => format!("{value}"),
             (_, Some(value)) => format!("{value}"),
+            _ if matches!(self.kind, Kind::String)
+                && std::str::from_utf8(self.raw(bytes)).is_err() =>
+            {
+                "bytes that are no UTF-8".to_owned()
+            }
             _ => self.kind.name().to_owned(),
         }
     }

@@ -84,6 +84,10 @@ pub(crate) struct Facts {
     pub(super) verified: Option<Last>,
     pub(super) backup: Option<Last>,
     pub(super) advisories: Option<Last>,
+    /// The last time that the system's clock was found wrong.
+    pub(super) clock: Option<Last>,
+    /// When the newest record is dated.
+    pub(super) newest_record: Option<Timestamp>,
     pub(super) alerts_open: u64,
     pub(super) fairness: Option<FairnessRun>,
     pub(super) guard: Option<String>,
@@ -109,6 +113,8 @@ impl Facts {
             verified: last(db, Action::AuditVerify)?,
             backup: last(db, Action::BackupCreate)?,
             advisories: last(db, Action::AdvisoryCheck)?,
+            clock: last(db, Action::ClockJump)?,
+            newest_record: newest_record(db)?,
             alerts_open: open_count(db)?,
             fairness: (sources.fairness)(db)?,
             guard: sources.guard.map(str::to_owned),
@@ -130,6 +136,11 @@ fn last(db: &Connection, action: Action) -> Result<Option<Last>, DbError> {
         Ok(Last { at: row.get(0)?, is_done: outcome == "done", detail: detail(&body) })
     });
     Ok(row.optional()?)
+}
+
+fn newest_record(db: &Connection) -> Result<Option<Timestamp>, DbError> {
+    let sql = "SELECT at FROM audit_events ORDER BY seq DESC LIMIT 1";
+    Ok(db.query_row(sql, [], |row| row.get(0)).optional()?)
 }
 
 fn detail(body: &[u8]) -> Value {

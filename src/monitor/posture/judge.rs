@@ -11,6 +11,8 @@ use crate::monitor::sbom;
 use crate::vault::SourceKind;
 
 const DAY: Duration = Duration::from_hours(24);
+/// By so much the clock may be wrong.
+const CLOCK_OFF: Duration = Duration::from_hours(1);
 /// A certificate that runs out within this time is due.
 const CERTIFICATE_SOON: Duration = Duration::from_hours(24 * 14);
 
@@ -250,7 +252,25 @@ fn advisories(facts: &Facts) -> Item {
 }
 
 fn fresh(facts: &Facts, last: &Last, days: u32) -> State {
-    met_if(facts.now.since(last.at) < DAY * days, State::Due)
+    // What is dated in the future was done by a clock that was wrong: when, nobody knows.
+    let is_dated = last.at <= facts.now.plus(CLOCK_OFF);
+    met_if(is_dated && facts.now.since(last.at) < DAY * days, State::Due)
+}
+
+fn clock(facts: &Facts) -> Item {
+    let ahead = facts.newest_record.filter(|at| *at > facts.now.plus(CLOCK_OFF));
+    let jumped = facts.clock.as_ref().filter(|last| facts.now.since(last.at) < DAY * 7);
+    let (state, evidence) = match (ahead, jumped) {
+        (Some(at), _) => {
+            (State::Failing, format!("the newest record is dated {}, which is to come", date(at)))
+        }
+        (None, Some(last)) => {
+            (State::Due, checked(last, "found wrong by more than an hour, or the machine slept"))
+        }
+        (None, None) => (State::Met, "agrees with the record".to_owned()),
+    };
+    Item::new("clock", "Clock", state, evidence)
+        .mend("Set the machine's clock by a source of time; records stay in order meanwhile.")
 }
 
 fn checked(last: &Last, found: &str) -> String {
@@ -303,6 +323,7 @@ fn monitoring(facts: &Facts) -> Vec<Item> {
         ),
         Item::new("backup", "Backup", backup.0, backup.1)
             .mend("Run `strongroom backup create`, and keep the files on another machine."),
+        clock(facts),
         Item::new(
             "alerts",
             "Alerts looked at",

@@ -43,6 +43,8 @@ fn good() -> Facts {
         verified: last(1, true, json!({ "size": 7 })),
         backup: last(1, true, json!({})),
         advisories: last(1, true, json!({ "vulnerabilities": 0, "warnings": 1 })),
+        clock: None,
+        newest_record: Some(NOW),
         alerts_open: 0,
         fairness: Some(FairnessRun { at: days(3), suite: "crows".into(), model: "a".into() }),
         guard: Some("the built-in policy".into()),
@@ -73,6 +75,13 @@ fn valid_until(facts: &mut Facts, until: Timestamp) {
 fn of_a_good_server_only_the_second_factor_is_due() {
     let open: Vec<_> = states(&good()).into_iter().filter(|one| one.1 != State::Met).collect();
     assert_eq!(open, [("mfa", State::Due)]);
+}
+
+#[test]
+fn a_clock_that_was_wrong_is_told() {
+    check(|facts| facts.clock = last(6, true, json!({})), "clock", State::Due);
+    let ahead = Some(NOW.plus(Duration::from_hours(2)));
+    check(|facts| facts.newest_record = ahead, "clock", State::Failing);
 }
 
 #[test]

@@ -1,0 +1,180 @@
+//! What the registry holds: people, sessions, keys, and a table of bearer secrets by hash and by id.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use super::SecretHash;
+use crate::access::permission::{BuiltinRole, PermissionSet};
+use crate::clock::Timestamp;
+use crate::ids::{KeyId, SessionId, UserId};
+
+/// A person or service account.
+#[derive(Clone, Debug)]
+pub(crate) struct PersonEntry {
+    /// The sign-in name.
+    pub(crate) username: String,
+    /// The roles held.
+    pub(crate) roles: Vec<BuiltinRole>,
+    /// Whether the account is switched off.
+    pub(crate) is_disabled: bool,
+}
+
+impl PersonEntry {
+    /// What the roles add up to.
+    pub(crate) fn permissions(&self) -> PermissionSet {
+        let none = PermissionSet::default();
+        self.roles.iter().fold(none, |sum, role| sum.or(role.permissions()))
+    }
+}
+
+/// A signed-in browser.
+#[derive(Debug)]
+pub(crate) struct SessionEntry {
+    /// The session.
+    pub(crate) id: SessionId,
+    /// Who signed in.
+    pub(crate) user: UserId,
+    /// When it ends in any case.
+    pub(crate) expires_at: Timestamp,
+    pub(super) seen_at: AtomicI64,
+    /// What `seen_at` is on disk.
+    pub(super) kept_at: AtomicI64,
+}
+
+impl SessionEntry {
+    /// A session that was last used at `seen_at`.
+    pub(crate) fn new(
+        id: SessionId,
+        user: UserId,
+        expires_at: Timestamp,
+        seen_at: Timestamp,
+    ) -> Self {
+        let (seen_at, kept_at) = (AtomicI64::new(seen_at.ms()), AtomicI64::new(seen_at.ms()));
+        Self { id, user, expires_at, seen_at, kept_at }
+    }
+
+    /// When it was last used.
+    pub(crate) fn seen_at(&self) -> Timestamp {
+        Timestamp::from_ms(self.seen_at.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn is_over(&self, now: Timestamp, idle: Duration) -> bool {
+        now >= self.expires_at || now.since(self.seen_at()) >= idle
+    }
+}
+
+/// An API key.
+#[derive(Debug)]
+pub(crate) struct KeyEntry {
+    /// The key.
+    pub(crate) id: KeyId,
+    /// Its owner.
+    pub(crate) user: UserId,
+    /// What it may be used for; it can only narrow what the owner may do.
+    pub(crate) scopes: PermissionSet,
+    /// The models it may be used for; none means all that its owner may use.
+    pub(crate) models: Option<Vec<String>>,
+    /// When it stops working.
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(super) used_at: AtomicI64,
+    /// What `used_at` is on disk; 0 for what this process did not write.
+    pub(super) kept_at: AtomicI64,
+}
+
+impl KeyEntry {
+    /// A key that has not been used since the start.
+    pub(crate) fn new(
+        id: KeyId,
+        user: UserId,
+        scopes: PermissionSet,
+        models: Option<Vec<String>>,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        let (used_at, kept_at) = (AtomicI64::new(0), AtomicI64::new(0));
+        Self { id, user, scopes, models, expires_at, used_at, kept_at }
+    }
+
+    pub(super) fn used_at(&self) -> Option<Timestamp> {
+        Some(Timestamp::from_ms(self.used_at.load(Ordering::Relaxed))).filter(|at| at.ms() > 0)
+    }
+}
+
+/// What a bearer secret stands for.
+pub(super) trait Entry {
+    type Id: Copy + Eq + Hash;
+
+    fn id(&self) -> Self::Id;
+    fn user(&self) -> UserId;
+}
+
+impl Entry for SessionEntry {
+    type Id = SessionId;
+
+    fn id(&self) -> SessionId {
+        self.id
+    }
+
+    fn user(&self) -> UserId {
+        self.user
+    }
+}
+
+impl Entry for KeyEntry {
+    type Id = KeyId;
+
+    fn id(&self) -> KeyId {
+        self.id
+    }
+
+    fn user(&self) -> UserId {
+        self.user
+    }
+}
+
+/// Entries, by the hash of their secret and by their id.
+pub(super) struct Table<E: Entry> {
+    pub(super) by_hash: HashMap<SecretHash, Arc<E>>,
+    hash_of: HashMap<E::Id, SecretHash>,
+}
+
+impl<E: Entry> Default for Table<E> {
+    fn default() -> Self {
+        Self { by_hash: HashMap::new(), hash_of: HashMap::new() }
+    }
+}
+
+impl<E: Entry> Table<E> {
+    pub(super) fn put(&mut self, hash: SecretHash, entry: E) {
+        self.hash_of.insert(entry.id(), hash);
+        self.by_hash.insert(hash, Arc::new(entry));
+    }
+
+    /// A person's entry; somebody else's is not there.
+    pub(super) fn of(&self, user: UserId, id: E::Id) -> Option<&Arc<E>> {
+        let entry = self.by_hash.get(self.hash_of.get(&id)?)?;
+        (entry.user() == user).then_some(entry)
+    }
+
+    pub(super) fn by_id(&self, id: E::Id) -> Option<&Arc<E>> {
+        self.by_hash.get(self.hash_of.get(&id)?)
+    }
+
+    /// Removes what fits, and says what that was.
+    pub(super) fn remove_where(&mut self, fits: impl Fn(&E) -> bool) -> Vec<E::Id> {
+        let mut gone = Vec::new();
+        self.by_hash.retain(|_, entry| {
+            let is_gone = fits(entry);
+            if is_gone {
+                gone.push(entry.id());
+            }
+            !is_gone
+        });
+        for id in &gone {
+            self.hash_of.remove(id);
+        }
+        gone
+    }
+}

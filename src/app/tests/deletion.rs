@@ -1,0 +1,75 @@
+//! Deleting a person.
+
+use super::*;
+use crate::ids::UserId;
+use crate::vault::{Aad, Scope};
+
+async fn delete(house: &House, by: &Visitor, id: &str) -> Answer {
+    house.send(by, Method::DELETE, &format!("/api/admin/people/{id}"), None).await
+}
+
+#[actix_web::test]
+async fn a_deleted_person_is_gone_with_all_that_was_theirs() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (id, mia) = house.person(&owner, "mia", &["member"]).await;
+    let (_, program) = house.key(&mia, json!({ "name": "script" })).await;
+    let begun = house.post(&mia, "/api/conversations", json!({ "title": "Mine" })).await;
+    assert!(begun.status.is_success(), "{begun:?}");
+    let reset = house.post(&owner, &format!("/api/admin/people/{id}/reset"), json!({})).await;
+    let user = UserId::parse(&id).expect("an id");
+    let place = Aad { table: "t", column: "c", row: "r", owner: "o" };
+    let vault = house.app.home.vault.clone();
+    let sealed = vault.seal(Scope::Person(user), &place, b"words").expect("seals");
+
+    assert_eq!(delete(&house, &owner, &id).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(house.get(&mia, "/api/me").await.code(), "not_signed_in");
+    assert_eq!(house.get(&program, "/v1/models").await.code(), "invalid_api_key");
+    assert!(vault.open(Scope::Person(user), &place, &sealed).is_err(), "the key is destroyed");
+    let body = json!({ "token": link_secret(&reset), "password": "nine yellow kites up high" });
+    let redeemed = house.post(&Visitor::default(), "/api/invitation", body).await;
+    assert_eq!(redeemed.code(), "link_expired");
+    assert_eq!(delete(&house, &owner, &id).await.code(), "not_found");
+    let rows = house.app.db.read(|db| -> Result<i64, crate::db::DbError> {
+        let sql = "SELECT (SELECT count(*) FROM conversations) + (SELECT count(*) FROM api_keys)
+            + (SELECT count(*) FROM links) + (SELECT count(*) FROM users) - 1";
+        Ok(db.query_row(sql, [], |row| row.get(0))?)
+    });
+    assert_eq!(rows.await.expect("counts"), 0);
+    let told = house.get(&owner, "/api/admin/audit?action=person.delete").await;
+    assert_eq!(told.body["events"][0]["subject"], id.as_str());
+    // The name is free again, and is somebody else's.
+    let (again, _) = house.person(&owner, "mia", &["member"]).await;
+    assert_ne!(again, id);
+}
+
+#[actix_web::test]
+async fn nobody_deletes_whom_they_do_not_reach_and_the_last_owner_stays() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let me = house.get(&owner, "/api/me").await;
+    let owner_id = me.body["person"]["id"].as_str().expect("an id").to_owned();
+    let (_, adam) = house.person(&owner, "adam", &["admin"]).await;
+    let (auditor, _) = house.person(&owner, "aude", &["auditor"]).await;
+    assert_eq!(delete(&house, &adam, &owner_id).await.code(), "permission_denied");
+    assert_eq!(delete(&house, &adam, &auditor).await.code(), "permission_denied");
+    assert_eq!(delete(&house, &owner, &owner_id).await.code(), "conflict");
+    assert_eq!(delete(&house, &owner, "usr_nobody").await.code(), "not_found");
+    assert_eq!(house.get(&owner, "/api/me").await.status, StatusCode::OK, "nothing was deleted");
+}
+
+#[actix_web::test]
+async fn the_operator_deletes_at_the_console_and_a_crash_leaves_no_key() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (id, _) = house.person(&owner, "mia", &["member"]).await;
+    let user = UserId::parse(&id).expect("an id");
+    house.app.accounts.delete(None, user).await.expect("deleted");
+    // As if the key had outlived a crash right after the rows were gone.
+    house.app.home.vault.add_person(user).expect("a key");
+    let house = house.reopened(|_| {}).await;
+    let place = Aad { table: "t", column: "c", row: "r", owner: "o" };
+    let sealed = house.app.home.vault.seal(Scope::Person(user), &place, b"words");
+    assert!(sealed.is_err(), "the key is gone");
+    assert_eq!(house.get(&owner, "/api/me").await.status, StatusCode::OK);
+}

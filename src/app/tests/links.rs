@@ -1,0 +1,107 @@
+//! Invitations and resets: for how long, and in whose hands, they work.
+
+use super::*;
+
+async fn redeem(house: &House, link: &str, password: &str) -> Answer {
+    let body = json!({ "token": link, "password": password });
+    house.post(&Visitor::default(), "/api/invitation", body).await
+}
+
+async fn reset(house: &House, by: &Visitor, id: &str) -> String {
+    let answer = house.post(by, &format!("/api/admin/people/{id}/reset"), json!({})).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    link_secret(&answer)
+}
+
+async fn change(house: &House, by: &Visitor, id: &str, body: Value) {
+    let answer =
+        house.send(by, Method::PATCH, &format!("/api/admin/people/{id}"), Some(body)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+}
+
+const NEW: &str = "nine yellow kites up high";
+
+#[actix_web::test]
+async fn a_link_does_not_outlive_a_change_of_what_it_opens() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (id, mia) = house.person(&owner, "mia", &["member"]).await;
+
+    let link = reset(&house, &owner, &id).await;
+    change(&house, &owner, &id, json!({ "roles": ["operator"] })).await;
+    assert_eq!(redeem(&house, &link, NEW).await.code(), "link_expired", "other roles");
+
+    let link = reset(&house, &owner, &id).await;
+    change(&house, &owner, &id, json!({ "disabled": true })).await;
+    change(&house, &owner, &id, json!({ "disabled": false })).await;
+    assert_eq!(redeem(&house, &link, NEW).await.code(), "link_expired", "disabled in between");
+
+    let body = json!({ "username": "mia", "password": PASSWORD });
+    drop(mia);
+    let mia = House::browser(&house.post(&Visitor::default(), "/api/session", body).await);
+    let link = reset(&house, &owner, &id).await;
+    let body = json!({ "current": PASSWORD, "new": NEW });
+    let changed = house.post(&mia, "/api/me/password", body).await;
+    assert_eq!(changed.status, StatusCode::NO_CONTENT, "{changed:?}");
+    assert_eq!(redeem(&house, &link, PASSWORD).await.code(), "link_expired", "another password");
+}
+
+#[actix_web::test]
+async fn a_link_works_only_as_long_as_its_maker_could_make_it() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (adam_id, adam) = house.person(&owner, "adam", &["admin"]).await;
+    let (mia_id, _) = house.person(&owner, "mia", &["member"]).await;
+
+    let link = reset(&house, &adam, &mia_id).await;
+    change(&house, &owner, &adam_id, json!({ "roles": ["member"] })).await;
+    assert_eq!(redeem(&house, &link, NEW).await.code(), "link_expired", "no administrator now");
+
+    let link = reset(&house, &owner, &mia_id).await;
+    House::browser(&redeem(&house, &link, NEW).await);
+}
+
+#[actix_web::test]
+async fn guesses_at_links_are_slowed_down_and_a_right_one_is_not_a_guess() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (id, _) = house.person(&owner, "mia", &["member"]).await;
+    let link = reset(&house, &owner, &id).await;
+    for _ in 0..15 {
+        let weak = redeem(&house, &link, "short").await;
+        assert_eq!(weak.status, StatusCode::BAD_REQUEST, "a right link is not used up: {weak:?}");
+    }
+    for _ in 0..11 {
+        let guess = crate::access::token::make(crate::access::token::TokenKind::Link);
+        let guess = guess.expect("random");
+        assert_eq!(redeem(&house, guess.expose(), NEW).await.code(), "link_expired");
+    }
+    let throttled = redeem(&house, &link, NEW).await;
+    assert_eq!((throttled.code(), throttled.retry_after), ("sign_in_throttled", Some(1)));
+    let set_up = json!({ "token": link, "username": "eve", "password": NEW });
+    let set_up = house.post(&Visitor::default(), "/api/setup", set_up).await;
+    assert_eq!(set_up.code(), "sign_in_throttled", "whatever the kind of link");
+    house.clock.advance(Duration::from_secs(1));
+    House::browser(&redeem(&house, &link, NEW).await);
+}
+
+#[actix_web::test]
+async fn guesses_at_one_s_own_password_are_slowed_down() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let body = json!({ "current": "not the password at all", "new": NEW });
+    for _ in 0..6 {
+        let wrong = house.post(&owner, "/api/me/password", body.clone()).await;
+        assert_eq!(wrong.code(), "wrong_credentials");
+    }
+    let body = json!({ "current": PASSWORD, "new": NEW });
+    let throttled = house.post(&owner, "/api/me/password", body.clone()).await;
+    assert_eq!(throttled.code(), "sign_in_throttled");
+    house.clock.advance(Duration::from_secs(1));
+    let (one, other) = tokio::join!(
+        house.post(&owner, "/api/me/password", body.clone()),
+        house.post(&owner, "/api/me/password", body)
+    );
+    assert_eq!(one.status, StatusCode::NO_CONTENT, "{one:?}");
+    assert_eq!(other.code(), "busy", "one at a time");
+}

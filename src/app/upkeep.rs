@@ -1,0 +1,59 @@
+//! What the server does now and then by itself, as long as it runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::App;
+use super::certificates::CertificateFiles;
+use super::facts::clock_event;
+use crate::audit::AuditError;
+use crate::web::tls::Certificates;
+
+/// How often what was seen in memory is kept on disk.
+const KEEP_EVERY: Duration = Duration::from_mins(1);
+/// How often the certificate is looked at.
+const CERTIFICATE_EVERY: Duration = Duration::from_mins(1);
+
+impl App {
+    /// What is done now and then, as long as the server runs.
+    pub(super) async fn upkeep(self, certificates: Option<Arc<Certificates>>) {
+        let files = CertificateFiles::new(self.home.data(), &self.settings);
+        let mut keep = tokio::time::interval(KEEP_EVERY);
+        let mut renew = tokio::time::interval(CERTIFICATE_EVERY);
+        loop {
+            tokio::select! {
+                _ = keep.tick() => self.keep().await,
+                _ = renew.tick() => if let Some(certificates) = &certificates {
+                    let outcome = files.refresh(&self.home.vault, &self.home.clock, certificates);
+                    if let Err(error) = outcome {
+                        tracing::error!(cause = %error, "the certificate could not be renewed");
+                    }
+                },
+            }
+        }
+    }
+
+    pub(super) async fn keep(&self) {
+        if let Err(error) = self.accounts.keep_seen().await {
+            tracing::warn!(cause = %error, "when sessions were last used could not be kept");
+        }
+        if let Err(error) = self.keys.keep_used().await {
+            tracing::warn!(cause = %error, "when keys were last used could not be kept");
+        }
+        if let Err(error) = self.tell().await {
+            tracing::error!(cause = %error, "what was found in passing could not be put on record");
+        }
+    }
+
+    /// Puts on record what was found in passing: refusals that were only counted, rows that were
+    /// not believed, jumps of the clock.
+    pub(super) async fn tell(&self) -> Result<(), AuditError> {
+        self.refusals.flush().await?;
+        self.binder.tell(&self.audit).await?;
+        for jump in self.home.clock.take_jumps() {
+            tracing::warn!(?jump, "the system's clock is, or was, wrong by more than an hour");
+            self.audit.record(clock_event(jump)).await?;
+        }
+        Ok(())
+    }
+}

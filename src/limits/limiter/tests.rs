@@ -1,0 +1,217 @@
+//! Admission, settling, restarts and clocks, and that no course of events goes over the limits.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ids::KeyId;
+use crate::limits::Which;
+
+const DAY_MS: i64 = 86_400_000;
+
+fn limits(person: LimitSet, key: LimitSet) -> Limits {
+    let service = LimitSet { requests_per_minute: Some(2), ..LimitSet::default() };
+    Limits { person, key, roles: [("service".to_owned(), service)].into() }
+}
+
+fn set(requests: u32, tokens: u64, day: u64, concurrent: u32) -> LimitSet {
+    LimitSet {
+        requests_per_minute: Some(requests),
+        tokens_per_minute: Some(tokens),
+        tokens_per_day: Some(day),
+        concurrent: Some(concurrent),
+    }
+}
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    db: Db,
+    clock: Clock,
+    limits: Limits,
+}
+
+impl Bench {
+    fn new(person: LimitSet, key: LimitSet) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let db = Db::open(&dir.path().join("t.db"), crate::db::DbOptions::default())
+            .expect("a database");
+        let clock = Clock::manual(Timestamp::from_ms(20_000 * DAY_MS));
+        Self { _dir: dir, db, clock, limits: limits(person, key) }
+    }
+
+    fn open(&self) -> Limiter {
+        Limiter::open(&self.db, self.clock.clone(), &self.limits).expect("opens")
+    }
+
+    fn save(&self, of: &ReservedFor) {
+        let of = of.clone();
+        self.db.write_blocking(move |tx| of.store_in(tx)).expect("stores");
+    }
+}
+
+fn person() -> Subject {
+    Subject { user: UserId::new(), key: None, roles: Vec::new() }
+}
+
+fn refused(result: Result<Reservation, Refusal>) -> Refusal {
+    result.map(drop).expect_err("a limit stands in the way")
+}
+
+#[test]
+fn each_limit_refuses_by_its_name() {
+    for (limits, tokens, which) in [
+        (set(1, 0, 0, 0), 1, Which::Requests),
+        (set(0, 10, 0, 0), 6, Which::Tokens),
+        (set(0, 0, 10, 0), 6, Which::DayTokens),
+        (set(0, 0, 0, 1), 1, Which::Concurrent),
+    ] {
+        let limiter = Bench::new(limits, LimitSet::default()).open();
+        let subject = person();
+        let first = limiter.admit(&subject, tokens).expect("fits");
+        assert_eq!(refused(limiter.admit(&subject, tokens)).which, which);
+        drop(first);
+    }
+}
+
+#[test]
+fn the_tightest_of_person_key_and_role_counts() {
+    let limiter = Bench::new(set(9, 0, 0, 0), set(1, 0, 0, 0)).open();
+    let with_key = Subject { key: Some(KeyId::new()), ..person() };
+    limiter.admit(&with_key, 1).expect("fits").settle(1);
+    assert_eq!(refused(limiter.admit(&with_key, 1)).limit, 1);
+    let in_role = Subject { roles: vec!["service".into()], ..person() };
+    limiter.admit(&in_role, 1).expect("fits").settle(1);
+    limiter.admit(&in_role, 1).expect("fits").settle(1);
+    assert_eq!(refused(limiter.admit(&in_role, 1)).limit, 2);
+    assert_eq!(limiter.standing(&in_role).requests.remaining(), Some(0));
+}
+
+#[test]
+fn a_key_does_not_multiply_what_its_owner_may_use() {
+    let limiter = Bench::new(set(0, 10, 0, 0), LimitSet::default()).open();
+    let user = UserId::new();
+    let by = |key| Subject { user, key: Some(key), roles: Vec::new() };
+    limiter.admit(&by(KeyId::new()), 10).expect("fits").settle(10);
+    assert_eq!(refused(limiter.admit(&by(KeyId::new()), 1)).which, Which::Tokens);
+}
+
+#[test]
+fn a_refused_request_takes_nothing_anywhere() {
+    let limiter = Bench::new(set(9, 0, 0, 0), set(0, 5, 0, 0)).open();
+    let subject = Subject { key: Some(KeyId::new()), ..person() };
+    refused(limiter.admit(&subject, 6));
+    assert_eq!(limiter.standing(&subject).requests.used, 0);
+}
+
+#[test]
+fn what_was_not_used_comes_back_and_dropped_reservations_count_in_full() {
+    let limiter = Bench::new(set(0, 100, 1_000, 1), LimitSet::default()).open();
+    let subject = person();
+    limiter.admit(&subject, 90).expect("fits").settle(10);
+    assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 10);
+    drop(limiter.admit(&subject, 90).expect("fits"));
+    assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 100);
+    assert_eq!(refused(limiter.admit(&subject, 1)).which, Which::Tokens);
+}
+
+#[test]
+fn a_request_that_never_fits_is_told_so() {
+    let limiter = Bench::new(set(0, 100, 0, 0), LimitSet::default()).open();
+    assert_eq!(refused(limiter.admit(&person(), 101)).retry_after, None);
+}
+
+#[test]
+fn the_day_ends_at_midnight() {
+    let bench = Bench::new(set(0, 0, 10, 0), LimitSet::default());
+    let limiter = bench.open();
+    let subject = person();
+    bench.clock.advance(Duration::from_secs(86_000));
+    limiter.admit(&subject, 10).expect("fits").settle(10);
+    assert_eq!(refused(limiter.admit(&subject, 1)).retry_after, Some(Duration::from_secs(400)));
+    bench.clock.advance(Duration::from_secs(400));
+    limiter.admit(&subject, 10).expect("a new day").settle(10);
+}
+
+#[test]
+fn a_restart_forgets_nothing_and_counts_what_was_running_in_full() {
+    let bench = Bench::new(set(3, 100, 1_000, 2), LimitSet::default());
+    let subject = person();
+    let limiter = bench.open();
+    let done = limiter.admit(&subject, 50).expect("fits");
+    bench.save(&done.reserved_for());
+    bench.save(&done.settle(20));
+    let running = limiter.admit(&subject, 60).expect("fits");
+    bench.save(&running.reserved_for());
+    std::mem::forget(running);
+
+    let again = bench.open();
+    let usage = again.usage(subject.user, &[]);
+    assert_eq!((usage.tokens_day.used, usage.tokens_minute.used), (80, 80));
+    assert_eq!(usage.requests_day, 2);
+    assert_eq!(again.standing(&subject).requests.used, 2);
+    let two = [again.admit(&subject, 1).expect("nothing runs after a restart")];
+    assert_eq!(refused(again.admit(&subject, 1)).which, Which::Requests);
+    drop(two);
+}
+
+#[test]
+fn a_clock_that_was_set_back_gives_nothing_away() {
+    let bench = Bench::new(set(0, 100, 1_000, 0), LimitSet::default());
+    let subject = person();
+    let limiter = bench.open();
+    bench.save(&limiter.admit(&subject, 100).expect("fits").settle(100));
+    let earlier = Clock::manual(Timestamp::from_ms(19_998 * DAY_MS));
+    let again = Limiter::open(&bench.db, earlier.clone(), &bench.limits).expect("opens");
+    assert_eq!(again.usage(subject.user, &[]).tokens_day.used, 100);
+    assert_eq!(refused(again.admit(&subject, 1)).which, Which::Tokens);
+    earlier.advance(Duration::from_mins(1));
+    again.admit(&subject, 100).expect("and does not lock anybody out").settle(100);
+}
+
+#[test]
+fn a_clock_that_was_ahead_once_stops_nobody() {
+    let bench = Bench::new(set(0, 100, 1_000, 0), LimitSet::default());
+    let (limiter, subject) = (bench.open(), person());
+    let right = bench.clock.now();
+    bench.clock.set(right.plus(Duration::from_hours(24 * 365)));
+    limiter.admit(&subject, 100).expect("fits").settle(100);
+    assert_eq!(refused(limiter.admit(&subject, 1)).which, Which::Tokens, "no time has passed");
+    bench.clock.set(right);
+    bench.clock.advance(Duration::from_mins(1));
+    limiter.admit(&subject, 100).expect("a minute later, whatever the clock said").settle(0);
+    assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 100);
+    bench.clock.advance(Duration::from_hours(24));
+    assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 0, "a new day");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_course_of_events_goes_over_the_limits(
+        steps in proptest::collection::vec((0_u8..4, 0_u64..40, 0_u64..30_000), 1..200),
+    ) {
+        let bench = Bench::new(set(20, 200, 500, 3), LimitSet::default());
+        let limiter = bench.open();
+        let subject = person();
+        let mut open: Vec<(Reservation, u64)> = Vec::new();
+        let mut on_day = (0_i64, 0_u64);
+        for (what, tokens, wait) in steps {
+            match what {
+                0 | 1 => if let Ok(reservation) = limiter.admit(&subject, tokens) {
+                    open.push((reservation, tokens));
+                },
+                2 => if let Some((reservation, taken)) = open.pop() {
+                    reservation.settle(tokens.min(taken));
+                },
+                _ => bench.clock.advance(Duration::from_millis(wait)),
+            }
+            let usage = limiter.usage(subject.user, &[]);
+            let held: u64 = open.iter().map(|(_, taken)| taken).sum();
+            prop_assert!(open.len() <= 3);
+            prop_assert!(usage.tokens_day.used <= 500);
+            prop_assert!(usage.tokens_minute.used <= 200);
+            prop_assert!(usage.tokens_day.used >= held || usage.tokens_day.used >= on_day.1);
+            on_day = (0, usage.tokens_day.used);
+        }
+    }
+}
