@@ -12,6 +12,7 @@ mod people;
 mod reset_store;
 mod sealed;
 mod start;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -56,6 +57,7 @@ pub(crate) use home::{Home, ask_new_passphrase};
 pub(crate) use orders::{Operator, Order};
 use people::People;
 pub(crate) use start::{prepare_certificate, run};
+pub(crate) use stop::StopSignals;
 
 /// How long connections may take to say what is left, once no answer is running.
 const LAST_WORDS_S: u64 = 3;
@@ -216,6 +218,7 @@ impl App {
         &self,
         listener: TcpListener,
         certificates: Option<Arc<Certificates>>,
+        mut stop: StopSignals,
     ) -> Result<()> {
         let shell = Data::new(shell(&self.settings));
         let service = self.service();
@@ -253,7 +256,7 @@ impl App {
         let schedule = actix_web::rt::spawn(schedule);
         let watch = actix_web::rt::spawn(self.monitor.clone().keep_watch());
         let orders = actix_web::rt::spawn(self.clone().take_orders());
-        stop_signal().await;
+        stop.wait().await;
         tracing::info!("stopping: no new work, running answers may end");
         let grace = Duration::from_secs(settings.shutdown_grace_s.into());
         schedule.abort();
@@ -305,20 +308,5 @@ fn workers(configured: u16) -> usize {
     match configured {
         0 => std::thread::available_parallelism().map_or(2, usize::from).min(4),
         some => some.into(),
-    }
-}
-
-/// Waits until the process is told to stop: SIGTERM, or Ctrl+C.
-pub(crate) async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be listened for");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
     }
 }

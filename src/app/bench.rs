@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::certificates::CertificateFiles;
 use super::start::bind;
-use super::{App, Home, exchange_runtime};
+use super::{App, Home, StopSignals, exchange_runtime};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::gate::{Catalog, Generate, Model, ModelState};
@@ -43,6 +43,7 @@ pub fn serve_engine(
     let files = CertificateFiles::new(home.data(), settings);
     let certificates = Some(files.prepare(&home.vault, &home.clock)?);
     let runtime = exchange_runtime()?;
+    let stop = StopSignals::listen(runtime.handle())?;
     let model = Model {
         name: "echo".into(),
         aliases: Vec::new(),
@@ -58,5 +59,5 @@ pub fn serve_engine(
     })?;
     writeln!(out, "listening https://{address}")?;
     out.flush()?;
-    actix_web::rt::System::new().block_on(app.serve(listener, certificates))
+    actix_web::rt::System::new().block_on(app.serve(listener, certificates, stop))
 }

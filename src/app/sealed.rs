@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
-use super::{Home, console, control};
+use super::{Home, StopSignals, console, control};
 use crate::secret::SecretText;
 use crate::vault::{Vault, VaultError};
 use crate::web::shell::{Shell, surround};
@@ -27,6 +27,7 @@ pub(super) async fn wait_until_open(
     listener: TcpListener,
     certificates: Option<Arc<Certificates>>,
     shell: Shell,
+    stop: &mut StopSignals,
 ) -> Result<Option<Opened>> {
     let shell = Data::new(shell);
     let server = HttpServer::new(move || {
@@ -51,7 +52,7 @@ pub(super) async fn wait_until_open(
     let way = tokio::select! {
         opened = listen_for_passphrase(&attempts, home.data()) => opened.map(|()| Some(Way::Command))?,
         () = console::ask(&attempts) => Some(Way::Console),
-        () = super::stop_signal() => None,
+        () = stop.wait() => None,
     };
     handle.stop(true).await;
     serving.await.context("the sealed server ended")??;

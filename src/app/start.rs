@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::certificates::CertificateFiles;
 use super::sealed::{self, Opened, Way};
-use super::{App, Home, exchange_runtime, shell};
+use super::{App, Home, StopSignals, exchange_runtime, shell};
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::backup;
 use crate::config::{Config, KeySourceKind, Settings};
@@ -48,24 +48,25 @@ pub(crate) fn run(
         home.vault.unseal(passphrase).context("the passphrase that was given is not accepted")?;
         opened = Some(Opened { way: Way::File, failed: 0 });
     }
+    let runtime = exchange_runtime()?;
+    let mut stop = StopSignals::listen(runtime.handle())?;
     let (listener, address) = bind(&settings.server.listen)?;
     let files = CertificateFiles::new(home.data(), settings);
     let is_tls = !settings.server.plain_http;
     writeln!(out, "Strongroom {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  data      {}", home.describe())?;
     if !home.vault.is_open() {
-        opened = wait_sealed(&home, settings, &files, (&listener, address), out)?;
+        opened = wait_sealed(&home, settings, &files, (&listener, address), &mut stop, out)?;
         if opened.is_none() {
             return Ok(());
         }
     }
     let certificates = if is_tls { Some(files.prepare(&home.vault, &home.clock)?) } else { None };
-    let runtime = exchange_runtime()?;
     let app = App::build(&home, config, runtime.handle().clone())?;
     record_start(&app.audit, config, opened.as_ref())?;
     app.library.load_in_background()?;
     announce(&app, &runtime, &files, address, is_tls, out)?;
-    let outcome = actix_web::rt::System::new().block_on(app.serve(listener, certificates));
+    let outcome = actix_web::rt::System::new().block_on(app.serve(listener, certificates, stop));
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     outcome
 }
@@ -76,6 +77,7 @@ fn wait_sealed(
     settings: &Settings,
     files: &CertificateFiles,
     (listener, address): (&TcpListener, SocketAddr),
+    stop: &mut StopSignals,
     out: &mut impl Write,
 ) -> Result<Option<Opened>> {
     let is_tls = !settings.server.plain_http;
@@ -85,7 +87,7 @@ fn wait_sealed(
     writeln!(out, "  listening {}://{address}", scheme(is_tls))?;
     out.flush()?;
     let listener = listener.try_clone()?;
-    let waiting = sealed::wait_until_open(home, listener, certificates, shell(settings));
+    let waiting = sealed::wait_until_open(home, listener, certificates, shell(settings), stop);
     actix_web::rt::System::new().block_on(waiting)
 }
 

@@ -104,13 +104,11 @@ impl Chat {
         let live = Arc::clone(&claim.live);
         live.event("start", json!({ "user_message_id": turn.asked, "message_id": turn.answer }));
         // Whoever has a place at once is told of no queue.
-        let first = match tokio::time::timeout(AT_ONCE, handle.next()).await {
-            Ok(first) => first,
-            Err(_) => {
-                live.event("queued", json!({ "position": handle.queued.max(1) }));
-                None
-            }
-        };
+        let first = tokio::time::timeout(AT_ONCE, handle.next()).await;
+        if first.is_err() {
+            live.event("queued", json!({ "position": handle.queued.max(1) }));
+        }
+        let first = first.unwrap_or_default();
         let mut notices = handle.notices.clone();
         if dropped > 0 {
             notices.push(Notice {

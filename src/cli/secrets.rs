@@ -128,7 +128,7 @@ mod tests {
         }
         let line = read_bounded(&b"first\nsecond"[..], |byte| byte == b'\n').expect("read");
         assert_eq!(secret(&line).expect("a text").expose(), "first");
-        assert!(read_bounded(&[b'x'; SECRET_BYTES_MAX + 1][..], |_| false).is_err());
+        assert!(read_bounded(&vec![b'x'; SECRET_BYTES_MAX + 1][..], |_| false).is_err());
         assert!(secret(&[0xff, 0xfe]).is_err());
     }
 

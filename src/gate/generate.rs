@@ -32,6 +32,8 @@ pub trait Generate: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<Score>, EngineError>>;
     /// What the engine does right now and has done.
     fn stats(&self) -> EngineStats;
+    /// Keeps nothing of what it has computed for a domain.
+    fn forget(&self, domain: Domain);
     /// Takes no more requests.
     fn shutdown(&self);
 }
@@ -71,6 +73,10 @@ impl Generate for Engine {
 
     fn stats(&self) -> EngineStats {
         Self::stats(self)
+    }
+
+    fn forget(&self, domain: Domain) {
+        Self::forget(self, domain);
     }
 
     fn shutdown(&self) {

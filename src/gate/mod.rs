@@ -207,8 +207,16 @@ impl Gate {
         self.inner.parts.limits.usage(caller.user, &caller.roles)
     }
 
-    /// Ends every exchange that the withdrawn thing had let in, within one step; says how many.
+    /// Ends every exchange that the withdrawn thing had let in, within one step; says how many. Of a
+    /// person, nothing stays in the caches.
     pub(crate) fn revoke(&self, what: Revocation) -> usize {
+        if let Revocation::Person(user) = what {
+            for model in self.inner.parts.catalog.all() {
+                if let Some(engine) = &model.engine {
+                    engine.forget(domain(user));
+                }
+            }
+        }
         self.inner.running.revoke(what)
     }
 

@@ -162,6 +162,8 @@ impl Generate for Scripted {
         EngineStats::default()
     }
 
+    fn forget(&self, _: Domain) {}
+
     fn shutdown(&self) {}
 }
 

@@ -75,10 +75,8 @@ impl Decoder {
     ) -> Result<Self, LoadError> {
         let read = Weights::new(file);
         let embedding = read.matrix("token_embd", vocabulary, spec.width)?;
-        let head = match read.has("output.weight") {
-            true => Some(read.matrix("output", vocabulary, spec.width)?),
-            false => None,
-        };
+        let has_head = read.has("output.weight");
+        let head = has_head.then(|| read.matrix("output", vocabulary, spec.width)).transpose()?;
         let layers = spec.layers.iter().enumerate();
         let layers = layers
             .map(|(number, layer)| Layer::load(&read, &spec, number, *layer))
@@ -152,11 +150,10 @@ impl Decoder {
         };
         with_elements(&logits, |all| {
             let rows = all.chunks_exact(self.vocabulary).zip(sound);
-            rows.map(|(row, is_sound)| match is_sound {
-                true => row.iter().map(bent).collect(),
-                false => vec![f32::NAN; row.len()],
-            })
-            .collect()
+            let told = |(row, is_sound): (&[f32], bool)| {
+                if is_sound { row.iter().map(bent).collect() } else { vec![f32::NAN; row.len()] }
+            };
+            rows.map(told).collect()
         })
     }
 
@@ -208,9 +205,8 @@ impl Layer {
         own: LayerSpec,
     ) -> Result<Self, LoadError> {
         let name = |part: &str| format!("blk.{number}.{part}");
-        let norm = |part: &str, is_there: bool| match is_there {
-            true => read.norm(&name(part), spec.width, spec).map(Some),
-            false => Ok(None),
+        let norm = |part: &str, is_there: bool| {
+            is_there.then(|| read.norm(&name(part), spec.width, spec)).transpose()
         };
         let (q_width, kv_width) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
         let [q, k, v] = if read.has(&name("attn_qkv.weight")) {

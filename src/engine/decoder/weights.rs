@@ -74,10 +74,7 @@ impl<'a> Weights<'a> {
         let height = heights.iter().sum();
         self.check(&weight, &[height, input])?;
         let bias = format!("{name}.bias");
-        let bias = match self.has(&bias) {
-            true => Some(self.tensor(&bias, height)?),
-            false => None,
-        };
+        let bias = self.has(&bias).then(|| self.tensor(&bias, height)).transpose()?;
         let mut from = 0;
         let parts: Vec<Linear> = heights
             .iter()
@@ -133,10 +130,7 @@ impl<'a> Weights<'a> {
     ) -> Result<Norm, LoadError> {
         let weight = self.tensor(&format!("{name}.weight"), width)?;
         let bias = format!("{name}.bias");
-        let bias = match self.has(&bias) {
-            true => Some(self.tensor(&bias, width)?),
-            false => None,
-        };
+        let bias = self.has(&bias).then(|| self.tensor(&bias, width)).transpose()?;
         Ok(Norm::new(spec.norm, weight, bias, spec.epsilon))
     }
 

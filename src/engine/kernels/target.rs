@@ -181,7 +181,7 @@ impl Kernel for Gelu<'_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         // 2 √(2/π); with it, (1 + tanh z) / 2 is a logistic function.
-        const SLOPE: f32 = 1.595_769_1;
+        const SLOPE: f32 = 1.595_769;
         for x in self.gate {
             let inner = SLOPE * *x * multiply_add::<FUSED>(0.044_715 * *x, *x, 1.0);
             *x /= 1.0 + exp::<FUSED>(-inner);

@@ -111,9 +111,9 @@ impl Storage {
                     Numbers::F16(numbers) => {
                         let column =
                             numbers[place..keys_end].iter_mut().skip(offset).step_by(BLOCK_TOKENS);
-                        column
-                            .zip(key)
-                            .for_each(|(slot, &x)| *slot = finite(f16::from_f32(x).to_bits()));
+                        for (slot, &x) in column.zip(key) {
+                            *slot = finite(f16::from_f32(x).to_bits());
+                        }
                         let row = &mut numbers[values_at..values_at + shape.head_dim];
                         row.reinterpret_cast_mut::<f16>().convert_from_f32_slice(value);
                         row.iter_mut().for_each(|bits| *bits = finite(*bits));

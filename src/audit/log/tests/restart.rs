@@ -63,7 +63,8 @@ fn lines_that_the_file_of_heads_lost_are_found_told_and_added_again() {
     let bench = Bench::filled(9);
     lost(6)(&bench.directory.path().join("audit"));
     bench.assert_found("the head over 7 events has no line in heads.log");
-    let cases: [(Box<dyn FnOnce(&Path)>, u64); 3] = [
+    type Meanwhile = Box<dyn FnOnce(&Path)>;
+    let cases: [(Meanwhile, u64); 3] = [
         (Box::new(lost(6)), 6),
         (Box::new(lost(0)), 0),
         (Box::new(|directory| std::fs::remove_file(directory.join(HEADS_FILE)).expect("gone")), 0),
