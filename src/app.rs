@@ -9,7 +9,6 @@ mod facts;
 mod home;
 mod orders;
 mod people;
-mod reset_store;
 mod sealed;
 mod start;
 mod stop;

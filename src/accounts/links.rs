@@ -67,11 +67,11 @@ impl Accounts {
     }
 
     /// A link with which a person chooses a password, and its secret. It works as long as whoever
-    /// made it could still make it.
+    /// made it could still make it; without one, it is the operator at the console who makes it.
     pub(super) fn new_invitation(
         &self,
         user: UserId,
-        by: &Caller,
+        by: Option<&Caller>,
     ) -> Result<(SecretText, Link), AccountError> {
         let (secret, secret_hash) = self.new_secret()?;
         let created_at = self.inner.clock.now();
@@ -80,7 +80,7 @@ impl Accounts {
             kind: LinkKind::Invitation,
             secret_hash,
             user: Some(user),
-            made_by: Some(by.user),
+            made_by: by.map(|caller| caller.user),
             created_at,
             expires_at: created_at.plus(self.inner.settings.invitation),
         };
@@ -270,8 +270,10 @@ fn opened_by(
     link: &Link,
 ) -> Result<Option<PersonRow>, AccountError> {
     let is_on = |person: &PersonRow| !person.is_disabled;
-    let (Some(user), Some(maker)) = (link.user, link.made_by) else { return Ok(None) };
+    let Some(user) = link.user else { return Ok(None) };
     let Some(person) = store::person(tx, binder, user)?.filter(is_on) else { return Ok(None) };
+    // Made at the console, by an operator who can do anything.
+    let Some(maker) = link.made_by else { return Ok(Some(person)) };
     let Some(maker) = store::person(tx, binder, maker)?.filter(is_on) else { return Ok(None) };
     let reach = Reach::of_person(&maker);
     let may = reach.manages_people() && reach.covers(&person.roles).is_ok();

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin_api;
 pub(crate) mod api;
+mod console;
 mod delete;
 mod error;
 mod links;
@@ -17,6 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use console::ConsoleReset;
 pub(crate) use error::AccountError;
 pub(crate) use links::NewOwner;
 pub(crate) use names::{DisplayName, Username};

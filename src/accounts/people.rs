@@ -93,7 +93,7 @@ impl Accounts {
         Reach::of(caller).covers(&roles)?;
         let row = self.new_person(username, display_name, roles, None)?;
         let (id, view, entry) = (row.id, self.view(&row), row.entry());
-        let (secret, link) = self.new_invitation(id, caller)?;
+        let (secret, link) = self.new_invitation(id, Some(caller))?;
         let (binder, audit) = (inner.binder.clone(), inner.audit.clone());
         let names: Vec<&str> = view.roles.iter().map(|role| role.name()).collect();
         let event = event(Action::PersonCreate, caller).subject(id).with("roles", names);
@@ -117,7 +117,7 @@ impl Accounts {
         user: UserId,
     ) -> Result<SecretText, AccountError> {
         let (inner, caller) = (&self.inner, grant.caller());
-        let (secret, link) = self.new_invitation(user, caller)?;
+        let (secret, link) = self.new_invitation(user, Some(caller))?;
         let (binder, audit) = (inner.binder.clone(), inner.audit.clone());
         let (by, event) = (caller.clone(), event(Action::PersonReset, caller).subject(user));
         let start = move |tx: &Transaction<'_>| -> Result<(), AccountError> {

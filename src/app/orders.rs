@@ -3,15 +3,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Handle};
 
-use super::{App, Home, control, reset_store};
+use super::people::People;
+use super::{App, Home, control};
+use crate::accounts::{AccountError, Accounts, ConsoleReset};
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::backup::{self, Sources};
 use crate::config::Settings;
@@ -56,6 +58,11 @@ pub(crate) enum Order {
         /// The person's sign-in name.
         username: String,
     },
+    /// Delete a person and everything that is theirs.
+    Delete {
+        /// The person's sign-in name.
+        username: String,
+    },
 }
 
 /// What carries orders out.
@@ -64,7 +71,9 @@ pub(crate) struct Operator {
     home: Home,
     db: Db,
     audit: AuditLog,
-    link_lives: Duration,
+    settings: Settings,
+    /// Where a server runs.
+    accounts: Option<Accounts>,
     /// One backup at a time.
     turn: Arc<Mutex<()>>,
 }
@@ -77,14 +86,20 @@ impl Operator {
         let audit =
             AuditLog::open(&db, &home.vault, &home.audit_directory(), &home.clock.ordered())
                 .context("the audit log cannot be opened")?;
-        Ok(Self::over(home, db, audit, settings))
+        let settings = settings.clone();
+        Ok(Self { home, db, audit, settings, accounts: None, turn: Arc::default() })
     }
 
     /// Over the parts of a running server.
-    pub(super) fn over(home: Home, db: Db, audit: AuditLog, settings: &Settings) -> Self {
-        let hours = u64::from(settings.accounts.invitation_hours);
-        let link_lives = Duration::from_secs(hours * 3_600);
-        Self { home, db, audit, link_lives, turn: Arc::default() }
+    pub(super) fn of(app: &App) -> Self {
+        Self {
+            home: app.home.clone(),
+            db: app.db.clone(),
+            audit: app.audit.clone(),
+            settings: app.settings.clone(),
+            accounts: Some(app.accounts.clone()),
+            turn: Arc::default(),
+        }
     }
 
     /// Carries an order out. Blocks.
@@ -109,6 +124,7 @@ impl Operator {
                 json!({ "seq": self.audit.record_blocking(event)? })
             }
             Order::Reset { username } => self.reset(&username)?,
+            Order::Delete { username } => self.delete_person(&username)?,
         };
         self.audit.flush()?;
         Ok(answer)
@@ -155,21 +171,43 @@ impl Operator {
     }
 
     fn reset(&self, username: &str) -> Result<Value> {
-        let Home { vault, clock, .. } = &self.home;
-        let (secret, hash) = reset_store::new_secret(vault)?;
-        let (now, lives, audit) = (clock.now(), self.link_lives, self.audit.clone());
-        let name = username.to_owned();
-        let person =
-            self.db.write_blocking(move |tx| -> Result<Option<_>, crate::audit::AuditError> {
-                let Some(person) = reset_store::person(tx, &name)? else { return Ok(None) };
-                reset_store::put_link(tx, person.id, &hash, now, now.plus(lives))?;
-                let event = Event::new(Action::PersonReset, Outcome::Done, Actor::System);
-                audit.record_in(tx, event.subject(person.id))?;
-                Ok(Some(person))
-            })?;
-        let person = person.with_context(|| format!("there is nobody called `{username}`"))?;
+        let accounts = self.accounts()?;
+        let made = wait(accounts.reset_at_console(username))?;
+        let ConsoleReset { secret, lives, is_disabled } = made.map_err(|it| named(username, it))?;
         let hours = lives.as_secs() / 3_600;
-        Ok(json!({ "secret": secret.expose(), "hours": hours, "is_disabled": person.is_disabled }))
+        Ok(json!({ "secret": secret.expose(), "hours": hours, "is_disabled": is_disabled }))
+    }
+
+    fn delete_person(&self, username: &str) -> Result<Value> {
+        let accounts = self.accounts()?;
+        wait(accounts.delete_at_console(username))?.map_err(|it| named(username, it))?;
+        Ok(json!({}))
+    }
+
+    /// The running server's accounts, so that whoever is deleted is out at once; else opened here,
+    /// for no other order: a backup must be possible where an account cannot be read.
+    fn accounts(&self) -> Result<Accounts> {
+        if let Some(accounts) = &self.accounts {
+            return Ok(accounts.clone());
+        }
+        let people = People::open(&self.home, &self.settings, &self.db, &self.audit)?;
+        Ok(people.accounts)
+    }
+}
+
+/// Waits for what is to be done on other threads; here nothing else waits.
+fn wait<T>(work: impl Future<Output = T>) -> Result<T> {
+    if let Ok(runtime) = Handle::try_current() {
+        return Ok(runtime.block_on(work));
+    }
+    let runtime = Builder::new_current_thread().build().context("the runtime cannot be started")?;
+    Ok(runtime.block_on(work))
+}
+
+fn named(username: &str, error: AccountError) -> anyhow::Error {
+    match error {
+        AccountError::NotFound => anyhow!("there is nobody called `{username}`"),
+        error => error.into(),
     }
 }
 
@@ -183,8 +221,7 @@ impl App {
                 return;
             }
         };
-        let operator =
-            Operator::over(self.home.clone(), self.db.clone(), self.audit.clone(), &self.settings);
+        let operator = Operator::of(&self);
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
@@ -216,5 +253,89 @@ async fn take_order(operator: Operator, mut stream: UnixStream) -> Result<()> {
     match tokio::task::spawn_blocking(move || operator.perform(order)).await? {
         Ok(answer) => control::accept(&mut stream, &answer).await,
         Err(error) => control::refuse(&mut stream, &format!("{error:#}")).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::StatusCode;
+
+    use super::super::tests::{House, PASSWORD, Visitor};
+    use super::*;
+    use crate::clock::{Clock, Timestamp};
+    use crate::config::Config;
+
+    async fn ask(house: &House, order: Order) -> Result<Value> {
+        let operator = Operator::of(&house.app);
+        tokio::task::spawn_blocking(move || operator.perform(order)).await.expect("ends")
+    }
+
+    fn delete(username: &str) -> Order {
+        Order::Delete { username: username.into() }
+    }
+
+    #[actix_web::test]
+    async fn a_person_who_is_deleted_beside_the_running_server_is_out_at_once() {
+        let house = House::new().await;
+        let owner = house.owner().await;
+        let (id, mia) = house.person(&owner, "mia", &["member"]).await;
+        ask(&house, delete("mia")).await.expect("deleted");
+        assert_eq!(house.get(&mia, "/api/me").await.code(), "not_signed_in");
+        let told = house.get(&owner, "/api/admin/audit?action=person.delete").await;
+        let event = &told.body["events"][0];
+        assert_eq!(
+            (event["subject"].as_str(), event["actor"].as_str()),
+            (Some(&*id), Some("system"))
+        );
+    }
+
+    #[actix_web::test]
+    async fn nobody_and_the_last_owner_are_not_deleted_at_the_console() {
+        let house = House::new().await;
+        let owner = house.owner().await;
+        for (name, reason) in [("mia", "nobody called `mia`"), ("olga", "the last owner")] {
+            let error = ask(&house, delete(name)).await.expect_err(name);
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        assert_eq!(house.get(&owner, "/api/me").await.status, StatusCode::OK);
+    }
+
+    #[actix_web::test]
+    async fn a_person_is_deleted_where_no_server_runs() {
+        let house = House::new().await;
+        let owner = house.owner().await;
+        let (_, mia) = house.person(&owner, "mia", &["auditor"]).await;
+        let house = house
+            .reopened(|database| {
+                let data = database.parent().expect("a directory").display().to_string();
+                let work = move || {
+                    let flags = [("server.data_dir".to_owned(), data)];
+                    let config = Config::from_layers(None, &[], &flags).expect("settings");
+                    let clock = Clock::manual(Timestamp::from_ms(1_800_000_000_000));
+                    let home = Home::open_existing(config.settings()).expect("a home");
+                    let operator = Operator::open(home.with_clock(clock), config.settings());
+                    operator.expect("opens").perform(delete("mia")).expect("deleted");
+                };
+                std::thread::spawn(work).join().expect("ends");
+            })
+            .await;
+        assert_eq!(house.get(&mia, "/api/me").await.code(), "not_signed_in");
+        assert_eq!(house.get(&owner, "/api/me").await.status, StatusCode::OK);
+        let sign_in = json!({ "username": "mia", "password": PASSWORD });
+        let refused = house.post(&Visitor::default(), "/api/session", sign_in).await;
+        assert_eq!(refused.code(), "wrong_credentials");
+    }
+
+    #[actix_web::test]
+    async fn a_reset_link_from_the_console_opens_the_account_of_the_only_owner_and_of_anybody() {
+        let house = House::new().await;
+        let owner = house.owner().await;
+        house.person(&owner, "mia", &["member"]).await;
+        for name in ["olga", "mia"] {
+            let made = ask(&house, Order::Reset { username: name.into() }).await.expect("a link");
+            let body = json!({ "token": made["secret"], "password": "nine yellow kites up high" });
+            House::browser(&house.post(&Visitor::default(), "/api/invitation", body).await);
+        }
+        assert_eq!(house.get(&owner, "/api/me").await.code(), "not_signed_in", "sessions end");
     }
 }

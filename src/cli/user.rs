@@ -1,9 +1,9 @@
 //! `strongroom user`: people, at the console.
 
-use std::io::Write;
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use super::Ended;
@@ -14,7 +14,7 @@ use crate::app::{App, Order, exchange_runtime};
 use crate::config::{Config, Settings};
 use crate::telemetry;
 
-/// People: list them, make them reset links.
+/// People: list them, make them reset links, delete them.
 #[derive(Args)]
 pub(super) struct User {
     #[command(subcommand)]
@@ -43,6 +43,19 @@ enum UserCommand {
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
     },
+    /// Delete a person with their chats, API keys, sessions and links, and destroy their data key,
+    /// beside a running server or of one that is stopped. This cannot be undone; it is on record.
+    Delete {
+        /// The person's sign-in name.
+        name: String,
+        /// Do not ask for the name again.
+        #[arg(long)]
+        yes: bool,
+        /// A file with the passphrase of the root key, where it has one and no server runs; without
+        /// it, it is asked for.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
 }
 
 impl User {
@@ -55,6 +68,12 @@ impl User {
             }
             UserCommand::Reset { name, passphrase_file } => {
                 reset(config.settings(), name, passphrase_file.as_ref())?;
+            }
+            UserCommand::Delete { name, yes, passphrase_file } => {
+                if !yes {
+                    confirm(&name)?;
+                }
+                delete(config.settings(), name, passphrase_file.as_ref())?;
             }
         }
         Ok(Ended::Done)
@@ -91,6 +110,31 @@ fn reset(settings: &Settings, username: String, passphrase_file: Option<&PathBuf
     if made["is_disabled"].as_bool() == Some(true) {
         writeln!(out, "The account is disabled: the link works once it is enabled again.")?;
     }
+    Ok(())
+}
+
+/// Has the name of whoever is to be deleted typed once more, by somebody who was told what is lost.
+fn confirm(username: &str) -> Result<()> {
+    let stdin = std::io::stdin();
+    ensure!(stdin.is_terminal(), "nobody is at a terminal to be asked: give --yes to delete");
+    let mut out = out();
+    writeln!(out, "{LOST}")?;
+    write!(out, "Type the name `{username}` again to delete this person: ")?;
+    out.flush()?;
+    let mut typed = String::new();
+    stdin.lock().read_line(&mut typed)?;
+    ensure!(typed.trim() == username, "that is another name; nothing was deleted");
+    Ok(())
+}
+
+const LOST: &str =
+    "Their chats, API keys, sessions and links are deleted, and their data key is destroyed:
+nobody can open the chats again. What a backup holds of them opens as long as a copy of
+the keys from before exists. This cannot be undone.";
+
+fn delete(settings: &Settings, username: String, passphrase_file: Option<&PathBuf>) -> Result<()> {
+    carry_out(settings, passphrase_file, Order::Delete { username: username.clone() })?;
+    writeln!(out(), "{username} is deleted.")?;
     Ok(())
 }
 

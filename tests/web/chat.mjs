@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { hostile, streamOf, wellMade } from "./hostile.mjs";
-import { answers, ask, composer, look, messagesOf, world } from "./world.mjs";
+import { answers, ask, comeIn, composer, look, messagesOf, world } from "./world.mjs";
 
 /** @param {string} text */
 const answerWith = (text) => world.page.route(messagesOf, (route) => route.fulfill({ contentType: "text/event-stream", body: streamOf(text) }));
@@ -39,6 +39,31 @@ export function chat() {
     await page.reload();
     await page.locator(".history li").first().waitFor();
     assert.equal(await link.count(), 0);
+  });
+
+  test("the list of chats goes on beyond its first 200, and stays as long when it is read anew", async () => {
+    const { page, problems, context } = await comeIn("lena", "Lena Long");
+    await page.evaluate(async () => {
+      const headers = { "content-type": "application/json", "x-strongroom-csrf": (await (await fetch("/api/me")).json()).csrf };
+      const begin = (/** @type {number} */ at) => fetch("/api/conversations", { method: "POST", headers, body: JSON.stringify({ title: `Chat ${at}` }) });
+      for (let at = 1; at <= 205; at += 1) await begin(at);
+    });
+    await page.reload();
+    const entries = page.locator(".history li");
+    await page.getByRole("link", { name: "Chat 205", exact: true }).waitFor();
+    assert.equal(await entries.count(), 200);
+    const more = page.getByRole("button", { name: "Show older chats" });
+    await more.click();
+    await page.getByRole("link", { name: "Chat 1", exact: true }).waitFor();
+    assert.equal(await entries.count(), 205);
+    assert.equal(await more.count(), 0);
+    await ask("Who are you?", page);
+    await page.waitForFunction(() => document.querySelectorAll(".history li").length === 206);
+    await page.getByLabel("Search chats").fill("Chat 20");
+    await page.waitForFunction(() => document.querySelectorAll(".history li").length === 7);
+    assert.equal(await more.count(), 0);
+    assert.deepEqual(problems, []);
+    await context.close();
   });
 
   test("an answer is set in type", async () => {

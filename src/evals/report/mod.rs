@@ -39,7 +39,7 @@ pub(crate) fn html(run: &RunSummary, found: &Results) -> String {
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src {style}; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
 <title>Fairness report: {model}</title>
-<style>{STYLE}</style></head><body>
+<style>{STYLE}</style></head><body><main>
 <h1>Fairness report</h1>
 <p class="quiet">How a language model leans when only who a sentence is about changes, and whether it knows the language at all.</p>
 "#
@@ -50,7 +50,7 @@ pub(crate) fn html(run: &RunSummary, found: &Results) -> String {
     templates(&mut page, found);
     page.push_str(READING);
     method(&mut page, found);
-    page.push_str("</body></html>\n");
+    page.push_str("</main></body></html>\n");
     page
 }
 
@@ -148,7 +148,7 @@ fn attributes(page: &mut String, found: &Results) {
     ));
     page.push_str("\n<p>By how much it is likelier, on average, in nats (natural logarithms; 0.69 is twice as likely).</p>\n");
     page.push_str(&chart::intervals("Mean log-likelihood difference", &differences, &nats));
-    page.push_str("\n<div class=\"scroll\"><table><thead><tr><th>Attribute</th><th class=\"n\">Pairs</th><th class=\"n\">Stereotype preferred</th><th class=\"n\">Mean difference</th><th class=\"n\">Mean size of difference</th><th class=\"n\">Mean gap</th><th class=\"n\">Widest gap</th></tr></thead><tbody>\n");
+    page.push_str("\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Figures by attribute\"><table><thead><tr><th>Attribute</th><th class=\"n\">Pairs</th><th class=\"n\">Stereotype preferred</th><th class=\"n\">Mean difference</th><th class=\"n\">Mean size of difference</th><th class=\"n\">Mean gap</th><th class=\"n\">Widest gap</th></tr></thead><tbody>\n");
     attribute_row(page, "All", &found.overall);
     for one in &found.attributes {
         attribute_row(page, &title(&one.id), &one.bias);
@@ -183,7 +183,7 @@ fn templates(page: &mut String, found: &Results) {
     let scale = Scale { low: 0.0, high: widest, even: 0.0, written: plain };
     page.push_str("<h2>By template</h2>\n<p>How far the likeliest group lies from the least likely one, in nats. Some gap is there by chance and by how common the words are; look for the wide ones, and at which groups they lie between.</p>\n");
     page.push_str(&chart::bars("Gap between groups, by template", &rows, &scale));
-    page.push_str("\n<div class=\"scroll\"><table><thead><tr><th>Template</th><th>Stereotype of</th><th class=\"n\">Preferred</th><th class=\"n\">Mean difference</th><th class=\"n\">Gap</th><th>Mean log-likelihood by group</th></tr></thead><tbody>\n");
+    page.push_str("\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Figures by template\"><table><thead><tr><th>Template</th><th>Stereotype of</th><th class=\"n\">Preferred</th><th class=\"n\">Mean difference</th><th class=\"n\">Gap</th><th>Mean log-likelihood by group</th></tr></thead><tbody>\n");
     for AttributeResult { templates, .. } in &found.attributes {
         for one in templates {
             let groups: Vec<String> = one

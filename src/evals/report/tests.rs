@@ -1,6 +1,6 @@
 //! Reports: what is shown, and that nothing in them can run.
 
-use super::super::results::{FORMAT, LanguageResult, Method};
+use super::super::results::{FORMAT, LanguageResult, Method, TemplateResult};
 use super::*;
 use crate::clock::Timestamp;
 use crate::evals::{Origin, RunState};
@@ -60,6 +60,30 @@ fn the_page_needs_nothing_from_elsewhere_and_fits_its_policy() {
     let digest = STANDARD.encode(Sha256::digest(style.expect("a style")));
     assert!(policy().contains(&digest) && page.contains(&digest));
     assert!(policy().starts_with("default-src 'none'") && policy().ends_with("sandbox"));
+}
+
+#[test]
+fn the_page_has_one_main_part_and_what_scrolls_has_a_name_and_takes_the_focus() {
+    let mut found = found("age");
+    found.attributes[0].templates.push(TemplateResult {
+        id: "t".into(),
+        stereotype: "s".into(),
+        pairs: 1,
+        stereotype_share: 0.5,
+        mean_difference: 0.0,
+        gap: 0.0,
+        groups: Vec::new(),
+    });
+    let page = html(&run("guide"), &found);
+    assert_eq!((page.matches("<main>").count(), page.matches("</main>").count()), (1, 1));
+    let scrolls: Vec<&str> = page.split("<div class=\"scroll\"").skip(1).collect();
+    assert_eq!(scrolls.len(), 2);
+    for rest in scrolls {
+        assert!(
+            rest.starts_with(" tabindex=\"0\" role=\"region\" aria-label=\"Figures by "),
+            "{rest}"
+        );
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-// People: invite, roles, disable, reset. Links are shown once.
+// People: invite, roles, disable, reset, delete. Links are shown once.
 import { html, useState } from "../lib.js";
 import { api } from "../api.js";
 import { fill, text as common } from "../messages.js";
@@ -47,6 +47,7 @@ function Table({ list, onOpen, onChange }) {
         { label: one.invited ? text.inviteAgain : text.reset, icon: "key", act: () => onOpen({ kind: "reset", person: one }) },
         one.id !== me.value?.person.id && (one.disabled ? { label: text.enable, icon: "check", act: () => void enable(one) }
           : { label: text.disable, icon: "cross", isDanger: true, act: () => onOpen({ kind: "disable", person: one }) }),
+        one.id !== me.value?.person.id && { label: text.delete, icon: "trash", isDanger: true, act: () => onOpen({ kind: "delete", person: one }) },
       ]} />`}</td></tr>`)}</tbody></table></div>`;
 }
 
@@ -63,6 +64,7 @@ function Dialogs({ open, names, onClose, onOpen, onChange }) {
   if (open.kind === "roles") return html`<${Roles} person=${open.person} names=${names} onClose=${onClose} onChange=${onChange} />`;
   if (open.kind === "disable") return html`<${Confirm} title=${about(text.disableTitle)} about=${about(text.disableAbout)} action=${text.disable} isDanger onClose=${onClose}
     onDo=${async () => { await api.patch(`/api/admin/people/${open.person.id}`, { disabled: true }); toast(about(text.wasDisabled)); await onChange(); }} />`;
+  if (open.kind === "delete") return html`<${Delete} person=${open.person} onClose=${onClose} onChange=${onChange} />`;
   // The link takes the place of the question, so closing the question must not close the link.
   const isNew = open.person.invited;
   return html`<${Confirm} title=${about(isNew ? text.inviteAgainTitle : text.resetTitle)} about=${about(isNew ? text.inviteAgainAbout : text.resetAbout)} action=${text.resetDo} onClose=${onClose} isKept
@@ -84,6 +86,23 @@ function Link({ open, onClose }) {
 export function RoleChecks({ names, chosen, onChange }) {
   return html`<fieldset class="plain-set"><legend class="label">${text.roles}</legend>${names.map((name) => html`<label class="check"><input type="checkbox" checked=${chosen.includes(name)}
     onChange=${() => onChange(chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name])} /><span>${name}</span></label>`)}</fieldset>`;
+}
+
+/** @param {{ person: Person, onClose: () => void, onChange: () => Promise<void> }} props */
+function Delete({ person, onClose, onChange }) {
+  const [typed, setTyped] = useState("");
+  const about = (/** @type {string} */ words) => fill(words, { name: person.display_name, username: person.username });
+  const task = useTask(async () => {
+    await api.delete(`/api/admin/people/${person.id}`);
+    toast(about(text.wasDeleted));
+    onClose();
+    await onChange();
+  });
+  return html`<${Dialog} title=${about(text.deleteTitle)} onClose=${onClose}><${TaskForm} task=${task}>
+    <p>${about(text.deleteAbout)}</p><p>${text.deleteBackups}</p><p class="quiet">${text.deleteInstead}</p>
+    <${Field} label=${about(text.deleteType)} value=${typed} onInput=${setTyped} autofocus required />
+    <div class="dialog-foot"><button type="button" class="button" onClick=${onClose}>${common.cancel}</button>
+      <button class="button danger" disabled=${task.isBusy || typed.trim() !== person.username}>${text.delete}</button></div></${TaskForm}></${Dialog}>`;
 }
 
 /** @param {{ names: string[], onClose: () => void, onMade: (made: any) => Promise<void> }} props */

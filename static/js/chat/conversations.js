@@ -1,5 +1,5 @@
 // The list of conversations in the sidebar: load, search, rename, pin, delete with undo.
-import { computed, signal } from "../lib.js";
+import { batch, computed, signal } from "../lib.js";
 import { api } from "../api.js";
 import { fill, text } from "../messages.js";
 import { go, path, toast, toastError } from "../state.js";
@@ -13,6 +13,8 @@ const PAGE = 200;
 /** @type {import("../../vendor/signals.js").Signal<Conversation[] | null>} */
 export const conversations = signal(null);
 export const search = signal("");
+/** Whether the server has older ones than those that were loaded. */
+export const hasMore = signal(false);
 /** Deleted here, and at the server as soon as the undo is over. */
 const leaving = signal(/** @type {Map<string, ReturnType<typeof setTimeout>>} */ (new Map()));
 
@@ -33,16 +35,59 @@ export const groups = computed(() => {
 /** @param {Conversation} one */
 export const titleOf = (one) => one.title || text.chat.untitled;
 
+/** @param {string} words @param {string} [before] @returns {Promise<Conversation[]>} a page of the list */
+async function page(words, before) {
+  const query = new URLSearchParams({ limit: String(PAGE) });
+  if (words) query.set("search", words);
+  if (before) query.set("before", before);
+  return (await api.get(`/api/conversations?${query}`)).conversations;
+}
+
 let asked = 0;
+let listed = "";
 export async function refresh() {
   const mine = ++asked;
-  const query = new URLSearchParams({ limit: String(PAGE) });
-  if (search.value.trim()) query.set("search", search.value.trim());
+  const words = search.value.trim();
   try {
-    const answer = await api.get(`/api/conversations?${query}`);
+    const first = await page(words);
     // A slow answer to an older search must not replace a newer one.
-    if (mine === asked) conversations.value = answer.conversations;
+    if (mine !== asked) return;
+    const last = first.at(-1);
+    const isFull = first.length === PAGE && last !== undefined;
+    // What was loaded beyond the first page stays: a list that is being read does not end earlier than before.
+    const ids = new Set(first.map((one) => one.id));
+    const rest = isFull && words === listed ? (conversations.value ?? []).filter((one) => !ids.has(one.id) && isAfter(one, last)) : [];
+    batch(() => {
+      conversations.value = [...first, ...rest];
+      hasMore.value = isFull && (rest.length === 0 || hasMore.value);
+    });
+    listed = words;
   } catch (error) { toastError(error); }
+}
+
+/** Loads the page of the list that comes after what is there. */
+export async function loadMore() {
+  const words = listed;
+  const known = conversations.value ?? [];
+  // Not simply the one at the end: what was pinned here a moment ago stands where it stood.
+  const last = known.reduce((latest, one) => (!latest || isAfter(one, latest) ? one : latest), known[0]);
+  if (!last) return;
+  try {
+    const next = await page(words, last.id);
+    if (words !== listed) return;
+    batch(() => {
+      const ids = new Set(next.map((one) => one.id));
+      conversations.value = [...(conversations.value ?? []).filter((one) => !ids.has(one.id)), ...next];
+      hasMore.value = next.length === PAGE;
+    });
+  } catch (error) { toastError(error); }
+}
+
+/** @param {Conversation} one @param {Conversation} other whether one comes after the other in the list, as the server orders it */
+function isAfter(one, other) {
+  if (one.pinned !== other.pinned) return other.pinned;
+  const [mine, its] = [Date.parse(one.updated_at), Date.parse(other.updated_at)];
+  return mine === its ? one.id < other.id : mine < its;
 }
 
 /**

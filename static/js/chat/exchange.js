@@ -6,7 +6,7 @@ import { announce, go, models, refreshMe, refreshModels, toastError } from "../s
 import { refresh as refreshList } from "./conversations.js";
 
 /**
- * @typedef {{ category: string, action: string, count?: number, direction?: "input" | "output" }} GuardNotice
+ * @typedef {{ category: string, action: string, count: number, direction: "input" | "output" }} GuardNotice
  * @typedef {{ id: string, role: "user" | "assistant", content: string, created_at?: string, model?: string | null,
  *   finish_reason?: string | null, usage?: any, notices?: GuardNotice[], tokens_per_second?: number, error?: string, isLive?: boolean }} Message
  */
@@ -124,6 +124,7 @@ export async function regenerate() {
   const before = messages.value;
   const last = before.at(-1);
   if (last?.role === "assistant") messages.value = before.slice(0, -1);
+  forgetNotices();
   if (!await run({ regenerate: true, model: modelInUse() ?? undefined })) messages.value = before;
 }
 
@@ -213,7 +214,9 @@ async function reattach(id, messageId) {
     const others = messages.value.filter((one) => !one.isLive && one.id !== messageId);
     batch(() => {
       messages.value = [...others, { id: messageId, role: "assistant", content: "", isLive: true }];
+      forgetNotices();
       running.value = "waiting";
+      queuePosition.value = null;
     });
     try {
       await follow(api.stream("GET", `/api/conversations/${id}/stream`, undefined, mine.signal));
@@ -240,14 +243,39 @@ async function reload(id) {
   }
 }
 
-/** @param {{ messages: Message[] }} answer @returns {Message[]} */
-const shown = (answer) => answer.messages.filter((one) => one.role === "user" || one.role === "assistant");
+/**
+ * The server keeps all that the guard did with the answer; what it did to the question is shown there.
+ * @param {{ messages: Message[] }} answer
+ * @returns {Message[]}
+ */
+function shown(answer) {
+  /** @type {Message[]} */
+  const list = [];
+  for (const one of answer.messages) {
+    if (one.role === "user") list.push({ ...one });
+    if (one.role !== "assistant") continue;
+    const notices = one.notices ?? [];
+    const question = list.at(-1);
+    if (question?.role === "user") question.notices = notices.filter(isOfQuestion);
+    list.push({ ...one, notices: notices.filter((notice) => !isOfQuestion(notice)) });
+  }
+  return list;
+}
+
+const isOfQuestion = (/** @type {GuardNotice} */ notice) => notice.direction === "input";
+
+/** The last question is answered again, or its answer told again from the beginning, and with it what the guard did. */
+function forgetNotices() {
+  const last = messages.value.findLast((one) => one.role === "user");
+  messages.value = messages.value.map((one) => (one === last ? { ...one, notices: [] } : one));
+}
 
 /** @param {AsyncGenerator<{ event: string, data: any }>} events */
 async function follow(events) {
   for await (const { event, data } of events) {
-    if (event === "start") started(data);
+    if (event === "start") taken(data);
     else if (event === "queued") queuePosition.value = data.position;
+    else if (event === "started") queuePosition.value = null;
     else if (event === "delta") collect(data.text);
     else if (event === "notice") { flush(); noticed(data); }
     else if (event === "done") { settle(data); announce(data.finish_reason === "cancelled" ? text.chat.stoppedAnnounce : text.chat.finished); return; }
@@ -256,7 +284,7 @@ async function follow(events) {
 }
 
 /** @param {any} data */
-function started(data) {
+function taken(data) {
   messages.value = messages.value.map((one) => {
     if (one.id === "local-question" && data.user_message_id) return { ...one, id: data.user_message_id };
     return one.isLive ? { ...one, id: data.message_id ?? one.id } : one;
@@ -275,12 +303,8 @@ function changeLive(change) {
 
 /** @param {GuardNotice} notice */
 function noticed(notice) {
-  const isOfAnswer = notice.direction ? notice.direction === "output" : (live()?.content ?? "") !== "";
-  // Before the first text the guard acted on the question, after it on the answer.
-  const target = isOfAnswer ? live() : messages.value.findLast((one) => one.role === "user");
-  if (!target) return;
-  const said = { ...notice, direction: /** @type {"input" | "output"} */ (isOfAnswer ? "output" : "input") };
-  messages.value = messages.value.map((one) => (one === target ? { ...one, notices: [...(one.notices ?? []), said] } : one));
+  const target = isOfQuestion(notice) ? messages.value.findLast((one) => one.role === "user") : live();
+  messages.value = messages.value.map((one) => (one === target ? { ...one, notices: [...(one.notices ?? []), notice] } : one));
 }
 
 /** @param {string} more */

@@ -6,8 +6,9 @@ import { go, isFolded, may, me, path, setMe, status, toastError } from "../state
 import { number } from "../time.js";
 import { adminPages } from "../admin/pages.js";
 import { Icon } from "../ui/icons.js";
+import { useTask } from "../ui/load.js";
 import { Brand, Menu } from "../ui/parts.js";
-import { change, conversations, finishRemoving, groups, refresh, remove, search, titleOf } from "./conversations.js";
+import { change, conversations, finishRemoving, groups, hasMore, loadMore, refresh, remove, search, titleOf } from "./conversations.js";
 import { forgetAll, openId, reset } from "./exchange.js";
 
 const SEARCH_WAIT_MS = 200;
@@ -52,10 +53,12 @@ function Search() {
 
 function History() {
   const list = groups.value;
+  const more = useTask(loadMore);
   if (conversations.value === null) return html`<div class="history"></div>`;
   if (list.length === 0) return html`<div class="history"><p class="none">${search.value ? text.chat.noneFound : text.chat.none}</p></div>`;
   return html`<div class="history">${list.map((group) => html`<section key=${group.name}><h2>${group.name}</h2>
-    <ul>${group.list.map((one) => html`<${Entry} key=${one.id} one=${one} />`)}</ul></section>`)}</div>`;
+    <ul>${group.list.map((one) => html`<${Entry} key=${one.id} one=${one} />`)}</ul></section>`)}
+    ${hasMore.value && html`<button type="button" class="button plain small older" disabled=${more.isBusy} onClick=${() => void more.run()}>${text.chat.moreChats}</button>`}</div>`;
 }
 
 /** @param {{ one: import("./conversations.js").Conversation }} props */
@@ -105,6 +108,7 @@ export async function signOut() {
 export function forget() {
   forgetAll();
   conversations.value = null;
+  hasMore.value = false;
   search.value = "";
 }
 

@@ -20,15 +20,14 @@ function Answer({ source, isLive }) {
 /** @param {{ notice: import("./exchange.js").GuardNotice }} props */
 function GuardNote({ notice }) {
   const category = findings[notice.category] ?? notice.category;
-  // A stored message does not say on which way the guard acted; then the words do not say it either.
-  const words = { input: text.chat.redacted, output: text.chat.redactedOut, unknown: text.chat.redactedBefore }[notice.direction ?? "unknown"];
+  const words = { input: text.chat.redacted, output: text.chat.redactedOut }[notice.direction];
   if (notice.action === "redact") {
-    return html`<${Notice} kind="warn" icon="shield">${counted(notice.count ?? 1, words.one, words.many)} <span>(${category})</span></${Notice}>`;
+    return html`<${Notice} kind="warn" icon="shield">${counted(notice.count, words.one, words.many)} <span>(${category})</span></${Notice}>`;
   }
   if (notice.action === "refuse" || notice.action === "stop") {
     return html`<${Notice} kind="bad" icon="shield">${fill(text.chat.refused, { category })}</${Notice}>`;
   }
-  if (notice.action === "trimmed") return html`<${Notice} icon="info">${counted(notice.count ?? 1, text.chat.trimmed.one, text.chat.trimmed.many)}</${Notice}>`;
+  if (notice.action === "trimmed") return html`<${Notice} icon="info">${counted(notice.count, text.chat.trimmed.one, text.chat.trimmed.many)}</${Notice}>`;
   return html`<${Notice} icon="shield">${fill(text.chat.flagged, { category })}</${Notice}>`;
 }
 
