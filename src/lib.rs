@@ -45,6 +45,8 @@ mod openai;
 mod reference;
 mod routes;
 mod telemetry;
+#[cfg(test)]
+mod testing;
 
 pub mod audit;
 pub mod backup;
