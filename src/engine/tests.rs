@@ -1,20 +1,7 @@
 //! The whole engine over real model files.
 
-use std::path::PathBuf;
-
 use super::*;
-
-/// The real models of the shared data; none where that is not at hand, which is said.
-fn shared(name: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("STRONGROOM_SHARED")
-        .map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
-    let path = root.join("data/weights").join(name);
-    if !path.exists() {
-        println!("left out: {} is not at hand", path.display());
-        return None;
-    }
-    Some(path)
-}
+use crate::testing::shared;
 
 fn options() -> EngineOptions {
     EngineOptions {
@@ -41,8 +28,8 @@ fn finish(mut generation: Generation) -> (String, FinishReason, Usage) {
     panic!("the generation ended without an end");
 }
 
-const STORIES: &str = "stories260K/stories260K.gguf";
-const BABY: &str = "babyllama-tok105/babyllama.gguf";
+const STORIES: &str = "weights/stories260K/stories260K.gguf";
+const BABY: &str = "weights/babyllama-tok105/babyllama.gguf";
 
 fn ask(engine: &Engine, text: &str, max_tokens: usize, domain: u128) -> Generation {
     let request = GenerationRequest::new(engine.tokenize(text), max_tokens, Domain(domain));

@@ -1,7 +1,6 @@
 //! Whole runs: with a model that is told what to say, with the built-in one, and with the
 //! published file where it is at hand.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use crate::config::{Evals as EvalSettings, Schedule};
 use crate::engine::{Domain, Engine, EngineOptions, ScoreItem, Weights};
 use crate::gate::testing::{House, Scripted, Then, caller};
 use crate::gate::{Catalog, Generate};
+use crate::testing::shared;
 
 async fn evals(house: &House) -> Evals {
     let parts = EvalParts {
@@ -30,10 +30,6 @@ async fn scripted() -> House {
 
 fn request(suite: &str) -> StartRequest {
     StartRequest::new(suite, Some("m"), Origin::Console)
-}
-
-fn shared() -> PathBuf {
-    std::env::var_os("STRONGROOM_SHARED").map_or_else(|| "../shared".into(), PathBuf::from)
 }
 
 /// One model, with an engine behind it.
@@ -238,11 +234,7 @@ async fn a_score_is_the_sum_over_its_tokens_one_by_one() {
 
 #[test]
 fn the_published_file_is_read_where_it_is_at_hand() {
-    let directory = shared().join("data/fairness/crows-pairs");
-    if !crows::is_in(&directory) {
-        println!("left out: {} has no {}", directory.display(), crows::FILE);
-        return;
-    }
+    let Some(directory) = shared("fairness/crows-pairs") else { return };
     let file = crows::read(&directory).expect("as it was published");
     assert_eq!((file.pairs.len(), file.kinds.len()), (1_508, 9));
     let first = &file.pairs[0];
@@ -253,11 +245,7 @@ fn the_published_file_is_read_where_it_is_at_hand() {
 
 #[tokio::test]
 async fn the_built_in_model_is_scored_on_part_of_the_published_file() {
-    let directory = shared().join("data/fairness/crows-pairs");
-    if !crows::is_in(&directory) {
-        println!("left out: {} has no {}", directory.display(), crows::FILE);
-        return;
-    }
+    let Some(directory) = shared("fairness/crows-pairs") else { return };
     let mut file = crows::read(&directory).expect("as it was published");
     file.pairs.truncate(120);
     let house = house_with(GUIDE).await;
@@ -273,11 +261,7 @@ async fn the_built_in_model_is_scored_on_part_of_the_published_file() {
 
 #[tokio::test]
 async fn a_model_that_tells_stories_knows_what_follows_in_them() {
-    let file = shared().join("data/weights/babyllama-tok105/babyllama.gguf");
-    if !file.is_file() {
-        println!("left out: {} is not there", file.display());
-        return;
-    }
+    let Some(file) = shared("weights/babyllama-tok105/babyllama.gguf") else { return };
     let house = house_with(Weights::File(file)).await;
     let model = house.gate.model(&run::system_caller(), Some("m")).expect("there");
     let progress = Progress::default();

@@ -1,32 +1,22 @@
 //! Tokenizers against published vectors.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
+
+use serde_json::Value;
 
 use super::*;
+use crate::engine::gguf::testing::Writer;
+use crate::testing::shared;
 
-/// The folder of real data, or a line that says what is left out without it.
-fn shared(left_out: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("STRONGROOM_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let data = root.join("data");
-    if data.is_dir() {
-        return Some(data);
-    }
-    let mut line = String::new();
-    let _ = writeln!(line, "left out without {}: {left_out}", data.display());
-    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("stderr");
-    None
-}
-
-fn open(path: &std::path::Path) -> (File, Tokenizer) {
+fn open(path: &Path) -> (File, Tokenizer) {
     let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let tokenizer =
         Tokenizer::from_gguf(&file).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     (file, tokenizer)
 }
 
-fn vectors(folder: &std::path::Path, name: &str) -> Vec<(String, Vec<u32>)> {
+fn vectors(folder: &Path, name: &str) -> Vec<(String, Vec<u32>)> {
     let read = |kind: &str| {
         let path = folder.join(format!("ggml-vocab-{name}.gguf.{kind}"));
         std::fs::read_to_string(path).expect("vectors")
@@ -56,10 +46,55 @@ fn check_vectors(name: &str, tokenizer: &Tokenizer, vectors: &[(String, Vec<u32>
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// A byte-level BPE model as a file of the family describes it: names by id, merges, and the
+/// tokens that were added after training.
+fn byte_level(words: &str, vocabulary: &Value, merges: &str, added: &Value) -> Tokenizer {
+    let listed = |list: &Value| -> Vec<(String, u64)> {
+        let list = list.as_object().expect("names and ids");
+        list.iter().map(|(name, id)| (name.clone(), id.as_u64().expect("an id"))).collect()
+    };
+    let (normal, added) = (listed(vocabulary), listed(added));
+    let mut tokens = vec![(String::new(), 1_i32); normal.len() + added.len()];
+    for (list, kind) in [(normal, 1), (added, 3)] {
+        for (name, id) in list {
+            tokens[usize::try_from(id).expect("small")] = (name, kind);
+        }
+    }
+    let merges: Vec<&str> = merges.lines().filter(|line| !line.starts_with("#version")).collect();
+    let (names, kinds): (Vec<String>, Vec<i32>) = tokens.into_iter().unzip();
+    let file = Writer::new()
+        .string("tokenizer.ggml.model", "gpt2")
+        .string("tokenizer.ggml.pre", words)
+        .strings("tokenizer.ggml.tokens", &names)
+        .i32s("tokenizer.ggml.token_type", &kinds)
+        .strings("tokenizer.ggml.merges", &merges);
+    Tokenizer::from_gguf(&file.open().expect("a file")).expect("a tokenizer")
+}
+
+fn json(path: &Path) -> Value {
+    let text =
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn llama_3(tokenizers: &Path) -> Tokenizer {
+    let folder = tokenizers.join("llama3.2-bpe");
+    let merges = std::fs::read_to_string(folder.join("vocab.bpe")).expect("merges");
+    // The file stops before the 256 control tokens; this is the first of them.
+    let added = serde_json::json!({ "<|begin_of_text|>": 128_000 });
+    byte_level("llama-bpe", &json(&folder.join("encoder.json")), &merges, &added)
+}
+
+fn qwen_2(tokenizers: &Path) -> Tokenizer {
+    let folder = tokenizers.join("qwen2");
+    let merges = std::fs::read_to_string(folder.join("merges.txt")).expect("merges");
+    let added = json(&folder.join("added_tokens.json"));
+    byte_level("qwen2", &json(&folder.join("vocab.json")), &merges, &added)
+}
+
 #[test]
 fn published_vectors_are_met_exactly() {
-    let Some(data) = shared("the published tokenizer vectors") else { return };
-    let folder = data.join("vocabs");
+    let Some(folder) = shared("vocabs") else { return };
     for name in [
         "llama-spm",
         "phi-3",
@@ -74,5 +109,43 @@ fn published_vectors_are_met_exactly() {
     ] {
         let (_, tokenizer) = open(&folder.join(format!("ggml-vocab-{name}.gguf")));
         check_vectors(name, &tokenizer, &vectors(&folder, name), name != "bert-bge");
+    }
+}
+
+#[test]
+fn published_vectors_are_met_by_vocabularies_that_come_without_a_model_file() {
+    let Some(folder) = shared("vocabs") else { return };
+    let Some(tokenizers) = shared("tokenizers") else { return };
+    check_vectors("llama-bpe", &llama_3(&tokenizers), &vectors(&folder, "llama-bpe"), true);
+    check_vectors("qwen2", &qwen_2(&tokenizers), &vectors(&folder, "qwen2"), true);
+}
+
+/// What another library for Swift publishes: texts, and their tokens by Hugging Face's own.
+#[test]
+fn vectors_of_another_library_are_met_exactly() {
+    let Some(folder) = shared("vocabs") else { return };
+    let Some(tokenizers) = shared("tokenizers") else { return };
+    let published = json(&tokenizers.join("swift-vocabs/tokenizer_tests.json"));
+    let file = |name: &str| open(&folder.join(format!("ggml-vocab-{name}.gguf"))).1;
+    for (name, tokenizer, around) in [
+        ("distilgpt2", file("gpt-2"), &[][..]),
+        ("tiiuae/falcon-7b", file("falcon"), &[]),
+        ("coreml-projects/Llama-2-7b-chat-coreml", file("llama-spm"), &[1]),
+        ("pcuenq/Llama-3.2-1B-Instruct-tokenizer", llama_3(&tokenizers), &[128_000]),
+        ("bert-base-uncased", file("bert-bge"), &[101, 102]),
+    ] {
+        let cases = published[name].as_array().expect("cases");
+        assert!(cases.len() >= 18, "{name}");
+        let vectors: Vec<(String, Vec<u32>)> = cases
+            .iter()
+            .map(|case| {
+                let ids = case["encoded"]["input_ids"].as_array().expect("ids");
+                let ids = ids.iter().map(|id| id.as_u64().expect("an id") as u32);
+                let text = case["input"].as_str().expect("a text").to_owned();
+                // The tokens that it puts around a text are the template's business here.
+                (text, ids.filter(|id| !around.contains(id)).collect())
+            })
+            .collect();
+        check_vectors(name, &tokenizer, &vectors, false);
     }
 }
