@@ -49,9 +49,7 @@ pub fn settle(db: &Db, log: &AuditLog, keys: Keys, now: Timestamp) -> Result<Set
         let links = tx.execute("DELETE FROM links", []).map_err(DbError::from)?;
         let working = working_keys(tx, now)?;
         if keys == Keys::End {
-            let sql =
-                "UPDATE api_keys SET expires_at = ?1 WHERE expires_at IS NULL OR expires_at > ?1";
-            tx.execute(sql, [now]).map_err(DbError::from)?;
+            tx.execute("DELETE FROM api_keys", []).map_err(DbError::from)?;
         }
         let event = Event::new(Action::BackupRestore, Outcome::Done, Actor::System)
             .with("sessions_ended", sessions)

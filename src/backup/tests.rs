@@ -202,6 +202,15 @@ fn a_deleted_person_is_gone_from_old_data_with_a_newer_key_file() {
     assert!(!old.keys.exists() && old.data.exists());
 }
 
+/// Tells threads to stop when it goes.
+struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn a_backup_that_is_reported_restores_while_everything_changes_under_it() {
     let house = House::new(&KeySource::File);
@@ -229,13 +238,14 @@ fn a_backup_that_is_reported_restores_while_everything_changes_under_it() {
                 .expect("written");
             }
         });
+        // The writers end with this, however it ends.
+        let _writers = Stop(&stop);
         for number in 0..3 {
             let made = house.backup();
             assert!(made.log_problems.is_empty(), "{:?}", made.log_problems);
             let target = format!("new-{number}");
             house.restore(&made, &target).expect("restores");
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
     let left: Vec<_> = fs::read_dir(house.path("data"))
         .expect("listed")
@@ -309,11 +319,11 @@ fn a_restore_ends_sessions_links_and_keys_in_the_transaction_that_records_it() {
         let (user, now) = (UserId::new(), Timestamp::from_ms(5_000));
         let db = rusqlite::Connection::open(house.db.path()).expect("opens");
         let rows = format!(
-            "INSERT INTO users VALUES ('{user}', 'ada', x'00', NULL, 0, 1);
-             INSERT INTO sessions VALUES ('s', '{user}', x'01', 1, 1, 9999, NULL, x'00');
-             INSERT INTO links VALUES ('l', 'invitation', x'02', '{user}', 1, 9999, NULL);
-             INSERT INTO api_keys VALUES ('{}', '{user}', x'00', x'03', 'abcd', '[]', NULL, 1, NULL, NULL);
-             INSERT INTO api_keys VALUES ('{}', '{user}', x'00', x'04', 'dead', '[]', NULL, 1, 4000, NULL);",
+            "INSERT INTO users VALUES ('{user}', 'ada', x'00', NULL, 0, 1, x'00');
+             INSERT INTO sessions VALUES ('s', '{user}', x'01', 1, 1, 9999, NULL, x'00', x'00');
+             INSERT INTO links VALUES ('l', 'invitation', x'02', '{user}', NULL, 1, 9999, x'00');
+             INSERT INTO api_keys VALUES ('{}', '{user}', x'00', x'03', 'abcd', '[]', NULL, 1, NULL, NULL, x'00');
+             INSERT INTO api_keys VALUES ('{}', '{user}', x'00', x'04', 'dead', '[]', NULL, 1, 4000, NULL, x'00');",
             KeyId::new(),
             KeyId::new(),
         );

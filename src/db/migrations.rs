@@ -4,6 +4,7 @@
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rusqlite::backup::StepResult;
 use rusqlite::{Connection, TransactionBehavior, params};
 use sha2::{Digest, Sha256};
 
@@ -99,6 +100,10 @@ fn copy_path(path: &Path, schema: i64) -> PathBuf {
         .expect("a millisecond has fewer copies than there are numbers")
 }
 
+/// How often a copy that finds the database locked is tried, and the pause between.
+const COPY_TRIES_MAX: u32 = 600;
+const COPY_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Copies a whole database to a new file of mode 0600; the file appears complete or not at all.
 pub(super) fn copy(source: &Connection, target: &Path) -> Result<(), DbError> {
     let io = |error: std::io::Error| DbError::Io(error.to_string());
@@ -110,7 +115,16 @@ pub(super) fn copy(source: &Connection, target: &Path) -> Result<(), DbError> {
     options.write(true).create_new(true).mode(0o600).open(&partial).map_err(io)?;
     let mut copy = Connection::open(&partial)?;
     let backup = rusqlite::backup::Backup::new(source, &mut copy)?;
-    backup.run_to_completion(1_024, std::time::Duration::ZERO, None)?;
+    // In one step, which is one snapshot: between steps a write by anybody else would begin the copy
+    // anew, and beside people who write without a pause it would never end.
+    let mut tries = 0;
+    while !matches!(backup.step(-1)?, StepResult::Done) {
+        tries += 1;
+        if tries > COPY_TRIES_MAX {
+            return Err(DbError::Io("the database was locked for too long to be copied".into()));
+        }
+        std::thread::sleep(COPY_PAUSE);
+    }
     drop(backup);
     copy.close().map_err(|(_, error)| DbError::from(error))?;
     std::fs::File::open(&partial).and_then(|file| file.sync_all()).map_err(io)?;
