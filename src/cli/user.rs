@@ -128,9 +128,9 @@ fn confirm(username: &str) -> Result<()> {
 }
 
 const LOST: &str =
-    "Their chats, API keys, sessions and links are deleted, and their data key is destroyed:
-nobody can open the chats again. What a backup holds of them opens as long as a copy of
-the keys from before exists. This cannot be undone.";
+    "Their chats, API keys, sessions and links are deleted, and their data key is destroyed, so
+that this server can never open the chats again. What a backup holds of them opens as long
+as a copy of the keys from before exists. This cannot be undone.";
 
 fn delete(settings: &Settings, username: String, passphrase_file: Option<&PathBuf>) -> Result<()> {
     carry_out(settings, passphrase_file, Order::Delete { username: username.clone() })?;

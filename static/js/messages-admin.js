@@ -19,7 +19,7 @@ export const admin = {
     editTitle: "Roles of {name}", editAbout: "Changes hold from the next request on.",
     disableTitle: "Disable {name}?", disableAbout: "{name} is signed out everywhere, and their keys and running answers stop now. Nothing is deleted; you can enable the account again.",
     delete: "Delete", deleteTitle: "Delete {name}?", wasDeleted: "{name} is deleted", deleteType: "Type {username} to delete this person",
-    deleteAbout: "{name} is signed out everywhere. Their chats, keys, sessions and links are deleted and their data key is destroyed, so nobody can open the chats again. This cannot be undone.",
+    deleteAbout: "{name} is signed out everywhere. Their chats, keys, sessions and links are deleted and their data key is destroyed, so that this server can never open the chats again. This cannot be undone.",
     deleteBackups: "What a backup holds of them opens as long as a copy of the keys from before exists. The audit log keeps their id.",
     deleteInstead: "To keep the chats, disable the account instead.",
     resetTitle: "Reset the password of {name}?", resetAbout: "You get a link with which {name} chooses a new password; you never see it. Until it is used, nothing changes. Then {name} is signed out everywhere else; API keys go on working.",

@@ -202,7 +202,7 @@ export function answering() {
     assert.equal(await page.locator(".turn.assistant .notice").count(), 0, "the answer has nothing to do with it");
     const again = page.waitForResponse((response) => response.request().method() === "POST" && response.url().endsWith("/messages"));
     await page.getByRole("button", { name: "Answer again" }).click();
-    await (await again).finished();
+    await again;
     await sendButton().waitFor();
     assert.equal(await page.locator(".turn .notice").count(), 1, "an answer that is made again tells it once");
     const { events } = await get("/api/admin/audit");
