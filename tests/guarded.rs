@@ -80,7 +80,9 @@ fn a_card_number_reaches_no_model_and_the_sender_is_told() {
     let home = Home::prepared();
     let server = Server::start(&home);
     let client = server.with_key(&home.key());
-    let notice = json!([{"category": "personal.card", "action": "redact", "count": 1}]);
+    let notice = json!([
+        {"category": "personal.card", "action": "redact", "direction": "input", "count": 1}
+    ]);
     let asked = |content: &str| client.post(CHAT, &chat(content)).expect(200);
     let words = |card: &str| format!("My card is {card}. What is Strongroom?");
     let guarded = asked(&words(CARD));

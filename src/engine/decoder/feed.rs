@@ -36,9 +36,10 @@ impl FeedForward {
         {
             return Self::load_experts(read, spec, experts, &name);
         }
-        let down = read.matrix(&name("ffn_down"), width, hidden)?;
+        let down = || read.matrix(&name("ffn_down"), width, hidden);
         if activation == Activation::Gelu {
-            return Ok(Self::Plain { up: read.matrix(&name("ffn_up"), hidden, width)?, down });
+            let up = read.matrix(&name("ffn_up"), hidden, width)?;
+            return Ok(Self::Plain { up, down: down()? });
         }
         let [gate, up] = if read.has(&name("ffn_gate.weight")) {
             let gate = read.matrix(&name("ffn_gate"), hidden, width)?;
@@ -46,7 +47,7 @@ impl FeedForward {
         } else {
             read.fused(&name("ffn_up"), [hidden, hidden], width)?
         };
-        Ok(Self::Gated(Gated { gate, up, down, activation }))
+        Ok(Self::Gated(Gated { gate, up, down: down()?, activation }))
     }
 
     fn load_experts(
