@@ -288,7 +288,7 @@ fn a_log_that_was_set_back_is_found_by_a_later_head() {
     assert_eq!(gaps["events"].as_array().map(Vec::len), Some(1), "{gaps}");
     let verified = session.client.post("/api/admin/audit/verify", &json!({})).expect(200);
     assert_eq!(verified["ok"], false, "{verified}");
-    assert!(server.log().contains("older than a head that was signed for it"));
+    assert!(server.log().contains("the audit log and the file of its heads differ"));
     assert!(server.stop().success());
     assert_eq!(verify(&other, &[]).0, Some(FOUND), "and it stays found");
 
@@ -361,9 +361,10 @@ fn an_export_holds_every_event_in_order_as_it_was_hashed() {
     assert!(actions.iter().any(|action| action == "conversation.read"), "{actions:?}");
 
     let file = home.path("audit.jsonl");
+    let count = leaves_now().len();
     let said = export(&["--out", text(&file)]);
-    assert!(said.contains(&format!("Wrote {} events", leaves.len())), "{said}");
-    assert_eq!(fs::read_to_string(&file).expect("it was written"), whole);
+    assert!(said.contains(&format!("Wrote {} events", count + 1)), "{said}");
+    assert!(fs::read_to_string(&file).expect("it was written").starts_with(&whole));
     // Nothing that is there is overwritten, and what cannot be done is no success.
     let nowhere = home.path("nowhere/audit.jsonl");
     for (out, says) in [(&file, "cannot be made"), (&nowhere, "cannot be made")] {

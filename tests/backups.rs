@@ -166,9 +166,9 @@ fn verifying_opens_whole_files_of_this_vault_and_no_others() {
     let verify = |home: &Home, file: &Path| home.strongroom(&["backup", "verify", text(file)]);
     let beside = verify(&home, &data);
     assert_eq!(beside.status.code(), Some(0), "{}", both(&beside));
-    assert!(both(&beside).contains("verified: a backup file"), "{}", both(&beside));
+    assert!(both(&beside).contains("verified: a data file"), "{}", both(&beside));
     assert!(server.stop().success());
-    for (file, says) in [(&data, "verified: a backup file"), (&keys, "verified: a key file")] {
+    for (file, says) in [(&data, "verified: a data file"), (&keys, "verified: a key file")] {
         let verified = verify(&home, file);
         assert_eq!(verified.status.code(), Some(0), "{}", both(&verified));
         assert!(both(&verified).contains(says), "{}", both(&verified));

@@ -64,6 +64,9 @@ async fn a_jump_of_the_clock_is_on_record_and_stops_nothing() {
     house.app.tell().await.expect("recorded");
     house.clock.set(right);
     house.clock.advance(Duration::from_mins(1));
+    assert_eq!(house.get(&owner, "/api/me").await.code(), "not_signed_in", "it has ended");
+    let body = json!({ "username": "olga", "password": PASSWORD });
+    let owner = House::browser(&house.post(&Visitor::default(), "/api/session", body).await);
     assert_eq!(house.get(&owner, "/api/me").await.status, StatusCode::OK, "real time decides");
     house.app.tell().await.expect("recorded");
     let jumps = recorded(&house, Action::ClockJump).await;

@@ -116,7 +116,9 @@ impl Storage {
                         }
                         let row = &mut numbers[values_at..values_at + shape.head_dim];
                         row.reinterpret_cast_mut::<f16>().convert_from_f32_slice(value);
-                        row.iter_mut().for_each(|bits| *bits = finite(*bits));
+                        for bits in row.iter_mut() {
+                            *bits = finite(*bits);
+                        }
                     }
                     Numbers::F32(numbers) => {
                         let column =
