@@ -263,6 +263,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_so_many_hashes_run_at_once_and_the_rest_wait() {
+        let hasher = Arc::new(Hasher::new(2).expect("made"));
+        let (begins, mut begun) = tokio::sync::mpsc::unbounded_channel();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let jobs: Vec<_> = (0..4)
+            .map(|_| {
+                let (hasher, begins) = (Arc::clone(&hasher), begins.clone());
+                let held = Arc::clone(&held);
+                tokio::spawn(async move {
+                    let work = move || {
+                        begins.send(()).expect("the test listens");
+                        held.lock().recv().map_err(|_| AccountError::Busy)
+                    };
+                    hasher.run(Queue::Other, work).await
+                })
+            })
+            .collect();
+        for _ in 0..2 {
+            begun.recv().await.expect("two begin");
+        }
+        // The others have a place in the queue by now, and none of them a turn.
+        while hasher.others.available_permits() > OTHERS_MAX - 4 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(hasher.running.available_permits(), 0);
+        assert!(begun.try_recv().is_err(), "a third runs beside two");
+        for _ in 0..2 {
+            release.send(()).expect("one waits");
+            begun.recv().await.expect("the next begins when one has ended");
+        }
+        assert!(begun.try_recv().is_err());
+        for _ in 0..2 {
+            release.send(()).expect("one waits");
+        }
+        for job in jobs {
+            job.await.expect("runs").expect("done");
+        }
+        assert_eq!(hasher.running.available_permits(), 2);
+        assert_eq!(hasher.others.available_permits(), OTHERS_MAX);
+    }
+
+    #[tokio::test]
     async fn nobodys_password_never_fits() {
         let hasher = Hasher::new(1).expect("made");
         let word = SecretText::new("four quiet words here".into());

@@ -152,6 +152,21 @@ mod tests {
     }
 
     #[test]
+    fn values_that_could_be_secret_are_masked() {
+        let mut config = Config::defaults();
+        // No setting holds a secret; one that somebody adds must not be shown either.
+        let keys = ["mail.client_secret", "secret", "vault.passphrase", "a.token_value"];
+        for key in keys.into_iter().chain(["b.password_value", "monitor.secret_url"]) {
+            let value = ("hunter2".into(), Origin::Flag);
+            config.values.insert(key.into(), value);
+        }
+        let rows: Vec<_> = config.rows().collect();
+        assert!(rows.iter().all(|(_, value, _)| !value.contains("hunter2")), "{rows:?}");
+        assert_eq!(rows.iter().filter(|(_, value, _)| value == "\"…\"").count(), 6);
+        assert!(rows.iter().any(|(_, value, _)| value == "\"127.0.0.1:8443\""), "{rows:?}");
+    }
+
+    #[test]
     fn later_layers_win() {
         let file = "[server]\nlisten = \"127.0.0.1:1\"\nworkers = 3\nbody_bytes_max = 70000\n";
         let config = Config::from_layers(

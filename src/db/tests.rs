@@ -165,3 +165,21 @@ fn a_copy_holds_what_was_committed() {
     let copy = Db::open(&target, DbOptions::default()).expect("opens");
     assert_eq!(sum(&copy), 5);
 }
+
+#[test]
+fn the_writer_waits_for_the_disk_and_readers_cannot_write() {
+    let (_directory, db) = open();
+    let (mode, synchronous, deletes_securely) = db
+        .write_blocking(|tx| -> Result<_, DbError> {
+            let number = |sql: &str| tx.query_row(sql, [], |row| row.get::<_, i64>(0));
+            let mode: String = tx.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+            Ok((mode, number("PRAGMA synchronous")?, number("PRAGMA secure_delete")?))
+        })
+        .expect("asked");
+    // 2 is FULL.
+    assert_eq!((mode.as_str(), synchronous, deletes_securely), ("wal", 2, 1));
+    let outcome = db.read_blocking(|db| -> Result<usize, DbError> {
+        Ok(db.execute("INSERT INTO t VALUES (1)", [])?)
+    });
+    assert!(outcome.is_err());
+}

@@ -50,6 +50,60 @@ fn a_value_of_another_vault_does_not_open() {
     assert!(matches!(second.open(SYSTEM, &aad, &sealed), Err(VaultError::CannotOpen)));
 }
 
+#[test]
+fn every_single_flipped_bit_gives_the_one_error() {
+    let (_directory, vault) = vault();
+    let sealed = vault.seal(SYSTEM, &place("r", "o"), b"short words").expect("sealed");
+    for bit in 0..sealed.as_bytes().len() * 8 {
+        let mut bytes = sealed.as_bytes().to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let outcome = vault.open(SYSTEM, &place("r", "o"), &Sealed::from_stored(bytes));
+        assert!(matches!(outcome, Err(VaultError::CannotOpen)), "bit {bit}: {outcome:?}");
+    }
+}
+
+#[test]
+fn empty_values_one_byte_and_a_mebibyte_survive_a_round_trip() {
+    let (_directory, vault) = vault();
+    for size in [0, 1, 1 << 20] {
+        let plain: Vec<u8> = (0..size).map(|at: u32| at as u8).collect();
+        let sealed = vault.seal(SYSTEM, &place("r", "o"), &plain).expect("sealed");
+        assert_eq!(*vault.open(SYSTEM, &place("r", "o"), &sealed).expect("opened"), plain);
+    }
+}
+
+/// Tables, columns and owners that share beginnings and ends, so that joined they could be equal.
+const NAMES: [&str; 5] = ["", "a", "aa", "ab", "b"];
+const PURPOSES: [Scope; 3] =
+    [SYSTEM, Scope::System(Purpose::Models), Scope::System(Purpose::Audit)];
+
+fn any_place() -> impl Strategy<Value = (usize, &'static str, &'static str, String, String)> {
+    let name = || (0..NAMES.len()).prop_map(|at| NAMES[at]);
+    (0..PURPOSES.len(), name(), name(), "[ab]{0,3}", "[ab]{0,3}")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_value_opens_in_no_place_but_its_own(home in any_place(), elsewhere in any_place()) {
+        fn aad<'a>(place: &'a (usize, &'static str, &'static str, String, String)) -> Aad<'a> {
+            Aad { table: place.1, column: place.2, row: &place.3, owner: &place.4 }
+        }
+        thread_local! {
+            static VAULT: (tempfile::TempDir, Vault) = vault();
+        }
+        VAULT.with(|(_, vault)| {
+            let sealed = vault.seal(PURPOSES[home.0], &aad(&home), b"words").expect("sealed");
+            let outcome = vault.open(PURPOSES[elsewhere.0], &aad(&elsewhere), &sealed);
+            prop_assert_eq!(outcome.is_ok(), home == elsewhere);
+            let outcome = vault.open(PURPOSES[home.0], &aad(&home), &sealed);
+            prop_assert!(outcome.is_ok());
+            Ok(())
+        })?;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
