@@ -87,6 +87,8 @@ impl Generate for Echo {
         EngineStats::default()
     }
 
+    fn forget(&self, _: Domain) {}
+
     fn shutdown(&self) {}
 }
 

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use strongroom::audit::verify::verify;
+use strongroom::audit::verify::{Trust, verify};
 use strongroom::audit::{Action, Actor, AuditLog, Event, Outcome};
 use strongroom::clock::Clock;
 use strongroom::db::{Db, DbError, DbOptions, open_to_read};
@@ -111,7 +111,7 @@ fn verifying(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("verify");
     group.throughput(Throughput::Elements(4_096));
     group.bench_function("4096_events", |bencher| {
-        bencher.iter(|| assert!(verify(&db, &audit, &[]).expect("verified").ok));
+        bencher.iter(|| assert!(verify(&db, &audit, &[], &Trust::Beside).expect("verified").ok));
     });
     group.finish();
 }
