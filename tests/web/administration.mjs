@@ -78,7 +78,7 @@ export function administration() {
     assert.equal(await dialog().getByRole("button", { name: "Save" }).isDisabled(), true, "a person without any role");
     await dialog().getByLabel("member").check();
     await dialog().getByRole("button", { name: "Save" }).click();
-    await row("Max Member").getByText("member").waitFor();
+    await row("Max Member").getByText("member", { exact: true }).waitFor();
     await member.page.locator("dialog").getByRole("button", { name: "Save" }).click();
     await member.page.getByText("Your role does not allow this.").waitFor();
     assert.equal((await get("/api/admin/models")).models.find((/** @type {any} */ one) => one.id === "guide").roles, null);

@@ -147,7 +147,7 @@ export function trouble() {
     // The session is ended from outside, so that nothing in this window can tidy up.
     await shared.context.clearCookies();
     await composer(shared.page).press("Enter");
-    await shared.page.getByText("You were signed out.").waitFor();
+    await shared.page.getByText("You were signed out.").first().waitFor();
     await signIn(server.base, shared.page, "olivia", passwords.changed);
     await shared.page.getByRole("heading", { name: "What shall we work on?" }).waitFor();
     assert.equal(await composer(shared.page).inputValue(), "");
