@@ -58,7 +58,7 @@ export function account() {
     await others.getByRole("button", { name: "Sign out" }).click();
     await others.waitFor({ state: "detached" });
     await composer(elsewhere.page).press("Enter");
-    await elsewhere.page.getByText("You were signed out. Sign in again; what you typed is still here.").waitFor();
+    await elsewhere.page.getByText("You were signed out. Sign in again; what you typed is still here.").first().waitFor();
     await check("sign-in-again", elsewhere.page);
     await signIn(server.base, elsewhere.page, "olivia", passwords.changed);
     await composer(elsewhere.page).waitFor();
