@@ -268,6 +268,10 @@ fn a_log_that_was_set_back_is_found_by_a_later_head() {
     let last = number(&home, "SELECT max(seq) FROM audit_events");
     let set_back = |home: &Home| {
         fs::write(home.data().join("strongroom.db"), &earlier).expect("it is ours");
+        // What the log ahead of it holds is of later.
+        for name in ["strongroom.db-wal", "strongroom.db-shm"] {
+            let _ = fs::remove_file(home.data().join(name));
+        }
     };
     let there = {
         let other = copy(&home);
@@ -308,7 +312,8 @@ fn a_log_that_was_set_back_is_found_by_a_later_head() {
         lines(keep)(&other);
         other
     };
-    assert_eq!(verify(&whole(), &[]).0, Some(SOUND));
+    let (code, said) = verify(&whole(), &[]);
+    assert_eq!(code, Some(SOUND), "{said}");
     let (code, said) = verify(&whole(), &["--head", head]);
     assert_eq!(code, Some(FOUND), "{said}");
     let cut = format!("the head kept elsewhere covers {last} events, and there are {there}");
@@ -372,8 +377,8 @@ fn an_export_holds_every_event_in_order_as_it_was_hashed() {
     }
     refused(&home, &["audit", "export", "--format", "xml"], 2, "xml");
     refused(&home, &["audit", "export", "--after", "-1"], 2, "-1");
-    refused(&Home::empty(), &["audit", "export"], FAILED, "cannot be opened");
-    assert_eq!(fs::read_to_string(&file).expect("it was written"), whole);
+    refused(&Home::empty(), &["audit", "export"], FAILED, "holds no data of a server");
+    assert!(fs::read_to_string(&file).expect("it was written").starts_with(&whole));
     let beside = Server::start(&home);
     assert!(export(&[]).starts_with(&whole), "a running server is no hindrance");
     assert!(beside.stop().success());

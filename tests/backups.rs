@@ -168,7 +168,7 @@ fn verifying_opens_whole_files_of_this_vault_and_no_others() {
     assert_eq!(beside.status.code(), Some(0), "{}", both(&beside));
     assert!(both(&beside).contains("verified: a data file"), "{}", both(&beside));
     assert!(server.stop().success());
-    for (file, says) in [(&data, "verified: a data file"), (&keys, "verified: a key file")] {
+    for (file, says) in [(&data, "verified: a data file"), (&keys, "verified: a keys file")] {
         let verified = verify(&home, file);
         assert_eq!(verified.status.code(), Some(0), "{}", both(&verified));
         assert!(both(&verified).contains(says), "{}", both(&verified));
