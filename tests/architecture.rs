@@ -61,8 +61,7 @@ const ONLY: &[Only] = &[
             "*store.rs",
             "accounts/store/",
             "db/",
-            // Stores by another name.
-            "accounts/throttle.rs",
+            // A store by another name.
             "backup/settle.rs",
             // Their jobs run inside a transaction that a store takes.
             "audit/export.rs",

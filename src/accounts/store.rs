@@ -1,11 +1,16 @@
 //! The rows of people. Those that decide who somebody is are bound (`access::binding`): a row that
 //! is not as this server wrote it is not there.
 
+mod failures;
 mod links;
 mod sessions;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+pub(super) use failures::{
+    add_failure, date_failures_by, failures, forget_failures, forget_failures_before, is_known,
+    put_known, take_failure_back,
+};
 pub(super) use links::{Link, LinkKind, delete_links, insert_link, link};
 pub(super) use sessions::{
     NewSession, SessionRow, delete_session, delete_sessions, insert_session, live_sessions,

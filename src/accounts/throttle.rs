@@ -17,12 +17,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
-
-use super::AccountError;
+use super::{AccountError, store};
 use crate::access::network::{household, neighbourhood};
 use crate::access::registry::SecretHash;
 use crate::clock::Timestamp;
+use crate::db::Connection;
 use crate::vault::{BlindPurpose, Vault};
 
 const DELAY_MAX: Duration = Duration::from_mins(15);
@@ -94,18 +93,18 @@ pub(super) fn begin(
     now: Timestamp,
 ) -> Result<Counted, AccountError> {
     let crowd = match attempt.crowd {
-        Some(crowd) if !is_known(db, &crowd.pair)? => Some(crowd),
+        Some(crowd) if !store::is_known(db, &crowd.pair)? => Some(crowd),
         Some(_) | None => None,
     };
     let mut wait = Duration::ZERO;
     for (source, free) in attempt.growing.iter().flatten() {
-        if let Some((failures, last_at)) = count(db, source)? {
+        if let Some((failures, last_at)) = store::failures(db, source)? {
             wait = wait.max(delay(failures - free).saturating_sub(now.since(last_at)));
         }
     }
     if let Some(crowd) = crowd
-        && count(db, &crowd.person)?.is_some_and(|(failures, _)| failures >= PERSON_FREE)
-        && let Some((tried, last_at)) = count(db, &crowd.neighbours)?
+        && store::failures(db, &crowd.person)?.is_some_and(|(failures, _)| failures >= PERSON_FREE)
+        && let Some((tried, last_at)) = store::failures(db, &crowd.neighbours)?
         && tried >= ALLOWED
     {
         wait = wait.max(ALLOWED_EVERY.saturating_sub(now.since(last_at)));
@@ -113,17 +112,13 @@ pub(super) fn begin(
     if wait > Duration::ZERO {
         return Err(AccountError::Throttled(wait));
     }
-    db.execute("DELETE FROM sign_in_failures WHERE last_at < ?1", [now.minus(FORGET)])?;
+    store::forget_failures_before(db, now.minus(FORGET))?;
     let growing = attempt.growing.iter().flatten().map(|(source, _)| *source);
     let of_crowd = crowd.into_iter().flat_map(|crowd| [crowd.person, crowd.neighbours]);
     let mut counted = Counted::default();
     for source in growing.chain(of_crowd) {
-        counted.0.push((source, count(db, &source)?.map(|(_, last_at)| last_at)));
-        db.execute(
-            "INSERT INTO sign_in_failures (source, failures, last_at) VALUES (?1, 1, ?2)
-             ON CONFLICT (source) DO UPDATE SET failures = failures + 1, last_at = ?2",
-            params![source, now],
-        )?;
+        counted.0.push((source, store::failures(db, &source)?.map(|(_, last_at)| last_at)));
+        store::add_failure(db, &source, now)?;
     }
     Ok(counted)
 }
@@ -131,11 +126,7 @@ pub(super) fn begin(
 /// Takes back what was counted for an attempt that was not made after all.
 pub(super) fn take_back(db: &Connection, counted: &Counted) -> Result<(), AccountError> {
     for (source, before) in &counted.0 {
-        db.execute(
-            "UPDATE sign_in_failures SET failures = max(failures - 1, 0),
-               last_at = coalesce(?2, last_at) WHERE source = ?1",
-            params![source, before],
-        )?;
+        store::take_failure_back(db, source, *before)?;
     }
     Ok(())
 }
@@ -149,28 +140,14 @@ pub(super) fn succeed(
 ) -> Result<(), AccountError> {
     take_back(db, counted)?;
     let Some(Crowd { pair, .. }) = attempt.crowd else { return Ok(()) };
-    db.execute("DELETE FROM sign_in_failures WHERE source = ?1", [pair])?;
-    db.execute("INSERT OR REPLACE INTO sign_in_known VALUES (?1, ?2)", params![pair, now])?;
-    Ok(())
+    store::forget_failures(db, &pair)?;
+    Ok(store::put_known(db, &pair, now)?)
 }
 
 /// Takes up the counts of the process before. Where it was ahead of this one's clock, they count as
 /// of now: nobody waits for the clock to catch up.
 pub(super) fn resume(db: &Connection, now: Timestamp) -> Result<(), AccountError> {
-    db.execute("UPDATE sign_in_failures SET last_at = ?1 WHERE last_at > ?1", [now])?;
-    Ok(())
-}
-
-fn is_known(db: &Connection, pair: &SecretHash) -> Result<bool, AccountError> {
-    let found = db
-        .query_row("SELECT 1 FROM sign_in_known WHERE source = ?1", [pair], |_| Ok(()))
-        .optional()?;
-    Ok(found.is_some())
-}
-
-fn count(db: &Connection, source: &SecretHash) -> Result<Option<(i64, Timestamp)>, AccountError> {
-    let sql = "SELECT failures, last_at FROM sign_in_failures WHERE source = ?1";
-    Ok(db.query_row(sql, [source], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    Ok(store::date_failures_by(db, now)?)
 }
 
 /// Doubles from one second on, up to a quarter of an hour.

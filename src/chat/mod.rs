@@ -11,5 +11,6 @@ mod search;
 mod store;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub(crate) use conversations::{Chat, ChatParts};

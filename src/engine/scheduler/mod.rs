@@ -3,14 +3,14 @@
 
 mod fair;
 mod inbox;
+mod plan;
 mod sequence;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::attention::Run;
-use super::decoder::{Decoder, Step};
+use super::decoder::Decoder;
 use super::error::EngineError;
 use super::kv::{BLOCK_TOKENS, Pool};
 use super::output::Vocabulary;
@@ -19,6 +19,7 @@ use super::stats::EngineStats;
 use fair::FairQueue;
 pub(crate) use inbox::Inbox;
 use inbox::{Mail, Phase};
+use plan::{Share, rows};
 pub(crate) use sequence::{EVENTS_MAX, NewGeneration, Sequence};
 
 /// Steps that may fail one after the other before no more work is taken.
@@ -59,14 +60,6 @@ pub(crate) struct Scheduler {
     failures: u32,
     /// Requests that left the waiting line since the last publication.
     left_queue: usize,
-}
-
-/// The rows that one sequence has in a step.
-struct Share {
-    /// Its place in `running`.
-    index: usize,
-    from: usize,
-    to: usize,
 }
 
 impl Scheduler {
@@ -231,60 +224,6 @@ impl Scheduler {
         }
     }
 
-    /// Shares out the rows of the next step, and makes room in the cache for them.
-    fn plan(&mut self) -> Vec<Share> {
-        let mut shares: Vec<Share> = Vec::new();
-        let prefill = self.share_prefill();
-        let mut index = 0;
-        while index < self.running.len() {
-            let sequence = &self.running[index];
-            let (from, end) = (sequence.computed, sequence.tokens.len());
-            let is_decoding = sequence.is_decoding();
-            debug_assert!(from < end, "there is always a token to compute");
-            let rows = if is_decoding { 1 } else { prefill[index] };
-            if rows == 0 || !sequence.has_room() {
-                index += 1;
-                continue;
-            }
-            let to = from + rows;
-            let sequence = &mut self.running[index];
-            if self.pool.grow(&mut sequence.table, to) {
-                shares.push(Share { index, from, to });
-                index += 1;
-            } else if !self.preempt(index) {
-                index += 1;
-            }
-        }
-        shares
-    }
-
-    /// How many rows of prompt each running sequence may read in the next step.
-    fn share_prefill(&self) -> Vec<usize> {
-        let reads = |one: &Sequence| !one.is_decoding() && one.has_room();
-        let need = |one: &Sequence| if reads(one) { one.tokens.len() - one.computed } else { 0 };
-        let needs: Vec<_> = self.running.iter().map(|one| (one.domain, need(one))).collect();
-        fair::share(self.limits.prefill_chunk_tokens, &needs)
-    }
-
-    /// Takes the place of the youngest sequence behind `index`, so that `index` can go on; where
-    /// there is none, `index` itself gives way to the older ones. False where it stays.
-    fn preempt(&mut self, index: usize) -> bool {
-        let youngest = self.running.len() - 1;
-        if youngest == 0 && index == 0 {
-            // Alone and without room: cannot be, as no request may be larger than the cache.
-            let sequence = self.running.remove(0);
-            self.end(sequence, Err(EngineError::Internal));
-            return true;
-        }
-        let mut sequence = self.running.remove(youngest);
-        self.pool.release(&mut sequence.table);
-        sequence.lose_place();
-        self.stats.preemptions_total += 1;
-        // It waits again, at the front of its domain's line: counted as waiting until admitted.
-        self.queue.push_back_in_front(sequence.domain, sequence);
-        true
-    }
-
     fn step(&mut self, shares: &[Share]) {
         self.stats.steps_total += 1;
         let outcome = {
@@ -394,25 +333,4 @@ impl Scheduler {
         self.stats.kv_cached_bytes = self.pool.idle_blocks() * bytes;
         self.inbox.publish(&self.stats, std::mem::take(&mut self.left_queue));
     }
-}
-
-/// Lays out the rows of a step.
-fn rows<'a>(running: &'a [Sequence], shares: &[Share]) -> Step<'a> {
-    let mut step =
-        Step { tokens: vec![], positions: vec![], slots: vec![], runs: vec![], wanted: vec![] };
-    for share in shares {
-        let sequence = &running[share.index];
-        let blocks = sequence.table.blocks();
-        let first = step.tokens.len();
-        for position in share.from..share.to {
-            if sequence.wants_logits(position) {
-                step.wanted.push(step.tokens.len() as u32);
-            }
-            step.tokens.push(sequence.tokens[position]);
-            step.positions.push(position);
-            step.slots.push((blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS));
-        }
-        step.runs.push(Run { rows: first..step.tokens.len(), start: share.from, blocks });
-    }
-    step
 }

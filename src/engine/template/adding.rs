@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use minijinja::machinery::{self, CodeGenerator, Instruction, Instructions};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Expression, Value};
 
 /// The name of the call; nothing in a template can be called so.
 const ADD: &str = "+";
@@ -67,11 +67,14 @@ fn adder(budget: usize) -> impl Fn(&Value, &Value) -> Result<Value, Error> + Sen
             return Err(Error::new(ErrorKind::OutOfFuel, "lists grow too long"));
         }
         // The same instruction, in a program of its own.
-        PLAIN.compile_expression("a + b")?.eval(Value::from_pairs([("a", a), ("b", b)]))
+        let sum = SUM.as_ref().map_err(|error| Error::new(error.kind(), "no sum"))?;
+        sum.eval(Value::from_pairs([("a", a), ("b", b)]))
     }
 }
 
 static PLAIN: LazyLock<Environment<'static>> = LazyLock::new(Environment::empty);
+static SUM: LazyLock<Result<Expression<'static, 'static>, Error>> =
+    LazyLock::new(|| PLAIN.compile_expression("a + b"));
 
 /// Elements of a list, or units of 64 bytes of a text; none for what has no length, and for what
 /// is told only by going through it, which is never made in full.

@@ -1,0 +1,181 @@
+//! One turn of a conversation: what is said, put on disk with the place of the answer, and taken
+//! away again where the gate refuses it.
+
+use super::answer::Ask;
+use super::conversations::{Chat, Message, title_from};
+use super::error::ChatError;
+use super::sealing::{self, Place};
+use super::store::{self, MessageRow};
+use crate::clock::Timestamp;
+use crate::engine::{self, Role};
+use crate::ids::{ConversationId, MessageId, UserId};
+
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+const MESSAGES_MAX: usize = 4_000;
+
+/// One turn of a conversation, as it is being prepared.
+pub(super) struct Turn {
+    pub(super) owner: UserId,
+    pub(super) conversation: ConversationId,
+    /// The person's message: a new one with its text, or the last one.
+    pub(super) asked: MessageId,
+    pub(super) text: Option<String>,
+    pub(super) answer: MessageId,
+    /// Earlier answers to the same message, which the new one takes the place of.
+    pub(super) replaced: Vec<MessageId>,
+    pub(super) model: Option<String>,
+    pub(super) title: Option<String>,
+    pub(super) before: Before,
+}
+
+/// What a turn changes of its conversation, as it was.
+pub(super) struct Before {
+    pub(super) model: Option<String>,
+    pub(super) updated_at: Timestamp,
+}
+
+impl Chat {
+    /// Reads the conversation and says what is to be stored and what the model is to see.
+    pub(super) async fn prepare(
+        &self,
+        owner: UserId,
+        id: ConversationId,
+        ask: Ask,
+        model: Option<String>,
+        answer: MessageId,
+    ) -> Result<(Turn, Vec<engine::Message>), ChatError> {
+        let (conversation, mut messages) = self.load(owner, id).await?;
+        if messages.len() >= MESSAGES_MAX {
+            return Err(ChatError::TooMany("messages in this conversation"));
+        }
+        let before =
+            Before { model: conversation.model.clone(), updated_at: conversation.updated_at };
+        let model = model.or(conversation.model);
+        let mut turn = Turn {
+            owner,
+            conversation: id,
+            asked: MessageId::new(),
+            text: None,
+            answer,
+            replaced: Vec::new(),
+            model,
+            title: None,
+            before,
+        };
+        match ask {
+            Ask::Say(text) => {
+                if text.trim().is_empty() || text.len() > MESSAGE_BYTES_MAX {
+                    let expected = "a text of 1 to 262144 bytes";
+                    return Err(ChatError::Invalid { param: "content", expected });
+                }
+                turn.title = conversation.title.is_empty().then(|| title_from(&text));
+                turn.text = Some(text);
+            }
+            Ask::Regenerate => {
+                while let Some(last) = messages.pop_if(|last| last.role != "user") {
+                    turn.replaced.push(last.id);
+                }
+                turn.asked = messages.last().ok_or(ChatError::NothingToRegenerate)?.id;
+            }
+        }
+        let mut history: Vec<engine::Message> = Vec::new();
+        for message in messages.into_iter().filter_map(said) {
+            push_turn(&mut history, message);
+        }
+        if let Some(content) = turn.text.clone() {
+            push_turn(&mut history, engine::Message { role: Role::User, content, name: None });
+        }
+        Ok((turn, history))
+    }
+
+    /// Puts the person's message and the place of the answer on disk, in one transaction.
+    pub(super) async fn store_turn(&self, turn: &Turn) -> Result<(), ChatError> {
+        let (vault, owner, now) = (&self.parts.vault, turn.owner, self.parts.clock.now());
+        let row = |id, role: &str, text: &str, state: &str| -> Result<MessageRow, ChatError> {
+            Ok(MessageRow {
+                id,
+                role: role.into(),
+                content: sealing::seal(vault, owner, Place::Content(id), text)?,
+                model: turn.model.clone(),
+                created_at: now,
+                state: state.into(),
+                finish_reason: None,
+                prompt_tokens: None,
+                completion_tokens: None,
+                notices: "[]".into(),
+            })
+        };
+        let asked =
+            turn.text.as_ref().map(|text| row(turn.asked, "user", text, "complete")).transpose()?;
+        let answer = row(turn.answer, "assistant", "", "writing")?;
+        let place = Place::Title(turn.conversation);
+        let title = turn.title.as_ref().map(|title| sealing::seal(vault, owner, place, title));
+        let (title, id, model) = (title.transpose()?, turn.conversation, turn.model.clone());
+        self.parts
+            .db
+            .write(move |tx| -> Result<(), ChatError> {
+                // The owner is asked once more: what follows writes below this conversation.
+                if !store::update(tx, owner, id, title.as_ref(), None)? {
+                    return Err(ChatError::NotFound);
+                }
+                store::interrupt(tx, owner, id)?;
+                if let Some(asked) = &asked {
+                    store::add_message(tx, owner, id, asked)?;
+                }
+                store::add_message(tx, owner, id, &answer)?;
+                store::touch(tx, owner, id, model.as_deref(), now)?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Leaves the conversation as it was before the turn.
+    pub(super) async fn take_back(&self, turn: &Turn) -> Result<(), ChatError> {
+        let (owner, id) = (turn.owner, turn.conversation);
+        let asked = turn.text.is_some().then_some(turn.asked);
+        let messages: Vec<MessageId> = asked.into_iter().chain([turn.answer]).collect();
+        let untitled = |_: &String| sealing::seal(&self.parts.vault, owner, Place::Title(id), "");
+        let title = turn.title.as_ref().map(untitled).transpose()?;
+        let (model, updated_at) = (turn.before.model.clone(), turn.before.updated_at);
+        self.parts
+            .db
+            .write(move |tx| -> Result<(), ChatError> {
+                store::remove_messages(tx, owner, &messages)?;
+                let title = title.as_ref();
+                Ok(store::put_back(tx, owner, id, title, model.as_deref(), updated_at)?)
+            })
+            .await
+    }
+
+    pub(super) async fn remove(&self, owner: UserId, ids: Vec<MessageId>) -> Result<(), ChatError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.parts
+            .db
+            .write(move |tx| Ok::<_, ChatError>(store::remove_messages(tx, owner, &ids)?))
+            .await
+    }
+}
+
+/// Adds what was said. Two turns of a person in a row, where an answer never came, become one:
+/// many templates take only turns that alternate.
+fn push_turn(history: &mut Vec<engine::Message>, message: engine::Message) {
+    match history.last_mut() {
+        Some(last) if last.role == Role::User && message.role == Role::User => {
+            last.content.push_str("\n\n");
+            last.content.push_str(&message.content);
+        }
+        _ => history.push(message),
+    }
+}
+
+/// What the model sees of a message; an answer that never began is nothing to see.
+fn said(message: Message) -> Option<engine::Message> {
+    let role = if message.role == "user" { Role::User } else { Role::Assistant };
+    (role == Role::User || !message.content.is_empty()).then_some(engine::Message {
+        role,
+        content: message.content,
+        name: None,
+    })
+}

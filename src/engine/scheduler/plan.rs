@@ -1,0 +1,94 @@
+//! Which rows the next step has, and who gives up a place so that others have room for theirs.
+
+use super::Scheduler;
+use super::fair;
+use super::sequence::Sequence;
+use crate::engine::attention::Run;
+use crate::engine::decoder::Step;
+use crate::engine::error::EngineError;
+use crate::engine::kv::BLOCK_TOKENS;
+
+/// The rows that one sequence has in a step.
+pub(super) struct Share {
+    /// Its place in `running`.
+    pub(super) index: usize,
+    pub(super) from: usize,
+    pub(super) to: usize,
+}
+
+impl Scheduler {
+    /// Shares out the rows of the next step, and makes room in the cache for them.
+    pub(super) fn plan(&mut self) -> Vec<Share> {
+        let mut shares: Vec<Share> = Vec::new();
+        let prefill = self.share_prefill();
+        let mut index = 0;
+        while index < self.running.len() {
+            let sequence = &self.running[index];
+            let (from, end) = (sequence.computed, sequence.tokens.len());
+            let is_decoding = sequence.is_decoding();
+            debug_assert!(from < end, "there is always a token to compute");
+            let rows = if is_decoding { 1 } else { prefill[index] };
+            if rows == 0 || !sequence.has_room() {
+                index += 1;
+                continue;
+            }
+            let to = from + rows;
+            let sequence = &mut self.running[index];
+            if self.pool.grow(&mut sequence.table, to) {
+                shares.push(Share { index, from, to });
+                index += 1;
+            } else if !self.preempt(index) {
+                index += 1;
+            }
+        }
+        shares
+    }
+
+    /// How many rows of prompt each running sequence may read in the next step.
+    fn share_prefill(&self) -> Vec<usize> {
+        let reads = |one: &Sequence| !one.is_decoding() && one.has_room();
+        let need = |one: &Sequence| if reads(one) { one.tokens.len() - one.computed } else { 0 };
+        let needs: Vec<_> = self.running.iter().map(|one| (one.domain, need(one))).collect();
+        fair::share(self.limits.prefill_chunk_tokens, &needs)
+    }
+
+    /// Takes the place of the youngest sequence behind `index`, so that `index` can go on; where
+    /// there is none, `index` itself gives way to the older ones. False where it stays.
+    fn preempt(&mut self, index: usize) -> bool {
+        let youngest = self.running.len() - 1;
+        if youngest == 0 && index == 0 {
+            // Alone and without room: cannot be, as no request may be larger than the cache.
+            let sequence = self.running.remove(0);
+            self.end(sequence, Err(EngineError::Internal));
+            return true;
+        }
+        let mut sequence = self.running.remove(youngest);
+        self.pool.release(&mut sequence.table);
+        sequence.lose_place();
+        self.stats.preemptions_total += 1;
+        // It waits again, at the front of its domain's line: counted as waiting until admitted.
+        self.queue.push_back_in_front(sequence.domain, sequence);
+        true
+    }
+}
+
+/// Lays out the rows of a step.
+pub(super) fn rows<'a>(running: &'a [Sequence], shares: &[Share]) -> Step<'a> {
+    let mut step =
+        Step { tokens: vec![], positions: vec![], slots: vec![], runs: vec![], wanted: vec![] };
+    for share in shares {
+        let sequence = &running[share.index];
+        let blocks = sequence.table.blocks();
+        let first = step.tokens.len();
+        for position in share.from..share.to {
+            if sequence.wants_logits(position) {
+                step.wanted.push(step.tokens.len() as u32);
+            }
+            step.tokens.push(sequence.tokens[position]);
+            step.positions.push(position);
+            step.slots.push((blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS));
+        }
+        step.runs.push(Run { rows: first..step.tokens.len(), start: share.from, blocks });
+    }
+    step
+}
