@@ -36,7 +36,7 @@ export const admin = {
     accessTitle: "Who may use {name}?", accessAbout: "This holds from the next request on. Whoever may not use it does not see it.",
     accessAll: "Everybody who may use models", accessSome: "Only people with one of these roles", accessSaved: "Who may use {name} is changed",
     none: "No models", noneAbout: "Start the server with --model and the path of a GGUF file.",
-    addTitle: "Add a model", addAbout: "A Llama, Qwen2 or Qwen3 model as a GGUF file (its general.architecture says llama, qwen2 or qwen3), on the server's disk. Then restart the server:",
+    addTitle: "Add a model", addAbout: "A model as a GGUF file on the server's disk, of a family such as Llama, Qwen, Gemma, Phi or Mistral (docs/models.md lists them). Then restart the server:",
     command: "strongroom serve --model path/to/model.gguf",
   },
   guard: {

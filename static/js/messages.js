@@ -147,7 +147,7 @@ export const text = {
     modelLead: "One is ready, so you can begin at once.",
     modelGuide: "The built-in guide", modelGuideState: "ready",
     modelGuideAbout: "A very small model that explains this server. It shows that everything works; it is no expert.",
-    modelAdd: "Your own model", modelAddAbout: "A Llama, Qwen2 or Qwen3 model as a GGUF file. On the server, stop Strongroom and start it like this:",
+    modelAdd: "Your own model", modelAddAbout: "A model as a GGUF file, of a family such as Llama, Qwen, Gemma, Phi or Mistral. On the server, stop Strongroom and start it like this:",
     modelCommand: "strongroom serve --model path/to/model.gguf",
     begin: "Start the first chat",
     inviteTitle: "Welcome to {organisation}", inviteLead: "Choose a password. You sign in with it and the name that you were given.",

@@ -69,13 +69,12 @@ function Made({ secret, onClose }) {
 function snippet(secret) {
   const model = models.value.find((one) => one.default)?.id ?? models.value[0]?.id ?? "guide";
   return `import ssl
-import httpx
-from openai import OpenAI
+from openai import DefaultHttpxClient, OpenAI
 
 client = OpenAI(
     base_url="${location.origin}/v1",
     api_key="${secret}",
-    http_client=httpx.Client(
+    http_client=DefaultHttpxClient(
         verify=ssl.create_default_context(cafile="ca.pem"),
     ),
 )
