@@ -98,7 +98,8 @@ struct Terminal {
 impl Terminal {
     fn open(home: &Home, arguments: &[&str]) -> Self {
         let quoted = |word: &str| format!("'{word}'");
-        let mut line = vec![quoted(env!("CARGO_BIN_EXE_strongroom"))];
+        // Without `exec` a shell between may take the interrupt for its own (dash does, bash does not).
+        let mut line = vec!["exec".to_owned(), quoted(env!("CARGO_BIN_EXE_strongroom"))];
         line.extend(arguments.iter().map(|word| quoted(word)));
         line.extend(["--data-dir".to_owned(), quoted(text(&home.data()))]);
         let mut child = Command::new("script")
