@@ -53,6 +53,9 @@ pub enum EngineError {
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// Somebody asked for an end of it.
+    #[error("the loading was cancelled")]
+    Cancelled,
     /// The file cannot be read.
     #[error("cannot read the model file: {0}")]
     Read(#[from] std::io::Error),

@@ -70,7 +70,7 @@ fn widened(name: &str) -> &'static [u8] {
 fn logits(file: &File, tokens: &[u32], slice: usize) -> Vec<Vec<f32>> {
     let spec = families::spec(file, None).expect("a known shape");
     let shape = spec.cache_shape(KvPrecision::F32);
-    let decoder = Decoder::load(file, spec, VOCABULARY).expect("loads");
+    let decoder = Decoder::load(file, spec, VOCABULARY, &LoadProgress::new()).expect("loads");
     let mut pool = Pool::new(shape, shape.block_bytes() * 8);
     let mut table = kv::BlockTable::default();
     assert!(pool.grow(&mut table, tokens.len()));
@@ -163,7 +163,8 @@ fn every_family_answers_the_same_alone_crowded_and_pushed_out() {
                 prefill_chunk_tokens: slice,
                 ..EngineOptions::default()
             };
-            Engine::load(Weights::Embedded(widened(&name)), options).expect("loads")
+            Engine::load(Weights::Embedded(widened(&name)), options, &LoadProgress::new())
+                .expect("loads")
         };
         let spec = families::spec(&File::from_static(widened(&name)).expect("sound"), None);
         let block = spec.expect("known").cache_shape(KvPrecision::F32).block_bytes();

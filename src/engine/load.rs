@@ -14,7 +14,7 @@ use super::scheduler::{Inbox, Scheduler, SchedulerLimits};
 use super::stats::EngineStats;
 use super::template::Template;
 use super::tokenizer::{StreamDecoder, Tokenizer};
-use super::{Engine, EngineOptions, Inner, ModelInfo, Weights};
+use super::{Engine, EngineOptions, Inner, LoadProgress, ModelInfo, Weights};
 
 /// The shortest context that is of any use.
 const CONTEXT_MIN: usize = 64;
@@ -22,7 +22,11 @@ const CONTEXT_MIN: usize = 64;
 const CONTEXTS_A_STREAM: usize = 4;
 
 /// Loads a model and starts its thread.
-pub(super) fn load(weights: Weights, options: &EngineOptions) -> Result<Engine, LoadError> {
+pub(super) fn load(
+    weights: Weights,
+    options: &EngineOptions,
+    progress: &LoadProgress,
+) -> Result<Engine, LoadError> {
     let file = match &weights {
         Weights::File(path) => File::open(path)?,
         Weights::Embedded(bytes) => File::from_static(bytes)?,
@@ -44,7 +48,7 @@ pub(super) fn load(weights: Weights, options: &EngineOptions) -> Result<Engine, 
     let logits =
         prefill.saturating_mul(tokenizer.vocabulary()).saturating_mul(2 * size_of::<f32>());
     memory::check(&file, cache_bytes.saturating_add(logits) as u64)?;
-    let decoder = Decoder::load(&file, spec, tokenizer.vocabulary())?;
+    let decoder = Decoder::load(&file, spec, tokenizer.vocabulary(), progress)?;
     let pool = Pool::new(shape, cache_bytes);
     let context = wanted.min(pool.total_blocks() * BLOCK_TOKENS);
     if context < CONTEXT_MIN.min(wanted) || context < 2 {

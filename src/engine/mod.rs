@@ -20,6 +20,7 @@ mod layers;
 mod load;
 mod memory;
 mod output;
+mod progress;
 mod request;
 mod sampling;
 mod scheduler;
@@ -30,6 +31,7 @@ pub mod tokenizer;
 pub use error::{EngineError, LoadError};
 pub use generation::Generation;
 pub use kernels::{TooLate, set_threads};
+pub use progress::LoadProgress;
 pub use request::{
     Candidate, Domain, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
     ScoreItem, TokenLogprob, Usage,
@@ -166,8 +168,12 @@ const RETRY: Duration = Duration::from_millis(10);
 
 impl Engine {
     /// Loads a model and starts its thread. Takes as long as reading the file; blocks.
-    pub fn load(weights: Weights, options: EngineOptions) -> Result<Self, LoadError> {
-        load::load(weights, &options)
+    pub fn load(
+        weights: Weights,
+        options: EngineOptions,
+        progress: &LoadProgress,
+    ) -> Result<Self, LoadError> {
+        load::load(weights, &options, progress)
     }
 
     /// What is known about the model.

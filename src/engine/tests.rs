@@ -12,7 +12,7 @@ fn options() -> EngineOptions {
 }
 
 fn engine(name: &str, options: EngineOptions) -> Option<Engine> {
-    Some(Engine::load(Weights::File(shared(name)?), options).expect("loads"))
+    Some(Engine::load(Weights::File(shared(name)?), options, &LoadProgress::new()).expect("loads"))
 }
 
 fn finish(mut generation: Generation) -> (String, FinishReason, Usage) {
@@ -72,7 +72,8 @@ fn reference(path: &std::path::Path, prompt: &[u32], steps: usize) -> (Vec<Vec<f
 fn logits_and_greedy_text_are_those_of_another_implementation() {
     for name in [STORIES, BABY] {
         let Some(path) = shared(name) else { return };
-        let engine = Engine::load(Weights::File(path.clone()), options()).expect("loads");
+        let engine = Engine::load(Weights::File(path.clone()), options(), &LoadProgress::new())
+            .expect("loads");
         let prompt = engine.tokenize("Once upon a time there was a little");
         let (rows, tokens) = reference(&path, &prompt, 64);
         // Log-probabilities of the same greedy path, from ours.
@@ -203,7 +204,9 @@ async fn a_judgement_that_lost_its_place_counts_nothing_twice() {
     let Some(path) = shared(STORIES) else { return };
     let load = |options: EngineOptions| {
         let path = path.clone();
-        tokio::task::spawn_blocking(move || Engine::load(Weights::File(path), options))
+        tokio::task::spawn_blocking(move || {
+            Engine::load(Weights::File(path), options, &LoadProgress::new())
+        })
     };
     let lone = load(options()).await.expect("joined").expect("loads");
     let item = |i: usize| ScoreItem {
@@ -270,7 +273,7 @@ fn a_stop_text_ends_the_answer_and_is_not_in_it() {
 async fn scores_are_the_sums_of_what_generation_reports() {
     let Some(path) = shared(STORIES) else { return };
     let engine = tokio::task::spawn_blocking(move || {
-        Engine::load(Weights::File(path), options()).expect("loads")
+        Engine::load(Weights::File(path), options(), &LoadProgress::new()).expect("loads")
     })
     .await
     .expect("joined");

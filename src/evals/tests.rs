@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::plan::Suite;
 use super::*;
 use crate::config::{Evals as EvalSettings, Schedule};
-use crate::engine::{Domain, Engine, EngineOptions, ScoreItem, Weights};
+use crate::engine::{Domain, Engine, EngineOptions, LoadProgress, ScoreItem, Weights};
 use crate::gate::testing::{House, Scripted, Then, caller};
 use crate::gate::{Catalog, Generate};
 use crate::testing::shared;
@@ -49,7 +49,7 @@ const GUIDE: Weights = Weights::Embedded(crate::models::GUIDE_BYTES);
 
 async fn loaded(weights: Weights) -> Engine {
     let options = EngineOptions { kv_budget_bytes: 64 << 20, ..EngineOptions::default() };
-    let load = move || Engine::load(weights, options);
+    let load = move || Engine::load(weights, options, &LoadProgress::new());
     tokio::task::spawn_blocking(load).await.expect("runs").expect("the model loads")
 }
 

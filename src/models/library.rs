@@ -14,7 +14,7 @@ use crate::access::{Caller, Changes, Registry, Withdrawn};
 use crate::audit::{Action, Actor, AuditError, AuditLog, Event, Outcome};
 use crate::clock::Clock;
 use crate::db::{Db, DbError, Transaction};
-use crate::engine::{Engine, EngineOptions, Weights};
+use crate::engine::{Engine, EngineOptions, LoadProgress, Weights};
 use crate::gate::{Catalog, Generate, Model, ModelState};
 
 /// The name of the model that is built in.
@@ -138,7 +138,7 @@ impl Library {
         let loaded = digest(&weights)
             .map_err(|error| format!("The file cannot be read: {error}."))
             .and_then(|digest| {
-                let engine = Engine::load(weights, self.inner.engine.clone())
+                let engine = Engine::load(weights, self.inner.engine.clone(), &LoadProgress::new())
                     .map_err(|error| format!("{error}."))?;
                 Ok((digest, engine))
             })

@@ -5,6 +5,7 @@ mod weights;
 
 use candle_core::{CpuStorage, Device, Storage as TensorStorage, Tensor};
 
+use super::LoadProgress;
 use super::attention::{AttentionShape, Run, attend};
 use super::error::LoadError;
 use super::families::{DecoderSpec, LayerSpec, Placement, QkNorm};
@@ -72,8 +73,9 @@ impl Decoder {
         file: &File,
         spec: DecoderSpec,
         vocabulary: usize,
+        progress: &LoadProgress,
     ) -> Result<Self, LoadError> {
-        let read = Weights::new(file);
+        let read = Weights::new(file, progress);
         let embedding = read.matrix("token_embd", vocabulary, spec.width)?;
         let has_head = read.has("output.weight");
         let head = has_head.then(|| read.matrix("output", vocabulary, spec.width)).transpose()?;

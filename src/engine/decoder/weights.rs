@@ -8,6 +8,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::with_elements;
+use crate::engine::LoadProgress;
 use crate::engine::error::LoadError;
 use crate::engine::families::DecoderSpec;
 use crate::engine::gguf::File;
@@ -16,6 +17,7 @@ use crate::engine::layers::{Linear, Norm};
 /// The weights of a file.
 pub(super) struct Weights<'a> {
     file: &'a File,
+    progress: &'a LoadProgress,
     /// The names of those that the decoder has.
     taken: RefCell<HashSet<String>>,
 }
@@ -25,8 +27,9 @@ const NOT_OURS: [&str; 3] =
     ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 
 impl<'a> Weights<'a> {
-    pub(super) fn new(file: &'a File) -> Self {
-        Self { file, taken: RefCell::default() }
+    pub(super) fn new(file: &'a File, progress: &'a LoadProgress) -> Self {
+        progress.begin(file.tensors().iter().map(|tensor| tensor.bytes as u64).sum());
+        Self { file, progress, taken: RefCell::default() }
     }
 
     /// Whether the file has a tensor of this whole name.
@@ -114,6 +117,7 @@ impl<'a> Weights<'a> {
         let bytes = self.file.tensor_bytes(info)?;
         let bytes = bytes.get(rows.start * row_bytes..rows.end * row_bytes);
         let bytes = bytes.ok_or_else(|| LoadError::File(format!("{name} ends early")))?;
+        self.progress.advance(bytes.len() as u64)?;
         if let Some(linear) = Linear::float(info.dtype, bytes, input, bias.clone()) {
             return Ok(linear);
         }
@@ -137,6 +141,7 @@ impl<'a> Weights<'a> {
     fn tensor(&self, name: &str, length: usize) -> Result<Tensor, LoadError> {
         self.check(name, &[length])?;
         let tensor = self.file.qtensor(name, &Device::Cpu)?;
+        self.progress.advance(tensor.storage_size_in_bytes() as u64)?;
         let numbers = tensor.dequantize(&Device::Cpu).map_err(unreadable)?;
         let is_finite = with_elements(&numbers, |all| all.iter().all(|x| x.is_finite()));
         if is_finite.map_err(unreadable)? {
