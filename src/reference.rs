@@ -5,6 +5,9 @@
 
 use std::fmt::Write as _;
 
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
 use crate::access::permission::{BuiltinRole, Permission};
 use crate::access::route::Access;
 use crate::audit::Action;
@@ -87,4 +90,82 @@ fn audit_actions() {
         .iter()
         .map(|action| vec![format!("`{}`", action.name()), action.meaning().to_owned()]);
     keep("security.md", "actions", &table(&["action", "meaning"], rows));
+}
+
+/// A schema as TypeScript writes it, `indent` deep.
+fn shape(schema: &Value, indent: usize) -> String {
+    let alternatives = ["anyOf", "oneOf"].iter().find_map(|key| schema[*key].as_array());
+    if let Some(all) = alternatives {
+        return all.iter().map(|one| shape(one, indent)).collect::<Vec<_>>().join(" | ");
+    }
+    if let Some(all) = schema["enum"].as_array() {
+        return all.iter().map(Value::to_string).collect::<Vec<_>>().join(" | ");
+    }
+    if schema["const"] != Value::Null {
+        return schema["const"].to_string();
+    }
+    let kinds: Vec<&str> = match &schema["type"] {
+        Value::String(kind) => vec![kind],
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => return "any".to_owned(),
+    };
+    let one = |kind: &&str| match *kind {
+        "object" => object(schema, indent),
+        "array" => {
+            let item = shape(&schema["items"], indent);
+            if item.contains(" | ") { format!("({item})[]") } else { format!("{item}[]") }
+        }
+        "integer" | "number" => "number".to_owned(),
+        other => other.to_owned(),
+    };
+    kinds.iter().map(one).collect::<Vec<_>>().join(" | ")
+}
+
+fn object(schema: &Value, indent: usize) -> String {
+    let Some(fields) = schema["properties"].as_object() else { return "object".to_owned() };
+    let required = schema["required"].as_array();
+    let space = "  ".repeat(indent + 1);
+    let mut text = "{\n".to_owned();
+    for (name, field) in fields {
+        let is_required = required.is_some_and(|all| all.iter().any(|one| one == name));
+        let mark = if is_required { "" } else { "?" };
+        let about = match (field["description"].as_str(), field["format"].as_str()) {
+            (Some(about), _) => format!("  // {}", about.replace('\n', " ")),
+            (None, Some(format)) if format == "date-time" || format.contains('_') => {
+                format!("  // {format}")
+            }
+            _ => String::new(),
+        };
+        let kind = shape(field, indent + 1);
+        // What is said of an object stands where it opens.
+        let (first, rest) = kind.split_at(kind.find('\n').unwrap_or(kind.len()));
+        writeln!(text, "{space}{name}{mark}: {first}{about}{rest}").expect("writes to a text");
+    }
+    text + &"  ".repeat(indent) + "}"
+}
+
+#[test]
+fn every_body_of_the_web_app() {
+    let settings = |settings: SchemaSettings| settings.with(|it| it.inline_subschemas = true);
+    let mut takes = settings(SchemaSettings::draft2020_12().for_deserialize()).into_generator();
+    let mut gives = settings(SchemaSettings::draft2020_12().for_serialize()).into_generator();
+    let mut text = String::new();
+    let routes = routes::all();
+    for row in routes.table().iter().filter(|row| row.path.starts_with("/api/")) {
+        let asked = (row.describe)(&mut takes);
+        let Some((status, answer)) = (row.describe)(&mut gives).answer else { continue };
+        write!(text, "\n### {} {}\n\n```ts\n", row.method, row.path).expect("writes to a text");
+        for (name, schema) in [("query", asked.query), ("request", asked.request)] {
+            if let Some(schema) = schema {
+                writeln!(text, "{name} {}", shape(schema.as_value(), 0)).expect("writes");
+            }
+        }
+        match answer {
+            None => writeln!(text, "{status}"),
+            Some(schema) => writeln!(text, "{status} {}", shape(schema.as_value(), 0)),
+        }
+        .expect("writes to a text");
+        text.push_str("```\n");
+    }
+    keep("api.md", "bodies", &text);
 }

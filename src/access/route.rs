@@ -11,9 +11,12 @@ use actix_web::{
     Route,
 };
 
+use schemars::SchemaGenerator;
+
 use super::Caller;
 use super::grant::{Grant, Public, SignedIn, check_again};
 use super::permission::{Permission, PermissionMarker};
+use crate::web::answer::{Describe, Description};
 use crate::web::{ApiError, ErrorCode};
 
 /// Who may use a route.
@@ -64,6 +67,8 @@ impl Gate for Public {
 pub(crate) trait Gated: Sized + 'static {
     /// Who may use the handler.
     const ACCESS: Access;
+    /// What the arguments after the gate say of the request.
+    fn describe(schemas: &mut SchemaGenerator, description: &mut Description);
     /// Takes the arguments out of a request one after the other. Before the gate has let the
     /// caller in, nothing of the request is read; and once all of it is read, which takes as long
     /// as the client likes, the gate looks at the caller again.
@@ -74,8 +79,13 @@ type Taken<T> = Pin<Box<dyn Future<Output = Result<T, Error>>>>;
 
 macro_rules! gated {
     ($($rest:ident)*) => {
-        impl<G: Gate + 'static, $($rest: FromRequest + 'static),*> Gated for (G, $($rest,)*) {
+        impl<G: Gate + 'static, $($rest: FromRequest + Describe + 'static),*> Gated for (G, $($rest,)*) {
             const ACCESS: Access = G::ACCESS;
+
+            #[allow(unused_variables, reason = "a gate alone says nothing")]
+            fn describe(schemas: &mut SchemaGenerator, description: &mut Description) {
+                $($rest::describe(schemas, description);)*
+            }
 
             fn take(request: HttpRequest, mut payload: Payload) -> Taken<Self> {
                 Box::pin(async move {
@@ -115,7 +125,8 @@ gated!(A B C D E);
 gated!(A B C D E F);
 
 /// One row of the table of routes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the reference and the tests read it"))]
 pub(crate) struct RouteRow {
     /// The method.
     pub(crate) method: Method,
@@ -123,6 +134,8 @@ pub(crate) struct RouteRow {
     pub(crate) path: &'static str,
     /// Who may use it.
     pub(crate) access: Access,
+    /// What it takes and gives.
+    pub(crate) describe: fn(&mut SchemaGenerator) -> Description,
 }
 
 /// The routes of the server, as they are being laid out.
@@ -145,7 +158,7 @@ impl Routes {
     where
         F: Handler<A>,
         A: Gated,
-        F::Output: Responder + 'static,
+        F::Output: Responder + Describe + 'static,
     {
         self.add(Method::GET, path, handler)
     }
@@ -156,7 +169,7 @@ impl Routes {
     where
         F: Handler<A>,
         A: Gated,
-        F::Output: Responder + 'static,
+        F::Output: Responder + Describe + 'static,
     {
         self.add(Method::POST, path, handler)
     }
@@ -167,7 +180,7 @@ impl Routes {
     where
         F: Handler<A>,
         A: Gated,
-        F::Output: Responder + 'static,
+        F::Output: Responder + Describe + 'static,
     {
         self.add(Method::PATCH, path, handler)
     }
@@ -178,7 +191,7 @@ impl Routes {
     where
         F: Handler<A>,
         A: Gated,
-        F::Output: Responder + 'static,
+        F::Output: Responder + Describe + 'static,
     {
         self.add(Method::DELETE, path, handler)
     }
@@ -187,7 +200,7 @@ impl Routes {
     where
         F: Handler<A>,
         A: Gated,
-        F::Output: Responder + 'static,
+        F::Output: Responder + Describe + 'static,
     {
         let resource = self.resources.remove(path).unwrap_or_else(|| {
             self.order.push(path);
@@ -197,7 +210,13 @@ impl Routes {
             .method(method.clone())
             .to(move |InOrder(arguments): InOrder<A>| handler.call(arguments));
         self.resources.insert(path, resource.route(route));
-        self.table.push(RouteRow { method, path, access: A::ACCESS });
+        let describe = |schemas: &mut SchemaGenerator| {
+            let mut description = Description::default();
+            A::describe(schemas, &mut description);
+            F::Output::describe(schemas, &mut description);
+            description
+        };
+        self.table.push(RouteRow { method, path, access: A::ACCESS, describe });
         self
     }
 

@@ -1,8 +1,8 @@
 //! What administrators do with accounts, over HTTP.
 
-use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::api::PersonJson;
 use super::people::PersonChange;
@@ -11,20 +11,63 @@ use crate::access::Grant;
 use crate::access::permission::{BuiltinRole, ManagePeople, Permission, ReadPeople};
 use crate::ids::UserId;
 use crate::secret::SecretText;
-use crate::web::{ApiError, Body};
+use crate::web::{Answer, ApiError, Body, Empty};
 
 /// Everybody.
 pub(crate) async fn people(
     grant: Grant<ReadPeople>,
     accounts: Data<Accounts>,
-) -> Result<HttpResponse, ApiError> {
-    let people: Vec<PersonJson> =
-        accounts.people(&grant).await?.into_iter().map(PersonJson::from).collect();
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "people": people })))
+) -> Result<Answer<People>, ApiError> {
+    let people = accounts.people(&grant).await?.into_iter().map(PersonJson::from).collect();
+    Ok(Answer::new(&People { people }))
+}
+
+/// Everybody.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct People {
+    people: Vec<PersonJson>,
+}
+
+/// A person.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct One {
+    person: PersonJson,
+}
+
+/// A new person, and the path of the link that lets them in.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Invited {
+    person: PersonJson,
+    invitation_link: String,
+}
+
+/// The path of a link that lets somebody set a new password.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Reset {
+    invitation_link: String,
+}
+
+/// Which role may do what.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Matrix {
+    permissions: Vec<PermissionJson>,
+    roles: Vec<RoleJson>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PermissionJson {
+    name: &'static str,
+    meaning: &'static str,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct RoleJson {
+    name: &'static str,
+    permissions: Vec<&'static str>,
 }
 
 /// The body of `POST /api/admin/people`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InviteBody {
     username: String,
@@ -37,17 +80,15 @@ pub(crate) async fn invite(
     grant: Grant<ManagePeople>,
     body: Body<InviteBody>,
     accounts: Data<Accounts>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Invited, 201>, ApiError> {
     let Body(InviteBody { username, display_name, roles }) = body;
     let (username, name) = (Username::parse(&username)?, DisplayName::parse(&display_name)?);
     let (view, secret) = accounts.invite(&grant, &username, &name, &roles).await?;
-    Ok(HttpResponse::Created().json(serde_json::json!({
-        "person": PersonJson::from(view), "invitation_link": link(&secret),
-    })))
+    Ok(Answer::new(&Invited { person: view.into(), invitation_link: link(&secret) }))
 }
 
 /// The body of `PATCH /api/admin/people/{id}`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeBody {
     roles: Option<Vec<String>>,
@@ -60,11 +101,11 @@ pub(crate) async fn change(
     id: Path<UserId>,
     body: Body<ChangeBody>,
     accounts: Data<Accounts>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<One>, ApiError> {
     let Body(ChangeBody { roles, disabled }) = body;
     let change = PersonChange { roles, is_disabled: disabled };
     let view = accounts.change(&grant, id.into_inner(), change).await?;
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "person": PersonJson::from(view) })))
+    Ok(Answer::new(&One { person: view.into() }))
 }
 
 /// Deletes a person and everything that is theirs.
@@ -72,9 +113,9 @@ pub(crate) async fn delete(
     grant: Grant<ManagePeople>,
     id: Path<UserId>,
     accounts: Data<Accounts>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Empty, ApiError> {
     accounts.delete(Some(&grant), id.into_inner()).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(Empty::empty())
 }
 
 /// Starts a reset.
@@ -82,25 +123,25 @@ pub(crate) async fn reset(
     grant: Grant<ManagePeople>,
     id: Path<UserId>,
     accounts: Data<Accounts>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Reset>, ApiError> {
     let secret = accounts.reset(&grant, id.into_inner()).await?;
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "invitation_link": link(&secret) })))
+    Ok(Answer::new(&Reset { invitation_link: link(&secret) }))
 }
 
 /// The permission matrix.
-pub(crate) async fn roles(_: Grant<ReadPeople>) -> HttpResponse {
-    let permissions: Vec<_> = Permission::ALL
+pub(crate) async fn roles(_: Grant<ReadPeople>) -> Answer<Matrix> {
+    let permissions = Permission::ALL
         .iter()
-        .map(|one| serde_json::json!({ "name": one.name(), "meaning": one.meaning() }))
+        .map(|one| PermissionJson { name: one.name(), meaning: one.meaning() })
         .collect();
-    let roles: Vec<_> = BuiltinRole::ALL
+    let roles = BuiltinRole::ALL
         .iter()
         .map(|role| {
-            let held: Vec<&str> = role.permissions().iter().map(Permission::name).collect();
-            serde_json::json!({ "name": role.name(), "permissions": held })
+            let held = role.permissions().iter().map(Permission::name).collect();
+            RoleJson { name: role.name(), permissions: held }
         })
         .collect();
-    HttpResponse::Ok().json(serde_json::json!({ "permissions": permissions, "roles": roles }))
+    Answer::new(&Matrix { permissions, roles })
 }
 
 /// The path and fragment of an invitation: the fragment never reaches a server's log.

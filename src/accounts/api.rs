@@ -1,10 +1,11 @@
 //! The account part of the web app's API: set-up, signing in and out, one's own account.
 
+use actix_web::HttpRequest;
 use actix_web::cookie::time::Duration as CookieAge;
 use actix_web::cookie::{Cookie, SameSite};
 use actix_web::http::header::USER_AGENT;
 use actix_web::web::{Data, Path};
-use actix_web::{HttpRequest, HttpResponse};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::links::NewOwner;
@@ -12,30 +13,36 @@ use super::people::PersonView;
 use super::sessions::Begun;
 use super::{Accounts, DisplayName, Origin};
 use crate::access::authenticate::{check_same_origin, vault_error};
+use crate::access::permission::{Permission, PermissionSet};
 use crate::access::{Authenticator, Public, SignedIn};
 use crate::clock::{Clock, Timestamp};
 use crate::gate::Gate;
+use crate::gate::api::UsageJson;
 use crate::ids::{SessionId, UserId};
 use crate::secret::SecretText;
-use crate::web::{ApiError, Body};
+use crate::web::{Answer, ApiError, Body, Empty};
 
 /// What the page needs to know before anybody is signed in.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Status {
+    /// `setup` before there is an owner, then `ready`; `sealed` while the vault is.
     state: &'static str,
     organisation: String,
     version: &'static str,
 }
 
 /// Says whether the server is set up.
-pub(crate) async fn status(_: Public, accounts: Data<Accounts>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn status(
+    _: Public,
+    accounts: Data<Accounts>,
+) -> Result<Answer<Status>, ApiError> {
     let state = if accounts.is_set_up().await? { "ready" } else { "setup" };
     let organisation = accounts.organisation().to_owned();
-    Ok(HttpResponse::Ok().json(Status { state, organisation, version: env!("CARGO_PKG_VERSION") }))
+    Ok(Answer::new(&Status { state, organisation, version: env!("CARGO_PKG_VERSION") }))
 }
 
 /// The body of `POST /api/setup`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetupBody {
     token: SecretText,
@@ -51,17 +58,17 @@ pub(crate) async fn setup(
     body: Body<SetupBody>,
     accounts: Data<Accounts>,
     authenticator: Data<Authenticator>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Me, 201>, ApiError> {
     check_same_origin(&request)?;
     let Body(SetupBody { token, username, display_name, password }) = body;
     let owner = NewOwner::parse(&username, display_name.as_deref(), password)?;
     let origin = origin(public, &request);
     let begun = accounts.redeem_setup(token.expose(), owner, &origin).await?;
-    signed_in(&accounts, &authenticator, begun, HttpResponse::Created()).await
+    signed_in(&accounts, &authenticator, begun).await
 }
 
 /// The body of `POST /api/invitation`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InvitationBody {
     token: SecretText,
@@ -76,17 +83,17 @@ pub(crate) async fn invitation(
     body: Body<InvitationBody>,
     accounts: Data<Accounts>,
     authenticator: Data<Authenticator>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Me, 201>, ApiError> {
     check_same_origin(&request)?;
     let Body(InvitationBody { token, display_name, password }) = body;
     let name = display_name.as_deref().map(DisplayName::parse).transpose()?;
     let origin = origin(public, &request);
     let begun = accounts.redeem_invitation(token.expose(), &password, name, &origin).await?;
-    signed_in(&accounts, &authenticator, begun, HttpResponse::Created()).await
+    signed_in(&accounts, &authenticator, begun).await
 }
 
 /// The body of `POST /api/session`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SignInBody {
     username: String,
@@ -100,11 +107,11 @@ pub(crate) async fn sign_in(
     body: Body<SignInBody>,
     accounts: Data<Accounts>,
     authenticator: Data<Authenticator>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Me>, ApiError> {
     check_same_origin(&request)?;
     let Body(SignInBody { username, password }) = body;
     let begun = accounts.sign_in(&username, &password, &origin(public, &request)).await?;
-    signed_in(&accounts, &authenticator, begun, HttpResponse::Ok()).await
+    signed_in(&accounts, &authenticator, begun).await
 }
 
 /// Signs out.
@@ -112,16 +119,14 @@ pub(crate) async fn sign_out(
     signed_in: SignedIn,
     accounts: Data<Accounts>,
     authenticator: Data<Authenticator>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Empty, ApiError> {
     if let Some(session) = signed_in.caller().session() {
         accounts.end_session(signed_in.caller(), session).await?;
     }
     let mut cookie = cookie(&authenticator, String::new());
     cookie.make_removal();
-    Ok(HttpResponse::NoContent()
-        .cookie(cookie)
-        .insert_header(("clear-site-data", "\"cache\", \"storage\""))
-        .finish())
+    let answer = Empty::empty().cookie(&cookie);
+    Ok(answer.header(("clear-site-data", "\"cache\", \"storage\"")))
 }
 
 /// Who is signed in.
@@ -130,15 +135,14 @@ pub(crate) async fn me(
     accounts: Data<Accounts>,
     authenticator: Data<Authenticator>,
     gate: Data<Gate>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<WithUsage>, ApiError> {
     let caller = signed_in.caller();
-    let mut me = me_json(&accounts, &authenticator, caller.user, caller.session()).await?;
-    me["usage"] = gate.usage_view(caller);
-    Ok(HttpResponse::Ok().json(me))
+    let me = me_json(&accounts, &authenticator, caller.user, caller.session()).await?;
+    Ok(Answer::new(&WithUsage { me, usage: gate.usage_view(caller) }))
 }
 
 /// The body of `PATCH /api/me`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProfileBody {
     display_name: String,
@@ -149,13 +153,13 @@ pub(crate) async fn rename(
     signed_in: SignedIn,
     body: Body<ProfileBody>,
     accounts: Data<Accounts>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Empty, ApiError> {
     accounts.rename(&signed_in, DisplayName::parse(&body.0.display_name)?).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(Empty::empty())
 }
 
 /// The body of `POST /api/me/password`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordBody {
     current: SecretText,
@@ -167,26 +171,33 @@ pub(crate) async fn change_password(
     signed_in: SignedIn,
     body: Body<PasswordBody>,
     accounts: Data<Accounts>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Empty, ApiError> {
     accounts.change_password(&signed_in, &body.0.current, &body.0.new).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(Empty::empty())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct SessionJson {
     id: SessionId,
     created_at: Timestamp,
     last_seen_at: Timestamp,
     address: Option<String>,
     user_agent: String,
+    /// Whether it is the one that asks.
     current: bool,
+}
+
+/// Where somebody is signed in.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SessionList {
+    sessions: Vec<SessionJson>,
 }
 
 /// One's own sessions.
 pub(crate) async fn sessions(
     signed_in: SignedIn,
     accounts: Data<Accounts>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<SessionList>, ApiError> {
     let current = signed_in.caller().session();
     let views = accounts.sessions(signed_in.caller()).await?.into_iter();
     let sessions: Vec<SessionJson> = views
@@ -199,7 +210,7 @@ pub(crate) async fn sessions(
             user_agent: view.user_agent,
         })
         .collect();
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "sessions": sessions })))
+    Ok(Answer::new(&SessionList { sessions }))
 }
 
 /// Ends one of one's own sessions.
@@ -207,19 +218,20 @@ pub(crate) async fn end_session(
     signed_in: SignedIn,
     id: Path<SessionId>,
     accounts: Data<Accounts>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Empty, ApiError> {
     accounts.end_session(signed_in.caller(), id.into_inner()).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(Empty::empty())
 }
 
 /// A person as JSON.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct PersonJson {
     id: UserId,
     username: String,
     display_name: String,
     roles: Vec<&'static str>,
     disabled: bool,
+    /// Whether the invitation is still open.
     invited: bool,
     created_at: Timestamp,
 }
@@ -238,38 +250,59 @@ impl From<PersonView> for PersonJson {
     }
 }
 
+/// Oneself.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Me {
+    person: OwnJson,
+    /// What `x-strongroom-csrf` has to be; it holds for this session.
+    csrf: Option<String>,
+    session_id: Option<SessionId>,
+}
+
+/// Oneself, and what one has used of one's limits.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct WithUsage {
+    #[serde(flatten)]
+    me: Me,
+    usage: UsageJson,
+}
+
+/// A person, and what they may do.
+#[derive(Serialize, JsonSchema)]
+struct OwnJson {
+    #[serde(flatten)]
+    person: PersonJson,
+    permissions: Vec<&'static str>,
+}
+
 async fn me_json(
     accounts: &Accounts,
     authenticator: &Authenticator,
     user: UserId,
     session: Option<SessionId>,
-) -> Result<serde_json::Value, ApiError> {
+) -> Result<Me, ApiError> {
     let view = accounts.me(user).await?;
-    let none = crate::access::permission::PermissionSet::default();
+    let none = PermissionSet::default();
     let held = view.roles.iter().fold(none, |sum, role| sum.or(role.permissions()));
-    let permissions: Vec<&str> =
-        held.iter().map(crate::access::permission::Permission::name).collect();
+    let permissions = held.iter().map(Permission::name).collect();
     let csrf = match session {
         Some(session) => Some(authenticator.csrf_token(session).map_err(vault_error)?),
         None => None,
     };
-    let mut person = serde_json::to_value(PersonJson::from(view))
-        .map_err(|error| ApiError::from(crate::web::ErrorCode::Internal).because(error))?;
-    person["permissions"] = permissions.into();
-    Ok(serde_json::json!({ "person": person, "csrf": csrf, "session_id": session }))
+    let person = OwnJson { person: PersonJson::from(view), permissions };
+    Ok(Me { person, csrf, session_id: session })
 }
 
-async fn signed_in(
+async fn signed_in<const STATUS: u16>(
     accounts: &Accounts,
     authenticator: &Authenticator,
     begun: Begun,
-    mut response: actix_web::HttpResponseBuilder,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Me, STATUS>, ApiError> {
     let me = me_json(accounts, authenticator, begun.user, Some(begun.session)).await?;
     let mut cookie = cookie(authenticator, begun.secret.expose().to_owned());
     let age = begun.expires_at.since(Clock::system().now());
     cookie.set_max_age(CookieAge::seconds(i64::try_from(age.as_secs()).unwrap_or(0)));
-    Ok(response.cookie(cookie).json(me))
+    Ok(Answer::new(&me).cookie(&cookie))
 }
 
 fn cookie(authenticator: &Authenticator, value: String) -> Cookie<'static> {

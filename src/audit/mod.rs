@@ -24,3 +24,4 @@ pub use key::{fingerprint, read_public_key};
 pub use log::{AuditError, AuditLog, ConsistencyProof, Filter, InclusionProof};
 pub use resume::complete_heads;
 pub use store::Record;
+pub use verify::Verification;

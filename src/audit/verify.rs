@@ -8,6 +8,7 @@ use std::iter::Peekable;
 use std::path::Path;
 
 use ed25519_dalek::VerifyingKey;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ use super::{AuditError, Head};
 use crate::db::Connection;
 
 /// What verification found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Verification {
     /// Whether nothing is wrong.
     pub ok: bool,

@@ -9,16 +9,16 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path, Query};
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::answer::Ask;
-use super::conversations::{Chat, Listing};
+use super::conversations::{Chat, Conversation, Listing, Message};
 use super::live::Reader;
 use crate::access::Grant;
 use crate::access::permission::Chat as MayChat;
-use crate::ids::ConversationId;
-use crate::web::{ApiError, Body, ErrorCode};
+use crate::ids::{ConversationId, MessageId};
+use crate::web::{Answer, ApiError, Body, Empty, ErrorCode};
 
 const LIMIT_MAX: u32 = 200;
 const LIMIT_DEFAULT: u32 = 50;
@@ -27,7 +27,7 @@ const SEARCH_BYTES_MAX: usize = 200;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What a list is narrowed to.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     search: Option<String>,
@@ -40,7 +40,7 @@ pub(crate) async fn list(
     grant: Grant<MayChat>,
     query: Result<Query<ListQuery>, actix_web::Error>,
     chat: Data<Chat>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Conversations>, ApiError> {
     let query = query
         .map_err(|_| {
             ApiError::new(ErrorCode::InvalidValue)
@@ -54,11 +54,31 @@ pub(crate) async fn list(
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
     let listing = Listing { search, before: query.before, limit };
     let conversations = chat.list(grant.caller().user, listing).await?;
-    Ok(HttpResponse::Ok().json(json!({ "conversations": conversations })))
+    Ok(Answer::new(&Conversations { conversations }))
+}
+
+/// Conversations, the newest first.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Conversations {
+    conversations: Vec<Conversation>,
+}
+
+/// A conversation with all that was said.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Opened {
+    conversation: Conversation,
+    messages: Vec<Message>,
+    /// The answer that is being written.
+    active: Option<Active>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Active {
+    message_id: MessageId,
 }
 
 /// A new conversation.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewConversation {
     title: Option<String>,
@@ -70,11 +90,11 @@ pub(crate) async fn create(
     grant: Grant<MayChat>,
     body: Body<NewConversation>,
     chat: Data<Chat>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Conversation, 201>, ApiError> {
     let Body(NewConversation { title, model }) = body;
     check_model(model.as_deref())?;
     let conversation = chat.create(grant.caller(), title, model).await?;
-    Ok(HttpResponse::Created().json(conversation))
+    Ok(Answer::new(&conversation))
 }
 
 /// `GET /api/conversations/{id}`
@@ -82,15 +102,14 @@ pub(crate) async fn read(
     grant: Grant<MayChat>,
     id: Path<String>,
     chat: Data<Chat>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Opened>, ApiError> {
     let (conversation, messages, active) = chat.read(grant.caller(), parse(&id)?).await?;
-    let active = active.map(|message| json!({ "message_id": message }));
-    Ok(HttpResponse::Ok()
-        .json(json!({ "conversation": conversation, "messages": messages, "active": active })))
+    let active = active.map(|message_id| Active { message_id });
+    Ok(Answer::new(&Opened { conversation, messages, active }))
 }
 
 /// What changes in a conversation.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConversationChange {
     title: Option<String>,
@@ -103,10 +122,10 @@ pub(crate) async fn update(
     id: Path<String>,
     body: Body<ConversationChange>,
     chat: Data<Chat>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Conversation>, ApiError> {
     let Body(ConversationChange { title, pinned }) = body;
     let conversation = chat.update(grant.caller(), parse(&id)?, title, pinned).await?;
-    Ok(HttpResponse::Ok().json(conversation))
+    Ok(Answer::new(&conversation))
 }
 
 /// `DELETE /api/conversations/{id}`
@@ -114,13 +133,13 @@ pub(crate) async fn delete(
     grant: Grant<MayChat>,
     id: Path<String>,
     chat: Data<Chat>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Empty, ApiError> {
     chat.delete(grant.caller(), parse(&id)?).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(Empty::empty())
 }
 
 /// What a person says, or that they want another answer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewMessage {
     content: Option<String>,
@@ -165,9 +184,9 @@ pub(crate) async fn stop(
     grant: Grant<MayChat>,
     id: Path<String>,
     chat: Data<Chat>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Empty<202>, ApiError> {
     if chat.stop(grant.caller().user, parse(&id)?) {
-        Ok(HttpResponse::Accepted().finish())
+        Ok(Empty::empty())
     } else {
         Err(ErrorCode::NotFound.into())
     }

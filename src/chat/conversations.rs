@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::ChatError;
@@ -46,7 +47,7 @@ pub(crate) struct Chat {
 }
 
 /// A conversation as its owner sees it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Conversation {
     pub(super) id: ConversationId,
     pub(super) title: String,
@@ -57,7 +58,7 @@ pub(crate) struct Conversation {
 }
 
 /// A message as its owner sees it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Message {
     pub(super) id: MessageId,
     pub(super) role: String,
@@ -69,7 +70,7 @@ pub(crate) struct Message {
     notices: Vec<Notice>,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 struct MessageUsage {
     prompt_tokens: u64,
     completion_tokens: u64,

@@ -3,9 +3,10 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, ContentType};
 use actix_web::web::{Data, Path};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::bootstrap::Interval;
 use super::{
     CROWS_NAME, Evals, EvalsError, Origin, Results, RunState, RunSummary, StartRequest, report,
 };
@@ -14,7 +15,7 @@ use crate::access::authenticate::audit_error;
 use crate::access::permission::{ReadEvals, RunEvals};
 use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::ids::RunId;
-use crate::web::{ApiError, Body, ErrorCode};
+use crate::web::{Answer, ApiError, Body, ErrorCode};
 
 /// Runs that are listed.
 const LISTED_MAX: u32 = 100;
@@ -23,20 +24,52 @@ const LISTED_MAX: u32 = 100;
 pub(crate) async fn list(
     _grant: Grant<ReadEvals>,
     evals: Data<Evals>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Runs>, ApiError> {
     let runs = evals.list(LISTED_MAX).await?;
-    let runs: Vec<Value> =
-        runs.iter().map(|(run, found)| view(&evals, run, found.as_ref())).collect();
+    let runs = runs.into_iter().map(|(run, found)| view(&evals, run, found.as_ref())).collect();
     let title =
         |id: &str| if id == CROWS_NAME { "CrowS-Pairs" } else { "Counterfactual sentences" };
     let suites = evals.suites().await;
-    let suites: Vec<Value> =
-        suites.into_iter().map(|id| json!({ "id": id, "title": title(id) })).collect();
-    Ok(HttpResponse::Ok().json(json!({ "runs": runs, "suites": suites })))
+    let suites = suites.into_iter().map(|id| SuiteJson { title: title(id), id }).collect();
+    Ok(Answer::new(&Runs { runs, suites }))
+}
+
+/// The newest runs, and what can be run.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Runs {
+    runs: Vec<RunJson>,
+    suites: Vec<SuiteJson>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct SuiteJson {
+    id: &'static str,
+    title: &'static str,
+}
+
+/// A run that was started.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Started {
+    run: RunJson,
+}
+
+/// A run and, once it has ended, what it found.
+#[derive(Serialize, JsonSchema)]
+struct RunJson {
+    #[serde(flatten)]
+    run: RunSummary,
+    /// Such as `12 of 80`, while it runs.
+    progress: Option<String>,
+    /// Bias and ability in words, or why it failed.
+    summary: Option<String>,
+    stereotype_share: Option<Interval>,
+    language_score: Option<Interval>,
+    /// The two in one number from 0 to 100.
+    combined: Option<f64>,
 }
 
 /// What to run.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewRun {
     suite: String,
@@ -48,7 +81,7 @@ pub(crate) async fn start(
     grant: Grant<RunEvals>,
     body: Body<NewRun>,
     evals: Data<Evals>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Started, 202>, ApiError> {
     let Body(NewRun { suite, model }) = body;
     let request = StartRequest {
         by: Some(grant.caller().clone()),
@@ -56,7 +89,7 @@ pub(crate) async fn start(
     };
     let id = evals.start(request).await?;
     let (run, found) = evals.find(id).await?;
-    Ok(HttpResponse::Accepted().json(json!({ "run": view(&evals, &run, found.as_ref()) })))
+    Ok(Answer::new(&Started { run: view(&evals, run, found.as_ref()) }))
 }
 
 /// `GET /api/admin/evaluations/{id}/report`: a page that stands alone, with a policy of its own.
@@ -80,15 +113,16 @@ pub(crate) async fn read_report(
         .body(report::html(&run, &found)))
 }
 
-fn view(evals: &Evals, run: &RunSummary, found: Option<&Results>) -> Value {
-    let mut view = serde_json::to_value(run).unwrap_or_default();
+fn view(evals: &Evals, run: RunSummary, found: Option<&Results>) -> RunJson {
     let progress = evals.progress(run.id).filter(|_| run.state == RunState::Running);
-    view["progress"] = json!(progress.map(|(done, total)| format!("{done} of {total}")));
-    view["summary"] = json!(found.map(summary).or_else(|| run.reason.clone()));
-    view["stereotype_share"] = json!(found.map(|found| found.overall.stereotype_share));
-    view["language_score"] = json!(found.map(|found| found.language.score));
-    view["combined"] = json!(found.map(|found| found.combined));
-    view
+    RunJson {
+        progress: progress.map(|(done, total)| format!("{done} of {total}")),
+        summary: found.map(summary).or_else(|| run.reason.clone()),
+        stereotype_share: found.map(|found| found.overall.stereotype_share),
+        language_score: found.map(|found| found.language.score),
+        combined: found.map(|found| found.combined),
+        run,
+    }
 }
 
 /// Bias and ability on one line.

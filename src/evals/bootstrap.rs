@@ -4,6 +4,7 @@
 //! together, and drawing them one by one would make the interval look narrower than it is. The
 //! seed is fixed, so that the same scores give the same interval on every machine.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How often the clusters are drawn.
@@ -14,7 +15,7 @@ pub(super) const SEED: u64 = 20_260_117;
 pub(super) const LEVEL: f64 = 0.95;
 
 /// A value and the interval around it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Interval {
     /// What was measured.
     pub(crate) value: f64,

@@ -2,6 +2,7 @@
 //! numbers. Plain functions over a connection.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
@@ -12,7 +13,7 @@ use crate::ids::{RunId, UserId};
 const KEPT_MAX: u32 = 500;
 
 /// Who started a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Origin {
     /// A person, in the web app.
@@ -39,7 +40,7 @@ impl Origin {
 }
 
 /// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RunState {
     /// It is under way.
@@ -70,7 +71,7 @@ impl RunState {
 }
 
 /// The facts of one run, without its results.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct RunSummary {
     /// The run.
     pub(crate) id: RunId,

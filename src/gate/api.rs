@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::Gate;
 use super::error::GateError;
 use crate::access::Caller;
@@ -98,15 +101,31 @@ impl Gate {
 
 impl Gate {
     /// What the caller has used of their own limits, for their own page.
-    pub(crate) fn usage_view(&self, caller: &Caller) -> serde_json::Value {
+    pub(crate) fn usage_view(&self, caller: &Caller) -> UsageJson {
         let usage = self.usage(caller);
-        let meter = |meter: Meter| serde_json::json!({ "used": meter.used, "limit": meter.limit });
-        serde_json::json!({
-            "tokens_day": meter(usage.tokens_day),
-            "tokens_minute": meter(usage.tokens_minute),
-            "requests_day": usage.requests_day,
-        })
+        let meter = |meter: Meter| MeterJson { used: meter.used, limit: meter.limit };
+        UsageJson {
+            tokens_day: meter(usage.tokens_day),
+            tokens_minute: meter(usage.tokens_minute),
+            requests_day: usage.requests_day,
+        }
     }
+}
+
+/// What somebody has used of their limits.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct UsageJson {
+    /// Of this day (UTC), those of running requests reserved.
+    tokens_day: MeterJson,
+    tokens_minute: MeterJson,
+    requests_day: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct MeterJson {
+    used: u64,
+    /// `null`: there is none.
+    limit: Option<u64>,
 }
 
 /// A span of time in the manner of these headers: `6m0s`, `1.5s`, `20ms`.

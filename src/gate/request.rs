@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use tokio::sync::{Notify, mpsc};
 
 use super::error::GateError;
@@ -72,7 +73,7 @@ pub(crate) struct ExchangeRequest {
 }
 
 /// What the guard did, in a form that may be shown and kept: no text.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, JsonSchema)]
 pub(crate) struct Notice {
     /// What was found.
     pub(crate) category: String,
@@ -86,7 +87,9 @@ pub(crate) struct Notice {
 }
 
 /// Where the guard did something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum NoticeDirection {
     /// In the prompt, before the model saw it.

@@ -1,17 +1,18 @@
 //! One's own API keys, over HTTP.
 
-use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{KeyRequest, KeyView, Keys};
 use crate::access::Grant;
 use crate::access::permission::ManageOwnKeys;
 use crate::clock::Timestamp;
 use crate::ids::KeyId;
-use crate::web::{ApiError, Body};
+use crate::secret::SecretText;
+use crate::web::{Answer, ApiError, Body, Empty};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct KeyJson {
     id: KeyId,
     name: String,
@@ -31,16 +32,36 @@ impl From<KeyView> for KeyJson {
 }
 
 /// One's own keys.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct KeyList {
+    keys: Vec<KeyJson>,
+}
+
+/// A new key.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct NewKey {
+    key: KeyJson,
+    /// Shown this once.
+    #[serde(serialize_with = "show")]
+    #[schemars(with = "String")]
+    secret: SecretText,
+}
+
+fn show<S: Serializer>(secret: &SecretText, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+/// One's own keys.
 pub(crate) async fn list(
     grant: Grant<ManageOwnKeys>,
     keys: Data<Keys>,
-) -> Result<HttpResponse, ApiError> {
-    let all: Vec<KeyJson> = keys.list(&grant).await?.into_iter().map(KeyJson::from).collect();
-    Ok(HttpResponse::Ok().json(serde_json::json!({ "keys": all })))
+) -> Result<Answer<KeyList>, ApiError> {
+    let keys = keys.list(&grant).await?.into_iter().map(KeyJson::from).collect();
+    Ok(Answer::new(&KeyList { keys }))
 }
 
 /// The body of `POST /api/me/keys`.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeyBody {
     name: String,
@@ -54,13 +75,11 @@ pub(crate) async fn create(
     grant: Grant<ManageOwnKeys>,
     body: Body<KeyBody>,
     keys: Data<Keys>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<NewKey, 201>, ApiError> {
     let Body(KeyBody { name, scopes, models, expires_in_days }) = body;
     let request = KeyRequest { name, scopes, models, expires_in_days };
     let (view, secret) = keys.create(&grant, request).await?;
-    Ok(HttpResponse::Created().json(serde_json::json!({
-        "key": KeyJson::from(view), "secret": secret.expose(),
-    })))
+    Ok(Answer::new(&NewKey { key: view.into(), secret }))
 }
 
 /// Revokes a key.
@@ -68,7 +87,7 @@ pub(crate) async fn revoke(
     grant: Grant<ManageOwnKeys>,
     id: Path<KeyId>,
     keys: Data<Keys>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Empty, ApiError> {
     keys.revoke(&grant, id.into_inner()).await?;
-    Ok(HttpResponse::NoContent().finish())
+    Ok(Empty::empty())
 }

@@ -4,17 +4,20 @@ use std::fmt::Write;
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use super::posture::{Posture, State};
 use super::{Alert, Monitor, Rule};
 use crate::access::Grant;
 use crate::access::authenticate::{audit_error, db_error};
 use crate::access::permission::{ManageAlerts, ReadMetrics, ReadPosture};
 use crate::accounts::Accounts;
 use crate::audit::{Action, AuditLog, Event, Outcome};
+use crate::clock::Timestamp;
 use crate::gate::Gate;
 use crate::ids::{AlertId, UserId};
-use crate::web::{ApiError, ErrorCode};
+use crate::web::{Answer, ApiError, Empty, ErrorCode};
 
 /// `GET /metrics`
 pub(crate) async fn metrics(
@@ -37,13 +40,13 @@ pub(crate) async fn posture(
     grant: Grant<ReadPosture>,
     monitor: Data<Monitor>,
     log: Data<AuditLog>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Posture>, ApiError> {
     let caller = grant.caller();
     let event = Event::new(Action::PostureRead, Outcome::Done, caller.actor())
         .from_request(caller.address, caller.request);
     log.record(event).await.map_err(|error| audit_error(&error))?;
     let posture = monitor.posture().await.map_err(|error| db_error(&error))?;
-    Ok(HttpResponse::Ok().json(posture))
+    Ok(Answer::new(&posture))
 }
 
 /// `GET /api/admin/overview`: each practice in numbers, and what waits for a person.
@@ -51,26 +54,72 @@ pub(crate) async fn overview(
     _grant: Grant<ReadPosture>,
     monitor: Data<Monitor>,
     gate: Data<Gate>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Overview>, ApiError> {
     let posture = monitor.posture().await.map_err(|error| db_error(&error))?;
     let open = monitor.alerts.open_count().await.map_err(|error| db_error(&error))?;
-    let practices: Vec<Value> = posture
+    let practices = posture
         .practices
         .iter()
-        .map(|one| {
-            json!({
-                "id": one.id, "title": one.title, "state": one.state(),
-                "met": one.met(), "count": one.items.len(),
-            })
+        .map(|one| PracticeJson {
+            id: one.id,
+            title: one.title,
+            state: one.state(),
+            met: one.met(),
+            count: one.items.len(),
         })
         .collect();
-    Ok(HttpResponse::Ok().json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "state": posture.state(),
-        "practices": practices,
-        "alerts_open": open,
-        "is_model_ready": gate.is_ready(),
-    })))
+    Ok(Answer::new(&Overview {
+        version: env!("CARGO_PKG_VERSION"),
+        state: posture.state(),
+        practices,
+        alerts_open: open,
+        is_model_ready: gate.is_ready(),
+    }))
+}
+
+/// Each practice in numbers, and what waits for a person.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Overview {
+    version: &'static str,
+    /// The worst of the practices.
+    state: State,
+    practices: Vec<PracticeJson>,
+    alerts_open: u64,
+    is_model_ready: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PracticeJson {
+    id: &'static str,
+    title: &'static str,
+    /// The worst of its items.
+    state: State,
+    /// Items that are met.
+    met: usize,
+    /// Items that were looked at.
+    count: usize,
+}
+
+/// What the monitor has noticed, the newest first.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Alerts {
+    alerts: Vec<AlertJson>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct AlertJson {
+    id: AlertId,
+    rule: &'static str,
+    severity: &'static str,
+    title: String,
+    message: String,
+    /// A person's id, an address, or `server`.
+    source: String,
+    at: Timestamp,
+    last_at: Timestamp,
+    acknowledged_at: Option<Timestamp>,
+    /// The person's name.
+    acknowledged_by: Option<String>,
 }
 
 /// `GET /api/admin/alerts`
@@ -78,10 +127,10 @@ pub(crate) async fn alerts(
     _grant: Grant<ReadPosture>,
     monitor: Data<Monitor>,
     accounts: Data<Accounts>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Answer<Alerts>, ApiError> {
     let alerts = monitor.alerts.list().await.map_err(|error| db_error(&error))?;
-    let views: Vec<Value> = alerts.iter().map(|alert| view(alert, &accounts)).collect();
-    Ok(HttpResponse::Ok().json(json!({ "alerts": views })))
+    let alerts = alerts.iter().map(|alert| view(alert, &accounts)).collect();
+    Ok(Answer::new(&Alerts { alerts }))
 }
 
 /// `POST /api/admin/alerts/{id}/acknowledge`
@@ -89,16 +138,16 @@ pub(crate) async fn acknowledge(
     grant: Grant<ManageAlerts>,
     id: Path<String>,
     monitor: Data<Monitor>,
-) -> Result<HttpResponse, ApiError> {
+) -> Result<Empty, ApiError> {
     let id = AlertId::parse(&id).map_err(|_| ApiError::from(ErrorCode::NotFound))?;
     let was_open = monitor.alerts.acknowledge(grant.caller(), id).await;
     if !was_open.map_err(|error| audit_error(&error))? {
         return Err(ErrorCode::NotFound.into());
     }
-    Ok(HttpResponse::NoContent().finish())
+    Ok(Empty::empty())
 }
 
-fn view(alert: &Alert, accounts: &Accounts) -> Value {
+fn view(alert: &Alert, accounts: &Accounts) -> AlertJson {
     let name = |user: UserId| accounts.username(user).unwrap_or_else(|| user.to_string());
     let whom = match (UserId::parse(&alert.source), alert.source.as_str()) {
         (Ok(user), _) => name(user),
@@ -118,16 +167,16 @@ fn view(alert: &Alert, accounts: &Accounts) -> Value {
             (format!("Unusual use: {whom}"), format!("{seen} tokens within one hour"))
         }
     };
-    json!({
-        "id": alert.id,
-        "rule": alert.rule.name(),
-        "severity": alert.rule.severity(),
-        "title": title,
-        "message": message,
-        "source": alert.source,
-        "at": alert.raised_at,
-        "last_at": alert.last_at,
-        "acknowledged_at": alert.acknowledged.map(|(at, _)| at),
-        "acknowledged_by": alert.acknowledged.and_then(|(_, by)| by).map(name),
-    })
+    AlertJson {
+        id: alert.id,
+        rule: alert.rule.name(),
+        severity: alert.rule.severity(),
+        title,
+        message,
+        source: alert.source.clone(),
+        at: alert.raised_at,
+        last_at: alert.last_at,
+        acknowledged_at: alert.acknowledged.map(|(at, _)| at),
+        acknowledged_by: alert.acknowledged.and_then(|(_, by)| by).map(name),
+    }
 }

@@ -3,9 +3,11 @@
 //! Doubled fields are refused at every depth: of two readers in a row one would take the first
 //! and one the last, and a check could be passed by one value and the other one used.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -16,6 +18,17 @@ use crate::web::{ApiError, ErrorCode};
 pub(crate) struct Fields {
     path: String,
     values: Map<String, Value>,
+}
+
+/// Which fields there are, the table of parameters says.
+impl JsonSchema for Fields {
+    fn schema_name() -> Cow<'static, str> {
+        "Fields".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object" })
+    }
 }
 
 impl Fields {

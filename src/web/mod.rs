@@ -1,5 +1,6 @@
 //! HTTP machinery that knows no feature.
 
+pub mod answer;
 pub mod arrival;
 pub mod assets;
 pub mod body;
@@ -8,5 +9,6 @@ mod forwarded;
 pub mod shell;
 pub mod tls;
 
+pub use answer::{Answer, Empty};
 pub use body::Body;
 pub use error::{ApiError, ErrorCode};

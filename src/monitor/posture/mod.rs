@@ -9,6 +9,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use digests::Digests;
@@ -17,7 +18,7 @@ pub(crate) use judge::judge;
 pub(crate) use place::{Depth, Process};
 
 /// How an item stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
     /// As it should be.
@@ -29,7 +30,7 @@ pub(crate) enum State {
 }
 
 /// One thing that was looked at.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Item {
     /// Its name for programs.
     pub(crate) id: &'static str,
@@ -58,7 +59,7 @@ impl Item {
 }
 
 /// One of the six practices.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Practice {
     /// Its name for programs.
     pub(crate) id: &'static str,
@@ -81,7 +82,7 @@ impl Practice {
 }
 
 /// Everything that was looked at.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Posture {
     /// The practices, in their order.
     pub(crate) practices: Vec<Practice>,
