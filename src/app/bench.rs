@@ -11,7 +11,7 @@ use super::start::bind;
 use super::{App, Home, StopSignals, exchange_runtime};
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::gate::{Catalog, Generate, Model, ModelState};
+use crate::gate::{Catalog, Engines, Generate, Model};
 
 /// The only model that there is.
 struct Only(Arc<Model>);
@@ -45,14 +45,8 @@ pub fn serve_engine(
     let runtime = exchange_runtime()?;
     let stop = StopSignals::listen(runtime.handle())?;
     let model = Model {
-        name: "echo".into(),
-        aliases: Vec::new(),
-        state: ModelState::Ready,
         is_default: true,
-        roles: None,
-        digest: None,
-        since: Timestamp::from_ms(0),
-        engine: Some(engine),
+        ..Model::new("echo", Timestamp::from_ms(0)).ready(Engines::Generate(engine))
     };
     let app = App::build_over(&home, config, runtime.handle().clone(), |_| {
         Arc::new(Only(Arc::new(model)))

@@ -67,8 +67,8 @@ pub(super) async fn run(
     suite: &Suite,
     progress: &Progress,
 ) -> Result<Results, RunError> {
-    let engine = model.engine.as_deref().ok_or(GateError::ModelNotFound)?;
-    let texts = suite.texts(start(engine));
+    let engine = model.generator().ok_or(GateError::ModelNotFound)?;
+    let texts = suite.texts(start(&*engine));
     progress.total.store(texts.len(), Ordering::Relaxed);
     let caller = system_caller();
     let mut scores: Vec<Scored> = Vec::with_capacity(texts.len());
@@ -89,7 +89,7 @@ async fn score_lot(
     model: &Model,
     lot: &[ScoreText],
 ) -> Result<Vec<Scored>, GateError> {
-    let Some(engine) = model.engine.as_deref() else { return Err(GateError::ModelNotFound) };
+    let Some(engine) = model.generator() else { return Err(GateError::ModelNotFound) };
     let context = engine.info().context_tokens;
     let fits = |text: &ScoreText| {
         let tokens = engine.tokenize(&format!("{}{}", text.prefix, text.continuation)).len();

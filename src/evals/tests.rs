@@ -9,7 +9,7 @@ use super::*;
 use crate::config::{Evals as EvalSettings, Schedule};
 use crate::engine::{Domain, Engine, EngineOptions, LoadProgress, ScoreItem, Weights};
 use crate::gate::testing::{House, Scripted, Then, caller};
-use crate::gate::{Catalog, Generate};
+use crate::gate::{Catalog, Engines, Generate};
 use crate::testing::shared;
 
 async fn evals(house: &House) -> Evals {
@@ -55,15 +55,11 @@ async fn loaded(weights: Weights) -> Engine {
 
 async fn house_with(weights: Weights) -> House {
     let house = scripted().await;
+    let engine = Engines::Generate(Arc::new(loaded(weights).await));
     let model = Model {
-        name: "m".into(),
-        aliases: Vec::new(),
-        state: ModelState::Ready,
         is_default: true,
-        roles: None,
         digest: Some("abc".into()),
-        since: house.clock.now(),
-        engine: Some(Arc::new(loaded(weights).await)),
+        ..Model::new("m", house.clock.now()).ready(engine)
     };
     house.with_catalog(Arc::new(One(Arc::new(model))))
 }

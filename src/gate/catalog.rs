@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::generate::Generate;
+use super::loaded::Engines;
 use crate::access::{Caller, Via};
 use crate::clock::Timestamp;
 use crate::engine::ModelInfo;
@@ -46,14 +47,41 @@ pub(crate) struct Model {
     pub(crate) digest: Option<String>,
     /// When the server took it up.
     pub(crate) since: Timestamp,
-    /// The loaded model, once it is ready.
-    pub(crate) engine: Option<Arc<dyn Generate>>,
+    /// What it does, once it is ready.
+    pub(crate) engine: Option<Engines>,
 }
 
 impl Model {
+    /// A model of which nothing but its name is known, and that everybody may use.
+    pub(crate) fn new(name: impl Into<String>, since: Timestamp) -> Self {
+        Self {
+            name: name.into(),
+            aliases: Vec::new(),
+            state: ModelState::Loading,
+            is_default: false,
+            roles: None,
+            digest: None,
+            since,
+            engine: None,
+        }
+    }
+
+    /// The same, in memory and ready.
+    #[must_use]
+    pub(crate) fn ready(self, engine: Engines) -> Self {
+        Self { state: ModelState::Ready, engine: Some(engine), ..self }
+    }
+
+    /// The engine, if the model is ready and one that generates.
+    pub(crate) fn generator(&self) -> Option<Arc<dyn Generate>> {
+        match self.engine.as_ref()? {
+            Engines::Generate(engine) => Some(Arc::clone(engine)),
+        }
+    }
+
     /// What is known about the weights, once they are read.
     pub(crate) fn info(&self) -> Option<&ModelInfo> {
-        self.engine.as_ref().map(|engine| engine.info())
+        self.engine.as_ref().map(Engines::info)
     }
 
     /// Whether the caller may use it: by role, and by what a key is limited to.

@@ -46,7 +46,7 @@ impl Exchange {
         cleared: Cleared,
     ) -> Result<ExchangeHandle, GateError> {
         let Cleared { draft, reservation, notices, watch } = cleared;
-        let engine = model.engine.clone().ok_or(GateError::ModelNotFound)?;
+        let engine = model.generator().ok_or(GateError::ModelNotFound)?;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let stop = Arc::new(Notify::new());
         let handle = ExchangeHandle {

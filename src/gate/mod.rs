@@ -8,6 +8,7 @@ mod error;
 mod exchange;
 mod generate;
 mod inspect;
+mod loaded;
 mod metrics;
 mod prompt;
 mod record;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 pub(crate) use catalog::{Catalog, Model, ModelState};
 pub(crate) use error::GateError;
 pub use generate::Generate;
+pub(crate) use loaded::Engines;
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice,
     NoticeDirection, Purpose,

@@ -51,8 +51,7 @@ impl Draft {
         default_max_tokens: usize,
     ) -> Result<Self, GateError> {
         let engine = model
-            .engine
-            .clone()
+            .generator()
             .ok_or_else(|| GateError::ModelNotReady("It is being loaded.".to_owned()))?;
         let context = engine.info().context_tokens;
         let bytes = bytes(&request.input);

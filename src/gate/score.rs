@@ -35,7 +35,7 @@ impl Gate {
         let begun_at = Instant::now();
         let mut place = self.inner.running.enter(caller)?;
         let model = self.authorise(caller, Purpose::Evaluation, model).await?;
-        let engine = model.engine.clone().ok_or(GateError::ModelNotFound)?;
+        let engine = model.generator().ok_or(GateError::ModelNotFound)?;
         if texts.len() > ITEMS_MAX {
             return Err(GateError::OutOfRange { parameter: "items", expected: "at most 4096" });
         }

@@ -9,8 +9,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use parking_lot::Mutex;
 
-use super::catalog::{Catalog, Model, ModelState};
+use super::catalog::{Catalog, Model};
 use super::generate::Generate;
+use super::loaded::Engines;
 use super::request::{ExchangeRequest, Input, Purpose};
 use super::{Gate, GateParts};
 use crate::access::permission::BuiltinRole;
@@ -216,15 +217,13 @@ impl House {
         let limits = Limits { person, key: LimitSet::default(), roles: [].into() };
         let limits = Limiter::open(&db, clock.clone(), &limits).expect("limits");
         let model = |name: &str, aliases: &[&str], roles: Option<&str>| {
+            let engine = Engines::Generate(Arc::clone(&engine) as Arc<dyn Generate>);
             Arc::new(Model {
-                name: name.into(),
                 aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
-                state: ModelState::Ready,
                 is_default: name == "m",
                 roles: roles.map(|role| vec![role.to_owned()]),
                 digest: Some("0123456789abcdef".into()),
-                since: clock.now(),
-                engine: Some(Arc::clone(&engine) as Arc<dyn Generate>),
+                ..Model::new(name, clock.now()).ready(engine)
             })
         };
         let models = vec![model("m", &["gpt-4o"], None), model("closed", &[], Some("owner"))];

@@ -15,7 +15,7 @@ use crate::audit::{Action, Actor, AuditError, AuditLog, Event, Outcome};
 use crate::clock::Clock;
 use crate::db::{Db, DbError, Transaction};
 use crate::engine::{Engine, EngineOptions, LoadProgress, Weights};
-use crate::gate::{Catalog, Generate, Model, ModelState};
+use crate::gate::{Catalog, Engines, Model, ModelState};
 
 /// The name of the model that is built in.
 pub(crate) const GUIDE: &str = "guide";
@@ -96,14 +96,10 @@ impl Library {
         let model = |(name, _): &(String, Weights)| {
             let is_alias = |(_, model): &(&String, &String)| *model == name;
             Arc::new(Model {
-                name: name.clone(),
                 aliases: options.aliases.iter().filter(is_alias).map(|(a, _)| a.clone()).collect(),
-                state: ModelState::Loading,
                 is_default: default.as_ref() == Some(name),
                 roles: access.get(name).cloned(),
-                digest: None,
-                since: clock.now(),
-                engine: None,
+                ..Model::new(name, clock.now())
             })
         };
         let models = RwLock::new(sources.iter().map(model).collect());
@@ -150,7 +146,7 @@ impl Library {
         match loaded {
             Ok((digest, engine)) => {
                 tracing::info!(model = name, sha256 = digest, "model is ready");
-                self.serve(name, digest, Arc::new(engine));
+                self.serve(name, digest, Engines::Generate(Arc::new(engine)));
             }
             Err(reason) => {
                 tracing::error!(model = name, reason, "model cannot be served");
@@ -161,11 +157,9 @@ impl Library {
     }
 
     /// Lets a loaded model answer under this name.
-    pub(crate) fn serve(&self, name: &str, digest: String, engine: Arc<dyn Generate>) {
+    pub(crate) fn serve(&self, name: &str, digest: String, engine: Engines) {
         self.change(name, |model| {
-            model.state = ModelState::Ready;
-            model.digest = Some(digest);
-            model.engine = Some(engine);
+            *model = Model { digest: Some(digest), ..model.clone().ready(engine) };
         });
     }
 
