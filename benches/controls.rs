@@ -26,8 +26,8 @@ use serde_json::{Value, json};
 use strongroom::bench::{Generate, serve_engine};
 use strongroom::config::Config;
 use strongroom::engine::{
-    Domain, EngineError, EngineStats, FinishReason, GenerationEvent, GenerationRequest, Message,
-    ModelInfo, PromptError, Score, ScoreItem, Usage,
+    Conversation, Domain, EngineError, EngineStats, FinishReason, GenerationEvent,
+    GenerationRequest, ModelInfo, PromptError, Score, ScoreItem, Usage,
 };
 
 const WARM: usize = 200;
@@ -44,8 +44,8 @@ impl Generate for Echo {
         &self.0
     }
 
-    fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, PromptError> {
-        Ok(messages.iter().flat_map(|message| self.tokenize(&message.content)).collect())
+    fn prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, PromptError> {
+        Ok(conversation.texts().into_iter().flat_map(|text| self.tokenize(text)).collect())
     }
 
     fn tokenize(&self, text: &str) -> Vec<u32> {

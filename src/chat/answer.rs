@@ -119,7 +119,7 @@ impl Chat {
             let request = ExchangeRequest {
                 purpose: Purpose::Chat,
                 model: turn.model.clone(),
-                input: Input::Messages(history.clone()),
+                input: Input::Conversation(history.clone().into()),
                 max_tokens: None,
                 sampling: sampling(),
                 stop: Vec::new(),

@@ -83,7 +83,7 @@ impl Chat {
             push_turn(&mut history, message);
         }
         if let Some(content) = turn.text.clone() {
-            push_turn(&mut history, engine::Message { role: Role::User, content, name: None });
+            push_turn(&mut history, engine::Message::new(Role::User, content));
         }
         Ok((turn, history))
     }
@@ -163,8 +163,8 @@ impl Chat {
 fn push_turn(history: &mut Vec<engine::Message>, message: engine::Message) {
     match history.last_mut() {
         Some(last) if last.role == Role::User && message.role == Role::User => {
-            last.content.push_str("\n\n");
-            last.content.push_str(&message.content);
+            let together = format!("{}\n\n{}", last.content.text(), message.content.text());
+            last.content = together.into();
         }
         _ => history.push(message),
     }
@@ -173,9 +173,6 @@ fn push_turn(history: &mut Vec<engine::Message>, message: engine::Message) {
 /// What the model sees of a message; an answer that never began is nothing to see.
 fn said(message: Message) -> Option<engine::Message> {
     let role = if message.role == "user" { Role::User } else { Role::Assistant };
-    (role == Role::User || !message.content.is_empty()).then_some(engine::Message {
-        role,
-        content: message.content,
-        name: None,
-    })
+    let is_said = role == Role::User || !message.content.is_empty();
+    is_said.then(|| engine::Message::new(role, message.content))
 }

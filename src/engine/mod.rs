@@ -19,6 +19,7 @@ mod kv;
 mod layers;
 mod load;
 mod memory;
+mod message;
 mod output;
 mod progress;
 mod request;
@@ -31,6 +32,7 @@ pub mod tokenizer;
 pub use error::{EngineError, LoadError};
 pub use generation::Generation;
 pub use kernels::{TooLate, set_threads};
+pub use message::{Content, Conversation, Message, Role, ToolCall};
 pub use progress::LoadProgress;
 pub use request::{
     Candidate, Domain, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
@@ -115,30 +117,6 @@ pub struct ModelInfo {
     pub has_chat_template: bool,
 }
 
-/// Who says a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// The frame of the conversation.
-    System,
-    /// A person.
-    User,
-    /// The model.
-    Assistant,
-    /// The result of a tool.
-    Tool,
-}
-
-/// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Who says it.
-    pub role: Role,
-    /// What is said.
-    pub content: String,
-    /// The name of the speaker or the tool.
-    pub name: Option<String>,
-}
-
 /// A loaded model, ready for work; a handle that can be cloned. When the last handle is gone, the
 /// engine thread ends.
 #[derive(Clone)]
@@ -185,12 +163,12 @@ impl Engine {
     /// never becomes a control token.
     pub fn prompt(
         &self,
-        messages: &[Message],
+        conversation: &Conversation,
         options: &PromptOptions,
     ) -> Result<Vec<u32>, PromptError> {
         match &self.inner.template {
             Ok(template) => {
-                template::prompt_tokens(&self.inner.tokenizer, template, messages, options)
+                template::prompt_tokens(&self.inner.tokenizer, template, conversation, options)
             }
             Err(error) => Err(error.clone()),
         }

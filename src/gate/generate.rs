@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::engine::{
-    Domain, Engine, EngineError, EngineStats, GenerationEvent, GenerationRequest, Message,
+    Conversation, Domain, Engine, EngineError, EngineStats, GenerationEvent, GenerationRequest,
     ModelInfo, PromptError, PromptOptions, Score, ScoreItem,
 };
 
@@ -14,7 +14,7 @@ pub trait Generate: Send + Sync + 'static {
     /// What is known about the model.
     fn info(&self) -> &ModelInfo;
     /// Turns a conversation into a prompt; texts never become control tokens.
-    fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, PromptError>;
+    fn prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, PromptError>;
     /// Turns plain text into tokens; control tokens in it stay text.
     fn tokenize(&self, text: &str) -> Vec<u32>;
     /// Turns tokens into text.
@@ -43,8 +43,8 @@ impl Generate for Engine {
         Self::info(self)
     }
 
-    fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, PromptError> {
-        Self::prompt(self, messages, &PromptOptions::default())
+    fn prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, PromptError> {
+        Self::prompt(self, conversation, &PromptOptions::default())
     }
 
     fn tokenize(&self, text: &str) -> Vec<u32> {

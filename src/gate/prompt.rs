@@ -82,8 +82,8 @@ impl Draft {
             self.input = Input::Text(self.engine.detokenize(tokens));
         }
         self.prompt = match &self.input {
-            Input::Messages(messages) => {
-                self.engine.prompt(messages).map_err(|error| match error {
+            Input::Conversation(conversation) => {
+                self.engine.prompt(conversation).map_err(|error| match error {
                     PromptError::Refused(_) => GateError::Template,
                     PromptError::Empty => GateError::EmptyPrompt,
                     // Not the caller's doing: the file brought it.
@@ -113,14 +113,10 @@ impl Draft {
         (self.prompt.len() + self.max_tokens) as u64
     }
 
-    /// The texts, those of names among them.
+    /// The texts, those of names and tools among them.
     pub(super) fn texts(&self) -> Vec<&str> {
         match &self.input {
-            Input::Messages(messages) => messages
-                .iter()
-                .flat_map(|message| [Some(message.content.as_str()), message.name.as_deref()])
-                .flatten()
-                .collect(),
+            Input::Conversation(conversation) => conversation.texts(),
             Input::Text(text) => vec![text],
             Input::Tokens(_) => Vec::new(),
         }
@@ -136,14 +132,9 @@ impl Draft {
     pub(super) fn replace(&mut self, texts: Vec<String>) -> Result<(), GateError> {
         let taken = self.prompt.len() + self.max_tokens;
         match &mut self.input {
-            Input::Messages(messages) => {
-                let places = messages
-                    .iter_mut()
-                    .flat_map(|message| [Some(&mut message.content), message.name.as_mut()])
-                    .flatten();
-                for (place, text) in places.zip(texts) {
-                    *place = text;
-                }
+            Input::Conversation(conversation) => {
+                let mut texts = texts.into_iter();
+                *conversation = conversation.with_texts(&mut |_| texts.next().unwrap_or_default());
             }
             Input::Text(old) => *old = texts.into_iter().next().unwrap_or_default(),
             Input::Tokens(_) => {}
@@ -183,10 +174,7 @@ fn room_min(purpose: Purpose, context: usize) -> usize {
 
 fn bytes(input: &Input) -> usize {
     match input {
-        Input::Messages(messages) => messages
-            .iter()
-            .map(|message| message.content.len() + message.name.as_ref().map_or(0, String::len))
-            .sum(),
+        Input::Conversation(conversation) => conversation.bytes(),
         Input::Text(text) => text.len(),
         Input::Tokens(tokens) => tokens.len(),
     }

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::error::GateError;
 use crate::access::permission::Permission;
-use crate::engine::{Message, Sampling, TokenLogprob};
+use crate::engine::{Conversation, Sampling, TokenLogprob};
 use crate::ids::RequestId;
 
 /// Why somebody asks; decides which permission is needed.
@@ -46,7 +46,7 @@ impl Purpose {
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     /// A conversation, by the model's chat template.
-    Messages(Vec<Message>),
+    Conversation(Conversation),
     /// Plain text, as it is.
     Text(String),
     /// Tokens; they are read as the text that they stand for, so that none of them is a control.

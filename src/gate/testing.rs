@@ -21,8 +21,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{LimitSet, Limits};
 use crate::db::{Db, DbOptions};
 use crate::engine::{
-    Candidate, Domain, EngineError, EngineStats, FinishReason, GenerationEvent, GenerationRequest,
-    Message, ModelInfo, PromptError, Sampling, Score, ScoreItem, TokenLogprob, Usage,
+    Candidate, Conversation, Domain, EngineError, EngineStats, FinishReason, GenerationEvent,
+    GenerationRequest, Message, ModelInfo, PromptError, Sampling, Score, ScoreItem, TokenLogprob,
+    Usage,
 };
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 use crate::limits::Limiter;
@@ -84,9 +85,9 @@ impl Generate for Scripted {
         &self.info
     }
 
-    fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, PromptError> {
-        let line = |message: &Message| format!("{:?}:{}\n", message.role, message.content);
-        Ok(self.tokenize(&messages.iter().map(line).collect::<String>()))
+    fn prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, PromptError> {
+        let line = |message: &Message| format!("{:?}:{}\n", message.role, message.content.text());
+        Ok(self.tokenize(&conversation.messages.iter().map(line).collect::<String>()))
     }
 
     fn tokenize(&self, text: &str) -> Vec<u32> {

@@ -69,7 +69,7 @@ async fn a_real_model_answers_along_the_whole_road() {
 
     let talk = |content: String| ExchangeRequest {
         purpose: Purpose::Chat,
-        input: Input::Messages(vec![Message { role: Role::User, content, name: None }]),
+        input: Input::Conversation(vec![Message::new(Role::User, content)].into()),
         ..request("")
     };
     let answer = house.gate.run(&caller(), talk("Hello".into())).await.expect("passes");

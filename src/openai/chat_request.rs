@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::common::{self, Delivery};
 use super::fields::{Fields, wrong};
 use super::parameters::{self, Endpoint, unknown};
-use crate::engine::{Message, Role};
+use crate::engine::{Content, Message, Role};
 use crate::gate::{ExchangeRequest, Input, Purpose};
 use crate::web::{ApiError, ErrorCode};
 
@@ -23,7 +23,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
     let request = ExchangeRequest {
         purpose: Purpose::Api,
         model: common::model(&mut fields)?,
-        input: Input::Messages(messages),
+        input: Input::Conversation(messages.into()),
         max_tokens,
         sampling: common::sampling(&mut fields)?,
         stop: common::stop(&mut fields)?,
@@ -61,8 +61,8 @@ fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
         let message = message(Fields::nested(format!("messages[{place}]"), item)?)?;
         match (&mut frame, message.role) {
             (Some(frame), Role::System) => {
-                frame.content.push_str("\n\n");
-                frame.content.push_str(&message.content);
+                let together = format!("{}\n\n{}", frame.content.text(), message.content.text());
+                frame.content = together.into();
             }
             (None, Role::System) => frame = Some(message),
             _ => conversation.push(message),
@@ -88,15 +88,14 @@ fn message(mut fields: Fields) -> Result<Message, ApiError> {
     let content = content(&mut fields, role)?;
     if role == Role::Assistant {
         refuse_calls(&mut fields)?;
-        // What this server or another one sent along with an earlier answer; not part of it.
-        for sent_before in ["reasoning", "reasoning_content", "annotations"] {
-            fields.take(sent_before);
-        }
+        // What another server sent along with an earlier answer; not part of it.
+        fields.take("annotations");
     }
+    let reasoning = reasoning(&mut fields, role)?;
     match fields.names().next() {
         // Clients write fields that they leave empty.
         Some(left) if fields.peek(left).is_some() => Err(unknown(&fields.path(left))),
-        _ => Ok(Message { role, content, name }),
+        _ => Ok(Message { name, reasoning, ..Message::new(role, content) }),
     }
 }
 
@@ -108,6 +107,16 @@ fn name(fields: &mut Fields) -> Result<Option<String>, ApiError> {
         }
         name => Ok(name),
     }
+}
+
+/// What the model thought before an earlier answer; servers call it by either name.
+fn reasoning(fields: &mut Fields, role: Role) -> Result<Option<String>, ApiError> {
+    if role != Role::Assistant {
+        return Ok(None);
+    }
+    let content = fields.text("reasoning_content")?;
+    let other = fields.text("reasoning")?;
+    Ok(content.or(other).filter(|text| !text.is_empty()))
 }
 
 fn refuse_calls(fields: &mut Fields) -> Result<(), ApiError> {
@@ -127,19 +136,19 @@ fn refuse_calls(fields: &mut Fields) -> Result<(), ApiError> {
 }
 
 /// Reads the content: a text, or parts that are texts. An assistant's may be absent.
-fn content(fields: &mut Fields, role: Role) -> Result<String, ApiError> {
+fn content(fields: &mut Fields, role: Role) -> Result<Content, ApiError> {
     let path = fields.path("content");
     let said_no = if role == Role::Assistant { fields.text("refusal")? } else { None };
     match fields.take("content") {
-        None if role == Role::Assistant => Ok(said_no.unwrap_or_default()),
-        Some(Value::String(text)) => Ok(text),
+        None if role == Role::Assistant => Ok(said_no.map_or(Content::None, Content::Text)),
+        Some(Value::String(text)) => Ok(Content::Text(text)),
         Some(Value::Array(parts)) => {
             let texts = parts
                 .into_iter()
                 .enumerate()
                 .map(|(place, value)| part(Fields::nested(format!("{path}[{place}]"), value)?))
                 .collect::<Result<Vec<_>, _>>()?;
-            Ok(texts.join("\n"))
+            Ok(Content::Parts(texts))
         }
         _ => Err(wrong(&path, "a text or a list of parts")),
     }
@@ -194,10 +203,12 @@ mod tests {
     }
 
     fn said(change: Value) -> Vec<(Role, String)> {
-        let Input::Messages(messages) = accepted(json!({ "messages": change })).input else {
+        let Input::Conversation(conversation) = accepted(json!({ "messages": change })).input
+        else {
             panic!("a conversation")
         };
-        messages.into_iter().map(|message| (message.role, message.content)).collect()
+        let messages = conversation.messages.into_iter();
+        messages.map(|message| (message.role, message.content.text())).collect()
     }
 
     #[test]

@@ -78,6 +78,35 @@ fn tojson(state: &State, value: &Value, options: Kwargs) -> Result<String, Error
     Ok(out)
 }
 
+/// A value on one line, as `json.dumps` writes it.
+pub(super) fn json(value: &serde_json::Value) -> String {
+    struct Python;
+    impl serde_json::ser::Formatter for Python {
+        fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> Result<()> {
+            if first { Ok(()) } else { out.write_all(b", ") }
+        }
+
+        fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> Result<()> {
+            if first { Ok(()) } else { out.write_all(b", ") }
+        }
+
+        fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> Result<()> {
+            out.write_all(b": ")
+        }
+    }
+    use std::io::{Result, Write};
+
+    use serde::Serialize as _;
+
+    let mut text = Vec::new();
+    let mut out = serde_json::Serializer::with_formatter(&mut text, Python);
+    match value.serialize(&mut out) {
+        Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+        // A value in memory has nothing that fails.
+        Err(_) => value.to_string(),
+    }
+}
+
 struct Style {
     indent: Option<usize>,
     ascii: bool,

@@ -9,7 +9,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::PromptError;
 use crate::engine::tokenizer::{Fragment, Tokenizer};
-use crate::engine::{Message, Role};
+use crate::engine::{Conversation, Role};
 
 /// Finds the names of control tokens in people's text.
 #[derive(Debug)]
@@ -47,44 +47,40 @@ impl Guard {
         Ok(Self { control: finder(&control)?, markup: finder(&markup)?, single, blank_edges })
     }
 
-    /// The message with a mark inside everything that spells a control token.
-    pub(super) fn mark(&self, message: &Message) -> Message {
-        let finder = match message.role {
-            Role::Assistant => self.control.as_ref(),
-            Role::System | Role::User | Role::Tool => self.markup.as_ref(),
-        };
-        let mark = |text: &str| mark_inside(finder, &self.clean(text));
-        Message {
-            role: message.role,
-            content: mark(&message.content),
-            name: message.name.as_deref().map(mark),
+    /// The conversation with a mark inside everything that spells a control token.
+    pub(super) fn mark(&self, conversation: &Conversation) -> Conversation {
+        let mark = |text: &str| mark_inside(self.markup.as_ref(), &self.clean(text));
+        let mut marked = conversation.with_texts(&mut { mark });
+        for (marked, message) in marked.messages.iter_mut().zip(&conversation.messages) {
+            if message.role == Role::Assistant {
+                let mark = |text: &str| mark_inside(self.control.as_ref(), &self.clean(text));
+                *marked = message.with_texts(&mut { mark });
+            }
         }
+        marked
     }
 
-    /// The message with a mark around every character.
-    pub(super) fn mark_everything(&self, message: &Message) -> Message {
-        let mark = |text: &str| {
-            let text = self.clean(text);
-            let inner = if self.blank_edges { text.as_str() } else { text.trim() };
-            let before = text.len() - text.trim_start().len();
-            let before = if self.blank_edges { 0 } else { before.min(text.len() - inner.len()) };
-            let mut marked = String::with_capacity(text.len() * 4);
-            marked.push_str(&text[..before]);
-            for c in inner.chars() {
-                marked.push(MARK);
-                marked.push(c);
-            }
-            if !inner.is_empty() {
-                marked.push(MARK);
-            }
-            marked.push_str(&text[before + inner.len()..]);
-            marked
-        };
-        Message {
-            role: message.role,
-            content: mark(&message.content),
-            name: message.name.as_deref().map(mark),
+    /// The conversation with a mark around every character.
+    pub(super) fn mark_everything(&self, conversation: &Conversation) -> Conversation {
+        conversation.with_texts(&mut |text| self.mark_around(text))
+    }
+
+    fn mark_around(&self, text: &str) -> String {
+        let text = self.clean(text);
+        let inner = if self.blank_edges { text.as_str() } else { text.trim() };
+        let before = text.len() - text.trim_start().len();
+        let before = if self.blank_edges { 0 } else { before.min(text.len() - inner.len()) };
+        let mut marked = String::with_capacity(text.len() * 4);
+        marked.push_str(&text[..before]);
+        for c in inner.chars() {
+            marked.push(MARK);
+            marked.push(c);
         }
+        if !inner.is_empty() {
+            marked.push(MARK);
+        }
+        marked.push_str(&text[before + inner.len()..]);
+        marked
     }
 
     /// Takes out what nobody may send: marks, and control tokens of one character.

@@ -5,32 +5,31 @@
 //! conversation, a date that is given to it, and nothing else (`render`). Text of people cannot
 //! become a control token, whatever stands in it (`guard`).
 
-use minijinja::Value;
-
 mod adding;
 mod filters;
 mod guard;
+mod input;
 mod known;
 mod render;
 
+pub use input::is_reserved;
+
+use super::Conversation;
 use super::gguf::File;
 use super::tokenizer::Tokenizer;
-use super::{Message, Role};
 
 /// How a conversation becomes a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PromptOptions {
     /// Whether the prompt ends where the model's answer begins.
     pub add_generation_prompt: bool,
-    /// For models that can think aloud: whether they should. `None` leaves it to the template.
-    pub enable_thinking: Option<bool>,
     /// The date that templates may name. There is no other clock for them.
     pub date: Option<time::Date>,
 }
 
 impl Default for PromptOptions {
     fn default() -> Self {
-        Self { add_generation_prompt: true, enable_thinking: None, date: None }
+        Self { add_generation_prompt: true, date: None }
     }
 }
 
@@ -82,9 +81,7 @@ impl Template {
         names: &serde_json::Map<String, serde_json::Value>,
         date: Option<time::Date>,
     ) -> Result<String, PromptError> {
-        let names = names.iter();
-        let context =
-            names.map(|(name, value)| (name.as_str(), Value::from(minijinja::value::Serde(value))));
+        let context = names.iter().map(|(name, json)| (name.as_str(), input::value(json)));
         self.program.render_value(context.collect(), date, RENDER_WORK)
     }
 
@@ -98,22 +95,19 @@ impl Template {
 pub fn prompt_tokens(
     tokenizer: &Tokenizer,
     template: &Template,
-    messages: &[Message],
+    conversation: &Conversation,
     options: &PromptOptions,
 ) -> Result<Vec<u32>, PromptError> {
-    if messages.is_empty() {
+    if conversation.messages.is_empty() {
         return Err(PromptError::Empty);
     }
     let guard = &template.guard;
-    let guarded: Vec<Message> = messages.iter().map(|message| guard.mark(message)).collect();
-    let text = template.program.render(&guarded, options)?;
+    let text = template.program.render(&guard.mark(conversation), options)?;
     // The same conversation with a mark around every character of people's text: whatever the
     // template cuts out of it or puts beside it, no control token can come of that. If both ways
     // have the same control tokens, none of them is made of people's text. If not, the template
     // took the marks apart, and the second way is the prompt.
-    let certain: Vec<Message> =
-        messages.iter().map(|message| guard.mark_everything(message)).collect();
-    let certain = template.program.render(&certain, options)?;
+    let certain = template.program.render(&guard.mark_everything(conversation), options)?;
     let same =
         guard::control_tokens(tokenizer, &text).eq(guard::control_tokens(tokenizer, &certain));
     let text = if same { text } else { certain };
@@ -126,15 +120,6 @@ pub fn prompt_tokens(
 
 /// Fuel for `Template::render`, whose names are of unknown size.
 const RENDER_WORK: usize = 100_000;
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::System => "system",
-        Role::User => "user",
-        Role::Assistant => "assistant",
-        Role::Tool => "tool",
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,9 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use super::{PromptError, PromptOptions, adding, filters, role_name};
-use crate::engine::Message;
+use super::input::{self, Habits};
+use super::{PromptError, PromptOptions, adding, filters};
+use crate::engine::Conversation;
 use crate::engine::tokenizer::Tokenizer;
 
 /// A template that compiles, and the names it may use.
@@ -14,6 +15,7 @@ pub(super) struct Program {
     source: String,
     bos: String,
     eos: String,
+    habits: Habits,
 }
 
 impl std::fmt::Debug for Program {
@@ -30,37 +32,40 @@ impl Program {
         let name = |token: Option<u32>| {
             token.and_then(|token| tokenizer.token_name(token)).unwrap_or_default().to_owned()
         };
-        let program = Self {
+        let mut program = Self {
             environment: environment(),
             source: source.to_owned(),
             bos: name(tokenizer.bos()),
             eos: name(tokenizer.eos()),
+            habits: Habits::default(),
         };
         on_a_deep_stack(FUEL_MIN, || {
             program.environment.template_from_str(&program.source).map(|_| ()).map_err(explain)
         })?;
+        program.habits = Habits::of(&program);
         Ok(program)
     }
 
     /// Renders a conversation.
     pub(super) fn render(
         &self,
-        messages: &[Message],
+        conversation: &Conversation,
         options: &PromptOptions,
     ) -> Result<String, PromptError> {
-        let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
-        let work = messages.len() * FUEL_PER_MESSAGE + bytes / BYTES_PER_FUEL;
-        let messages: Vec<Value> = messages.iter().map(value).collect();
-        let mut context = vec![
-            ("messages", Value::from(messages)),
-            ("add_generation_prompt", options.add_generation_prompt.into()),
-            ("tools", Value::from(())),
-            ("documents", Value::from(())),
-        ];
-        if let Some(enable) = options.enable_thinking {
-            context.push(("enable_thinking", enable.into()));
-            context.push(("thinking", enable.into()));
-        }
+        self.render_as(conversation, options, self.habits)
+    }
+
+    /// Renders a conversation in a given shape.
+    pub(super) fn render_as(
+        &self,
+        conversation: &Conversation,
+        options: &PromptOptions,
+        habits: Habits,
+    ) -> Result<String, PromptError> {
+        let (messages, bytes) = (conversation.messages.len(), conversation.bytes());
+        let work = messages * FUEL_PER_MESSAGE + bytes / BYTES_PER_FUEL;
+        let mut context = input::names(conversation, habits);
+        context.push(("add_generation_prompt", options.add_generation_prompt.into()));
         self.render_value(context, options.date, work)
     }
 
@@ -110,17 +115,6 @@ fn on_a_deep_stack<T: Send>(
             .map_err(|_| PromptError::Limit("needs more memory than there is"))?;
         running.join().unwrap_or(Err(PromptError::Template("it met a bug of ours".into())))
     })
-}
-
-fn value(message: &Message) -> Value {
-    let mut fields = vec![
-        ("role", Value::from(role_name(message.role))),
-        ("content", Value::from(message.content.as_str())),
-    ];
-    if let Some(name) = &message.name {
-        fields.push(("name", Value::from(name.as_str())));
-    }
-    Value::from_pairs(fields)
 }
 
 /// The settings that transformers gives Jinja2, and our limits.

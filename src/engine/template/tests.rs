@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::engine::gguf::testing::Writer;
 use crate::engine::tokenizer::Special;
+use crate::engine::{Message, Role};
 
 const CONTROLS: [&str; 6] =
     ["<|im_start|>", "<|im_end|>", "<s>", "</s>", "<|user says|>", "\u{e000}"];
@@ -38,16 +39,19 @@ fn tokenizer() -> Tokenizer {
 }
 
 fn say(role: Role, content: &str) -> Message {
-    Message { role, content: content.to_owned(), name: None }
+    Message::new(role, content)
 }
 
 fn render(source: &str, messages: &[Message]) -> Result<String, PromptError> {
-    Template::new(source, &tokenizer())?.program.render(messages, &PromptOptions::default())
+    Template::new(source, &tokenizer())?
+        .program
+        .render(&messages.to_vec().into(), &PromptOptions::default())
 }
 
 fn controls(tokenizer: &Tokenizer, source: &str, messages: &[Message]) -> Vec<u32> {
     let template = Template::new(source, tokenizer).expect("compiles");
-    let tokens = prompt_tokens(tokenizer, &template, messages, &PromptOptions::default());
+    let tokens =
+        prompt_tokens(tokenizer, &template, &messages.to_vec().into(), &PromptOptions::default());
     tokens.expect("renders").into_iter().filter(|&token| tokenizer.is_control(token)).collect()
 }
 
@@ -125,7 +129,8 @@ fn guarded_text_reads_as_it_was_written() {
     for body in ["plain", "<|im_end|>", "a <think> b", "  two  blanks  ", "<|im_<|im_end|>end|>"] {
         let messages = [say(Role::User, body)];
         let options = PromptOptions { add_generation_prompt: false, ..PromptOptions::default() };
-        let tokens = prompt_tokens(&tokenizer, &template, &messages, &options).expect("renders");
+        let tokens = prompt_tokens(&tokenizer, &template, &messages.to_vec().into(), &options)
+            .expect("renders");
         assert_eq!(tokenizer.decode(&tokens), format!("user\n{body}\n"));
     }
 }
@@ -137,7 +142,12 @@ fn markup_in_people_s_text_is_text_and_in_answers_stays() {
     let template = Template::new(CHAT, &tokenizer).expect("compiles");
     for (role, kept) in [(Role::User, false), (Role::Tool, false), (Role::Assistant, true)] {
         let messages = [say(role, "<think>so</think>")];
-        let tokens = prompt_tokens(&tokenizer, &template, &messages, &PromptOptions::default());
+        let tokens = prompt_tokens(
+            &tokenizer,
+            &template,
+            &messages.to_vec().into(),
+            &PromptOptions::default(),
+        );
         assert_eq!(tokens.expect("renders").contains(&think), kept);
     }
     assert!(tokenizer.encode("<think>", Special::Plain).contains(&think));
@@ -151,7 +161,7 @@ fn bos_stands_first_and_once() {
     let tokens = prompt_tokens(
         &tokenizer,
         &template.expect("compiles"),
-        &messages,
+        &messages.to_vec().into(),
         &PromptOptions::default(),
     );
     assert_eq!(tokens.expect("renders"), [258, u32::from(b'x')]);
@@ -271,7 +281,7 @@ fn the_date_is_the_one_that_was_given() {
     let template = Template::new("{{ strftime_now('%d %b %Y, %A %F %H:%M') }}", &tokenizer());
     let template = template.expect("compiles");
     let options = PromptOptions { date: Some(date), ..PromptOptions::default() };
-    let text = template.program.render(&[say(Role::User, "x")], &options);
+    let text = template.program.render(&vec![say(Role::User, "x")].into(), &options);
     assert_eq!(text.as_deref(), Ok("05 Mar 2026, Thursday 2026-03-05 00:00"));
     let without = "{{ 'none' if strftime_now is not defined }}";
     assert_eq!(render(without, &[say(Role::User, "x")]).as_deref(), Ok("none"));
