@@ -14,6 +14,7 @@ use super::secrets::ask_secret;
 use crate::app::{App, Home, exchange_runtime};
 use crate::config::Config;
 use crate::db::lock::LockError;
+use crate::engine::gguf::model_name;
 use crate::evals::{
     COUNTERFACTUAL_NAME, CROWS_NAME, Evals, Interval, Origin, Results, RunSummary, StartRequest,
     report,
@@ -128,8 +129,8 @@ fn model_and_flags(model: Option<&str>) -> (Option<String>, Vec<(String, String)
     match model {
         Some(path) if Path::new(path).extension().is_some_and(|ending| ending == "gguf") => {
             let list = toml::Value::Array(vec![path.to_owned().into()]);
-            let stem = Path::new(path).file_stem().map(|stem| stem.to_string_lossy().into_owned());
-            (stem, vec![("models.files".to_owned(), list.to_string())])
+            let name = model_name(Path::new(path));
+            (Some(name), vec![("models.files".to_owned(), list.to_string())])
         }
         name => (name.map(str::to_owned), Vec::new()),
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use super::decoder::Decoder;
 use super::error::LoadError;
 use super::families;
-use super::gguf::File;
+use super::gguf::{File, TensorType};
 use super::kv::{BLOCK_TOKENS, Pool};
 use super::memory;
 use super::output::{TextStream, Vocabulary};
@@ -27,8 +27,9 @@ pub(super) fn load(
     options: &EngineOptions,
     progress: &LoadProgress,
 ) -> Result<Engine, LoadError> {
-    let file = match &weights {
-        Weights::File(path) => File::open(path)?,
+    let file = match weights {
+        Weights::File(path) => File::open(&path)?,
+        Weights::Opened(files) => File::from_files(files)?,
         Weights::Embedded(bytes) => File::from_static(bytes)?,
     };
     let architecture = families::family_of(&file)?;
@@ -103,20 +104,19 @@ fn describe(
         .string("general.name")?
         .map(|name| name.chars().filter(|c| !c.is_control()).take(120).collect::<String>());
     // What most of the bytes are.
-    let mut types: Vec<(String, usize)> = Vec::new();
+    let mut types: Vec<(TensorType, usize)> = Vec::new();
     for tensor in file.tensors() {
-        let kind = format!("{:?}", tensor.dtype);
-        match types.iter_mut().find(|(known, _)| *known == kind) {
+        match types.iter_mut().find(|(known, _)| *known == tensor.kind) {
             Some((_, bytes)) => *bytes += tensor.bytes,
-            None => types.push((kind, tensor.bytes)),
+            None => types.push((tensor.kind, tensor.bytes)),
         }
     }
-    let quantization = types.into_iter().max_by_key(|(_, bytes)| *bytes).map(|(kind, _)| kind);
+    let most = types.into_iter().max_by_key(|(_, bytes)| *bytes);
     Ok(ModelInfo {
         name,
         architecture: architecture.to_owned(),
         parameters: file.tensors().iter().map(|tensor| tensor.elements() as u64).sum(),
-        quantization: quantization.unwrap_or_default(),
+        quantization: most.map_or_else(String::new, |(kind, _)| kind.name().to_owned()),
         context_tokens: context,
         vocabulary: tokenizer.vocabulary(),
         file_bytes: file.file_bytes(),

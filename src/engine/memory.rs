@@ -2,20 +2,36 @@
 
 use candle_core::quantized::GgmlDType;
 
+use super::decoder::READERS;
 use super::error::LoadError;
-use super::gguf::{File, TensorInfo};
+use super::gguf::{File, TensorInfo, TensorType};
 
 /// Refuses a model that the machine has no memory for, before any is taken. `working_bytes` are
 /// those of the cache and of the logits.
 pub(super) fn check(file: &File, working_bytes: u64) -> Result<(), LoadError> {
     let Some(available) = available_bytes() else { return Ok(()) };
     let weights: u64 = file.tensors().iter().map(resident_bytes).sum();
-    let needed = weights.saturating_add(working_bytes);
+    let needed = weights.max(while_reading(file)).saturating_add(working_bytes);
     if needed <= available {
         return Ok(());
     }
     let mib = |bytes: u64| bytes >> 20;
     Err(LoadError::Memory { needed_mib: mib(needed), available_mib: mib(available) })
+}
+
+/// Bytes of all tensors, and of the memory that pieces of them pass through on their way: one for
+/// each reader, the largest among them. The packed copies come later, when that is free again.
+fn while_reading(file: &File) -> u64 {
+    let piece = |tensor: &TensorInfo| match tensor.shape.as_slice() {
+        // Experts are read one after the other.
+        [experts, _, _] => tensor.bytes / experts,
+        _ => tensor.bytes,
+    };
+    let of_layers = file.tensors().iter().filter(|tensor| tensor.name.starts_with("blk."));
+    let of_layers = of_layers.map(piece).max().unwrap_or(0) * (READERS - 1);
+    let largest = file.tensors().iter().map(piece).max().unwrap_or(0);
+    let tensors: usize = file.tensors().iter().map(|tensor| tensor.bytes).sum();
+    tensors.saturating_add(largest).saturating_add(of_layers) as u64
 }
 
 /// Bytes that a tensor takes once it has been used: its own, and those of the packed copy that
@@ -25,11 +41,11 @@ pub(super) fn resident_bytes(tensor: &TensorInfo) -> u64 {
     if tensor.shape.len() < 2 {
         return bytes;
     }
-    bytes.saturating_add(match tensor.dtype {
+    bytes.saturating_add(match tensor.kind {
         // Tiles of 16 rows and 256 columns; the file has 16 blocks for each.
-        GgmlDType::Q4K => bytes / 2_304 * 3_072,
-        GgmlDType::Q6K => bytes / 3_360 * 5_120,
-        GgmlDType::Q8_0 => bytes / 34 * 36,
+        TensorType::Candle(GgmlDType::Q4K) => bytes / 2_304 * 3_072,
+        TensorType::Candle(GgmlDType::Q6K) => bytes / 3_360 * 5_120,
+        TensorType::Candle(GgmlDType::Q8_0) => bytes / 34 * 36,
         _ => 0,
     })
 }

@@ -47,8 +47,10 @@ use tokenizer::{Special, Tokenizer};
 /// Where the weights come from.
 #[derive(Clone, Debug)]
 pub enum Weights {
-    /// A GGUF file.
+    /// A GGUF file, or any part of a model in several.
     File(PathBuf),
+    /// The same, opened.
+    Opened(gguf::ModelFiles),
     /// A GGUF file inside the program.
     Embedded(&'static [u8]),
 }
@@ -307,5 +309,7 @@ impl Engine {
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod load_tests;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,6 @@
 //! the server listens at once; a model that cannot be read says why and stands in nobody's way.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +13,8 @@ use crate::access::{Caller, Changes, Registry, Withdrawn};
 use crate::audit::{Action, Actor, AuditError, AuditLog, Event, Outcome};
 use crate::clock::Clock;
 use crate::db::{Db, DbError, Transaction};
-use crate::engine::{Engine, EngineOptions, LoadProgress, Weights};
+use crate::engine::gguf::{self, GgufError, ModelFiles};
+use crate::engine::{Engine, EngineOptions, LoadError, LoadProgress, Weights};
 use crate::gate::{Catalog, Engines, Model, ModelState};
 
 /// The name of the model that is built in.
@@ -30,7 +30,9 @@ pub(crate) enum ModelsError {
     )]
     BadName(String),
     /// Two models have the same name.
-    #[error("two models are called `{0}`: rename one of the files")]
+    #[error(
+        "two models are called `{0}`: rename one of the files; of a model in several, name one part"
+    )]
     SameName(String),
     /// The default model is none of those that are served.
     #[error("`models.default` is `{0}`, and no model of that name is served")]
@@ -131,13 +133,14 @@ impl Library {
 
     /// Reads one model. What it is, by digest, is on record before it answers anybody.
     fn load(&self, name: &str, weights: Weights) {
-        let loaded = digest(&weights)
-            .map_err(|error| format!("The file cannot be read: {error}."))
-            .and_then(|digest| {
-                let engine = Engine::load(weights, self.inner.engine.clone(), &LoadProgress::new())
-                    .map_err(|error| format!("{error}."))?;
-                Ok((digest, engine))
+        let loaded = opened(weights)
+            .and_then(|weights| Ok((digest(&weights)?, weights)))
+            .map_err(LoadError::from)
+            .and_then(|(digest, weights)| {
+                let options = self.inner.engine.clone();
+                Ok((digest, Engine::load(weights, options, &LoadProgress::new())?))
             })
+            .map_err(|error| format!("{error}."))
             .and_then(|(digest, engine)| {
                 self.record_load(name, Ok(&digest))
                     .map_err(|_| "That it was loaded cannot be put on record.".to_owned())?;
@@ -241,12 +244,12 @@ fn sources(options: &LibraryOptions) -> Result<Vec<(String, Weights)>, ModelsErr
     Ok(sources)
 }
 
-/// A file's name without its ending.
+/// The name of the model in a file.
 fn name_of(file: &Path) -> Result<String, ModelsError> {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let is_fit = (1..=NAME_BYTES_MAX).contains(&stem.len())
-        && stem.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:+".contains(&byte));
-    if is_fit { Ok(stem) } else { Err(ModelsError::BadName(stem)) }
+    let name = gguf::model_name(file);
+    let is_fit = (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:+".contains(&byte));
+    if is_fit { Ok(name) } else { Err(ModelsError::BadName(name)) }
 }
 
 fn default_name(
@@ -264,21 +267,21 @@ fn default_name(
     }
 }
 
-/// SHA-256 of the file, in hexadecimal.
-fn digest(weights: &Weights) -> std::io::Result<String> {
+/// Opens the model's files, so that what is digested is what is loaded.
+fn opened(weights: Weights) -> Result<Weights, GgufError> {
+    match weights {
+        Weights::File(path) => ModelFiles::open(&path).map(Weights::Opened),
+        other => Ok(other),
+    }
+}
+
+/// SHA-256 in hexadecimal, of the file or of all parts one after the other.
+fn digest(weights: &Weights) -> Result<String, GgufError> {
     let mut sha = Sha256::new();
     match weights {
         Weights::Embedded(bytes) => sha.update(bytes),
-        Weights::File(path) => {
-            let mut file = std::fs::File::open(path)?;
-            let mut buffer = vec![0; 1 << 20];
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => break,
-                    count => sha.update(&buffer[..count]),
-                }
-            }
-        }
+        Weights::File(path) => ModelFiles::open(path)?.read_through(|bytes| sha.update(bytes))?,
+        Weights::Opened(files) => files.read_through(|bytes| sha.update(bytes))?,
     }
     Ok(hex::encode(sha.finalize()))
 }
@@ -303,6 +306,7 @@ mod tests {
             (vec!["/m/a.gguf", "/m/b.gguf"], "", "a"),
             (vec!["/m/a.gguf", "/m/b.gguf"], "b", "b"),
             (vec!["/m/a.gguf"], "guide", "guide"),
+            (vec!["/m/a-00001-of-00002.gguf"], "a", "a"),
         ] {
             let options = options(&files, default);
             let sources = sources(&options).expect("fit");
@@ -320,6 +324,7 @@ mod tests {
         assert!(refused(&["/m/a b.gguf"], ""));
         assert!(refused(&["/m/a.gguf", "/n/a.gguf"], ""));
         assert!(refused(&["/m/guide.gguf"], ""));
+        assert!(refused(&["/m/a-00001-of-00002.gguf", "/m/a-00002-of-00002.gguf"], ""));
         assert!(refused(&["/m/a.gguf"], "c"));
     }
 }

@@ -1,6 +1,7 @@
 //! The decoder: one for all families, one step for rows of several sequences at once.
 
 mod feed;
+mod in_parallel;
 mod weights;
 
 use candle_core::{CpuStorage, Device, Storage as TensorStorage, Tensor};
@@ -13,6 +14,8 @@ use super::gguf::File;
 use super::kv::{BlockId, Pool};
 use super::layers::{Heads, Linear, Norm, RopeAngles, add_into, project, scale_by};
 use feed::FeedForward;
+pub(super) use in_parallel::READERS;
+use in_parallel::in_parallel;
 use weights::Weights;
 
 /// The rows of one step: [rows] tokens, sequence after sequence.
@@ -79,12 +82,12 @@ impl Decoder {
         let embedding = read.matrix("token_embd", vocabulary, spec.width)?;
         let has_head = read.has("output.weight");
         let head = has_head.then(|| read.matrix("output", vocabulary, spec.width)).transpose()?;
-        let layers = spec.layers.iter().enumerate();
-        let layers = layers
-            .map(|(number, layer)| Layer::load(&read, &spec, number, *layer))
-            .collect::<Result<_, _>>()?;
+        let layers = in_parallel(spec.layers.len(), |number| {
+            Layer::load(&read, &spec, number, spec.layers[number])
+        })?;
         let norm = read.norm("output_norm", spec.width, &spec)?;
         read.check_all_taken()?;
+        file.check_unchanged()?;
         Ok(Self { spec, embedding, layers, norm, head, vocabulary })
     }
 

@@ -1,26 +1,29 @@
 //! Reads weights, each held against the shape it must have.
 
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ops::Range;
-use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+use parking_lot::Mutex;
 
-use super::with_elements;
 use crate::engine::LoadProgress;
 use crate::engine::error::LoadError;
 use crate::engine::families::DecoderSpec;
-use crate::engine::gguf::File;
+use crate::engine::gguf::{File, TensorInfo};
 use crate::engine::layers::{Linear, Norm};
 
-/// The weights of a file.
+/// The weights of a file. Several threads may read them at once.
 pub(super) struct Weights<'a> {
     file: &'a File,
     progress: &'a LoadProgress,
     /// The names of those that the decoder has.
-    taken: RefCell<HashSet<String>>,
+    taken: Mutex<HashSet<String>>,
+    /// Memory that bytes are read into, kept for the next reading.
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
+
+/// Bytes that are read between two looks at whether somebody wants the reading to end.
+const PIECE: usize = 16 << 20;
 
 /// Tensors that are read elsewhere.
 const NOT_OURS: [&str; 3] =
@@ -29,7 +32,7 @@ const NOT_OURS: [&str; 3] =
 impl<'a> Weights<'a> {
     pub(super) fn new(file: &'a File, progress: &'a LoadProgress) -> Self {
         progress.begin(file.tensors().iter().map(|tensor| tensor.bytes as u64).sum());
-        Self { file, progress, taken: RefCell::default() }
+        Self { file, progress, taken: Mutex::default(), buffers: Mutex::default() }
     }
 
     /// Whether the file has a tensor of this whole name.
@@ -39,7 +42,7 @@ impl<'a> Weights<'a> {
 
     /// A weight that nothing uses is a part of the model that would be left out.
     pub(super) fn check_all_taken(&self) -> Result<(), LoadError> {
-        let taken = self.taken.borrow();
+        let taken = self.taken.lock();
         let mut names = self.file.tensors().iter().map(|tensor| tensor.name.as_str());
         match names.find(|name| !taken.contains(*name) && !NOT_OURS.contains(name)) {
             None => Ok(()),
@@ -51,7 +54,7 @@ impl<'a> Weights<'a> {
     }
 
     fn check(&self, name: &str, shape: &[usize]) -> Result<(), LoadError> {
-        self.taken.borrow_mut().insert(name.to_owned());
+        self.taken.lock().insert(name.to_owned());
         let found = &self.file.required_tensor(name)?.shape;
         if found == shape {
             return Ok(());
@@ -113,16 +116,32 @@ impl<'a> Weights<'a> {
         bias: Option<Tensor>,
     ) -> Result<Linear, LoadError> {
         let info = self.file.required_tensor(name)?;
-        let row_bytes = input / info.dtype.block_size() * info.dtype.type_size();
-        let bytes = self.file.tensor_bytes(info)?;
-        let bytes = bytes.get(rows.start * row_bytes..rows.end * row_bytes);
-        let bytes = bytes.ok_or_else(|| LoadError::File(format!("{name} ends early")))?;
-        self.progress.advance(bytes.len() as u64)?;
-        if let Some(linear) = Linear::float(info.dtype, bytes, input, bias.clone()) {
-            return Ok(linear);
+        let row_bytes = info.kind.row_bytes(input);
+        let bytes = rows.start * row_bytes..rows.end * row_bytes; // inside the shape: see `check`
+        self.read(info, bytes, |bytes| {
+            Linear::new(info.kind, bytes, input, bias).map_err(unreadable)
+        })
+    }
+
+    /// Hands bytes of a tensor to `take`.
+    fn read<T>(
+        &self,
+        info: &TensorInfo,
+        range: Range<usize>,
+        take: impl FnOnce(&[u8]) -> Result<T, LoadError>,
+    ) -> Result<T, LoadError> {
+        let mut buffer = self.buffers.lock().pop().unwrap_or_default();
+        if buffer.len() < range.len() {
+            buffer.resize(range.len(), 0);
         }
-        let weight = self.file.qtensor_rows(name, rows, &Device::Cpu)?;
-        Linear::quantized(Arc::new(weight), bias).map_err(unreadable)
+        let bytes = &mut buffer[..range.len()];
+        for (number, piece) in bytes.chunks_mut(PIECE).enumerate() {
+            self.file.read(info, range.start + number * PIECE, piece)?;
+            self.progress.advance(piece.len() as u64)?;
+        }
+        let taken = take(bytes);
+        self.buffers.lock().push(buffer);
+        taken
     }
 
     /// The norm called `NAME.weight`, with `NAME.bias` where that is there.
@@ -140,12 +159,10 @@ impl<'a> Weights<'a> {
 
     fn tensor(&self, name: &str, length: usize) -> Result<Tensor, LoadError> {
         self.check(name, &[length])?;
-        let tensor = self.file.qtensor(name, &Device::Cpu)?;
-        self.progress.advance(tensor.storage_size_in_bytes() as u64)?;
-        let numbers = tensor.dequantize(&Device::Cpu).map_err(unreadable)?;
-        let is_finite = with_elements(&numbers, |all| all.iter().all(|x| x.is_finite()));
-        if is_finite.map_err(unreadable)? {
-            return Ok(numbers);
+        let numbers = self.file.numbers(name)?;
+        self.progress.advance(self.file.required_tensor(name)?.bytes as u64)?;
+        if numbers.iter().all(|x| x.is_finite()) {
+            return Tensor::from_vec(numbers, length, &Device::Cpu).map_err(unreadable);
         }
         let problem = "it holds something that is not a number".to_owned();
         Err(LoadError::Number { key: name.to_owned(), problem })

@@ -213,7 +213,7 @@ const FAMILIES: &[Family] = &[
 impl From<GgufError> for LoadError {
     fn from(error: GgufError) -> Self {
         match error {
-            GgufError::Open(error) => Self::Read(error),
+            GgufError::Open(error) | GgufError::Read(error) => Self::Read(error),
             other => Self::File(other.to_string()),
         }
     }

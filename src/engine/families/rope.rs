@@ -23,10 +23,13 @@ pub(super) fn read(
         Some("none" | "longrope") => Stretch::None,
         None | Some("linear") => factor(read)?.map_or(Stretch::None, Stretch::Linear),
         Some("yarn") => {
-            let missing = |name| read.bad(name, "it is missing".into());
-            let factor = factor(read)?.ok_or_else(|| missing("rope.scaling.factor"))?;
-            let original =
-                original.ok_or_else(|| missing("rope.scaling.original_context_length"))?;
+            let missing = || read.bad("rope.scaling.factor", "it is missing".into());
+            let factor = factor(read)?.ok_or_else(missing)?;
+            // As llama.cpp has it: a file that does not say it means its own context.
+            let original = match original {
+                Some(original) => original,
+                None => read.number("context_length", 1, 1 << 24)?,
+            };
             Stretch::Yarn { factor, original }
         }
         Some(_) => return Err(LoadError::Unsupported("this kind of rope scaling".into())),
@@ -81,11 +84,7 @@ fn factors(
     if tensor.elements() != dimensions / 2 {
         return Err(bad("it does not have one factor for each pair"));
     }
-    let tensor = read.file.qtensor(name, &candle_core::Device::Cpu)?;
-    let factors = tensor
-        .dequantize(&candle_core::Device::Cpu)
-        .and_then(|tensor| tensor.flatten_all()?.to_vec1::<f32>())
-        .map_err(|error| LoadError::File(error.to_string()))?;
+    let factors = read.file.numbers(name)?;
     if factors.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
         Ok(Some(factors))
     } else {

@@ -3,9 +3,20 @@
 /// Why a GGUF file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
-    /// The file cannot be opened or mapped.
+    /// The file cannot be opened.
     #[error("the model file cannot be opened: {0}")]
     Open(std::io::Error),
+    /// The file cannot be read.
+    #[error("the model file cannot be read: {0}")]
+    Read(std::io::Error),
+    /// One file of a model in several does not go with the others.
+    #[error("\"{name}\" {problem}; get all parts of the model again, into one folder")]
+    Part {
+        /// The name of the file.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The first four bytes are not `GGUF`.
     #[error(
         "this is not a GGUF file: it does not begin with \"GGUF\"; convert the model with \
@@ -80,10 +91,10 @@ pub enum GgufError {
         /// Which tensor.
         name: String,
     },
-    /// The file changed under the mapping.
+    /// Somebody wrote to the file while it was read, or cut it short.
     #[error("the model file changed while it was being read; leave it alone and load it again")]
     Changed,
-    /// Candle could not take a tensor.
+    /// A tensor could not be taken.
     #[error("tensor \"{name}\" cannot be loaded: {reason}")]
     Load {
         /// Which tensor.

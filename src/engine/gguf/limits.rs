@@ -19,3 +19,9 @@ pub(super) const DIMENSIONS_MAX: u32 = 4;
 pub(super) const ALIGNMENT_MAX: u64 = 65_536;
 /// The alignment where the file names none.
 pub(super) const ALIGNMENT_DEFAULT: u64 = 32;
+/// Bytes of metadata and tensor directory together. Large vocabularies take 10 to 20 MB.
+pub(super) const HEADER_BYTES_MAX: u64 = 256 << 20;
+/// How much of a file is read first, in the hope that the header is in it.
+pub(super) const HEADER_BYTES_FIRST: u64 = 1 << 20;
+/// Files that a model may be split into; each is held open while it loads.
+pub(super) const PARTS_MAX: usize = 512;

@@ -12,13 +12,20 @@ use super::metadata::{Entry, Kind};
 use super::tensors::{self, TensorInfo};
 
 /// What a header says.
-pub(super) struct Parsed {
+#[derive(Debug)]
+pub(super) struct Header {
     pub(super) metadata: HashMap<String, Entry>,
+    /// Their offsets are relative to the data.
     pub(super) tensors: Vec<TensorInfo>,
+    /// To what tensors are aligned.
+    pub(super) alignment: u64,
+    /// Where the header ends.
+    pub(super) end: usize,
 }
 
-/// Reads and checks the whole header.
-pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, GgufError> {
+/// Reads and checks the whole header. Where it is cut short, the error says how many bytes are
+/// missing at least.
+pub(super) fn header(bytes: &[u8]) -> Result<Header, GgufError> {
     let mut cursor = Cursor::new(bytes);
     let (tensor_count, key_count) = preamble(&mut cursor)?;
     let mut metadata = HashMap::new();
@@ -45,9 +52,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Parsed, GgufError> {
         }
         found.push(tensor);
     }
-    let data = (cursor.position() as u64).next_multiple_of(alignment);
-    let tensors = tensors::place(found, data, alignment, bytes.len() as u64)?;
-    Ok(Parsed { metadata, tensors })
+    Ok(Header { metadata, tensors: found, alignment, end: cursor.position() })
 }
 
 /// Magic, version and the two counts.

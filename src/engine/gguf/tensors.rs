@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 
-use super::GgufError;
+use super::{GgufError, TensorType};
+use crate::engine::kernels::{Block, Iq4Nl, Iq4Xs, Mxfp4};
 
 /// A tensor in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +16,10 @@ pub struct TensorInfo {
     /// Its shape, rows first, as candle wants it (the file has it the other way round).
     pub shape: Vec<usize>,
     /// The type of its blocks.
-    pub dtype: GgmlDType,
-    /// Where it starts, from the start of the file.
+    pub kind: TensorType,
+    /// Which of the model's files it is in.
+    pub part: usize,
+    /// Where it starts, from the start of that file.
     pub offset: usize,
     /// How many bytes it takes.
     pub bytes: usize,
@@ -29,23 +32,6 @@ impl TensorInfo {
     }
 }
 
-impl TensorInfo {
-    /// Some rows of it as a tensor of their own; none where it has not so many.
-    pub(super) fn rows(&self, rows: std::ops::Range<usize>) -> Option<Self> {
-        let columns = *self.shape.last()?;
-        let row_bytes = columns / self.dtype.block_size() * self.dtype.type_size();
-        let bytes = rows.len().checked_mul(row_bytes)?;
-        let start = rows.start.checked_mul(row_bytes)?;
-        (start.checked_add(bytes)? <= self.bytes).then(|| Self {
-            name: self.name.clone(),
-            shape: vec![rows.len(), columns],
-            dtype: self.dtype,
-            offset: self.offset + start,
-            bytes,
-        })
-    }
-}
-
 /// Checks type and shape of one directory entry. `shape` is in the file's order.
 pub(super) fn describe(
     name: String,
@@ -54,8 +40,9 @@ pub(super) fn describe(
     offset: u64,
 ) -> Result<TensorInfo, GgufError> {
     let damaged = |problem: String| GgufError::damaged(format!("the tensor \"{name}\""), problem);
-    let Some(dtype) = dtype(code) else {
-        return Err(GgufError::TensorType { found: type_name(code), name });
+    let kind = match TensorType::from_code(code) {
+        Ok(kind) => kind,
+        Err(found) => return Err(GgufError::TensorType { found, name }),
     };
     let mut elements = 1_usize;
     for &size in shape {
@@ -65,17 +52,17 @@ pub(super) fn describe(
             .filter(|&elements| elements <= ELEMENTS_MAX)
             .ok_or_else(|| damaged(format!("has the impossible shape {shape:?}")))?;
     }
-    let (block, row) = (dtype.block_size(), shape[0] as usize);
+    let (block, row) = (kind.block_size(), shape[0] as usize);
     if !row.is_multiple_of(block) {
         return Err(damaged(format!(
             "has rows of {row} weights, which do not divide into blocks of {block}"
         )));
     }
     // At most ELEMENTS_MAX blocks of under 300 bytes: far below the end of u64 and of usize.
-    let bytes = elements / block * dtype.type_size();
+    let bytes = elements / block * kind.block_bytes();
     let offset = usize::try_from(offset).map_err(|_| damaged("starts beyond the file".into()))?;
     let shape = shape.iter().rev().map(|&size| size as usize).collect();
-    Ok(TensorInfo { name, shape, dtype, offset, bytes })
+    Ok(TensorInfo { name, shape, kind, part: 0, offset, bytes })
 }
 
 /// Turns offsets relative to the data into offsets in the file, and checks them: aligned, inside
@@ -101,7 +88,7 @@ pub(super) fn place(
         if end > file_bytes {
             return Err(GgufError::Truncated { place, missing: end - file_bytes });
         }
-        tensor.offset = start as usize; // at most the length of the mapping
+        tensor.offset = start as usize; // at most the size of the file, which is that of a usize here
     }
     let mut order: Vec<&TensorInfo> = tensors.iter().collect();
     order.sort_by_key(|tensor| tensor.offset);
@@ -114,75 +101,45 @@ pub(super) fn place(
     Ok(tensors)
 }
 
-/// Copies a tensor out of the file into memory of its own.
-pub(super) fn load(
-    tensor: &TensorInfo,
+/// Copies blocks into a tensor of candle's. Their number is that of the shape.
+pub(in crate::engine) fn candle_tensor(
+    dtype: GgmlDType,
+    shape: &[usize],
     bytes: &[u8],
-    device: &Device,
-) -> Result<QTensor, GgufError> {
-    let failed = |error: candle_core::Error| GgufError::Load {
-        name: tensor.name.clone(),
-        reason: error.to_string(),
-    };
-    // Candle asserts that the bytes are aligned for the block type. A mapping is; bytes inside the
-    // program, or a file with a small `general.alignment`, need not be.
+) -> candle_core::Result<QTensor> {
+    // Candle asserts that the bytes are aligned for the block type. Bytes inside the program, or a
+    // part of a buffer, need not be.
     let storage = if bytes.as_ptr().align_offset(BLOCK_ALIGNMENT) == 0 {
-        QStorage::from_data(Cow::Borrowed(bytes), device, tensor.dtype)
+        QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, dtype)
     } else {
         let mut copy = vec![0; bytes.len() + BLOCK_ALIGNMENT];
         let start = copy.as_ptr().align_offset(BLOCK_ALIGNMENT).min(BLOCK_ALIGNMENT);
         let aligned = &mut copy[start..start + bytes.len()];
         aligned.copy_from_slice(bytes);
-        QStorage::from_data(Cow::Borrowed(aligned), device, tensor.dtype)
+        QStorage::from_data(Cow::Borrowed(aligned), &Device::Cpu, dtype)
     };
-    QTensor::new(storage.map_err(failed)?, tensor.shape.as_slice()).map_err(failed)
+    QTensor::new(storage?, shape)
 }
 
-/// The types that can be decoded, by their number in a file.
-fn dtype(code: u32) -> Option<GgmlDType> {
-    Some(match code {
-        0 => GgmlDType::F32,
-        1 => GgmlDType::F16,
-        2 => GgmlDType::Q4_0,
-        3 => GgmlDType::Q4_1,
-        6 => GgmlDType::Q5_0,
-        7 => GgmlDType::Q5_1,
-        8 => GgmlDType::Q8_0,
-        10 => GgmlDType::Q2K,
-        11 => GgmlDType::Q3K,
-        12 => GgmlDType::Q4K,
-        13 => GgmlDType::Q5K,
-        14 => GgmlDType::Q6K,
-        30 => GgmlDType::BF16,
-        _ => return None,
-    })
+/// The weights of a tensor in full; `bytes` are all of it.
+pub(super) fn numbers(tensor: &TensorInfo, bytes: &[u8]) -> Result<Vec<f32>, GgufError> {
+    let dtype = match tensor.kind {
+        TensorType::Candle(dtype) => dtype,
+        TensorType::Iq4Nl => return Ok(widened::<Iq4Nl, 18>(bytes)),
+        TensorType::Iq4Xs => return Ok(widened::<Iq4Xs, 136>(bytes)),
+        TensorType::Mxfp4 => return Ok(widened::<Mxfp4, 17>(bytes)),
+    };
+    let whole = candle_tensor(dtype, &tensor.shape, bytes);
+    let numbers = whole.and_then(|whole| whole.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1());
+    numbers
+        .map_err(|error| GgufError::Load { name: tensor.name.clone(), reason: error.to_string() })
 }
 
-/// What a type without a decoder is called.
-fn type_name(code: u32) -> String {
-    let name = match code {
-        9 => "Q8_1",
-        15 => "Q8_K",
-        16 => "IQ2_XXS",
-        17 => "IQ2_XS",
-        18 => "IQ3_XXS",
-        19 => "IQ1_S",
-        20 => "IQ4_NL",
-        21 => "IQ3_S",
-        22 => "IQ2_S",
-        23 => "IQ4_XS",
-        24 => "I8",
-        25 => "I16",
-        26 => "I32",
-        27 => "I64",
-        28 => "F64",
-        29 => "IQ1_M",
-        34 => "TQ1_0",
-        35 => "TQ2_0",
-        39 => "MXFP4",
-        _ => return format!("number {code}"),
-    };
-    name.to_owned()
+fn widened<B: Block + From<[u8; N]>, const N: usize>(bytes: &[u8]) -> Vec<f32> {
+    let blocks: Vec<B> = bytes.as_chunks::<N>().0.iter().map(|bytes| B::from(*bytes)).collect();
+    let mut wide = vec![0.0; blocks.len() * B::COLUMNS];
+    B::widen_all(&blocks, &mut wide);
+    wide
 }
 
 /// Weights in one tensor; the largest published ones have under 2^33.

@@ -63,6 +63,14 @@ impl Writer {
         self.raw(key, 4, &value.to_le_bytes())
     }
 
+    /// Says that this is a part of a model, as `gguf-split` does.
+    #[must_use]
+    pub fn part(self, number: u16, count: u16, tensors: u32) -> Self {
+        self.raw("split.no", 2, &number.to_le_bytes())
+            .raw("split.count", 2, &count.to_le_bytes())
+            .raw("split.tensors.count", 5, &tensors.to_le_bytes())
+    }
+
     /// Adds a decimal number.
     #[must_use]
     pub fn f32(self, key: &str, value: f32) -> Self {
@@ -171,6 +179,23 @@ pub fn like(file: &[u8]) -> Writer {
         at = skip(&number, at + 4, kind);
     }
     Writer { keys: keys as u64, metadata: file[24..at].to_vec(), ..Writer::new() }
+}
+
+/// The same model in so many parts, each with its share of the tensors.
+pub fn split(file: &'static [u8], count: usize) -> Result<Vec<Writer>, super::GgufError> {
+    let whole = super::File::from_static(file)?;
+    let tensors = whole.tensors();
+    let share = tensors.len().div_ceil(count.max(1)).max(1);
+    (0..count)
+        .map(|number| {
+            let writer = if number == 0 { like(file) } else { Writer::new() };
+            let writer = writer.part(number as u16, count as u16, tensors.len() as u32);
+            tensors.iter().skip(number * share).take(share).try_fold(writer, |writer, tensor| {
+                let bytes = whole.tensor_bytes(&tensor.name)?;
+                Ok(writer.tensor(&tensor.name, &tensor.shape, tensor.kind.code(), &bytes))
+            })
+        })
+        .collect()
 }
 
 /// Where a value that begins at `at` ends.

@@ -1,4 +1,4 @@
-//! Products with matrices of floating-point weights.
+//! Products with matrices of floating-point weights, and of weights that are widened to those.
 //!
 //! Every result is added up in one order, that of the columns in lanes of 16, whatever rows stand
 //! beside it and however the work is cut: a row gives the same bits alone and in any batch. A
@@ -7,7 +7,7 @@
 
 use half::{bf16, f16};
 
-use super::{Kernel, multiply_add};
+use super::{Block, Kernel, multiply_add};
 
 /// Columns that are added up side by side.
 const LANES: usize = 16;
@@ -53,7 +53,7 @@ impl Float for bf16 {
 pub(crate) struct FloatProduct<'a, W> {
     /// [rows, columns]
     pub(crate) rows: &'a [f32],
-    /// [outputs, columns]
+    /// [outputs, columns / columns of a block]
     pub(crate) weights: &'a [W],
     /// Columns of both.
     pub(crate) columns: usize,
@@ -61,7 +61,7 @@ pub(crate) struct FloatProduct<'a, W> {
     pub(crate) out: &'a mut [f32],
 }
 
-impl<W: Float> Kernel for FloatProduct<'_, W> {
+impl<W: Block> Kernel for FloatProduct<'_, W> {
     type Output = ();
 
     #[inline(always)]
@@ -69,12 +69,11 @@ impl<W: Float> Kernel for FloatProduct<'_, W> {
         let Self { rows, weights, columns, out } = self;
         let count = rows.len() / columns;
         let mut widened = vec![0.0_f32; TILE * columns];
-        for (weights, out) in weights.chunks(TILE * columns).zip(out.chunks_mut(TILE * count)) {
-            let wide = &mut widened[..weights.len()];
-            for (wide, weight) in wide.iter_mut().zip(weights) {
-                *wide = weight.widen();
-            }
-            let outputs = weights.len() / columns;
+        let tiles = weights.chunks(TILE * (columns / W::COLUMNS));
+        for (weights, out) in tiles.zip(out.chunks_mut(TILE * count)) {
+            let wide = &mut widened[..weights.len() * W::COLUMNS];
+            W::widen_all(weights, wide);
+            let outputs = wide.len() / columns;
             let mut row = 0;
             while row < count {
                 let taken = (count - row).min(TILE);

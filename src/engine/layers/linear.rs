@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 
 use super::add_into;
 use super::elementwise::elements;
-use crate::engine::kernels::{Float, FloatProduct, Target};
+use crate::engine::gguf::{TensorType, candle_tensor};
+use crate::engine::kernels::{Block, FloatProduct, Iq4Nl, Iq4Xs, Mxfp4, Target};
 
 /// A matrix of weights with an optional bias: rows [tokens, in] to rows [tokens, out].
 #[derive(Clone, Debug)]
@@ -31,9 +32,12 @@ enum Weight {
         tensor: Arc<QTensor>,
         alone: Alone,
     },
-    F32(Arc<FloatMatrix<f32>>),
-    F16(Arc<FloatMatrix<f16>>),
-    Bf16(Arc<FloatMatrix<bf16>>),
+    F32(Arc<BlockMatrix<f32>>),
+    F16(Arc<BlockMatrix<f16>>),
+    Bf16(Arc<BlockMatrix<bf16>>),
+    Iq4Nl(Arc<BlockMatrix<Iq4Nl>>),
+    Iq4Xs(Arc<BlockMatrix<Iq4Xs>>),
+    Mxfp4(Arc<BlockMatrix<Mxfp4>>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,39 +49,45 @@ enum Alone {
 
 /// Weights as the file has them.
 #[derive(Debug)]
-pub(crate) struct FloatMatrix<W> {
-    /// [outputs, columns]
+struct BlockMatrix<W> {
+    /// [outputs, columns / columns of a block]
     weights: Vec<W>,
     columns: usize,
 }
 
 impl Linear {
-    /// The weight is [out, in].
-    pub(crate) fn quantized(weight: Arc<QTensor>, bias: Option<Tensor>) -> Result<Self> {
-        let alone = match weight.dtype() {
-            GgmlDType::Q6K => Alone::Differently,
-            _ => Alone::AsMany,
-        };
-        let tensor = Arc::clone(&weight);
-        let weight = Weight::Quantized { weight: QMatMul::from_arc(weight)?, tensor, alone };
-        Ok(Self { weight, bias })
-    }
-
-    /// The bytes are those of [out, in] little-endian numbers of the type; none where the type is
-    /// not one of floating-point numbers.
-    pub(crate) fn float(
-        dtype: GgmlDType,
+    /// The bytes are those of [out, columns] weights of a type, whose blocks divide a row.
+    pub(crate) fn new(
+        kind: TensorType,
         bytes: &[u8],
         columns: usize,
         bias: Option<Tensor>,
-    ) -> Option<Self> {
-        let weight = match dtype {
-            GgmlDType::F32 => Weight::F32(FloatMatrix::read(bytes, columns, f32::from_le_bytes)),
-            GgmlDType::F16 => Weight::F16(FloatMatrix::read(bytes, columns, f16::from_le_bytes)),
-            GgmlDType::BF16 => Weight::Bf16(FloatMatrix::read(bytes, columns, bf16::from_le_bytes)),
-            _ => return None,
+    ) -> Result<Self> {
+        let weight = match kind {
+            TensorType::Candle(GgmlDType::F32) => {
+                Weight::F32(BlockMatrix::read(bytes, columns, f32::from_le_bytes))
+            }
+            TensorType::Candle(GgmlDType::F16) => {
+                Weight::F16(BlockMatrix::read(bytes, columns, f16::from_le_bytes))
+            }
+            TensorType::Candle(GgmlDType::BF16) => {
+                Weight::Bf16(BlockMatrix::read(bytes, columns, bf16::from_le_bytes))
+            }
+            TensorType::Iq4Nl => Weight::Iq4Nl(BlockMatrix::read(bytes, columns, Iq4Nl::from)),
+            TensorType::Iq4Xs => Weight::Iq4Xs(BlockMatrix::read(bytes, columns, Iq4Xs::from)),
+            TensorType::Mxfp4 => Weight::Mxfp4(BlockMatrix::read(bytes, columns, Mxfp4::from)),
+            TensorType::Candle(dtype) => {
+                let rows = bytes.len() / kind.row_bytes(columns).max(1);
+                let tensor = Arc::new(candle_tensor(dtype, &[rows, columns], bytes)?);
+                let alone = match dtype {
+                    GgmlDType::Q6K => Alone::Differently,
+                    _ => Alone::AsMany,
+                };
+                let weight = QMatMul::from_arc(Arc::clone(&tensor))?;
+                Weight::Quantized { weight, tensor, alone }
+            }
         };
-        Some(Self { weight, bias })
+        Ok(Self { weight, bias })
     }
 
     /// Multiplies every row.
@@ -90,6 +100,9 @@ impl Linear {
             Weight::F32(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
             Weight::F16(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
             Weight::Bf16(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
+            Weight::Iq4Nl(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
+            Weight::Iq4Xs(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
+            Weight::Mxfp4(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
         };
         self.biased(product)
     }
@@ -101,6 +114,9 @@ impl Linear {
             Weight::F32(matrix) => matrix.rows(ids),
             Weight::F16(matrix) => matrix.rows(ids),
             Weight::Bf16(matrix) => matrix.rows(ids),
+            Weight::Iq4Nl(matrix) => matrix.rows(ids),
+            Weight::Iq4Xs(matrix) => matrix.rows(ids),
+            Weight::Mxfp4(matrix) => matrix.rows(ids),
         }
     }
 
@@ -143,7 +159,7 @@ pub(crate) fn project<const N: usize>(linears: [&Linear; N], rows: &Tensor) -> R
     })
 }
 
-impl<W: Float> FloatMatrix<W> {
+impl<W: Block> BlockMatrix<W> {
     fn read<const B: usize>(bytes: &[u8], columns: usize, number: fn([u8; B]) -> W) -> Arc<Self> {
         let weights = bytes.as_chunks::<B>().0.iter().map(|bytes| number(*bytes)).collect();
         Arc::new(Self { weights, columns })
@@ -151,13 +167,14 @@ impl<W: Float> FloatMatrix<W> {
 
     fn rows(&self, ids: &Tensor) -> Result<Tensor> {
         let ids = ids.to_vec1::<u32>()?;
-        let mut out = Vec::with_capacity(ids.len() * self.columns);
-        for id in &ids {
-            let from = *id as usize * self.columns;
-            let Some(row) = self.weights.get(from..from + self.columns) else {
+        let mut out = vec![0.0; ids.len() * self.columns];
+        let width = self.columns / W::COLUMNS;
+        for (id, out) in ids.iter().zip(out.chunks_exact_mut(self.columns.max(1))) {
+            let from = *id as usize * width;
+            let Some(row) = self.weights.get(from..from + width) else {
                 bail!("there is no row {id}");
             };
-            out.extend(row.iter().map(|weight| weight.widen()));
+            W::widen_all(row, out);
         }
         Tensor::from_vec(out, (ids.len(), self.columns), &candle_core::Device::Cpu)
     }
@@ -166,22 +183,23 @@ impl<W: Float> FloatMatrix<W> {
 /// Rows of weights that one thread takes at a time.
 const PART: usize = 32;
 
-impl<W: Float> CustomOp1 for FloatMatrix<W> {
+impl<W: Block> CustomOp1 for BlockMatrix<W> {
     fn name(&self) -> &'static str {
-        "float-product"
+        "block-product"
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let rows = elements(storage, layout)?;
         let (count, columns) = layout.shape().dims2()?;
-        if columns != self.columns || columns == 0 {
+        if columns != self.columns || columns == 0 || columns % W::COLUMNS != 0 {
             bail!("a product of {columns} columns with weights of {}", self.columns);
         }
-        let outputs = self.weights.len() / columns;
+        let width = columns / W::COLUMNS;
+        let outputs = self.weights.len() / width.max(1);
         let mut by_output = vec![0.0_f32; outputs * count]; // [outputs, rows]
         let parts: Vec<_> = by_output
             .chunks_mut(PART * count.max(1))
-            .zip(self.weights.chunks(PART * columns))
+            .zip(self.weights.chunks(PART * width))
             .map(Mutex::new)
             .collect();
         barrier_pool().execute_chunked(parts.len(), |range| {
@@ -209,29 +227,29 @@ fn transposed(by_output: &[f32], outputs: usize, count: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use candle_core::Device;
-    use candle_core::quantized::QStorage;
 
     use super::*;
 
     const COLUMNS: usize = 512;
     const OUTPUTS: usize = 80;
-    const TYPES: [GgmlDType; 13] = [
-        GgmlDType::F32,
-        GgmlDType::F16,
-        GgmlDType::BF16,
-        GgmlDType::Q4_0,
-        GgmlDType::Q4_1,
-        GgmlDType::Q5_0,
-        GgmlDType::Q5_1,
-        GgmlDType::Q8_0,
-        GgmlDType::Q2K,
-        GgmlDType::Q3K,
-        GgmlDType::Q4K,
-        GgmlDType::Q5K,
-        GgmlDType::Q6K,
+    const TYPES: [TensorType; 16] = [
+        TensorType::Candle(GgmlDType::F32),
+        TensorType::Candle(GgmlDType::F16),
+        TensorType::Candle(GgmlDType::BF16),
+        TensorType::Candle(GgmlDType::Q4_0),
+        TensorType::Candle(GgmlDType::Q4_1),
+        TensorType::Candle(GgmlDType::Q5_0),
+        TensorType::Candle(GgmlDType::Q5_1),
+        TensorType::Candle(GgmlDType::Q8_0),
+        TensorType::Candle(GgmlDType::Q2K),
+        TensorType::Candle(GgmlDType::Q3K),
+        TensorType::Candle(GgmlDType::Q4K),
+        TensorType::Candle(GgmlDType::Q5K),
+        TensorType::Candle(GgmlDType::Q6K),
+        TensorType::Iq4Nl,
+        TensorType::Iq4Xs,
+        TensorType::Mxfp4,
     ];
 
     fn tensor(rows: usize, seed: f32) -> Tensor {
@@ -240,15 +258,29 @@ mod tests {
         Tensor::from_vec(numbers, (rows, COLUMNS), &Device::Cpu).expect("a tensor")
     }
 
-    fn linear(dtype: GgmlDType) -> Linear {
-        let weights = QTensor::quantize(&tensor(OUTPUTS, 0.5), dtype).expect("quantizes");
-        let bytes = weights.data().expect("bytes");
-        if let Some(linear) = Linear::float(dtype, &bytes, COLUMNS, None) {
-            return linear;
+    /// The blocks of a matrix [OUTPUTS, COLUMNS]. Candle makes those of its own types; of the others
+    /// any bits are sound, with scales of a size that makes sense.
+    fn blocks(kind: TensorType) -> Vec<u8> {
+        if let TensorType::Candle(dtype) = kind {
+            let weights = QTensor::quantize(&tensor(OUTPUTS, 0.5), dtype).expect("quantizes");
+            return weights.data().expect("bytes").into_owned();
         }
-        let storage = QStorage::from_data(Cow::Borrowed(&bytes), &Device::Cpu, dtype);
-        let weights = QTensor::new(storage.expect("storage"), (OUTPUTS, COLUMNS)).expect("tensor");
-        Linear::quantized(Arc::new(weights), None).expect("a matrix")
+        let width = kind.block_bytes();
+        let mut bytes: Vec<u8> = (0..OUTPUTS * COLUMNS / kind.block_size() * width)
+            .map(|at| (at * at / 7 + at * 31) as u8)
+            .collect();
+        for block in bytes.chunks_exact_mut(width) {
+            match kind {
+                TensorType::Mxfp4 => block[0] = 125,
+                TensorType::Iq4Xs => block[..2].copy_from_slice(&f16::from_f32(5e-4).to_le_bytes()),
+                _ => block[..2].copy_from_slice(&f16::from_f32(1e-2).to_le_bytes()),
+            }
+        }
+        bytes
+    }
+
+    fn linear(kind: TensorType) -> Linear {
+        Linear::new(kind, &blocks(kind), COLUMNS, None).expect("a matrix")
     }
 
     fn bits(tensor: &Tensor) -> Vec<Vec<u32>> {
@@ -259,17 +291,17 @@ mod tests {
     #[test]
     fn a_row_gives_the_same_bits_in_every_company_for_every_type() {
         let all = tensor(40, 0.0);
-        for dtype in TYPES {
-            let linear = linear(dtype);
+        for kind in TYPES {
+            let linear = linear(kind);
             let whole = bits(&linear.forward(&all).expect("multiplies"));
             for (first, count) in
                 [(0, 1), (7, 1), (3, 2), (5, 3), (1, 5), (2, 16), (4, 17), (6, 33)]
             {
                 let some = all.narrow(0, first, count).expect("rows").contiguous().expect("rows");
                 let part = bits(&linear.forward(&some).expect("multiplies"));
-                assert!(part == whole[first..first + count], "{dtype:?}: {count} from {first}");
+                assert!(part == whole[first..first + count], "{kind:?}: {count} from {first}");
                 let [fused, _] = project([&linear, &linear], &some).expect("multiplies");
-                assert!(bits(&fused) == part, "{dtype:?}: {count} from {first}, fused");
+                assert!(bits(&fused) == part, "{kind:?}: {count} from {first}, fused");
             }
         }
     }
@@ -277,16 +309,18 @@ mod tests {
     #[test]
     fn products_are_those_of_the_weights_in_full() {
         let rows = tensor(5, 0.0);
-        for dtype in TYPES {
-            let full = QTensor::quantize(&tensor(OUTPUTS, 0.5), dtype)
-                .and_then(|weights| weights.dequantize(&Device::Cpu))
-                .expect("weights");
+        for kind in TYPES {
+            let linear = linear(kind);
+            let ids: Vec<u32> = (0..OUTPUTS as u32).collect();
+            let ids = Tensor::new(ids, &Device::Cpu).expect("ids");
+            let full = linear.rows(&ids).expect("weights");
             let exact = rows.matmul(&full.t().expect("turns")).expect("multiplies");
-            let ours = linear(dtype).forward(&rows).expect("multiplies");
+            let ours = linear.forward(&rows).expect("multiplies");
             let off = (ours - exact).and_then(|off| off.abs()?.max_all()?.to_scalar::<f32>());
-            // Candle rounds the rows to eight bits for quantized weights.
-            let allowed = if dtype.block_size() == 1 { 1e-3 } else { 1.0 };
-            assert!(off.expect("a number") < allowed, "{dtype:?}");
+            // Candle rounds the rows to eight bits for its quantized types.
+            let is_exact = !matches!(linear.weight, Weight::Quantized { .. });
+            let allowed = if is_exact { 1e-3 } else { 1.0 };
+            assert!(off.expect("a number") < allowed, "{kind:?}");
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::digests::Digests;
 use crate::clock::Timestamp;
 use crate::config::Settings;
+use crate::engine::gguf::{model_name, part_paths};
 use crate::vault::{SourceKind, Vault};
 use crate::web::tls;
 
@@ -136,27 +137,30 @@ pub(super) fn models(
     recorded: &HashMap<String, (String, Timestamp)>,
     (depth, digests): (Depth, &Digests),
 ) -> Vec<(String, ModelSeen)> {
-    let seen = |path| model(path, recorded.get(&name(path)), (depth, digests));
-    settings.models.files.iter().map(|path| (name(path), seen(path))).collect()
-}
-
-fn name(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    let seen = |path: &PathBuf| {
+        let name = model_name(path);
+        let found = model(path, recorded.get(&name), (depth, digests));
+        (name, found)
+    };
+    settings.models.files.iter().map(seen).collect()
 }
 
 fn model(
-    path: &PathBuf,
+    path: &Path,
     recorded: Option<&(String, Timestamp)>,
     (depth, digests): (Depth, &Digests),
 ) -> ModelSeen {
     let Some((digest, at)) = recorded else { return ModelSeen::NotRecorded };
-    let Ok(found) = fs::metadata(path) else { return ModelSeen::Unreadable };
+    let parts = part_paths(path);
     // Either time: a file that was put in another's place keeps its own time of writing.
-    let touched = found.mtime().max(found.ctime());
-    if depth == Depth::Times && touched < at.seconds() {
+    let touched = |path| fs::metadata(path).map(|found| found.mtime().max(found.ctime()));
+    let Ok(touched) = parts.iter().map(touched).collect::<Result<Vec<_>, _>>() else {
+        return ModelSeen::Unreadable;
+    };
+    if depth == Depth::Times && touched.iter().all(|touched| *touched < at.seconds()) {
         return ModelSeen::Same;
     }
-    match digests.of(path) {
+    match digests.of(&parts) {
         Ok(found) if found == *digest => ModelSeen::Same,
         Ok(_) => ModelSeen::Changed,
         Err(_) => ModelSeen::Unreadable,
