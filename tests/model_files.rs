@@ -13,6 +13,8 @@ use common::damaged::{
 };
 use common::{GUIDE, Home, Server, Session, guide_file, shared, skip, text, wait_for};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use strongroom::engine::gguf::testing;
 
 #[test]
 fn files_that_are_cut_short_are_refused_wherever_the_cut_is() {
@@ -151,13 +153,38 @@ fn files_that_are_no_models_are_refused() {
         ("empty", "cannot read the model file: the file is empty."),
         ("prose", "this is not a GGUF file: it does not begin with \"GGUF\""),
         ("zeros", "this is not a GGUF file: it does not begin with \"GGUF\""),
-        ("folder", "The file cannot be read: Is a directory (os error 21)."),
-        ("missing", "The file cannot be read: No such file or directory (os error 2)."),
+        ("folder", "cannot read the model file: not a regular file."),
+        ("missing", "cannot read the model file: No such file or directory (os error 2)."),
     ] {
         let reason = reason_of(&states, name);
         assert!(reason.contains(says), "{name}: {reason}");
     }
     answers(&server, &home, GUIDE);
+    server.assert_alive();
+}
+
+#[test]
+fn a_model_in_parts_is_one_model_by_one_name_and_one_digest() {
+    let whole: &'static [u8] = fs::read(guide_file()).expect("part of the repository").leak();
+    let parts = testing::split(whole, 3).expect("a sound model");
+    let home = Home::prepared();
+    let write = |name: &str, number: usize| {
+        let name = format!("{name}-{number:05}-of-00003.gguf");
+        home.write(&name, parts[number - 1].finish())
+    };
+    let files: Vec<PathBuf> = (1..=3).map(|number| write("parted", number)).collect();
+    let broken = write("broken", 2);
+    write("broken", 3);
+    let mut server = serve(&home, &[files[1].clone(), broken]);
+    let states = settled(&server.sign_in());
+    assert_eq!(state_of(&states, "parted"), ("ready".to_owned(), String::new()));
+    assert_eq!(answers(&server, &home, "parted"), answers(&server, &home, GUIDE));
+    let all: Vec<u8> = files.iter().flat_map(|file| fs::read(file).expect("there")).collect();
+    let parted = states.iter().find(|model| model["id"] == "parted").expect("listed");
+    assert_eq!(parted["sha256"], hex::encode(Sha256::digest(&all)));
+    assert_eq!(parted["file_bytes"], all.len());
+    let reason = reason_of(&states, "broken");
+    assert!(reason.contains("\"broken-00001-of-00003.gguf\" cannot be opened"), "{reason}");
     server.assert_alive();
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Run<'a> {
 
 /// What attention needs to know of the model.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AttentionShape {
+pub(crate) struct AttentionShape<'a> {
     /// Heads of queries.
     pub(crate) heads: usize,
     /// Heads of keys and values; divides `heads`.
@@ -43,6 +43,9 @@ pub(crate) struct AttentionShape {
     pub(crate) cap: Option<f32>,
     /// How many positions a row sees, itself included.
     pub(crate) window: Option<usize>,
+    /// A score of each head that takes part in the softmax and brings no value ("attention sinks",
+    /// Xiao et al., 2023), [heads].
+    pub(crate) sinks: Option<&'a [f32]>,
 }
 
 /// Computes every row's mixture of values: `queries` and the result are [rows, heads × head_dim].
@@ -52,7 +55,7 @@ pub(crate) fn attend(
     runs: &[Run<'_>],
     cache: &Storage,
     layer: usize,
-    shape: AttentionShape,
+    shape: AttentionShape<'_>,
 ) -> Vec<f32> {
     let mut out = vec![0.0; queries.len()];
     let items = items(&mut out, runs, &shape);
@@ -85,7 +88,7 @@ struct Item<'a, 'out> {
 fn items<'a, 'out>(
     out: &'out mut [f32],
     runs: &'a [Run<'a>],
-    shape: &AttentionShape,
+    shape: &AttentionShape<'_>,
 ) -> Vec<Mutex<Item<'a, 'out>>> {
     let group_width = shape.heads / shape.kv_heads * shape.head_dim;
     let mut rest = out.chunks_exact_mut(group_width);
@@ -120,7 +123,7 @@ struct Tile<'a, 'b, 'out> {
     queries: &'a [f32],
     cache: &'a Storage,
     layer: usize,
-    shape: AttentionShape,
+    shape: AttentionShape<'a>,
 }
 
 /// The running softmax of one query.
@@ -137,13 +140,18 @@ impl Kernel for Tile<'_, '_, '_> {
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let AttentionShape { heads, kv_heads, head_dim, scale, cap, window } = self.shape;
+        let AttentionShape { heads, kv_heads, head_dim, scale, cap, window, sinks } = self.shape;
         let group = heads / kv_heads;
         let rows = self.item.rows.clone();
         let first_position = self.item.run.start + (rows.start - self.item.run.rows.start);
         let queries = self.gather(group, scale);
         let count = rows.len() * group;
-        let mut running = vec![Running { highest: f32::NEG_INFINITY, sum: 0.0 }; count];
+        let first_head = self.item.kv_head * group;
+        let begin = |query: usize| match sinks {
+            Some(sinks) => Running { highest: sinks[first_head + query % group], sum: 1.0 },
+            None => Running { highest: f32::NEG_INFINITY, sum: 0.0 },
+        };
+        let mut running: Vec<Running> = (0..count).map(begin).collect();
         let mut mixed = vec![0.0_f32; count * head_dim];
         let (mut key_scratch, mut value_scratch) = (Vec::new(), Vec::new());
         let seen = first_position + rows.len();

@@ -32,12 +32,21 @@ pub(super) fn load(
         Weights::Opened(files) => File::from_files(files)?,
         Weights::Embedded(bytes) => File::from_static(bytes)?,
     };
-    let architecture = families::family_of(&file)?;
+    load_file(&file, options, progress)
+}
+
+/// Loads a model that was opened.
+pub(super) fn load_file(
+    file: &File,
+    options: &EngineOptions,
+    progress: &LoadProgress,
+) -> Result<Engine, LoadError> {
+    let architecture = families::family_of(file)?;
     let tokenizer =
-        Tokenizer::from_gguf(&file).map_err(|error| LoadError::Tokenizer(error.to_string()))?;
+        Tokenizer::from_gguf(file).map_err(|error| LoadError::Tokenizer(error.to_string()))?;
     let tokenizer = Arc::new(tokenizer);
-    let template = Template::from_gguf(&file, &tokenizer);
-    let spec = families::spec(&file, options.context_tokens_max)?;
+    let template = Template::from_gguf(file, &tokenizer);
+    let spec = families::spec(file, options.context_tokens_max)?;
     let shape = spec.cache_shape(options.kv_precision);
     let wanted = options.context_tokens_max.map_or(spec.context, |most| spec.context.min(most));
     let useful =
@@ -48,8 +57,8 @@ pub(super) fn load(
     // Every row of a step may want its logits, and they are copied once.
     let logits =
         prefill.saturating_mul(tokenizer.vocabulary()).saturating_mul(2 * size_of::<f32>());
-    memory::check(&file, cache_bytes.saturating_add(logits) as u64)?;
-    let decoder = Decoder::load(&file, spec, tokenizer.vocabulary(), progress)?;
+    memory::check(file, cache_bytes.saturating_add(logits) as u64)?;
+    let decoder = Decoder::load(file, spec, tokenizer.vocabulary(), progress)?;
     let pool = Pool::new(shape, cache_bytes);
     let context = wanted.min(pool.total_blocks() * BLOCK_TOKENS);
     if context < CONTEXT_MIN.min(wanted) || context < 2 {
@@ -60,7 +69,7 @@ pub(super) fn load(
         tracing::warn!(cause = %error, "the chat template of a model file cannot be used");
     }
     let brings_template = template.as_ref().is_ok_and(Template::is_own);
-    let info = describe(&file, architecture, context, &tokenizer, brings_template)?;
+    let info = describe(file, architecture, context, &tokenizer, brings_template)?;
     let stats = EngineStats {
         kv_total_bytes: pool.storage().bytes(),
         model_bytes: file.tensors().iter().map(memory::resident_bytes).sum(),

@@ -1,7 +1,7 @@
 """Makes the models of tests/engine/golden and what they answer, by an implementation that is not ours.
 
 For each family a small random model is built by `transformers`, its weights are rounded to what Q8_0
-can hold, and both the file that we read (by the `gguf` package; as F32 it means the same) and the
+(experts of gpt-oss: MXFP4) can hold, and both the file that we read (by the `gguf` package; as F32 it means the same) and the
 logits of that model are written. Run by hand where a family is added:
 
     pip install torch==2.15.0 transformers==5.23.0 gguf==0.19.0
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import transformers as hf
 
+Q8_0, MXFP4 = gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.MXFP4
 HERE = pathlib.Path(__file__).parent / "golden"
 VOCABULARY = 256
 PROMPT = 24
@@ -29,6 +30,8 @@ BASE = dict(
     tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0,
 )
 YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=32, rope_theta=10000.0)
+# As gpt-oss has it: the border between fast and slow pairs is not rounded to whole pairs.
+YARN_EXACT = YARN | dict(truncate=False)
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=64, rope_theta=10000.0)
 
@@ -70,6 +73,9 @@ FAMILIES = {
     "starcoder2": ("starcoder2", hf.Starcoder2Config, dict(
         use_bias=True, tie_word_embeddings=True, sliding_window=None)),
     "command-r": ("command-r", hf.CohereConfig, dict(logit_scale=0.5, tie_word_embeddings=True)),
+    "gpt-oss": ("gpt-oss", hf.GptOssConfig, dict(
+        head_dim=32, num_local_experts=8, num_experts_per_tok=3, sliding_window=8,
+        rope_parameters=YARN_EXACT)),
     "cohere2": ("cohere2", hf.Cohere2Config, dict(
         logit_scale=0.5, tie_word_embeddings=True, sliding_window=8, head_dim=16)),
 }
@@ -88,8 +94,16 @@ def build(config_class, changes):
             if value.ndim == 1 and "norm" in name and name.endswith("weight"):
                 centre = 0.0 if "Gemma" in type(model).__name__ else 1.0
                 value.copy_(centre + 0.2 * torch.randn_like(value))
-            elif value.ndim == 1:
+            elif name.endswith("sinks"):
+                value.copy_(torch.randn_like(value))
+            elif value.ndim == 1 or name.endswith("_bias"):
                 value.copy_(0.1 * torch.randn_like(value))
+            elif name.endswith("_proj") and isinstance(config, hf.GptOssConfig):
+                # [experts, in, out], and MXFP4 in the file, where it is the other way round.
+                # So large that some elements are beyond the limit of the clamped unit.
+                size = 4.5 if "gate_up" in name else 0.3
+                turned = torch.randn_like(value).transpose(1, 2) * (value.shape[1] ** -0.5) * size
+                value.copy_(on_grid(turned.contiguous(), MXFP4).transpose(1, 2))
             else:
                 value.copy_(torch.randn_like(value) * (value.shape[-1] ** -0.5) * 1.5)
                 if "embed_tokens" in name and config.tie_word_embeddings:
@@ -101,10 +115,9 @@ def build(config_class, changes):
     return config, model, state
 
 
-def on_grid(value):
-    """What is left of a matrix after Q8_0."""
+def on_grid(value, kind=Q8_0):
+    """What is left of a matrix in a quantized type."""
     array = value.detach().numpy()
-    kind = gguf.GGMLQuantizationType.Q8_0
     flat = array.reshape(-1, array.shape[-1])
     return torch.from_numpy(gguf.dequantize(gguf.quantize(flat, kind), kind).reshape(array.shape))
 
@@ -133,6 +146,18 @@ def tensors(arch, config, state):
         if arch.startswith("gemma") and "norm" in name:
             value = value + 1.0
         block = name.split(".layers.")[-1].split(".")[0]
+        if arch == "gpt-oss" and ".experts." in name:
+            ending = "bias" if name.endswith("_bias") else "weight"
+            value = value if ending == "bias" else value.swapaxes(1, 2)
+            if ".down_proj" in name:
+                out[f"blk.{block}.ffn_down_exps.{ending}"] = value
+            else:
+                out[f"blk.{block}.ffn_gate_exps.{ending}"] = value[:, ::2]
+                out[f"blk.{block}.ffn_up_exps.{ending}"] = value[:, 1::2]
+            continue
+        if name.endswith(".sinks"):
+            out[f"blk.{block}.attn_sinks.weight"] = value
+            continue
         if name.endswith("experts.gate_up_proj"):
             gate, up = np.split(value, 2, axis=1)
             out[f"blk.{block}.ffn_gate_exps.weight"] = gate
@@ -209,7 +234,7 @@ def write(path, arch, config, state):
         writer.add_layer_norm_eps(epsilon)
     else:
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    if arch in ("gemma2", "gemma3", "phi3", "cohere2") and config.sliding_window:
+    if arch in ("gemma2", "gemma3", "phi3", "cohere2", "gpt-oss") and config.sliding_window:
         writer.add_sliding_window(config.sliding_window)
     if arch == "gemma2":
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
@@ -227,6 +252,8 @@ def write(path, arch, config, state):
         writer.add_expert_used_count(config.num_experts_per_tok)
         if arch == "qwen3moe":
             writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+        if arch == "gpt-oss":
+            writer.add_expert_feed_forward_length(config.intermediate_size)
     out = tensors(arch, config, state)
     rope(writer, out, config)
     writer.add_tokenizer_model("llama")
@@ -237,10 +264,10 @@ def write(path, arch, config, state):
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
-    kind = gguf.GGMLQuantizationType.Q8_0
     for name, value in out.items():
         value = np.ascontiguousarray(value, dtype=np.float32)
-        if value.ndim > 1 and "ffn_gate_inp" not in name:
+        kind = MXFP4 if arch == "gpt-oss" and "_exps" in name else Q8_0
+        if value.ndim > 1 and "ffn_gate_inp" not in name and not name.endswith(".bias"):
             writer.add_tensor(name, gguf.quantize(value, kind), raw_dtype=kind)
         else:
             writer.add_tensor(name, value)

@@ -53,6 +53,8 @@ struct Layer {
     out: Linear,
     q_norm: Option<HeadNorm>,
     k_norm: Option<HeadNorm>,
+    /// A score for each head that no position has.
+    sinks: Option<Vec<f32>>,
     /// After attention.
     attention_post: Option<Norm>,
     /// Before the feed-forward part.
@@ -193,6 +195,7 @@ impl Decoder {
             scale: self.spec.attention_scale,
             cap: self.spec.score_cap,
             window: layer.spec.window,
+            sinks: layer.sinks.as_deref(),
         };
         let mixed = with_elements(&q, |queries| {
             attend(queries, &step.runs, cache.storage(), number, shape)
@@ -233,6 +236,8 @@ impl Layer {
                 read.norm(&name(part), width, spec).map(|norm| Some(HeadNorm::Whole(norm)))
             }
         };
+        let sinks = || read.vector(&name("attn_sinks.weight"), spec.heads);
+        let sinks = spec.has_sinks.then(sinks);
         let placement = spec.placement;
         let has_post = matches!(placement, Placement::After | Placement::Around);
         Ok(Self {
@@ -244,9 +249,10 @@ impl Layer {
             out: read.matrix(&name("attn_output"), spec.width, q_width)?,
             q_norm: head_norm("attn_q_norm", q_width)?,
             k_norm: head_norm("attn_k_norm", kv_width)?,
+            sinks: sinks.transpose()?,
             attention_post: norm("post_attention_norm", has_post)?,
             feed_norm: norm(
-                "ffn_norm",
+                spec.feed_norm,
                 matches!(placement, Placement::Before | Placement::Around),
             )?,
             feed: FeedForward::load(read, spec, number)?,

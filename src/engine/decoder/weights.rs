@@ -105,7 +105,17 @@ impl<'a> Weights<'a> {
     ) -> Result<Vec<Linear>, LoadError> {
         let weight = format!("{name}.weight");
         self.check(&weight, &[count, out, input])?;
-        (0..count).map(|at| self.rows(&weight, at * out..(at + 1) * out, input, None)).collect()
+        let bias = format!("{name}.bias");
+        let biases = self.has(&bias).then(|| self.numbers(&bias, &[count, out])).transpose()?;
+        let biases = biases.unwrap_or_default();
+        let mut biases = biases.chunks_exact(out);
+        (0..count)
+            .map(|at| {
+                let bias = biases.next().map(|bias| Tensor::new(bias, &Device::Cpu));
+                let bias = bias.transpose().map_err(unreadable)?;
+                self.rows(&weight, at * out..(at + 1) * out, input, bias)
+            })
+            .collect()
     }
 
     fn rows(
@@ -158,11 +168,16 @@ impl<'a> Weights<'a> {
     }
 
     fn tensor(&self, name: &str, length: usize) -> Result<Tensor, LoadError> {
-        self.check(name, &[length])?;
+        Tensor::from_vec(self.vector(name, length)?, length, &Device::Cpu).map_err(unreadable)
+    }
+
+    /// The numbers of the tensor of this whole name, each of which is one.
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        self.check(name, shape)?;
         let numbers = self.file.numbers(name)?;
         self.progress.advance(self.file.required_tensor(name)?.bytes as u64)?;
         if numbers.iter().all(|x| x.is_finite()) {
-            return Tensor::from_vec(numbers, length, &Device::Cpu).map_err(unreadable);
+            return Ok(numbers);
         }
         let problem = "it holds something that is not a number".to_owned();
         Err(LoadError::Number { key: name.to_owned(), problem })
@@ -170,7 +185,7 @@ impl<'a> Weights<'a> {
 
     /// The numbers of the tensor of this whole name.
     pub(super) fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
-        self.tensor(name, length)?.to_vec1().map_err(unreadable)
+        self.numbers(name, &[length])
     }
 }
 

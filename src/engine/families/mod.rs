@@ -7,7 +7,7 @@ mod rope;
 use super::error::LoadError;
 use super::gguf::{File, GgufError};
 use super::kv::CacheShape;
-use super::layers::{Activation, NormKind, Rope, RopeKind};
+use super::layers::{Activation, NormKind, Rope, RopeKind, YarnBorders};
 use crate::engine::KvPrecision;
 use reader::Reader;
 
@@ -54,6 +54,10 @@ pub(crate) struct DecoderSpec {
     pub(crate) logit_scale: f32,
     /// Feed-forward parts that the row chooses among.
     pub(crate) experts: Option<Experts>,
+    /// What the norm before the feed-forward part is called.
+    pub(crate) feed_norm: &'static str,
+    /// Whether each head has a score of its own that takes from the weights of the others.
+    pub(crate) has_sinks: bool,
 }
 
 /// What one layer has of its own.
@@ -132,6 +136,10 @@ struct Family {
     /// So many layers mean the variant whose scores are scaled by the width for each head.
     scaled_by_width: Option<usize>,
     has_experts: bool,
+    /// What the norm before the feed-forward part is called.
+    feed_norm: &'static str,
+    has_sinks: bool,
+    yarn_borders: YarnBorders,
 }
 
 /// How a file's `logit_scale` is meant.
@@ -156,6 +164,9 @@ const LLAMA: Family = Family {
     caps: None,
     scaled_by_width: None,
     has_experts: false,
+    feed_norm: "ffn_norm",
+    has_sinks: false,
+    yarn_borders: YarnBorders::Whole,
 };
 
 const QWEN2: Family = Family { name: "qwen2", rope: RopeKind::HalfSplit, ..LLAMA };
@@ -208,6 +219,17 @@ const FAMILIES: &[Family] = &[
     // Command R and R7B. Cohere, 2024.
     COMMAND_R,
     Family { name: "cohere2", global_every: 4, unturned_every: 4, ..COMMAND_R },
+    // gpt-oss. OpenAI, 2025.
+    Family {
+        name: "gpt-oss",
+        activation: Activation::ClampedGate,
+        global_every: 2,
+        has_experts: true,
+        feed_norm: "post_attention_norm",
+        has_sinks: true,
+        yarn_borders: YarnBorders::Exact,
+        ..QWEN2
+    },
 ];
 
 impl From<GgufError> for LoadError {
@@ -242,7 +264,8 @@ pub(crate) fn spec(file: &File, context_max: Option<usize>) -> Result<DecoderSpe
     let context = read.number("context_length", 1, 1 << 24)?;
     let used_context = context_max.map_or(context, |most| context.min(most));
     let window = read.optional("attention.sliding_window", 0, 1 << 24)?.filter(|size| *size > 0);
-    let mut ropes = vec![rope::read(&read, family.rope, head_dim, used_context)?];
+    let mut ropes =
+        vec![rope::read(&read, (family.rope, family.yarn_borders), head_dim, used_context)?];
     if let Some(base) = family.window_base {
         ropes.push(rope::plain(&read, family.rope, head_dim, base)?);
     }
@@ -288,6 +311,8 @@ pub(crate) fn spec(file: &File, context_max: Option<usize>) -> Result<DecoderSpe
             LogitScale::Divided => logit_scale.recip(),
         },
         experts: read.experts(family.has_experts)?,
+        feed_norm: family.feed_norm,
+        has_sinks: family.has_sinks,
     })
 }
 

@@ -2,13 +2,13 @@
 
 use super::reader::Reader;
 use crate::engine::error::LoadError;
-use crate::engine::layers::{Rope, RopeKind, Stretch};
+use crate::engine::layers::{Rope, RopeKind, Stretch, YarnBorders};
 
 /// Reads what the file says. `context` is what will be used: some models have other factors for
 /// short contexts than for long ones.
 pub(super) fn read(
     read: &Reader<'_>,
-    kind: RopeKind,
+    (kind, borders): (RopeKind, YarnBorders),
     head_dim: usize,
     context: usize,
 ) -> Result<Rope, LoadError> {
@@ -30,7 +30,7 @@ pub(super) fn read(
                 Some(original) => original,
                 None => read.number("context_length", 1, 1 << 24)?,
             };
-            Stretch::Yarn { factor, original }
+            Stretch::Yarn { factor, original, borders }
         }
         Some(_) => return Err(LoadError::Unsupported("this kind of rope scaling".into())),
     };

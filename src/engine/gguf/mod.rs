@@ -69,7 +69,12 @@ impl File {
 
     /// Checks a file that is inside the program.
     pub fn from_static(bytes: &'static [u8]) -> Result<Self, GgufError> {
-        Self::check(Source::Static(bytes))
+        Self::check(Source::Memory(Cow::Borrowed(bytes)))
+    }
+
+    /// Checks a file that is in memory.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, GgufError> {
+        Self::check(Source::Memory(Cow::Owned(bytes)))
     }
 
     fn check(source: Source) -> Result<Self, GgufError> {

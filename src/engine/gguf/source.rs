@@ -18,8 +18,8 @@ use super::parse::{self, Header};
 pub(super) enum Source {
     /// On disk.
     Disk(Arc<Disk>),
-    /// Inside the program.
-    Static(&'static [u8]),
+    /// In memory, or inside the program.
+    Memory(Cow<'static, [u8]>),
 }
 
 /// An opened file, and what it was like then.
@@ -125,7 +125,7 @@ impl Source {
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Self::Disk(disk) => disk.bytes(),
-            Self::Static(bytes) => bytes.len() as u64,
+            Self::Memory(bytes) => bytes.len() as u64,
         }
     }
 
@@ -133,7 +133,7 @@ impl Source {
     pub(super) fn is_unchanged(&self) -> bool {
         match self {
             Self::Disk(disk) => disk.is_unchanged(),
-            Self::Static(_) => true,
+            Self::Memory(_) => true,
         }
     }
 
@@ -141,7 +141,14 @@ impl Source {
     pub(super) fn header(&self) -> Result<(Cow<'static, [u8]>, Header), GgufError> {
         match self {
             Self::Disk(disk) => disk.header().map(|(bytes, header)| (Cow::Owned(bytes), header)),
-            Self::Static(bytes) => Ok((Cow::Borrowed(*bytes), parse::header(bytes)?)),
+            Self::Memory(bytes) => {
+                let header = parse::header(bytes)?;
+                let bytes = match bytes {
+                    Cow::Borrowed(bytes) => Cow::Borrowed(*bytes),
+                    Cow::Owned(bytes) => Cow::Owned(bytes[..header.end].to_vec()),
+                };
+                Ok((bytes, header))
+            }
         }
     }
 
@@ -149,7 +156,7 @@ impl Source {
     pub(super) fn read_at(&self, into: &mut [u8], offset: usize) -> Result<(), GgufError> {
         match self {
             Self::Disk(disk) => disk.read_at(into, offset as u64),
-            Self::Static(bytes) => {
+            Self::Memory(bytes) => {
                 let end = offset.checked_add(into.len());
                 let found = end.and_then(|end| bytes.get(offset..end));
                 into.copy_from_slice(found.ok_or(GgufError::Changed)?);

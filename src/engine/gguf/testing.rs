@@ -160,9 +160,9 @@ impl Writer {
         file
     }
 
-    /// The file, opened from memory that is never freed.
+    /// The file, opened.
     pub fn open(&self) -> Result<super::File, super::GgufError> {
-        super::File::from_static(self.finish().leak())
+        super::File::from_bytes(self.finish())
     }
 }
 

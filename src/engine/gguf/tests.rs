@@ -101,8 +101,7 @@ fn no_byte_of_the_header_can_make_it_panic() {
 
 /// Opens a file and reads everything in it, whatever it is.
 fn read_all(bytes: Vec<u8>) {
-    // Each file lives until the test ends: a few hundred bytes, some thousand times.
-    let Ok(file) = File::from_static(bytes.leak()) else { return };
+    let Ok(file) = File::from_bytes(bytes) else { return };
     let keys: Vec<String> = file.metadata.keys().cloned().collect();
     for key in &keys {
         let _ = file.u32(key);
@@ -231,6 +230,30 @@ fn a_key_of_another_type_is_named_with_what_was_found() {
     assert!(infinite.f32("k").is_err());
     let negative = Writer::new().raw("k", 5, &(-1_i32).to_le_bytes()).open().expect("sound");
     assert!(negative.u32("k").expect_err("negative").to_string().contains("-1"));
+}
+
+/// The file is made by tests/engine/make_types.py; beside each tensor lies what the `gguf` package
+/// makes of it.
+#[test]
+fn weights_of_every_type_are_those_of_the_reference_to_the_bit() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/engine/types.gguf");
+    let file = File::open(Path::new(path)).expect("a sound file");
+    let mut failures = Vec::new();
+    for (_, name, kind) in types::TYPES {
+        let tensor = file.required_tensor(name).expect("every type is there");
+        assert_eq!((tensor.kind, tensor.kind.name(), tensor.elements()), (kind, name, 1_024));
+        let bits = |name: &str| -> Vec<u32> {
+            file.numbers(name).expect("numbers").into_iter().map(f32::to_bits).collect()
+        };
+        let (ours, theirs) = (bits(name), bits(&format!("{name}.f32")));
+        // Zero has two signs, and the difference is none.
+        let differ = |(a, b): &(&u32, &u32)| a != b && (**a | **b) << 1 != 0;
+        let count = ours.iter().zip(&theirs).filter(differ).count();
+        if count > 0 {
+            failures.push(format!("{name}: {count} of {} differ", ours.len()));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
 }
 
 proptest! {

@@ -16,7 +16,7 @@ pub enum TensorType {
 }
 
 /// Every type that is supported, by its number in a file and its name.
-const TYPES: [(u32, &str, TensorType); 16] = [
+pub(super) const TYPES: [(u32, &str, TensorType); 16] = [
     (0, "F32", TensorType::Candle(GgmlDType::F32)),
     (1, "F16", TensorType::Candle(GgmlDType::F16)),
     (2, "Q4_0", TensorType::Candle(GgmlDType::Q4_0)),

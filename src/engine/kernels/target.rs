@@ -209,6 +209,29 @@ impl Kernel for GateSilu<'_> {
     }
 }
 
+/// `gate = gate * sigmoid(1.702 * gate) * (up + 1)`, after the gate was held below 7 and `up` within
+/// ±7: the unit of gpt-oss (OpenAI, 2025). The clamps let a NaN through.
+pub(crate) struct GateClamped<'a> {
+    /// The gate, overwritten.
+    pub(crate) gate: &'a mut [f32],
+    /// What it lets through.
+    pub(crate) up: &'a [f32],
+}
+
+impl Kernel for GateClamped<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        const LIMIT: f32 = 7.0;
+        const SLOPE: f32 = 1.702;
+        for (gate, &up) in self.gate.iter_mut().zip(self.up) {
+            let x = if *gate > LIMIT { LIMIT } else { *gate };
+            *gate = x / (1.0 + exp::<FUSED>(-SLOPE * x)) * (up.clamp(-LIMIT, LIMIT) + 1.0);
+        }
+    }
+}
+
 /// The sum of `exp((x - highest) * scale)` over a row, which replaces the row where `keep` is set.
 pub(crate) struct ExpSum<'a> {
     /// The row.
@@ -283,6 +306,17 @@ mod tests {
             assert!((squares - exact).abs() < exact * 1e-5, "{target:?}");
             let sum = target.run(ExpSum { row: &row, highest: 2.5 });
             assert!((sum - exact_exp).abs() < exact_exp * 1e-5, "{target:?}");
+            let wide: Vec<f32> = row.iter().map(|x| x * 6.0).collect();
+            let mut gate = wide.clone();
+            target.run(GateClamped { gate: &mut gate, up: &wide });
+            for (got, &x) in gate.iter().zip(&wide) {
+                let (gate, up) = (f64::from(x).min(7.0), f64::from(x).clamp(-7.0, 7.0));
+                let exact = gate / (1.0 + (-1.702 * gate).exp()) * (up + 1.0);
+                assert!((f64::from(*got) - exact).abs() < 1e-5 * exact.abs().max(1.0));
+            }
+            let mut nan = [f32::NAN, 1.0];
+            target.run(GateClamped { gate: &mut nan, up: &[1.0, f32::NAN] });
+            assert!(nan.iter().all(|x| x.is_nan()), "{target:?}");
             let mut gate = row.clone();
             target.run(GateSilu { gate: &mut gate, up: &row });
             for (got, &x) in gate.iter().zip(&row) {

@@ -5,7 +5,7 @@ use candle_core::{
 };
 
 use super::for_each_part;
-use crate::engine::kernels::{GateSilu, Gelu, Sum, SumOfSquares, Target};
+use crate::engine::kernels::{GateClamped, GateSilu, Gelu, Sum, SumOfSquares, Target};
 
 /// The elements of a contiguous f32 tensor.
 pub(super) fn elements<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -174,6 +174,8 @@ pub(crate) enum Activation {
     GeluGate,
     /// `gelu(up)`, without a gate
     Gelu,
+    /// `gate * sigmoid(1.702 * gate) * (up + 1)`, both held within 7 (gpt-oss)
+    ClampedGate,
 }
 
 /// Elements that one thread takes at a time.
@@ -214,6 +216,7 @@ impl InplaceOp2 for Gate {
             let up = &up[index * PART..index * PART + gate.len()];
             match self.activation {
                 Activation::SiluGate => Target::best().run(GateSilu { gate, up }),
+                Activation::ClampedGate => Target::best().run(GateClamped { gate, up }),
                 Activation::GeluGate | Activation::Gelu => {
                     Target::best().run(Gelu { gate });
                     gate.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);

@@ -10,4 +10,4 @@ pub(crate) use elementwise::{
 };
 pub(crate) use linear::{Linear, project};
 pub(crate) use parallel::for_each_part;
-pub(crate) use rope::{Heads, Rope, RopeAngles, RopeKind, Stretch};
+pub(crate) use rope::{Heads, Rope, RopeAngles, RopeKind, Stretch, YarnBorders};

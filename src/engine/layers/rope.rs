@@ -36,7 +36,18 @@ pub(crate) enum Stretch {
         factor: f32,
         /// The context before.
         original: usize,
+        /// Where the fast pairs end and the slow ones begin.
+        borders: YarnBorders,
     },
+}
+
+/// How the borders between fast and slow pairs are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum YarnBorders {
+    /// At whole pairs, as the paper's code has them.
+    Whole,
+    /// Where they fall (gpt-oss: `truncate` is false).
+    Exact,
 }
 
 /// Turns within the original context from which on a pair counts as fast, and as slow.
@@ -50,15 +61,19 @@ impl Rope {
         let frequencies = (0..dimensions / 2).map(|pair| match stretch {
             Stretch::None => plain(pair),
             Stretch::Linear(factor) => plain(pair) / factor,
-            Stretch::Yarn { factor, original } => {
+            Stretch::Yarn { factor, original, borders } => {
                 // The pair that turns so often within the original context.
                 let pair_of = |turns: f32| {
                     let length = original as f32 / (turns * std::f32::consts::TAU);
                     dimensions as f32 * length.ln() / (2.0 * base.ln())
                 };
                 let last = dimensions as f32 - 1.0;
-                let low = pair_of(YARN_FAST).floor().clamp(0.0, last);
-                let high = pair_of(YARN_SLOW).ceil().clamp(0.0, last);
+                let (low, high) = (pair_of(YARN_FAST), pair_of(YARN_SLOW));
+                let (low, high) = match borders {
+                    YarnBorders::Whole => (low.floor(), high.ceil()),
+                    YarnBorders::Exact => (low, high),
+                };
+                let (low, high) = (low.clamp(0.0, last), high.clamp(0.0, last));
                 let slow = ((pair as f32 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
                 plain(pair) * (slow / factor + (1.0 - slow))
             }
