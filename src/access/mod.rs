@@ -6,7 +6,6 @@ pub(crate) mod binding;
 pub(crate) mod caller;
 pub(crate) mod changes;
 pub(crate) mod grant;
-pub(crate) mod network;
 pub(crate) mod permission;
 pub(crate) mod refusals;
 pub(crate) mod registry;

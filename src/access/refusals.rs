@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::network::household;
 use crate::audit::{Action, Actor, AuditError, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::ids::UserId;
+use crate::web::network::household;
 
-/// Refusals that are recorded one by one in a minute: of one source, and of all.
+/// Refusals that are recorded one by one in a minute: of one source, and of all
+/// strangers or all people.
 const OF_ONE_MAX: u32 = 30;
 const OF_ALL_MAX: u32 = 600;
 /// Sources that are told apart; further ones count as one.
@@ -39,7 +40,8 @@ pub(crate) struct Refusals {
 #[derive(Default)]
 struct State {
     windows: HashMap<String, Window>,
-    all: Window,
+    all_addresses: Window,
+    all_people: Window,
     counted: u64,
 }
 
@@ -85,7 +87,12 @@ impl Refusals {
             Source::Person(user) => user.to_string(),
         };
         let mut state = self.state.lock();
-        let State { windows, all, counted } = &mut *state;
+        let State { windows, all_addresses, all_people, counted } = &mut *state;
+        // Apart, so that strangers cannot crowd out what is told of those who have an account.
+        let all = match source {
+            Source::Address(_) => all_addresses,
+            Source::Person(_) => all_people,
+        };
         if windows.len() >= SOURCES_MAX && !windows.contains_key(&name) {
             windows.retain(|_, window| now.since(window.begun) < MINUTE);
         }

@@ -215,9 +215,11 @@ pub(super) fn delete_person(db: &Connection, user: UserId) -> Result<(), Account
     Ok(())
 }
 
-/// Everybody who was ever deleted, as the record has it.
+/// Everybody who was ever deleted, as the record has it. Whoever has a row is there: a changed log
+/// must not be able to say otherwise, for what follows cannot be undone.
 pub(super) fn deleted_people(db: &Connection) -> Result<Vec<UserId>, AccountError> {
-    let sql = "SELECT subject FROM audit_events WHERE action = ?1 AND subject IS NOT NULL";
+    let sql = "SELECT subject FROM audit_events WHERE action = ?1 AND subject IS NOT NULL
+         AND subject NOT IN (SELECT id FROM users)";
     let mut statement = db.prepare(sql)?;
     let action = crate::audit::Action::PersonDelete.name();
     let rows = statement.query_map([action], |row| row.get::<_, String>(0))?;

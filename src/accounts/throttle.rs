@@ -18,11 +18,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{AccountError, store};
-use crate::access::network::{household, neighbourhood};
 use crate::access::registry::SecretHash;
 use crate::clock::Timestamp;
 use crate::db::Connection;
 use crate::vault::{BlindPurpose, Vault};
+use crate::web::network::{household, neighbourhood};
 
 const DELAY_MAX: Duration = Duration::from_mins(15);
 /// After this long without a failure, a count starts again.

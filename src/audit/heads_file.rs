@@ -70,6 +70,10 @@ impl HeadsFile {
 
     /// Appends a head.
     pub(super) fn append(&mut self, head: &Head) -> io::Result<()> {
+        // Written before, and not known to be on the disk.
+        if self.newest.as_ref() == Some(head) {
+            return self.sync();
+        }
         let line = head.line();
         // A write that failed half-way is overwritten by the next.
         self.file.set_len(self.length)?;
@@ -148,6 +152,8 @@ mod tests {
         std::fs::write(&path, torn).expect("written");
         let mut log = HeadsFile::open(directory.path()).expect("open");
         assert_eq!(log.newest(), Some(&first));
+        log.append(&second).expect("appended");
+        // Once more, as after a sync that failed: it is written, and not a second time.
         log.append(&second).expect("appended");
         let text = std::fs::read_to_string(&path).expect("read");
         assert_eq!(text, first.line() + &second.line());

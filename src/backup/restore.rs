@@ -98,12 +98,21 @@ pub struct Restored {
     pub people_keys: usize,
     /// Where the data that was there before lies now.
     pub moved_aside: Option<PathBuf>,
-    /// Keeps every server off the new directory until the restore is on record.
-    pub lock: DataLock,
+    /// What did not work once the new directory was in its place, for a person to mend.
+    pub warnings: Vec<String>,
 }
 
-/// Restores a backup. Any error before the last step leaves everything as it was.
-pub fn restore(request: &Restore<'_>, now: Timestamp) -> Result<Restored, BackupError> {
+/// Restores a backup. `settle` is given the new directory while it still lies beside its place, so
+/// that no server ever finds there what is to end with a restore. An error leaves everything as it
+/// was.
+pub fn restore<T>(
+    request: &Restore<'_>,
+    now: Timestamp,
+    settle: impl FnOnce(&Path) -> Result<T, BackupError>,
+) -> Result<(Restored, T), BackupError> {
+    // Where a link leads is what is replaced, on its own file system.
+    let resolved = fs::canonicalize(request.target);
+    let request = &Restore { target: resolved.as_deref().unwrap_or(request.target), ..*request };
     let target = request.target;
     // Held until the end, so that no server starts on a directory that is being replaced.
     let _held = take_target(request, now)?;
@@ -114,7 +123,7 @@ pub fn restore(request: &Restore<'_>, now: Timestamp) -> Result<Restored, Backup
     }
     let staging = Scratch::make(staging_path)?;
     // Of the new directory too, from its first moment on.
-    let lock = DataLock::acquire(&staging.0, now)?;
+    let _lock = DataLock::acquire(&staging.0, now)?;
     let (header, opened) = file::open(request.data)?;
     let root = request.unlock.root(request.data, &header)?;
     let manifest = open_into(request.data, Kind::Data, (&header, opened), &root, &staging.0)?;
@@ -125,10 +134,12 @@ pub fn restore(request: &Restore<'_>, now: Timestamp) -> Result<Restored, Backup
         people_keys = keys.files.len();
     }
     check_laid_out(&staging.0, &manifest, &root, request.damaged_log)?;
-    let moved_aside = swap(&staging, target, now)?;
+    let settled = settle(&staging.0)?;
+    let mut warnings = Vec::new();
+    let moved_aside = swap(&staging, target, now, &mut warnings)?;
     let (made_at, files) =
         (Timestamp::from_ms(header.made_at_ms), manifest.files.len() + people_keys);
-    Ok(Restored { made_at, files, people_keys, moved_aside, lock })
+    Ok((Restored { made_at, files, people_keys, moved_aside, warnings }, settled))
 }
 
 /// Removes what restores that were cut off left beside the target: it can hold a root key.
@@ -215,11 +226,17 @@ fn check_laid_out(
 }
 
 /// Puts the new directory in the place of the old one, which is moved aside. Both change places in
-/// one step, so that there is a data directory at every moment.
-fn swap(staging: &Scratch, target: &Path, now: Timestamp) -> Result<Option<PathBuf>, BackupError> {
+/// one step, so that there is a data directory at every moment. What goes wrong after that step is
+/// no error: the data is replaced.
+fn swap(
+    staging: &Scratch,
+    target: &Path,
+    now: Timestamp,
+    warnings: &mut Vec<String>,
+) -> Result<Option<PathBuf>, BackupError> {
     if !target.exists() {
         fs::rename(&staging.0, target).map_err(BackupError::io(target))?;
-        file::sync_parent(target)?;
+        warnings.extend(file::sync_parent(target).err().map(|error| error.to_string()));
         return Ok(None);
     }
     let stamp = now.rfc3339().replace([':', '.'], "-");
@@ -238,11 +255,18 @@ fn swap(staging: &Scratch, target: &Path, now: Timestamp) -> Result<Option<PathB
             return Err(BackupError::io(target)(error));
         }
     }
-    file::sync_parent(target)?;
+    warnings.extend(file::sync_parent(target).err().map(|error| error.to_string()));
     // Models are not in a backup, so those that are there stay in use.
     let (from, to) = (aside.join("models"), target.join("models"));
-    if from.exists() && !to.exists() {
-        fs::rename(&from, &to).map_err(BackupError::io(&from))?;
+    if from.exists()
+        && !to.exists()
+        && let Err(error) = fs::rename(&from, &to)
+    {
+        warnings.push(format!(
+            "the models could not be taken along ({error}): move {} to {}",
+            from.display(),
+            to.display()
+        ));
     }
     Ok(Some(aside))
 }

@@ -7,7 +7,8 @@ use super::BackupError;
 use crate::audit::{Action, Actor, AuditError, AuditLog, Event, Outcome};
 use crate::clock::Timestamp;
 use crate::db::{Db, DbError};
-use crate::ids::KeyId;
+use crate::ids::{KeyId, UserId};
+use crate::vault::Vault;
 
 /// What becomes of API keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +39,25 @@ pub struct Settled {
     pub links: usize,
     /// API keys that worked when the backup was made: ended, or kept.
     pub keys: Vec<KeySeen>,
+    /// People whose data key was not in the backup. They have a new one: what they wrote before
+    /// stays closed.
+    pub people_with_new_keys: usize,
 }
 
 /// Ends every session and link, and what `keys` says of API keys, and records the restore, in one
-/// transaction.
-pub fn settle(db: &Db, log: &AuditLog, keys: Keys, now: Timestamp) -> Result<Settled, BackupError> {
+/// transaction. Before it, gives a data key to everybody who has none: without one nobody could sign
+/// in, not even to find out.
+pub fn settle(
+    db: &Db,
+    vault: &Vault,
+    log: &AuditLog,
+    keys: Keys,
+    now: Timestamp,
+) -> Result<Settled, BackupError> {
+    let mut people_with_new_keys = 0;
+    for user in db.read_blocking(people)? {
+        people_with_new_keys += usize::from(vault.add_person(user)?);
+    }
     let recorder = log.clone();
     let settled = db.write_blocking(move |tx| -> Result<Settled, AuditError> {
         let sessions = tx.execute("DELETE FROM sessions", []).map_err(DbError::from)?;
@@ -54,12 +69,19 @@ pub fn settle(db: &Db, log: &AuditLog, keys: Keys, now: Timestamp) -> Result<Set
         let event = Event::new(Action::BackupRestore, Outcome::Done, Actor::System)
             .with("sessions_ended", sessions)
             .with("links_ended", links)
+            .with("people_with_new_keys", people_with_new_keys)
             .with(if keys == Keys::End { "keys_ended" } else { "keys_kept" }, working.len());
         recorder.record_in(tx, event)?;
-        Ok(Settled { sessions, links, keys: working })
+        Ok(Settled { sessions, links, keys: working, people_with_new_keys })
     })?;
     log.flush()?;
     Ok(settled)
+}
+
+fn people(db: &Connection) -> Result<Vec<UserId>, DbError> {
+    let mut query = db.prepare("SELECT id FROM users")?;
+    let rows = query.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn working_keys(db: &Connection, now: Timestamp) -> Result<Vec<KeySeen>, DbError> {

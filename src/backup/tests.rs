@@ -65,7 +65,7 @@ impl House {
             is_replacing: false,
             damaged_log: DamagedLog::Refuse,
         };
-        restore(&request, Timestamp::from_ms(2_000))
+        restore(&request, Timestamp::from_ms(2_000), |_| Ok(())).map(|(restored, ())| restored)
     }
 
     fn names(&self) -> Vec<String> {
@@ -78,6 +78,11 @@ impl House {
     }
 }
 
+/// Without anything to settle.
+fn put_back(request: &Restore<'_>) -> Result<Restored, BackupError> {
+    restore(request, Timestamp::from_ms(0), |_| Ok(())).map(|(restored, ())| restored)
+}
+
 #[test]
 fn a_backup_restores_to_an_empty_place_and_opens_there() {
     let house = House::new(&KeySource::File);
@@ -86,9 +91,6 @@ fn a_backup_restores_to_an_empty_place_and_opens_there() {
     assert_eq!(verify(&made.keys, &house.vault).expect("whole").2.files.len(), 1);
     let restored = house.restore(&made, "new").expect("restored");
     assert_eq!((restored.people_keys, &restored.moved_aside), (1, &None));
-    let held = crate::db::lock::DataLock::acquire(&house.path("new"), Timestamp::from_ms(0));
-    assert!(held.is_err(), "no server starts before the restore is on record");
-    drop(restored);
     let vault = Vault::load(&house.path("new/keys")).expect("loads");
     let opened = vault.open(Scope::Person(house.person), &PLACE, &house.sealed).expect("opens");
     assert_eq!(opened.as_slice(), b"words");
@@ -114,10 +116,10 @@ fn a_passphrase_alone_opens_a_backup_on_a_new_machine() {
         is_replacing: false,
         damaged_log: DamagedLog::Refuse,
     };
-    let outcome = restore(&request(&wrong), Timestamp::from_ms(0));
+    let outcome = put_back(&request(&wrong));
     assert!(matches!(outcome, Err(BackupError::Vault(VaultError::WrongPassphrase))));
     assert!(!target.exists());
-    restore(&request(&phrase), Timestamp::from_ms(0)).expect("restored");
+    put_back(&request(&phrase)).expect("restored");
     let vault = Vault::load(&target.join("keys")).expect("loads");
     assert!(!vault.is_open());
     vault.unseal(&phrase).expect("opens");
@@ -168,16 +170,42 @@ fn data_is_replaced_only_when_asked_and_then_kept_aside() {
         damaged_log: DamagedLog::Refuse,
     };
     let held = crate::db::lock::DataLock::acquire(&target, Timestamp::from_ms(0)).expect("held");
-    let outcome = restore(&request, Timestamp::from_ms(0));
+    let outcome = put_back(&request);
     assert!(matches!(outcome, Err(BackupError::Lock(_))));
     drop(held);
     // What a restore that was killed left, with a root key in it.
     let stale = house.path("new.restoring-bkp_0");
     fs::create_dir(&stale).expect("made");
-    let restored = restore(&request, Timestamp::from_ms(0)).expect("replaced");
+    let restored = put_back(&request).expect("replaced");
     assert!(restored.moved_aside.expect("aside").join(DATABASE).exists());
     assert!(!stale.exists());
     assert!(target.join("models").exists());
+}
+
+#[test]
+fn what_cannot_be_settled_is_not_put_in_its_place() {
+    let house = House::new(&KeySource::File);
+    let made = house.backup();
+    let (key, target) = (house.path("data/keys/root.key"), house.path("new"));
+    fs::create_dir(&target).expect("made");
+    fs::write(target.join("old"), "data").expect("written");
+    let request = Restore {
+        data: &made.data,
+        keys: None,
+        unlock: Unlock::KeyFile(&key),
+        target: &target,
+        is_replacing: true,
+        damaged_log: DamagedLog::Refuse,
+    };
+    let mut seen = None;
+    let outcome = restore(&request, Timestamp::from_ms(0), |directory| {
+        seen = Some((directory.to_owned(), directory.join(DATABASE).exists()));
+        Err::<(), _>(BackupError::TooLarge)
+    });
+    assert!(matches!(outcome, Err(BackupError::TooLarge)));
+    let (beside, was_laid_out) = seen.expect("called");
+    assert!(was_laid_out && beside != target && !beside.exists(), "{}", beside.display());
+    assert_eq!(fs::read_to_string(target.join("old")).expect("untouched"), "data");
 }
 
 #[test]
@@ -297,7 +325,7 @@ fn a_log_that_does_not_verify_is_said_when_the_backup_is_made_and_accepted_only_
         is_replacing: false,
         damaged_log: DamagedLog::Accept,
     };
-    restore(&request, Timestamp::from_ms(0)).expect("restored as it is");
+    put_back(&request).expect("restored as it is");
 }
 
 #[test]
@@ -328,8 +356,10 @@ fn a_restore_ends_sessions_links_and_keys_in_the_transaction_that_records_it() {
             KeyId::new(),
         );
         db.execute_batch(&rows).expect("inserted");
-        let settled = settle(&house.db, &house.log, keys, now).expect("settled");
+        let settled = settle(&house.db, &house.vault, &house.log, keys, now).expect("settled");
         assert_eq!((settled.sessions, settled.links, settled.keys.len()), (1, 1, 1));
+        assert_eq!(settled.people_with_new_keys, 1);
+        house.vault.seal(Scope::Person(user), &PLACE, b"words").expect("has a key now");
         assert_eq!((&*settled.keys[0].hint, &*settled.keys[0].username), ("abcd", "ada"));
         let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted");
         assert_eq!(

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use super::orders::carry_out;
 use super::secrets::{ask_secret, secret_or};
 use crate::app::Order;
 use crate::audit::AuditLog;
-use crate::backup::{self, DamagedLog, Keys, Restore, Restored, Settled, Unlock};
+use crate::backup::{self, BackupError, DamagedLog, Keys, Restore, Restored, Settled, Unlock};
 use crate::clock::Clock;
 use crate::db::{Db, DbOptions};
 use crate::telemetry;
@@ -143,24 +143,27 @@ impl RestoreCommand {
         };
         let keys = if self.keep_keys { Keys::Keep } else { Keys::End };
         let clock = Clock::system();
-        let restored = backup::restore(&request, clock.now())?;
-        let settled = settle(&request, keys, &clock).context(
-            "the backup is restored, but sessions, links and keys of its day are not ended and nothing is on record: restore it again",
-        )?;
+        let settle = |directory: &Path| settle(directory, request.unlock, keys, &clock);
+        let (restored, settled) = backup::restore(&request, clock.now(), settle)?;
         tell_restored(&request, &restored, keys, &settled)
     }
 }
 
 /// The restore is the first event of the log that goes on from the backup, and what must not come
 /// back ends with it.
-fn settle(request: &Restore<'_>, keys: Keys, clock: &Clock) -> Result<Settled> {
-    let vault = crate::vault::Vault::load(&request.target.join("keys"))?;
-    if let Unlock::Passphrase(passphrase) = request.unlock {
+fn settle(
+    directory: &Path,
+    unlock: Unlock<'_>,
+    keys: Keys,
+    clock: &Clock,
+) -> Result<Settled, BackupError> {
+    let vault = crate::vault::Vault::load(&directory.join("keys"))?;
+    if let Unlock::Passphrase(passphrase) = unlock {
         vault.unseal(passphrase)?;
     }
-    let db = Db::open(&request.target.join(backup::DATABASE), DbOptions::default())?;
-    let log = AuditLog::open(&db, &vault, &request.target.join("audit"), &clock.ordered())?;
-    Ok(backup::settle(&db, &log, keys, clock.now())?)
+    let db = Db::open(&directory.join(backup::DATABASE), DbOptions::default())?;
+    let log = AuditLog::open(&db, &vault, &directory.join("audit"), &clock.ordered())?;
+    backup::settle(&db, &vault, &log, keys, clock.now())
 }
 
 fn tell_restored(
@@ -186,6 +189,16 @@ fn tell_restored(
         "Ended {} sessions and {} one-time links of that day.",
         settled.sessions, settled.links
     )?;
+    if settled.people_with_new_keys > 0 {
+        writeln!(
+            out,
+            "{} people have a new data key, for theirs was not in what was given: what they wrote before stays closed.",
+            settled.people_with_new_keys
+        )?;
+    }
+    for warning in &restored.warnings {
+        writeln!(out, "Restored, but {warning}.")?;
+    }
     let (what, advice) = match keys {
         Keys::End => ("ended", "Their people make new ones; --keep-keys would have kept them."),
         Keys::Keep => {

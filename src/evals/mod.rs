@@ -50,6 +50,10 @@ use run::{Progress, RunError};
 use store::RunEnd;
 
 /// How long the end of a run may take at shutdown, after the gate has ended its work.
+/// What a clock may be off without being taken for wrong.
+const CLOCK_OFF: Duration = Duration::from_hours(1);
+/// How soon it is tried again to keep the end of a run.
+const KEEP_AGAIN: Duration = Duration::from_secs(10);
 const FINISH_MAX: Duration = Duration::from_secs(5);
 
 /// What the evaluations are made of.
@@ -152,8 +156,9 @@ impl Evals {
             audit.record_in(tx, event)?;
             Ok(())
         };
-        self.inner.parts.db.write(begin).await?;
-        self.spawn(id, model, suite);
+        // A run that is on record is under way, also where whoever asked has gone meanwhile.
+        let evals = self.clone();
+        self.inner.parts.db.write_then(begin, move |()| evals.spawn(id, model, suite)).await?;
         Ok(id)
     }
 
@@ -164,8 +169,14 @@ impl Evals {
             progress.cancel();
         }
         let (evals, following) = (self.clone(), Arc::clone(&progress));
+        let runtime = self.inner.parts.runtime.clone();
         let work = async move {
-            let found = run::run(&evals.inner.parts.gate, &model, &suite, &following).await;
+            let parts = evals.clone();
+            let scoring = runtime.spawn(async move {
+                run::run(&parts.inner.parts.gate, &model, &suite, &following).await
+            });
+            // On a task of its own, so that a run that panics has an end too.
+            let found = scoring.await.unwrap_or(Err(RunError::Broken));
             evals.end(id, found).await;
         };
         let task = Some(self.inner.parts.runtime.spawn(work));
@@ -193,12 +204,17 @@ impl Evals {
             (self.inner.parts.audit.clone(), RunEnd { at: self.now(), state, reason, results });
         let keep = move |tx: &crate::db::Transaction<'_>| -> Result<(), EvalsError> {
             store::end(tx, id, &end)?;
-            audit.record_in(tx, event)?;
+            audit.record_in(tx, event.clone())?;
             Ok(())
         };
-        // What could not be kept is ended as interrupted at the next start.
-        if let Err(error) = self.inner.parts.db.write(keep).await {
+        // Until it is kept no other run can begin; what the server's end cuts off is ended as
+        // interrupted at the next start.
+        while let Err(error) = self.inner.parts.db.write(keep.clone()).await {
             tracing::error!(run = %id, cause = %error, "the end of an evaluation is not kept");
+            if self.inner.is_closed.load(Ordering::SeqCst) {
+                break;
+            }
+            tokio::time::sleep(KEEP_AGAIN).await;
         }
     }
 
@@ -263,7 +279,9 @@ impl Evals {
 
     async fn last_try(&self, suite: &str, model: &str) -> Result<Option<Timestamp>, EvalsError> {
         let (suite, model) = (suite.to_owned(), model.to_owned());
-        Ok(self.inner.parts.db.read(move |db| store::last_try(db, &suite, &model)).await?)
+        // Dated further ahead is what a clock that was wrong has done: when, nobody knows.
+        let until = self.now().plus(CLOCK_OFF);
+        Ok(self.inner.parts.db.read(move |db| store::last_try(db, &suite, &model, until)).await?)
     }
 
     /// The model, if it is open to whoever asks and ready.

@@ -43,6 +43,9 @@ pub(super) enum RunError {
     /// The gate or the model failed.
     #[error(transparent)]
     Gate(#[from] GateError),
+    /// The run panicked.
+    #[error("the run broke off")]
+    Broken,
 }
 
 impl RunError {
@@ -51,6 +54,7 @@ impl RunError {
         match self {
             Self::Cancelled => "cancelled",
             Self::Gate(error) => error.name(),
+            Self::Broken => "internal_error",
         }
     }
 

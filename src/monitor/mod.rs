@@ -7,14 +7,15 @@ pub(crate) mod posture;
 pub(crate) mod sbom;
 mod schedule;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) use advisories::advisory_event;
 pub(crate) use alerts::{Alert, Alerts, Rule};
 
-use crate::audit::AuditLog;
-use crate::clock::Clock;
+use crate::audit::{Action, AuditLog};
+use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::db::{Connection, Db, DbError, open_to_read};
 use posture::{Depth, Digests, Facts, FairnessRun, Posture, Process, Sources};
@@ -45,13 +46,15 @@ pub(crate) struct Monitor {
     /// What is known of model files. Held while facts are gathered: one at a time, whoever asks.
     digests: Arc<tokio::sync::Mutex<Digests>>,
     pub(crate) alerts: Alerts,
+    /// When checks were made, by the steady clock, while the log is dated ahead of the time.
+    done_undated: Arc<parking_lot::Mutex<HashMap<Action, Timestamp>>>,
 }
 
 impl Monitor {
     /// Puts the monitor together.
     pub(crate) fn new(parts: MonitorParts) -> Self {
         let alerts = Alerts::new(&parts.db, &parts.audit, &parts.clock, &parts.settings.monitor);
-        Self { parts, digests: Arc::default(), alerts }
+        Self { parts, digests: Arc::default(), alerts, done_undated: Arc::default() }
     }
 
     /// Holds the running server against the six practices. On a connection and a thread of its own:

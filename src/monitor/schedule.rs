@@ -11,22 +11,34 @@ use crate::db::Connection;
 
 const ALERTS_EVERY: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_mins(15);
+/// What a clock may be off without being taken for wrong.
+const CLOCK_OFF: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 impl Monitor {
     /// Goes on until it is dropped.
     pub(crate) async fn keep_watch(self) {
+        // Beside one another: alerts do not wait until a long log is verified.
+        tokio::join!(self.watch_for_alerts(), self.check_daily());
+    }
+
+    async fn watch_for_alerts(&self) {
         let mut alerts = tokio::time::interval(ALERTS_EVERY);
-        let mut daily = tokio::time::interval(LOOK_EVERY);
         alerts.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                _ = alerts.tick() => if let Err(error) = self.alerts.evaluate().await {
-                    tracing::warn!(cause = %error, "the log could not be read for alerts");
-                },
-                _ = daily.tick() => if let Err(error) = self.do_what_is_due().await {
-                    tracing::warn!(cause = %error, "a daily check could not be made");
-                },
+            alerts.tick().await;
+            if let Err(error) = self.alerts.evaluate().await {
+                tracing::warn!(cause = %error, "the log could not be read for alerts");
+            }
+        }
+    }
+
+    async fn check_daily(&self) {
+        let mut daily = tokio::time::interval(LOOK_EVERY);
+        loop {
+            daily.tick().await;
+            if let Err(error) = self.do_what_is_due().await {
+                tracing::warn!(cause = %error, "a daily check could not be made");
             }
         }
     }
@@ -34,20 +46,35 @@ impl Monitor {
     /// Runs the daily checks that were last made more than a day ago. When that was stands in the
     /// log, so a restart does not repeat them.
     pub(crate) async fn do_what_is_due(&self) -> Result<(), AuditError> {
-        if self.is_due(Action::AuditVerify).await? {
-            self.verify_log().await?;
-        }
+        let verified = self.verify_if_due().await;
         let directory = &self.parts.settings.monitor.advisory_db;
+        // Whatever became of the other check.
         if !directory.as_os_str().is_empty() && self.is_due(Action::AdvisoryCheck).await? {
             self.check_advisories(directory.clone()).await?;
         }
-        Ok(())
+        verified
+    }
+
+    async fn verify_if_due(&self) -> Result<(), AuditError> {
+        if self.is_due(Action::AuditVerify).await? { self.verify_log().await } else { Ok(()) }
     }
 
     async fn is_due(&self, action: Action) -> Result<bool, AuditError> {
         let now = self.parts.clock.now();
         let last = self.parts.db.read(move |db: &Connection| last_at(db, action)).await?;
-        Ok(last.is_none_or(|at| now.since(at) >= DAY))
+        // Dated in the future is what a clock that was wrong has done: when, nobody knows. What is
+        // recorded now is dated no earlier, so that it was done is known in memory alone.
+        let steady = self.parts.clock.steady();
+        let mut done = self.done_undated.lock();
+        let is_dated = last.is_none_or(|at| at <= now.plus(CLOCK_OFF));
+        if is_dated {
+            return Ok(last.is_none_or(|at| now.since(at) >= DAY));
+        }
+        let is_due = done.get(&action).is_none_or(|at| steady.since(*at) >= DAY);
+        if is_due {
+            done.insert(action, steady);
+        }
+        Ok(is_due)
     }
 
     async fn verify_log(&self) -> Result<(), AuditError> {

@@ -26,20 +26,33 @@ pub(super) struct Keyring {
 type Generations = Vec<Arc<DataKey>>;
 
 impl Keyring {
-    /// Reads every key file; makes the system's keys where they are missing.
+    /// Makes the keys of a new vault, in place of what an attempt that was cut off has left.
+    pub(super) fn create(
+        directory: &Path,
+        root: SecretKey,
+        seals_max: u64,
+    ) -> Result<Self, VaultError> {
+        let mut keyring = Self::empty(directory, root, seals_max)?;
+        for purpose in Purpose::ALL {
+            keyring.generate(Scope::System(purpose))?;
+        }
+        Ok(keyring)
+    }
+
+    /// Reads every key file. A key of the system that is missing is not made anew: what it sealed
+    /// or bound would be taken for never having been there.
     pub(super) fn open(
         directory: &Path,
         root: SecretKey,
         seals_max: u64,
     ) -> Result<Self, VaultError> {
-        let mut keyring =
-            Self { directory: directory.to_owned(), root, seals_max, scopes: HashMap::new() };
-        for folder in ["system", "people"] {
-            files::make_directory(&directory.join(folder))?;
-        }
+        let mut keyring = Self::empty(directory, root, seals_max)?;
         for purpose in Purpose::ALL {
-            keyring.load(Scope::System(purpose))?;
-            keyring.add(Scope::System(purpose))?;
+            let scope = Scope::System(purpose);
+            keyring.load(scope)?;
+            if !keyring.scopes.contains_key(&scope) {
+                return Err(VaultError::Damaged(keyring.path(scope, 1)));
+            }
         }
         for entry in fs::read_dir(directory.join("people"))? {
             let name = entry?.file_name();
@@ -51,6 +64,13 @@ impl Keyring {
             }
         }
         Ok(keyring)
+    }
+
+    fn empty(directory: &Path, root: SecretKey, seals_max: u64) -> Result<Self, VaultError> {
+        for folder in ["system", "people"] {
+            files::make_directory(&directory.join(folder))?;
+        }
+        Ok(Self { directory: directory.to_owned(), root, seals_max, scopes: HashMap::new() })
     }
 
     pub(super) fn root(&self) -> &SecretKey {
@@ -75,12 +95,13 @@ impl Keyring {
         Ok(root::derive(oldest.expose(), None, label))
     }
 
-    /// Makes the first key of a scope, if it has none.
-    pub(super) fn add(&mut self, scope: Scope) -> Result<(), VaultError> {
+    /// Makes the first key of a scope, if it has none; says whether it did.
+    pub(super) fn add(&mut self, scope: Scope) -> Result<bool, VaultError> {
         if self.scopes.get(&scope).is_some_and(|keys| !keys.is_empty()) {
-            return Ok(());
+            return Ok(false);
         }
-        self.generate(scope)
+        self.generate(scope)?;
+        Ok(true)
     }
 
     /// Reserves further seals for the newest key, or makes the next key where it has had enough,
@@ -142,17 +163,17 @@ impl Keyring {
         self.root = root;
     }
 
-    /// Destroys a person's keys.
+    /// Destroys a person's keys: every file of theirs that is there, also one that a destruction
+    /// which was cut off has left without those before it.
     pub(super) fn shred(&mut self, user: UserId) -> Result<(), VaultError> {
-        let scope = Scope::Person(user);
-        let count = self.scopes.get(&scope).map_or(0, Vec::len) as u64;
-        for generation in 1..=count {
-            let path = self.path(scope, generation);
-            if path.exists() {
-                files::destroy(&path)?;
+        let start = format!("{user}.");
+        for entry in fs::read_dir(self.directory.join("people"))? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(start.as_bytes()) {
+                files::destroy(&entry.path())?;
             }
         }
-        self.scopes.remove(&scope);
+        self.scopes.remove(&Scope::Person(user));
         Ok(())
     }
 

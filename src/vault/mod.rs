@@ -170,8 +170,10 @@ impl Vault {
     /// Makes a new vault in `directory`, open.
     pub fn create(directory: &Path, source: &KeySource) -> Result<Self, VaultError> {
         files::make_directory(directory)?;
-        let root = root::create(directory, source)?;
-        let keyring = Keyring::open(directory, root, SEALS_MAX)?;
+        let root = root::generate(directory, source)?;
+        let keyring = Keyring::create(directory, root, SEALS_MAX)?;
+        // Last: a directory without a root key is one in which nothing was begun.
+        root::write(directory, keyring.root(), source)?;
         Ok(Self::with(directory, Some(keyring)))
     }
 
@@ -206,6 +208,7 @@ impl Vault {
     pub fn unseal(&self, passphrase: &SecretText) -> Result<(), VaultError> {
         let root = root::unwrap(&self.inner.directory, passphrase)?;
         let keyring = Keyring::open(&self.inner.directory, root, SEALS_MAX)?;
+        root::finish_move(&self.inner.directory, keyring.root())?;
         let mut current = self.inner.keyring.write();
         if current.is_none() {
             *current = Some(keyring);
@@ -309,9 +312,15 @@ impl Vault {
         aead::open(&key, &aad.bytes(), &sealed.0)
     }
 
-    /// Makes a person's data key.
-    pub fn add_person(&self, user: UserId) -> Result<(), VaultError> {
+    /// Makes a person's data key, where they have none; says whether it did.
+    pub fn add_person(&self, user: UserId) -> Result<bool, VaultError> {
         self.with_keyring_mut(|keyring| keyring.add(Scope::Person(user)))
+    }
+
+    /// Runs `act` while no key file is written or destroyed. It must be short, and must not use this
+    /// vault.
+    pub fn holding_keys<T>(&self, act: impl FnOnce() -> T) -> Result<T, VaultError> {
+        self.with_keyring(|_| Ok(act()))
     }
 
     /// Destroys a person's data keys. All that was sealed for them is lost, on this machine; in

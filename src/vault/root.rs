@@ -68,17 +68,15 @@ pub(super) fn source(directory: &Path) -> Result<SourceKind, VaultError> {
     Err(VaultError::NoRoot(directory.to_owned()))
 }
 
-/// Makes a root key.
-pub(super) fn create(directory: &Path, source_: &KeySource) -> Result<SecretKey, VaultError> {
+/// Makes a root key for a vault that has none; `write` puts it there.
+pub(super) fn generate(directory: &Path, source_: &KeySource) -> Result<SecretKey, VaultError> {
     if source(directory).is_ok() {
         return Err(VaultError::Exists(directory.to_owned()));
     }
     if let KeySource::Passphrase(passphrase) = source_ {
         check_passphrase(passphrase)?;
     }
-    let root = SecretKey::random().map_err(|_| VaultError::Random)?;
-    write(directory, &root, source_)?;
-    Ok(root)
+    SecretKey::random().map_err(|_| VaultError::Random)
 }
 
 /// Refuses a passphrase that is too short, or that could not be typed and handed over again: it is
@@ -223,11 +221,19 @@ pub(super) fn rewrap(
         return Err(error);
     }
     files::replace(&checking, &wrapped_path(directory))?;
+    finish_move(directory, root)
+}
+
+/// Destroys the root key in the clear that a move to a passphrase which was cut off has left, once
+/// the passphrase has given the same key. Another key than that is not ours to destroy.
+pub(super) fn finish_move(directory: &Path, root: &SecretKey) -> Result<(), VaultError> {
     let clear = clear_path(directory);
-    if clear.exists() {
-        files::destroy(&clear)?;
+    if !clear.exists() {
+        return Ok(());
     }
-    Ok(())
+    let (left, _) = read_clear(directory)?;
+    same(&left, root, clear.clone())?;
+    files::destroy(&clear)
 }
 
 /// A root key outside a vault: what a backup is opened with on a new machine.

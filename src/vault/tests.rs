@@ -196,6 +196,55 @@ fn what_was_sealed_for_a_person_is_gone_with_their_key() {
 }
 
 #[test]
+fn a_destruction_that_was_cut_off_between_generations_is_finished() {
+    let (directory, vault) = vault();
+    let user = UserId::new();
+    vault.add_person(user).expect("key");
+    let people = directory.path().join("people");
+    let file = |generation: u32| people.join(format!("{user}.{generation}.key"));
+    // The second generation is still there, and the first is not.
+    std::fs::rename(file(1), file(2)).expect("renamed");
+    let again = Vault::load(directory.path()).expect("loaded");
+    again.shred_person(user).expect("shredded");
+    assert_eq!(std::fs::read_dir(&people).expect("listed").count(), 0);
+}
+
+#[test]
+fn a_key_of_the_system_that_is_missing_is_not_made_anew() {
+    let (directory, vault) = vault();
+    drop(vault);
+    let path = directory.path().join("system/index.1.key");
+    std::fs::remove_file(&path).expect("removed");
+    let outcome = Vault::load(directory.path());
+    assert!(matches!(outcome, Err(VaultError::Damaged(named)) if named == path));
+    // A first start that was cut off before its root key was there is begun again.
+    std::fs::remove_file(directory.path().join(root::CLEAR_FILE)).expect("removed");
+    Vault::create(directory.path(), &KeySource::File).expect("made");
+    assert!(Vault::load(directory.path()).is_ok_and(|vault| vault.is_open()));
+}
+
+#[test]
+fn a_move_to_a_passphrase_that_was_cut_off_is_finished_when_it_is_opened() {
+    let (directory, vault) = vault();
+    let clear = directory.path().join(root::CLEAR_FILE);
+    let kept = std::fs::read(&clear).expect("read");
+    let phrase = SecretText::new("four quiet words here".into());
+    vault.move_to_passphrase(&phrase).expect("moved");
+    // As a crash right before the last step leaves it.
+    files::write(&clear, &kept).expect("written");
+    let again = Vault::load(directory.path()).expect("loaded");
+    assert!(!again.is_open());
+    again.unseal(&phrase).expect("opens");
+    assert!(!clear.exists(), "the root key lies nowhere in the clear");
+    // A key that is not ours is no rest of a move: nothing is destroyed, and it is told.
+    let (other, _) = self::vault();
+    let foreign = std::fs::read(other.path().join(root::CLEAR_FILE)).expect("read");
+    files::write(&clear, &foreign).expect("written");
+    let again = Vault::load(directory.path()).expect("loaded");
+    assert!(again.unseal(&phrase).is_err() && clear.exists());
+}
+
+#[test]
 fn a_passphrase_opens_a_sealed_vault_and_a_wrong_one_does_not() {
     let directory = tempfile::tempdir().expect("directory");
     let phrase = SecretText::new("four quiet words here".into());

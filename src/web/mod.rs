@@ -6,6 +6,7 @@ pub mod assets;
 pub mod body;
 pub mod error;
 mod forwarded;
+pub mod network;
 pub mod shell;
 pub mod tls;
 

@@ -77,7 +77,7 @@ pub async fn surround(
     let method = request.method().clone();
     let span = tracing::info_span!("request", id = %id, %method);
     if let Some(shell) = &shell {
-        shell.arrivals.bound(&mut request, shell.body_timeout);
+        shell.arrivals.bound(&mut request, address, shell.body_timeout);
     }
     let mut response = match refusal {
         Some(error) => request.into_response(error.error_response()).map_into_right_body(),

@@ -37,10 +37,12 @@ pub(in crate::accounts) fn take_failure_back(
     last_at: Option<Timestamp>,
 ) -> Result<(), DbError> {
     db.execute(
-        "UPDATE sign_in_failures SET failures = max(failures - 1, 0),
+        "UPDATE sign_in_failures SET failures = failures - 1,
            last_at = coalesce(?2, last_at) WHERE source = ?1",
         params![source, last_at],
     )?;
+    // What was not made leaves nothing: rows of attempts that found no place would fill the table.
+    db.execute("DELETE FROM sign_in_failures WHERE source = ?1 AND failures <= 0", [source])?;
     Ok(())
 }
 

@@ -67,8 +67,18 @@ async fn the_operator_deletes_at_the_console_and_a_crash_leaves_no_key() {
     house.app.accounts.delete(None, user).await.expect("deleted");
     // As if the key had outlived a crash right after the rows were gone.
     house.app.home.vault.add_person(user).expect("a key");
+    // And a record that somebody forged who can write to the database alone.
+    let (kept, _) = house.person(&owner, "kim", &["member"]).await;
+    let there = UserId::parse(&kept).expect("an id");
+    let sql = "UPDATE audit_events SET action = 'person.delete', subject = ?1 WHERE seq = 2";
+    let forge = move |tx: &crate::db::Transaction<'_>| -> Result<usize, crate::db::DbError> {
+        Ok(tx.execute(sql, [&kept])?)
+    };
+    assert_eq!(house.app.db.write(forge).await.expect("forged"), 1);
     let house = house.reopened(|_| {}).await;
     let place = Aad { table: "t", column: "c", row: "r", owner: "o" };
+    let sealed = house.app.home.vault.seal(Scope::Person(there), &place, b"words");
+    assert!(sealed.is_ok(), "who has an account keeps their key, whatever the log says");
     let sealed = house.app.home.vault.seal(Scope::Person(user), &place, b"words");
     assert!(sealed.is_err(), "the key is gone");
     assert_eq!(house.get(&owner, "/api/me").await.status, StatusCode::OK);

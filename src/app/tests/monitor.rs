@@ -133,3 +133,22 @@ async fn a_daily_check_is_made_once_a_day() {
         assert_eq!(page.await.expect("read").len(), expected, "after {hours} hours");
     }
 }
+
+#[actix_web::test]
+async fn a_clock_that_once_was_a_year_ahead_does_not_end_the_daily_check() {
+    let house = House::new().await;
+    let right = house.clock.now();
+    house.clock.set(right.plus(Duration::from_hours(24 * 365)));
+    house.app.monitor.do_what_is_due().await.expect("checked");
+    house.clock.set(right);
+    for (hours, expected) in [(0, 2), (23, 2), (1, 3)] {
+        house.clock.advance(Duration::from_hours(hours));
+        house.app.monitor.do_what_is_due().await.expect("checked");
+        let page = house.app.audit.page(crate::audit::Filter {
+            action: Some(Action::AuditVerify),
+            limit: 10,
+            ..crate::audit::Filter::default()
+        });
+        assert_eq!(page.await.expect("read").len(), expected, "after {hours} hours");
+    }
+}

@@ -35,6 +35,21 @@ async fn a_flood_of_refusals_is_counted_and_the_count_is_recorded() {
 }
 
 #[actix_web::test]
+async fn strangers_do_not_crowd_out_what_is_told_of_people() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (_, mia) = house.person(&owner, "mia", &["member"]).await;
+    for household in 0..21 {
+        for _ in 0..30 {
+            house.call(from(&format!("[2001:db8:0:{household:x}::1]"), &[])).await;
+        }
+    }
+    assert_eq!(recorded(&house, Action::AuthenticationFailed).await.len(), 500, "of 600, a page");
+    assert_eq!(house.get(&mia, "/api/admin/audit").await.code(), "permission_denied");
+    assert_eq!(recorded(&house, Action::AccessDenied).await.len(), 1);
+}
+
+#[actix_web::test]
 async fn behind_a_trusted_proxy_everybody_has_their_own_address() {
     let trusted = [("server.trusted_proxies", "[\"127.0.0.1\"]")];
     let house = House::with(&trusted).await;

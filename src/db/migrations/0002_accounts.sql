@@ -49,6 +49,7 @@ CREATE TABLE sign_in_failures (
     failures INTEGER NOT NULL,
     last_at  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX sign_in_failures_by_time ON sign_in_failures (last_at);
 
 -- Pairs of person and address that have signed in before.
 CREATE TABLE sign_in_known (

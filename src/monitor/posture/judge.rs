@@ -235,7 +235,7 @@ fn advisories(facts: &Facts) -> Item {
         (true, Some(0)) => {
             let warnings = count("warnings").unwrap_or(0);
             let found = format!("no vulnerability, {warnings} warnings");
-            Item::new(id, title, fresh(facts, last, days), checked(last, &found))
+            Item::new(id, title, fresh(facts, last.at, days), checked(last, &found))
                 .mend("Bring the copy of the database up to date and check again.")
         }
         (true, Some(found)) => {
@@ -251,10 +251,10 @@ fn advisories(facts: &Facts) -> Item {
     }
 }
 
-fn fresh(facts: &Facts, last: &Last, days: u32) -> State {
+fn fresh(facts: &Facts, last: Timestamp, days: u32) -> State {
     // What is dated in the future was done by a clock that was wrong: when, nobody knows.
-    let is_dated = last.at <= facts.now.plus(CLOCK_OFF);
-    met_if(is_dated && facts.now.since(last.at) < DAY * days, State::Due)
+    let is_dated = last <= facts.now.plus(CLOCK_OFF);
+    met_if(is_dated && facts.now.since(last) < DAY * days, State::Due)
 }
 
 fn clock(facts: &Facts) -> Item {
@@ -309,13 +309,13 @@ fn monitoring(facts: &Facts) -> Vec<Item> {
         Some(last) => {
             let size = last.detail["size"].as_u64().unwrap_or(0);
             let text = format!("{size} events in place, the head is signed");
-            (fresh(facts, last, monitor.audit_verify_days), checked(last, &text))
+            (fresh(facts, last.at, monitor.audit_verify_days), checked(last, &text))
         }
     };
     let backup = match &facts.backup {
         None => (State::Due, "never made".to_owned()),
         Some(last) if !last.is_done => (State::Failing, checked(last, "the last one failed")),
-        Some(last) => (fresh(facts, last, monitor.backup_days), checked(last, "made")),
+        Some(last) => (fresh(facts, last.at, monitor.backup_days), checked(last, "made")),
     };
     vec![
         Item::new("audit_verified", "Audit log verified", audit.0, audit.1).mend(
@@ -361,7 +361,7 @@ fn fairness(facts: &Facts) -> Item {
     let (state, evidence) = match &facts.fairness {
         None => (State::Due, "never run".to_owned()),
         Some(run) => (
-            met_if(facts.now.since(run.at) < DAY * days, State::Due),
+            fresh(facts, run.at, days),
             format!("{}: {} on {}", date(run.at), run.suite, run.model),
         ),
     };
