@@ -83,15 +83,7 @@ impl Authenticator {
     ) -> Result<Caller, ApiError> {
         let caller = match self.identify(request) {
             Ok(caller) => caller,
-            Err(error) => {
-                let event =
-                    Event::new(Action::AuthenticationFailed, Outcome::Denied, Actor::Anonymous)
-                        .with("code", error.code().name());
-                let address = peer(request);
-                let event = event.from_request(address, request_id(request));
-                self.record(event, Source::Address(address)).await?;
-                return Err(error);
-            }
+            Err(error) => return Err(self.not_identified(request, error).await),
         };
         if let Some(permission) = needed
             && !caller.may(permission)
@@ -104,6 +96,15 @@ impl Authenticator {
                 .message(format!("This needs the permission `{}`.", permission.name())));
         }
         Ok(caller)
+    }
+
+    /// Puts on record that somebody did not show who they are, and gives what they are answered.
+    pub(crate) async fn not_identified(&self, request: &HttpRequest, error: ApiError) -> ApiError {
+        let address = peer(request);
+        let event = Event::new(Action::AuthenticationFailed, Outcome::Denied, Actor::Anonymous)
+            .with("code", error.code().name())
+            .from_request(address, request_id(request));
+        self.record(event, Source::Address(address)).await.err().unwrap_or(error)
     }
 
     /// The same, for a caller who was let in a while ago.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::links::NewOwner;
 use super::people::PersonView;
 use super::sessions::Begun;
-use super::{Accounts, DisplayName, Origin};
+use super::{AccountError, Accounts, DisplayName, Origin};
 use crate::access::authenticate::{check_same_origin, vault_error};
 use crate::access::permission::{Permission, PermissionSet};
 use crate::access::{Authenticator, Public, SignedIn};
@@ -63,7 +63,8 @@ pub(crate) async fn setup(
     let Body(SetupBody { token, username, display_name, password }) = body;
     let owner = NewOwner::parse(&username, display_name.as_deref(), password)?;
     let origin = origin(public, &request);
-    let begun = accounts.redeem_setup(token.expose(), owner, &origin).await?;
+    let begun = accounts.redeem_setup(token.expose(), owner, &origin).await;
+    let begun = told(&authenticator, &request, begun).await?;
     signed_in(&accounts, &authenticator, begun).await
 }
 
@@ -88,7 +89,8 @@ pub(crate) async fn invitation(
     let Body(InvitationBody { token, display_name, password }) = body;
     let name = display_name.as_deref().map(DisplayName::parse).transpose()?;
     let origin = origin(public, &request);
-    let begun = accounts.redeem_invitation(token.expose(), &password, name, &origin).await?;
+    let begun = accounts.redeem_invitation(token.expose(), &password, name, &origin).await;
+    let begun = told(&authenticator, &request, begun).await?;
     signed_in(&accounts, &authenticator, begun).await
 }
 
@@ -110,8 +112,23 @@ pub(crate) async fn sign_in(
 ) -> Result<Answer<Me>, ApiError> {
     check_same_origin(&request)?;
     let Body(SignInBody { username, password }) = body;
-    let begun = accounts.sign_in(&username, &password, &origin(public, &request)).await?;
+    let begun = accounts.sign_in(&username, &password, &origin(public, &request)).await;
+    let begun = told(&authenticator, &request, begun).await?;
     signed_in(&accounts, &authenticator, begun).await
+}
+
+/// An attempt that came too early was not made, and is on record all the same.
+async fn told<T>(
+    authenticator: &Authenticator,
+    request: &HttpRequest,
+    outcome: Result<T, AccountError>,
+) -> Result<T, ApiError> {
+    match outcome {
+        Err(error @ AccountError::Throttled(_)) => {
+            Err(authenticator.not_identified(request, error.into()).await)
+        }
+        other => Ok(other?),
+    }
 }
 
 /// Signs out.
@@ -169,10 +186,13 @@ pub(crate) struct PasswordBody {
 /// Changes one's password; other sessions end.
 pub(crate) async fn change_password(
     signed_in: SignedIn,
+    request: HttpRequest,
     body: Body<PasswordBody>,
     accounts: Data<Accounts>,
+    authenticator: Data<Authenticator>,
 ) -> Result<Empty, ApiError> {
-    accounts.change_password(&signed_in, &body.0.current, &body.0.new).await?;
+    let changed = accounts.change_password(&signed_in, &body.0.current, &body.0.new).await;
+    told(&authenticator, &request, changed).await?;
     Ok(Empty::empty())
 }
 

@@ -64,6 +64,14 @@ async fn failed_sign_ins_are_slowed_down_and_a_right_one_forgets_them() {
     let throttled = sign_in(&house, "olga", PASSWORD).await;
     assert_eq!(throttled.code(), "sign_in_throttled");
     assert_eq!(throttled.retry_after, Some(1));
+    let filter = crate::audit::Filter {
+        action: Some(Action::AuthenticationFailed),
+        limit: 10,
+        ..crate::audit::Filter::default()
+    };
+    let told = house.app.audit.page(filter).await.expect("reads");
+    assert_eq!(told.len(), 1, "what came too early is on record too");
+    assert_eq!(told[0].field("detail")["code"], "sign_in_throttled");
     house.clock.advance(Duration::from_secs(1));
     House::browser(&sign_in(&house, "olga", PASSWORD).await);
     for _ in 0..5 {
