@@ -112,6 +112,7 @@ impl App {
             db: db.clone(),
             vault: vault.clone(),
             default_max_tokens: settings.api.default_max_tokens as usize,
+            clock: clock.clone(),
             runtime: runtime.clone(),
             still_holds: {
                 // Weak: the registry tells the gate of revocations, and would hold itself by it.

@@ -36,6 +36,7 @@ pub(crate) use score::ScoreText;
 
 use crate::access::{Caller, Revocation};
 use crate::audit::AuditLog;
+use crate::clock::Clock;
 use crate::db::Db;
 use crate::engine::Domain;
 use crate::guard::Guard;
@@ -66,6 +67,8 @@ pub(crate) struct GateParts {
     pub(crate) vault: Vault,
     /// The longest answer where a request names no bound.
     pub(crate) default_max_tokens: usize,
+    /// Which day it is, for chat templates that say so.
+    pub(crate) clock: Clock,
     /// Where exchanges run: it outlives the threads that speak HTTP.
     pub(crate) runtime: tokio::runtime::Handle,
     /// Whether everything that let a caller in still stands.
@@ -128,7 +131,9 @@ impl Gate {
         }
         let model = self.authorise(caller, purpose, request.model.as_deref()).await?;
         self.check_pace(caller, &model).await?;
-        let draft = Draft::make(&model, request, self.inner.parts.default_max_tokens).await?;
+        let parts = &self.inner.parts;
+        let today = parts.clock.now().date();
+        let draft = Draft::make(&model, request, parts.default_max_tokens, today).await?;
         let reservation = self.admit(caller, &model, draft.tokens()).await?;
         let cleared = self.inspect(caller, &model, draft, reservation).await?;
         let record = self.record_start(caller, &model, purpose, &cleared).await?;

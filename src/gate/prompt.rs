@@ -7,7 +7,7 @@ use super::catalog::Model;
 use super::error::GateError;
 use super::generate::Generate;
 use super::request::{ExchangeRequest, Input, Purpose};
-use crate::engine::{GenerationRequest, PromptError, Sampling};
+use crate::engine::{GenerationRequest, PromptError, PromptOptions, Sampling};
 use crate::ids::UserId;
 
 /// No token stands for more bytes than this, so that a text too long by far is refused uncounted.
@@ -27,6 +27,7 @@ pub(super) struct Draft {
     stop: Vec<String>,
     logprobs: Option<u8>,
     room_min: usize,
+    today: Option<time::Date>,
 }
 
 /// Runs work on a text: here if the text is short, elsewhere if it is long.
@@ -49,6 +50,7 @@ impl Draft {
         model: &Model,
         request: ExchangeRequest,
         default_max_tokens: usize,
+        today: Option<time::Date>,
     ) -> Result<Self, GateError> {
         let engine = model
             .generator()
@@ -67,6 +69,7 @@ impl Draft {
             stop: request.stop,
             logprobs: request.logprobs,
             room_min: room_min(request.purpose, context),
+            today,
         };
         by_length(bytes, move || draft.count().map(|()| draft)).await?
     }
@@ -83,7 +86,8 @@ impl Draft {
         }
         self.prompt = match &self.input {
             Input::Conversation(conversation) => {
-                self.engine.prompt(conversation).map_err(|error| match error {
+                let options = PromptOptions { date: self.today, ..PromptOptions::default() };
+                self.engine.prompt(conversation, &options).map_err(|error| match error {
                     PromptError::Refused(_) => GateError::Template,
                     PromptError::Empty => GateError::EmptyPrompt,
                     // Not the caller's doing: the file brought it.

@@ -22,8 +22,8 @@ use crate::config::{LimitSet, Limits};
 use crate::db::{Db, DbOptions};
 use crate::engine::{
     Candidate, Conversation, Domain, EngineError, EngineStats, FinishReason, GenerationEvent,
-    GenerationRequest, Message, ModelInfo, PromptError, Sampling, Score, ScoreItem, TokenLogprob,
-    Usage,
+    GenerationRequest, Message, ModelInfo, PromptError, PromptOptions, Sampling, Score, ScoreItem,
+    TokenLogprob, Usage,
 };
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 use crate::limits::Limiter;
@@ -85,7 +85,11 @@ impl Generate for Scripted {
         &self.info
     }
 
-    fn prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, PromptError> {
+    fn prompt(
+        &self,
+        conversation: &Conversation,
+        _: &PromptOptions,
+    ) -> Result<Vec<u32>, PromptError> {
         let line = |message: &Message| format!("{:?}:{}\n", message.role, message.content.text());
         Ok(self.tokenize(&conversation.messages.iter().map(line).collect::<String>()))
     }
@@ -236,6 +240,7 @@ impl House {
             db: db.clone(),
             vault: vault.clone(),
             default_max_tokens: 50,
+            clock: clock.clone(),
             runtime,
             still_holds: Box::new(|_| true),
         });
@@ -270,6 +275,7 @@ impl House {
             db: self.db.clone(),
             vault: self.vault.clone(),
             default_max_tokens: 50,
+            clock: self.clock.clone(),
             runtime: tokio::runtime::Handle::current(),
             still_holds: Box::new(still_holds),
         });

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::TokenizerError;
 use super::bpe::byte_of;
+use super::words::Words;
 use crate::engine::gguf::File;
 
 /// What a token is, by `tokenizer.ggml.token_type`.
@@ -64,6 +65,7 @@ impl Vocabulary {
             attributes[token as usize] = Attribute::Control;
         }
         let adds_bos = file.bool("tokenizer.ggml.add_bos_token")?;
+        let words = file.string("tokenizer.ggml.pre")?.unwrap_or_default();
         let mut vocabulary = Self {
             kind,
             names: names.into_iter().map(Box::from).collect(),
@@ -73,7 +75,7 @@ impl Vocabulary {
             bos,
             eos,
             unknown,
-            adds_bos: adds_bos.unwrap_or(kind == Kind::Spm),
+            adds_bos: adds_bos.unwrap_or(kind == Kind::Spm || Words::adds_bos(words)),
             ends,
         };
         vocabulary.spell();
