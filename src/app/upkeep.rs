@@ -11,6 +11,8 @@ use crate::web::tls::Certificates;
 
 /// How often what was seen in memory is kept on disk.
 const KEEP_EVERY: Duration = Duration::from_mins(1);
+/// How often models that nobody uses are looked for.
+const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// How often the certificate is looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_mins(1);
 
@@ -19,10 +21,12 @@ impl App {
     pub(super) async fn upkeep(self, certificates: Option<Arc<Certificates>>) {
         let files = CertificateFiles::new(self.home.data(), &self.settings);
         let mut keep = tokio::time::interval(KEEP_EVERY);
+        let mut idle = tokio::time::interval(IDLE_EVERY);
         let mut renew = tokio::time::interval(CERTIFICATE_EVERY);
         loop {
             tokio::select! {
                 _ = keep.tick() => self.keep().await,
+                _ = idle.tick() => self.library.unload_idle(),
                 _ = renew.tick() => if let Some(certificates) = &certificates {
                     let outcome = files.refresh(&self.home.vault, &self.home.clock, certificates);
                     if let Err(error) = outcome {

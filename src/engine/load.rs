@@ -57,7 +57,7 @@ pub(super) fn load_file(
     // Every row of a step may want its logits, and they are copied once.
     let logits =
         prefill.saturating_mul(tokenizer.vocabulary()).saturating_mul(2 * size_of::<f32>());
-    memory::check(file, cache_bytes.saturating_add(logits) as u64)?;
+    memory::check(file, cache_bytes.saturating_add(logits) as u64, progress)?;
     let decoder = Decoder::load(file, spec, tokenizer.vocabulary(), progress)?;
     let pool = Pool::new(shape, cache_bytes);
     let context = wanted.min(pool.total_blocks() * BLOCK_TOKENS);

@@ -31,7 +31,8 @@ pub mod tokenizer;
 
 pub use error::{EngineError, LoadError};
 pub use generation::Generation;
-pub use kernels::{TooLate, set_threads};
+pub use kernels::{TooLate, give_back_memory, set_threads};
+pub use memory::{available_bytes, own_bytes};
 pub use message::{Content, Conversation, Message, Role, ToolCall};
 pub use progress::LoadProgress;
 pub use request::{

@@ -19,6 +19,12 @@ impl From<GateError> for ApiError {
             GateError::ModelNotReady(reason) => Self::new(ErrorCode::ModelNotReady)
                 .message(format!("The model does not answer yet. {reason}"))
                 .retry_after(Duration::from_secs(2)),
+            GateError::NoMemory(reason) => Self::new(ErrorCode::ModelMemory)
+                .message(reason)
+                .retry_after(Duration::from_secs(10)),
+            GateError::Unloaded => Self::new(ErrorCode::ModelNotReady)
+                .message("The model was unloaded. Try again.")
+                .retry_after(Duration::from_secs(2)),
             GateError::Limited(refusal) => {
                 let code = match refusal.which {
                     Which::Requests => ErrorCode::TooManyRequests,

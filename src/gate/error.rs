@@ -15,6 +15,12 @@ pub(crate) enum GateError {
     /// The model is being read, or could not be.
     #[error("the model is not ready: {0}")]
     ModelNotReady(String),
+    /// There is no memory for the model now; with the numbers.
+    #[error("no memory for the model: {0}")]
+    NoMemory(String),
+    /// The model was unloaded while it answered.
+    #[error("the model was unloaded")]
+    Unloaded,
     /// A limit is reached.
     #[error(transparent)]
     Limited(#[from] Refusal),
@@ -73,6 +79,8 @@ impl GateError {
             Self::NotPermitted => "not_permitted",
             Self::ModelNotFound => "model_not_found",
             Self::ModelNotReady(_) => "model_not_ready",
+            Self::NoMemory(_) => "no_memory",
+            Self::Unloaded => "unloaded",
             Self::Limited(refusal) => refusal.which.name(),
             Self::PromptTooLong { .. } => "prompt_too_long",
             Self::EmptyPrompt => "empty_prompt",
@@ -101,7 +109,8 @@ impl From<EngineError> for GateError {
             EngineError::OutOfRange { parameter, expected } => {
                 Self::OutOfRange { parameter, expected }
             }
-            EngineError::Closed => Self::ShuttingDown,
+            // Where the whole server ends, requests are ended before the engine is.
+            EngineError::Closed => Self::Unloaded,
             EngineError::TimeLimit
             | EngineError::NotANumber
             | EngineError::Internal

@@ -203,7 +203,7 @@ impl Pump {
                     (Next::End(ending), _) => Ok(Next::End(ending)),
                     (Next::GoOn, FinishReason::Stop) => Ok(Next::End(Ending::Stop)),
                     (Next::GoOn, FinishReason::Length) => Ok(Next::End(Ending::Length)),
-                    (Next::GoOn, FinishReason::Cancelled) => Err(GateError::ShuttingDown),
+                    (Next::GoOn, FinishReason::Cancelled) => Err(GateError::Unloaded),
                 }
             }
             Some(GenerationEvent::Failed(error)) => Err(error.into()),

@@ -36,6 +36,8 @@ pub trait Generate: Send + Sync + 'static {
     fn forget(&self, domain: Domain);
     /// Takes no more requests.
     fn shutdown(&self);
+    /// Waits until nothing runs any more after `shutdown`; blocks.
+    fn wait_closed(&self) {}
 }
 
 impl Generate for Engine {
@@ -81,5 +83,9 @@ impl Generate for Engine {
 
     fn shutdown(&self) {
         Self::shutdown(self);
+    }
+
+    fn wait_closed(&self) {
+        Self::wait_closed(self);
     }
 }

@@ -40,4 +40,10 @@ impl Engines {
             Self::Generate(engine) => engine.shutdown(),
         }
     }
+    /// Waits until nothing runs any more after `shutdown`; blocks.
+    pub(crate) fn wait_closed(&self) {
+        match self {
+            Self::Generate(engine) => engine.wait_closed(),
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod error;
 mod exchange;
 mod generate;
 mod inspect;
+mod lease;
 mod loaded;
 mod metrics;
 mod prompt;
@@ -20,19 +21,22 @@ mod store;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) use catalog::{Catalog, Model, ModelState};
+pub(crate) use catalog::{Catalog, Model, ModelState, NotReady, Setback, Taken};
 pub(crate) use error::GateError;
 pub use generate::Generate;
+pub(crate) use lease::{InUse, Lease};
 pub(crate) use loaded::Engines;
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice,
     NoticeDirection, Purpose,
 };
 pub(crate) use score::ScoreText;
+pub(crate) use waiting::WaitOptions;
 
 use crate::access::{Caller, Revocation};
 use crate::audit::AuditLog;
@@ -46,6 +50,7 @@ use exchange::Exchange;
 use metrics::Metrics;
 use prompt::Draft;
 use running::Running;
+use waiting::{Asker, Line};
 
 /// How long the records of exchanges that were ended may take at shutdown.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
@@ -64,6 +69,8 @@ pub(crate) struct GateParts {
     pub(crate) db: Db,
     /// The digests of prompts.
     pub(crate) vault: Vault,
+    /// How requests wait for models that are not in memory.
+    pub(crate) wait: WaitOptions,
     /// The longest answer where a request names no bound.
     pub(crate) default_max_tokens: usize,
     /// Where exchanges run: it outlives the threads that speak HTTP.
@@ -83,6 +90,7 @@ struct Inner {
     running: Running,
     metrics: Metrics,
     refusals: record::Refusals,
+    line: Line,
 }
 
 impl Gate {
@@ -90,7 +98,8 @@ impl Gate {
     pub(crate) fn new(parts: GateParts) -> Self {
         let (running, metrics) = (Running::default(), Metrics::default());
         let refusals = record::Refusals::default();
-        Self { inner: Arc::new(Inner { parts, running, metrics, refusals }) }
+        let line = Line::default();
+        Self { inner: Arc::new(Inner { parts, running, metrics, refusals, line }) }
     }
 
     /// The road. Whoever comes out at its end has passed every control; what comes out is read
@@ -103,7 +112,9 @@ impl Gate {
         let begun = Instant::now();
         let (gate, by) = (self.clone(), caller.clone());
         // On its own task: a caller who goes away half-way leaves no half-written books.
-        let road = async move { gate.road(&by, request, begun).await };
+        // As long as they wait for the answer, `_waits` lives.
+        let (_waits, asker) = tokio::sync::oneshot::channel();
+        let road = async move { gate.road(&by, request, begun, asker).await };
         let result =
             self.inner.parts.runtime.spawn(road).await.unwrap_or(Err(GateError::ShuttingDown));
         if let Err(error) = &result {
@@ -117,9 +128,10 @@ impl Gate {
         caller: &Caller,
         request: ExchangeRequest,
         begun: Instant,
+        asker: Asker,
     ) -> Result<ExchangeHandle, GateError> {
         let purpose = request.purpose;
-        let place = self.inner.running.enter(caller)?;
+        let mut place = self.inner.running.enter(caller)?;
         // Now that a revocation would find this place: whether there was one since the caller was
         // let in, while their request was still being read.
         if !(self.inner.parts.still_holds)(caller) {
@@ -128,6 +140,8 @@ impl Gate {
         }
         let model = self.authorise(caller, purpose, request.model.as_deref()).await?;
         self.check_pace(caller, &model).await?;
+        let (model, lease) = self.ready(caller.user, &model, &mut place, Some(asker)).await?;
+        place.keep(lease);
         let draft = Draft::make(&model, request, self.inner.parts.default_max_tokens).await?;
         let reservation = self.admit(caller, &model, draft.tokens()).await?;
         let cleared = self.inspect(caller, &model, draft, reservation).await?;
@@ -153,13 +167,19 @@ impl Gate {
             self.record_denial(caller, "model", Some(&model.name)).await?;
             return Err(GateError::ModelNotFound);
         }
-        match &model.state {
-            ModelState::Ready => Ok(model),
-            ModelState::Loading => Err(GateError::ModelNotReady("It is being loaded.".into())),
-            ModelState::Failed(_) => {
-                Err(GateError::ModelNotReady("It could not be loaded.".into()))
-            }
-        }
+        Ok(model)
+    }
+
+    /// A model that is taken up for longer than one request: it stays in memory as long as the
+    /// lease lives. Has it loaded where that is allowed.
+    pub(crate) async fn hold(
+        &self,
+        caller: &Caller,
+        name: Option<&str>,
+    ) -> Result<(Arc<Model>, Lease), GateError> {
+        let model = self.model(caller, name).ok_or(GateError::ModelNotFound)?;
+        let mut place = self.inner.running.enter(caller)?;
+        self.ready(caller.user, &model, &mut place, None).await
     }
 
     /// Refuses whoever is over a limit before their text costs any work.
@@ -222,10 +242,9 @@ impl Gate {
         self.inner.running.revoke(what)
     }
 
-    /// Whether a model that everybody with the API may use answers; for the readiness probe.
+    /// Whether the default model answers, or will once it is asked; for the readiness probe.
     pub(crate) fn is_ready(&self) -> bool {
-        let default = self.inner.parts.catalog.find(None);
-        default.is_some_and(|model| model.state == ModelState::Ready)
+        self.inner.parts.catalog.find(None).is_some_and(|model| model.will_answer())
     }
 
     /// Lets nobody in any more and waits for those inside; after the limit they are ended.

@@ -52,7 +52,7 @@ impl Draft {
     ) -> Result<Self, GateError> {
         let engine = model
             .generator()
-            .ok_or_else(|| GateError::ModelNotReady("It is being loaded.".to_owned()))?;
+            .ok_or_else(|| GateError::ModelNotReady("It is not loaded.".to_owned()))?;
         let context = engine.info().context_tokens;
         let bytes = bytes(&request.input);
         if bytes / TOKEN_BYTES_MAX > context {
@@ -62,7 +62,10 @@ impl Draft {
             engine,
             input: request.input,
             prompt: Vec::new(),
-            max_tokens: request.max_tokens.unwrap_or(default_max_tokens),
+            max_tokens: request
+                .max_tokens
+                .unwrap_or(default_max_tokens)
+                .min(model.answer_tokens_max.unwrap_or(usize::MAX)),
             sampling: request.sampling,
             stop: request.stop,
             logprobs: request.logprobs,

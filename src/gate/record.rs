@@ -208,7 +208,9 @@ pub(super) fn outcome(result: &Result<Ending, GateError>) -> Outcome {
     match result {
         Ok(Ending::Stop | Ending::Length) => Outcome::Done,
         Ok(Ending::ContentFilter) | Err(GateError::Revoked) => Outcome::Stopped,
-        Ok(Ending::Cancelled) | Err(GateError::ShuttingDown) => Outcome::Cancelled,
+        Ok(Ending::Cancelled) | Err(GateError::ShuttingDown | GateError::Unloaded) => {
+            Outcome::Cancelled
+        }
         Err(_) => Outcome::Failed,
     }
 }

@@ -13,7 +13,7 @@ use super::catalog::{Catalog, Model};
 use super::generate::Generate;
 use super::loaded::Engines;
 use super::request::{ExchangeRequest, Input, Purpose};
-use super::{Gate, GateParts};
+use super::{Gate, GateParts, WaitOptions};
 use crate::access::permission::BuiltinRole;
 use crate::access::{Caller, KeyContext, Via};
 use crate::audit::{AuditLog, Filter, Record};
@@ -224,7 +224,7 @@ impl House {
                 is_default: name == "m",
                 roles: roles.map(|role| vec![role.to_owned()]),
                 digest: Some("0123456789abcdef".into()),
-                ..Model::new(name, clock.now()).ready(engine)
+                ..Model::new(name, clock.now()).ready(engine, &clock)
             })
         };
         let models = vec![model("m", &["gpt-4o"], None), model("closed", &[], Some("owner"))];
@@ -235,6 +235,7 @@ impl House {
             audit: audit.clone(),
             db: db.clone(),
             vault: vault.clone(),
+            wait: WaitOptions { limit: Duration::from_mins(1), waiting_max: 8 },
             default_max_tokens: 50,
             runtime,
             still_holds: Box::new(|_| true),
@@ -269,6 +270,7 @@ impl House {
             audit: self.audit.clone(),
             db: self.db.clone(),
             vault: self.vault.clone(),
+            wait: WaitOptions { limit: Duration::from_mins(1), waiting_max: 8 },
             default_max_tokens: 50,
             runtime: tokio::runtime::Handle::current(),
             still_holds: Box::new(still_holds),
