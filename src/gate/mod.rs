@@ -40,7 +40,7 @@ use crate::db::Db;
 use crate::engine::Domain;
 use crate::guard::Guard;
 use crate::ids::UserId;
-use crate::limits::{Limiter, Reservation, Standing, Subject, Usage};
+use crate::limits::{Limiter, Reservation, Standing, Subject, Usage, Wanted};
 use crate::vault::Vault;
 use exchange::Exchange;
 use metrics::Metrics;
@@ -128,8 +128,9 @@ impl Gate {
         }
         let model = self.authorise(caller, purpose, request.model.as_deref()).await?;
         self.check_pace(caller, &model).await?;
-        let draft = Draft::make(&model, request, self.inner.parts.default_max_tokens).await?;
-        let reservation = self.admit(caller, &model, draft.tokens()).await?;
+        let mut draft = Draft::make(&model, request, self.inner.parts.default_max_tokens).await?;
+        let reservation = self.admit(caller, &model, draft.wanted()).await?;
+        draft.bound(reservation.tokens());
         let cleared = self.inspect(caller, &model, draft, reservation).await?;
         let record = self.record_start(caller, &model, purpose, &cleared).await?;
         let exchange = Exchange::new(self.clone(), place, record, begun);
@@ -176,9 +177,9 @@ impl Gate {
         &self,
         caller: &Caller,
         model: &Model,
-        tokens: u64,
+        wanted: Wanted,
     ) -> Result<Reservation, GateError> {
-        match self.inner.parts.limits.admit(&subject(caller), tokens) {
+        match self.inner.parts.limits.admit(&subject(caller), wanted) {
             Ok(reservation) => Ok(reservation),
             Err(refusal) => {
                 self.record_limit(caller, model, refusal).await?;
