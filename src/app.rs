@@ -137,6 +137,7 @@ impl App {
             vault: vault.clone(),
             audit: audit.clone(),
             clock: clock.clone(),
+            registry: Arc::clone(&registry),
             runtime,
         })?;
         let monitor = Monitor::new(MonitorParts {

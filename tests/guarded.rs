@@ -197,8 +197,8 @@ fn each_limit_has_its_own_refusal() {
     check_refusal(&refused, "rate_limit_exceeded", "tokens");
     // What never fits is no matter of waiting.
     let never = client.post(COMPLETIONS, &completion(13));
-    let error = never.expect(429)["error"].clone();
-    assert_eq!(error["code"], "insufficient_quota", "{error}");
+    let error = never.expect(400)["error"].clone();
+    assert_eq!(error["code"], "request_exceeds_limit", "{error}");
     assert!(error["message"].as_str().is_some_and(|text| text.contains("limit of 12")), "{error}");
     assert!(!never.headers.contains_key("retry-after"), "it never fits");
     assert!(server.stop().success());

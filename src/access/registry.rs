@@ -34,6 +34,18 @@ pub(crate) enum Revocation {
     Key(KeyId),
 }
 
+impl Revocation {
+    /// Whether it took away what let this caller in.
+    pub(crate) fn concerns(self, caller: &Caller) -> bool {
+        match (self, &caller.via) {
+            (Self::Person(user), _) => caller.user == user,
+            (Self::Session(session), Via::Session(id)) => *id == session,
+            (Self::Key(key), Via::Key(context)) => context.id == key,
+            (Self::Session(_) | Self::Key(_), _) => false,
+        }
+    }
+}
+
 type Listener = Box<dyn Fn(Revocation) + Send + Sync>;
 
 /// Everybody, every session, every key.
@@ -124,9 +136,10 @@ impl Registry {
         self.ended(gone);
     }
 
-    /// Forgets sessions that are over.
+    /// Forgets sessions that are over; what still runs on them ends.
     pub(crate) fn purge(&self, now: Timestamp) {
-        self.sessions.write().remove_where(|one| one.is_over(now, self.idle));
+        let gone = self.sessions.write().remove_where(|one| one.is_over(now, self.idle));
+        self.ended(gone);
     }
 
     fn ended(&self, sessions: Vec<SessionId>) {
@@ -271,6 +284,20 @@ mod tests {
         registry.purge(at(3_600_001));
         assert_eq!(registry.session_seen_at(unused), None);
         assert_eq!(registry.session_seen_at(used), Some(at(5)));
+    }
+
+    #[test]
+    fn a_session_that_is_forgotten_ends_what_runs_on_it() {
+        let registry = Registry::new(IDLE);
+        let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let listener = Arc::clone(&told);
+        registry.on_revocation(move |what| listener.lock().push(what));
+        let (user, id) = (UserId::new(), SessionId::new());
+        registry.put_session([1; 32], session(user, id));
+        registry.purge(at(2));
+        assert!(told.lock().is_empty());
+        registry.purge(at(3_600_001));
+        assert_eq!(*told.lock(), [Revocation::Session(id)]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::web::tls::Certificates;
 const KEEP_EVERY: Duration = Duration::from_mins(1);
 /// How often models that nobody uses are looked for.
 const IDLE_EVERY: Duration = Duration::from_secs(10);
+/// How often conversations in which nothing was said are looked for.
+const TIDY_EVERY: Duration = Duration::from_hours(1);
 /// How often the certificate is looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_mins(1);
 
@@ -22,11 +24,15 @@ impl App {
         let files = CertificateFiles::new(self.home.data(), &self.settings);
         let mut keep = tokio::time::interval(KEEP_EVERY);
         let mut idle = tokio::time::interval(IDLE_EVERY);
+        let mut tidy = tokio::time::interval(TIDY_EVERY);
         let mut renew = tokio::time::interval(CERTIFICATE_EVERY);
         loop {
             tokio::select! {
                 _ = keep.tick() => self.keep().await,
                 _ = idle.tick() => self.library.unload_idle(),
+                _ = tidy.tick() => if let Err(error) = self.chat.delete_empty().await {
+                    tracing::warn!(cause = %error, "empty conversations could not be deleted");
+                },
                 _ = renew.tick() => if let Some(certificates) = &certificates {
                     let outcome = files.refresh(&self.home.vault, &self.home.clock, certificates);
                     if let Err(error) = outcome {

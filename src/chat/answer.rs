@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::conversations::Chat;
+use super::conversations::{Chat, event};
 use super::error::ChatError;
-use super::live::{Claim, Reader};
+use super::live::{Asked, Claim, Reader};
+use super::reading::Reading;
 use super::sealing::{self, Place};
 use super::store::{self, Ended};
-use super::turn::Turn;
+use super::turn::{Prepared, Turn};
 use crate::access::Caller;
+use crate::audit::Action;
 use crate::engine::{self, Role, Sampling};
 use crate::gate::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, GateError, Input,
@@ -30,32 +32,73 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// What a person asks for.
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
-    /// To answer this.
-    Say(String),
+    /// To answer this. Said again under the same id, it is answered once.
+    Say {
+        /// The message's id, where its sender made one.
+        id: Option<MessageId>,
+        /// What is said.
+        text: String,
+    },
     /// To answer the last message anew.
     Regenerate,
 }
 
+impl Ask {
+    fn asked(&self) -> Option<Asked> {
+        match self {
+            Self::Say { id: Some(id), text } => Some(Asked { id: *id, text: text.clone() }),
+            Self::Say { id: None, .. } | Self::Regenerate => None,
+        }
+    }
+}
+
 impl Chat {
     /// Stores what a person says and begins the answer. The reader gets it from its beginning;
-    /// it goes on without a reader.
+    /// it goes on without a reader. A message that is here already, under the id that its sender
+    /// made, is not said twice: the reader gets the answer that it has.
     pub(crate) async fn answer(
         &self,
         caller: &Caller,
         conversation: ConversationId,
         ask: Ask,
         model: Option<String>,
-    ) -> Result<Reader, ChatError> {
-        let answer = MessageId::new();
-        let claim =
-            self.live.claim(caller.user, conversation, answer).ok_or(ChatError::Answering)?;
-        let (chat, caller) = (self.clone(), caller.clone());
+    ) -> Result<Reading, ChatError> {
+        let (owner, asked) = (caller.user, ask.asked());
+        let claim = loop {
+            let claim = self.live.claim(owner, conversation, MessageId::new(), asked.as_ref());
+            if let Some(claim) = claim {
+                break claim;
+            }
+            let Some(live) = self.live.find(owner, conversation) else { continue };
+            if asked.is_none() || live.asked != asked {
+                return Err(ChatError::Answering);
+            }
+            // The same message once more. If the first one is refused, this one tries by itself.
+            if live.has_begun().await {
+                return self.read_again(caller, conversation, Reader::new(live)).await;
+            }
+        };
+        let (chat, by) = (self.clone(), caller.clone());
         // On its own task: a browser that goes away half-way leaves nothing half-written.
         let begun = self
             .parts
             .runtime
-            .spawn(async move { chat.begin(&caller, conversation, ask, model, claim).await });
-        begun.await.unwrap_or(Err(ChatError::Gate(GateError::ShuttingDown)))
+            .spawn(async move { chat.begin(&by, conversation, ask, model, claim).await });
+        match begun.await.unwrap_or(Err(ChatError::Gate(GateError::ShuttingDown)))? {
+            Begun::Now(reader) => self.reading(caller, reader),
+            Begun::Before(reader) => self.read_again(caller, conversation, reader).await,
+        }
+    }
+
+    /// Follows an answer that somebody may not have seen yet; that they do goes on record.
+    async fn read_again(
+        &self,
+        caller: &Caller,
+        conversation: ConversationId,
+        reader: Reader,
+    ) -> Result<Reading, ChatError> {
+        self.parts.audit.record(event(caller, Action::ConversationRead, conversation)).await?;
+        self.reading(caller, reader)
     }
 
     async fn begin(
@@ -65,10 +108,15 @@ impl Chat {
         ask: Ask,
         model: Option<String>,
         claim: Claim,
-    ) -> Result<Reader, ChatError> {
-        let (turn, history) =
+    ) -> Result<Begun, ChatError> {
+        let prepared =
             self.prepare(caller.user, conversation, ask, model, claim.live.message).await?;
-        self.store_turn(&turn).await?;
+        let (turn, history) = match prepared {
+            Prepared::Turn(turn, history) => (*turn, history),
+            Prepared::Answered(reader) => return Ok(Begun::Before(reader)),
+        };
+        claim.live.replaces(turn.replaced.clone());
+        self.store_turn(caller, &turn).await?;
         let (mut handle, dropped) = match self.run(caller, &turn, history).await {
             Ok(started) => started,
             Err(error) => {
@@ -77,7 +125,6 @@ impl Chat {
                 return Err(error.into());
             }
         };
-        self.remove(turn.owner, turn.replaced.clone()).await?;
         let live = Arc::clone(&claim.live);
         live.event("start", json!({ "user_message_id": turn.asked, "message_id": turn.answer }));
         // Whoever has a place at once is told of no queue.
@@ -103,7 +150,7 @@ impl Chat {
         self.parts.runtime.spawn(async move {
             chat.write(&turn, handle, first, notices, claim).await;
         });
-        Ok(reader)
+        Ok(Begun::Now(reader))
     }
 
     /// Takes the road. Where the conversation has grown longer than the model's context, its
@@ -229,9 +276,16 @@ impl Chat {
             notices: json!(notices).to_string(),
             at: self.parts.clock.now(),
         };
+        // An answer gives way to a new one, not to none.
+        let replaced = turn.replaced.clone();
+        let given_up =
+            if replaced.is_empty() || !text.trim().is_empty() { replaced } else { vec![id] };
         self.parts
             .db
-            .write(move |tx| Ok(store::end_message(tx, owner, conversation, id, &ended)?))
+            .write(move |tx| {
+                store::end_message(tx, owner, conversation, id, &ended)?;
+                Ok(store::remove_messages(tx, owner, &given_up)?)
+            })
             .await
     }
 
@@ -249,12 +303,23 @@ impl Chat {
     }
 
     /// Follows the answer that is being written, from its beginning.
-    pub(crate) fn follow(&self, owner: UserId, conversation: ConversationId) -> Option<Reader> {
-        self.live.find(owner, conversation).map(Reader::new)
+    pub(crate) async fn follow(
+        &self,
+        caller: &Caller,
+        conversation: ConversationId,
+    ) -> Result<Reading, ChatError> {
+        let live = self.live.find(caller.user, conversation).ok_or(ChatError::NotFound)?;
+        self.read_again(caller, conversation, Reader::new(live)).await
     }
 }
 
-fn error_event(error: ApiError) -> (&'static str, serde_json::Value) {
+/// Whether an answer began just now, or is one that was there.
+enum Begun {
+    Now(Reader),
+    Before(Reader),
+}
+
+pub(super) fn error_event(error: ApiError) -> (&'static str, serde_json::Value) {
     ("error", json!(error.body()))
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Ask;
 use super::conversations::{Chat, Conversation, Listing, Message};
-use super::live::Reader;
+use super::reading::Reading;
 use crate::access::Grant;
 use crate::access::permission::Chat as MayChat;
 use crate::ids::{ConversationId, MessageId};
@@ -142,6 +142,8 @@ pub(crate) async fn delete(
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewMessage {
+    /// An id of the sender's making: sent again with the same one, a message is said once.
+    id: Option<MessageId>,
     content: Option<String>,
     regenerate: Option<bool>,
     model: Option<String>,
@@ -154,19 +156,18 @@ pub(crate) async fn say(
     body: Body<NewMessage>,
     chat: Data<Chat>,
 ) -> Result<HttpResponse, ApiError> {
-    let Body(NewMessage { content, regenerate, model }) = body;
+    let Body(NewMessage { id: message, content, regenerate, model }) = body;
     check_model(model.as_deref())?;
     let ask = match (content, regenerate.unwrap_or(false)) {
-        (Some(content), false) => Ask::Say(content),
-        (None, true) => Ask::Regenerate,
+        (Some(text), false) => Ask::Say { id: message, text },
+        (None, true) if message.is_none() => Ask::Regenerate,
         _ => {
             return Err(ApiError::new(ErrorCode::InvalidRequest)
-                .message("Send either `content` or `regenerate`: true.")
+                .message("Send either `content`, with an `id` or without, or `regenerate`: true.")
                 .param("content"));
         }
     };
-    let reader = chat.answer(grant.caller(), parse(&id)?, ask, model).await?;
-    Ok(event_stream(reader))
+    Ok(event_stream(chat.answer(grant.caller(), parse(&id)?, ask, model).await?))
 }
 
 /// `GET /api/conversations/{id}/stream`
@@ -175,8 +176,7 @@ pub(crate) async fn follow(
     id: Path<String>,
     chat: Data<Chat>,
 ) -> Result<HttpResponse, ApiError> {
-    let reader = chat.follow(grant.caller().user, parse(&id)?).ok_or(ErrorCode::NotFound)?;
-    Ok(event_stream(reader))
+    Ok(event_stream(chat.follow(grant.caller(), parse(&id)?).await?))
 }
 
 /// `POST /api/conversations/{id}/stop`
@@ -206,18 +206,18 @@ fn check_model(model: Option<&str>) -> Result<(), ApiError> {
     }
 }
 
-fn event_stream(reader: Reader) -> HttpResponse {
+fn event_stream(reading: Reading) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header(("x-accel-buffering", "no"))
-        .streaming(events(reader))
+        .streaming(events(reading))
 }
 
-fn events(reader: Reader) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    unfold(reader, |mut reader| async move {
-        let news = match tokio::time::timeout(HEARTBEAT, reader.next()).await {
-            Err(_) => return Some((Ok(Bytes::from_static(b": waiting\n\n")), reader)),
+fn events(reading: Reading) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    unfold(reading, |mut reading| async move {
+        let news = match tokio::time::timeout(HEARTBEAT, reading.next()).await {
+            Err(_) => return Some((Ok(Bytes::from_static(b": waiting\n\n")), reading)),
             Ok(news) => news?,
         };
         let mut text = String::new();
@@ -225,6 +225,6 @@ fn events(reader: Reader) -> impl Stream<Item = Result<Bytes, Infallible>> {
             // Writing to a text does not fail.
             let _ = write!(text, "event: {name}\ndata: {data}\n\n");
         }
-        Some((Ok(Bytes::from(text)), reader))
+        Some((Ok(Bytes::from(text)), reading))
     })
 }

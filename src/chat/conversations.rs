@@ -1,19 +1,21 @@
 //! A person's conversations: list, open, rename, delete. Titles are opened here and nowhere else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::ChatError;
 use super::live::LiveAnswers;
+use super::reading::Withdrawals;
 use super::sealing::{self, Place};
 use super::search::{Page, Searches};
 use super::store::{self, ConversationRow, MessageRow};
-use crate::access::Caller;
-use crate::audit::{Action, AuditLog, Event, Outcome};
+use crate::access::{Caller, Changes, Registry};
+use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
-use crate::db::Db;
+use crate::db::{Db, Transaction};
 use crate::gate::{Gate, Notice};
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::vault::Vault;
@@ -21,6 +23,9 @@ use crate::vault::Vault;
 const TITLE_BYTES_MAX: usize = 200;
 pub(super) const CONVERSATIONS_MAX: u32 = 20_000;
 const AUTO_TITLE_CHARS: usize = 48;
+/// How long a conversation in which nothing was said is kept.
+const EMPTY_KEPT: Duration = Duration::from_hours(24);
+const EMPTY_AT_ONCE_MAX: u32 = 500;
 
 /// What the chat is made of.
 pub(crate) struct ChatParts {
@@ -34,6 +39,8 @@ pub(crate) struct ChatParts {
     pub(crate) audit: AuditLog,
     /// The clock.
     pub(crate) clock: Clock,
+    /// Who there is.
+    pub(crate) registry: Arc<Registry>,
     /// Where answers are written; it outlives the threads that speak HTTP.
     pub(crate) runtime: tokio::runtime::Handle,
 }
@@ -43,6 +50,8 @@ pub(crate) struct ChatParts {
 pub(crate) struct Chat {
     pub(super) parts: Arc<ChatParts>,
     pub(super) live: LiveAnswers,
+    pub(super) changes: Changes,
+    pub(super) withdrawals: Withdrawals,
     searches: Searches,
 }
 
@@ -66,12 +75,12 @@ pub(crate) struct Message {
     created_at: Timestamp,
     model: Option<String>,
     pub(super) finish_reason: Option<String>,
-    usage: Option<MessageUsage>,
-    notices: Vec<Notice>,
+    pub(super) usage: Option<MessageUsage>,
+    pub(super) notices: Vec<Notice>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-struct MessageUsage {
+pub(super) struct MessageUsage {
     prompt_tokens: u64,
     completion_tokens: u64,
 }
@@ -98,9 +107,13 @@ impl Chat {
                 "answers were interrupted by the end of the last run"
             );
         }
+        let changes = Changes::new(&parts.db, &parts.audit, &parts.registry);
+        let withdrawals = Withdrawals::of(&parts.registry);
         Ok(Self {
             parts: Arc::new(parts),
             live: LiveAnswers::default(),
+            changes,
+            withdrawals,
             searches: Searches::default(),
         })
     }
@@ -125,17 +138,15 @@ impl Chat {
         };
         let event = event(caller, Action::ConversationCreate, id);
         let (audit, kept) = (self.parts.audit.clone(), row.clone());
-        self.parts
-            .db
-            .write(move |tx| -> Result<(), ChatError> {
-                if store::count(tx, owner)? >= CONVERSATIONS_MAX {
-                    return Err(ChatError::TooMany("conversations"));
-                }
-                store::add(tx, owner, &kept)?;
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await?;
+        let change = move |tx: &Transaction<'_>| -> Result<(), ChatError> {
+            if store::count(tx, owner)? >= CONVERSATIONS_MAX {
+                return Err(ChatError::TooMany("conversations"));
+            }
+            store::add(tx, owner, &kept)?;
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        self.changes.make(caller, change, |()| ()).await?;
         Ok(shown(&row, title))
     }
 
@@ -167,11 +178,13 @@ impl Chat {
         id: ConversationId,
     ) -> Result<(Conversation, Vec<Message>, Option<MessageId>), ChatError> {
         // Asked first: an answer that ends in between is found among the messages.
-        let active = self.live.find(caller.user, id).map(|live| live.message);
+        let live = self.live.find(caller.user, id);
         let (conversation, messages) = self.load(caller.user, id).await?;
         self.parts.audit.record(event(caller, Action::ConversationRead, id)).await?;
-        let messages = messages.into_iter().filter(|message| Some(message.id) != active).collect();
-        Ok((conversation, messages, active))
+        let is_shown =
+            |message: &Message| !live.as_ref().is_some_and(|live| live.hides(message.id));
+        let messages = messages.into_iter().filter(is_shown).collect();
+        Ok((conversation, messages, live.map(|live| live.message)))
     }
 
     pub(super) async fn load(
@@ -210,17 +223,15 @@ impl Chat {
             .with("renamed", sealed.is_some())
             .with("pinned", pinned);
         let (audit, vault) = (self.parts.audit.clone(), self.parts.vault.clone());
-        self.parts
-            .db
-            .write(move |tx| -> Result<_, ChatError> {
-                if !store::update(tx, owner, id, sealed.as_ref(), pinned)? {
-                    return Err(ChatError::NotFound);
-                }
-                audit.record_in(tx, event)?;
-                let row = store::find(tx, owner, id)?.ok_or(ChatError::NotFound)?;
-                opened(&vault, owner, &row)
-            })
-            .await
+        let change = move |tx: &Transaction<'_>| -> Result<_, ChatError> {
+            if !store::update(tx, owner, id, sealed.as_ref(), pinned)? {
+                return Err(ChatError::NotFound);
+            }
+            audit.record_in(tx, event)?;
+            let row = store::find(tx, owner, id)?.ok_or(ChatError::NotFound)?;
+            opened(&vault, owner, &row)
+        };
+        self.changes.make(caller, change, |_| ()).await
     }
 
     /// Deletes a conversation with everything in it, and ends the answer that is being written.
@@ -232,20 +243,39 @@ impl Chat {
         let owner = caller.user;
         let event = event(caller, Action::ConversationDelete, id);
         let audit = self.parts.audit.clone();
-        self.parts
-            .db
-            .write(move |tx| -> Result<(), ChatError> {
-                if !store::delete(tx, owner, id)? {
-                    return Err(ChatError::NotFound);
-                }
-                audit.record_in(tx, event)?;
-                Ok(())
-            })
-            .await?;
+        let change = move |tx: &Transaction<'_>| -> Result<(), ChatError> {
+            if !store::delete(tx, owner, id)? {
+                return Err(ChatError::NotFound);
+            }
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        self.changes.make(caller, change, |()| ()).await?;
         if let Some(live) = self.live.find(owner, id) {
             live.stop.notify_one();
         }
         Ok(())
+    }
+
+    /// Deletes conversations that were begun a day ago or longer and in which nothing was said: a
+    /// browser makes one before its first message, and may not come to send that.
+    pub(crate) async fn delete_empty(&self) -> Result<usize, ChatError> {
+        let before = self.parts.clock.now().minus(EMPTY_KEPT);
+        let audit = self.parts.audit.clone();
+        self.parts
+            .db
+            .write(move |tx| -> Result<usize, ChatError> {
+                let deleted = store::delete_empty(tx, before, EMPTY_AT_ONCE_MAX)?;
+                for id in &deleted {
+                    let event =
+                        Event::new(Action::ConversationDelete, Outcome::Done, Actor::System)
+                            .subject(id)
+                            .with("reason", "empty");
+                    audit.record_in(tx, event)?;
+                }
+                Ok(deleted.len())
+            })
+            .await
     }
 }
 
@@ -274,7 +304,7 @@ fn checked_title(title: String) -> Result<String, ChatError> {
     Ok(title)
 }
 
-fn event(caller: &Caller, action: Action, id: ConversationId) -> Event {
+pub(super) fn event(caller: &Caller, action: Action, id: ConversationId) -> Event {
     Event::new(action, Outcome::Done, caller.actor())
         .from_request(caller.address, caller.request)
         .subject(id)

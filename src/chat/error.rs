@@ -1,5 +1,6 @@
 //! What can go wrong with conversations.
 
+use crate::access::Withdrawn;
 use crate::audit::AuditError;
 use crate::db::DbError;
 use crate::gate::GateError;
@@ -18,6 +19,12 @@ pub(crate) enum ChatError {
     /// There is nothing to answer anew.
     #[error("nothing to regenerate")]
     NothingToRegenerate,
+    /// The id that a message came with belongs to another one.
+    #[error("the id is in use")]
+    IdInUse,
+    /// What let the caller in was withdrawn.
+    #[error(transparent)]
+    Withdrawn(#[from] Withdrawn),
     /// A parameter is not accepted.
     #[error("{param}: {expected}")]
     Invalid {
@@ -51,6 +58,10 @@ impl From<ChatError> for ApiError {
                 .message("An answer is being written in this conversation. Stop it or wait."),
             ChatError::NothingToRegenerate => Self::new(ErrorCode::Conflict)
                 .message("There is no message in this conversation to answer anew."),
+            ChatError::IdInUse => Self::new(ErrorCode::Conflict)
+                .message("`id` belongs to another message. Make a new one.")
+                .param("id"),
+            ChatError::Withdrawn(error) => error.into(),
             ChatError::Invalid { param, expected } => Self::new(ErrorCode::InvalidValue)
                 .message(format!("`{param}` is not accepted: expected {expected}."))
                 .param(param),

@@ -21,10 +21,19 @@ pub(super) struct LiveAnswers {
     left: Arc<Notify>,
 }
 
+/// A message under the id that its sender gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) id: MessageId,
+    pub(super) text: String,
+}
+
 /// One answer that is being written.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) message: MessageId,
+    /// What is answered, where its sender gave it an id.
+    pub(super) asked: Option<Asked>,
     /// Told when somebody wants it to end.
     pub(super) stop: Notify,
     state: Mutex<State>,
@@ -35,6 +44,8 @@ pub(super) struct Live {
 struct State {
     text: String,
     events: Vec<(&'static str, Value)>,
+    /// Earlier answers, which stand until this one has ended.
+    replaced: Vec<MessageId>,
     is_over: bool,
 }
 
@@ -53,6 +64,7 @@ impl LiveAnswers {
         owner: UserId,
         conversation: ConversationId,
         message: MessageId,
+        asked: Option<&Asked>,
     ) -> Option<Claim> {
         let mut answers = self.answers.lock();
         // By owner too: whoever names somebody else's conversation holds up nobody.
@@ -60,12 +72,7 @@ impl LiveAnswers {
         if answers.contains_key(&place) {
             return None;
         }
-        let live = Arc::new(Live {
-            message,
-            stop: Notify::new(),
-            state: Mutex::default(),
-            changed: watch::channel(0).0,
-        });
+        let live = Arc::new(Live::new(message, asked.cloned()));
         answers.insert(place, Arc::clone(&live));
         Some(Claim { answers: self.clone(), place, live })
     }
@@ -108,6 +115,54 @@ impl Drop for Claim {
 }
 
 impl Live {
+    fn new(message: MessageId, asked: Option<Asked>) -> Self {
+        Self {
+            message,
+            asked,
+            stop: Notify::new(),
+            state: Mutex::default(),
+            changed: watch::channel(0).0,
+        }
+    }
+
+    /// An answer that ended a while ago, to be told once more.
+    pub(super) fn ended(
+        message: MessageId,
+        events: Vec<(&'static str, Value)>,
+        text: String,
+    ) -> Self {
+        let live = Self::new(message, None);
+        *live.state.lock() = State { text, events, is_over: true, ..State::default() };
+        live
+    }
+
+    /// Waits until the question was let in; not so where it was refused.
+    pub(super) async fn has_begun(&self) -> bool {
+        let mut changed = self.changed.subscribe();
+        loop {
+            {
+                let state = self.state.lock();
+                if !state.events.is_empty() || state.is_over {
+                    return !state.events.is_empty();
+                }
+            }
+            if changed.changed().await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// Says which answers this one takes the place of when it ends.
+    pub(super) fn replaces(&self, answers: Vec<MessageId>) {
+        self.state.lock().replaced = answers;
+    }
+
+    /// Whether a message is not to be shown while this answer is being written: it is this answer,
+    /// or one that it takes the place of.
+    pub(super) fn hides(&self, message: MessageId) -> bool {
+        message == self.message || self.state.lock().replaced.contains(&message)
+    }
+
     /// Adds a piece of text.
     pub(super) fn say(&self, text: &str) {
         self.state.lock().text.push_str(text);
@@ -204,7 +259,7 @@ mod tests {
     use super::*;
 
     fn claim(answers: &LiveAnswers, owner: UserId, of: ConversationId) -> Option<Claim> {
-        answers.claim(owner, of, MessageId::new())
+        answers.claim(owner, of, MessageId::new(), None)
     }
 
     #[tokio::test]

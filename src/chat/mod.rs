@@ -6,11 +6,13 @@ pub(crate) mod api;
 mod conversations;
 mod error;
 mod live;
+mod reading;
 mod sealing;
 mod search;
 mod store;
 #[cfg(test)]
 mod tests;
+mod told;
 mod turn;
 
 pub(crate) use conversations::{Chat, ChatParts};

@@ -77,8 +77,16 @@ fn message_row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
     })
 }
 
-/// Marks what was being written when the last process ended.
+/// An answer that was to take the place of another, which still stands before it.
+const REPLACEMENT: &str = "'assistant' = (
+    SELECT before.role FROM messages AS before
+    WHERE before.conversation = messages.conversation AND before.seq < messages.seq
+    ORDER BY before.seq DESC LIMIT 1)";
+
+/// Marks what was being written when the last process ended; what was to replace an answer is
+/// given up, and that answer stands. Says how many were marked.
 pub(super) fn mark_interrupted(tx: &Transaction<'_>) -> Result<usize, DbError> {
+    tx.execute(&format!("DELETE FROM messages WHERE state = 'writing' AND {REPLACEMENT}"), [])?;
     Ok(tx.execute(
         "UPDATE messages SET state = 'interrupted', finish_reason = 'interrupted'
          WHERE state = 'writing'",
@@ -194,6 +202,24 @@ pub(super) fn delete(
     Ok(tx.execute(sql, params![id, owner])? == 1)
 }
 
+/// Deletes conversations in which nothing was ever said and that nobody pinned, unchanged since
+/// `before`: at most `count_max`, and says which.
+pub(super) fn delete_empty(
+    tx: &Transaction<'_>,
+    before: Timestamp,
+    count_max: u32,
+) -> Result<Vec<ConversationId>, DbError> {
+    let mut statement = tx.prepare_cached(
+        "DELETE FROM conversations WHERE id IN (
+             SELECT id FROM conversations AS one WHERE updated_at < ?1 AND pinned = 0
+               AND NOT EXISTS (SELECT 1 FROM messages WHERE conversation = one.id)
+             LIMIT ?2)
+         RETURNING id",
+    )?;
+    let rows = statement.query_map(params![before, count_max], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The messages of a conversation, in order.
 pub(super) fn messages(
     connection: &Connection,
@@ -206,6 +232,12 @@ pub(super) fn messages(
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params![conversation, owner], message_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Whether a message has this id, wherever it is.
+pub(super) fn has_message(connection: &Connection, id: MessageId) -> Result<bool, DbError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM messages WHERE id = ?1)";
+    Ok(connection.query_row(sql, [id], |row| row.get(0))?)
 }
 
 /// Adds a message at the end of a conversation.
@@ -254,6 +286,13 @@ pub(super) fn interrupt(
     owner: UserId,
     conversation: ConversationId,
 ) -> Result<(), DbError> {
+    tx.execute(
+        &format!(
+            "DELETE FROM messages
+             WHERE conversation = ?1 AND owner = ?2 AND state = 'writing' AND {REPLACEMENT}"
+        ),
+        params![conversation, owner],
+    )?;
     tx.execute(
         "UPDATE messages SET state = 'interrupted', finish_reason = 'interrupted'
          WHERE conversation = ?1 AND owner = ?2 AND state = 'writing'",

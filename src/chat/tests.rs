@@ -1,40 +1,101 @@
 //! Conversations with everything real around them but the model.
 
+mod again;
+mod rights;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::answer::Ask;
 use super::conversations::Listing;
 use super::error::ChatError;
-use super::live::Reader;
+use super::reading::Reading;
 use super::*;
-use crate::access::Caller;
+use crate::access::permission::BuiltinRole;
+use crate::access::registry::{PersonEntry, SessionEntry};
+use crate::access::{Caller, Registry, Via};
 use crate::gate::GateError;
 use crate::gate::testing::{House, Scripted, Then, caller};
-use crate::ids::ConversationId;
+use crate::ids::{ConversationId, MessageId};
 
 struct Room {
     house: House,
+    registry: Arc<Registry>,
     chat: Chat,
     ann: Caller,
+}
+
+fn say(text: &str) -> Ask {
+    Ask::Say { id: None, text: text.into() }
+}
+
+/// Lets somebody in, by the session that they come with.
+fn admit(house: &House, registry: &Registry, caller: &Caller) {
+    let Via::Session(session) = caller.via else { panic!("a browser") };
+    let (user, now) = (caller.user, house.clock.now());
+    registry.put_person(
+        user,
+        PersonEntry {
+            username: user.to_string(),
+            roles: vec![BuiltinRole::Member],
+            is_disabled: false,
+        },
+    );
+    let ends = now.plus(Duration::from_hours(1_000));
+    let mut hash = [0; 32];
+    hash[..16].copy_from_slice(session.as_bytes());
+    registry.put_session(hash, SessionEntry::new(session, user, ends, now));
 }
 
 impl Room {
     async fn new(engine: Arc<Scripted>) -> Self {
         let house = House::new(engine).await;
+        let registry = Arc::new(Registry::new(Duration::from_hours(1)));
+        let chat = open(&house, &registry).await;
         let ann = caller();
         house.vault.add_person(ann.user).expect("a data key");
-        let chat = open(&house).await;
-        Self { house, chat, ann }
+        admit(&house, &registry, &ann);
+        Self { house, registry, chat, ann }
+    }
+
+    /// Somebody else.
+    fn bob(&self) -> Caller {
+        let bob = caller();
+        self.house.vault.add_person(bob.user).expect("a data key");
+        admit(&self.house, &self.registry, &bob);
+        bob
+    }
+
+    /// Puts other words into a message on disk.
+    async fn rewrite(&self, message: MessageId, text: &str) {
+        let owner = self.ann.user;
+        let place = sealing::Place::Content(message);
+        let sealed = sealing::seal(&self.house.vault, owner, place, text).expect("seals");
+        let sql = "UPDATE messages SET content = ?3 WHERE id = ?1 AND owner = ?2";
+        let write = move |tx: &crate::db::Transaction<'_>| -> Result<(), crate::db::DbError> {
+            tx.execute(sql, rusqlite::params![message, owner, sealed])?;
+            Ok(())
+        };
+        self.house.db.write(write).await.expect("writes");
+    }
+
+    /// How many rows a table has.
+    async fn rows(&self, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        let count = move |db: &crate::db::Connection| -> Result<i64, crate::db::DbError> {
+            Ok(db.query_row(&sql, [], |row| row.get(0))?)
+        };
+        self.house.db.read(count).await.expect("counts")
     }
 
     async fn begin(&self) -> ConversationId {
         self.chat.create(&self.ann, None, None).await.expect("creates").id
     }
 
-    async fn say(&self, id: ConversationId, text: &str) -> Result<Reader, ChatError> {
-        self.chat.answer(&self.ann, id, Ask::Say(text.into()), None).await
+    async fn say(&self, id: ConversationId, text: &str) -> Result<Reading, ChatError> {
+        self.chat.answer(&self.ann, id, say(text), None).await
     }
 
     /// Waits until an answer that is being written has this much of it on disk.
@@ -44,7 +105,7 @@ impl Room {
             if messages.last().is_some_and(|last| last.content.trim_end() == text) {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("`{text}` was never kept");
     }
@@ -55,19 +116,20 @@ impl Room {
     }
 }
 
-async fn open(house: &House) -> Chat {
+async fn open(house: &House, registry: &Arc<Registry>) -> Chat {
     let parts = ChatParts {
         gate: house.gate.clone(),
         db: house.db.clone(),
         vault: house.vault.clone(),
         audit: house.audit.clone(),
         clock: house.clock.clone(),
+        registry: Arc::clone(registry),
         runtime: tokio::runtime::Handle::current(),
     };
     tokio::task::spawn_blocking(|| Chat::open(parts)).await.expect("runs").expect("opens")
 }
 
-async fn drain(mut reader: Reader) -> Vec<(&'static str, Value)> {
+async fn drain(mut reader: Reading) -> Vec<(&'static str, Value)> {
     let mut all = Vec::new();
     while let Some(news) = reader.next().await {
         all.extend(news);
@@ -125,17 +187,16 @@ async fn somebody_elses_conversation_is_not_there() {
     let room = Room::new(Scripted::new(&["x "], Then::Hang)).await;
     let id = room.begin().await;
     let reader = room.say(id, "Hello").await.expect("answers");
-    let bob = caller();
-    room.house.vault.add_person(bob.user).expect("a data key");
+    let bob = room.bob();
     let chat = &room.chat;
     assert!(matches!(chat.read(&bob, id).await, Err(ChatError::NotFound)));
     assert!(matches!(chat.delete(&bob, id).await, Err(ChatError::NotFound)));
     let renamed = chat.update(&bob, id, Some("mine".into()), None).await;
     assert!(matches!(renamed, Err(ChatError::NotFound)));
-    let said = chat.answer(&bob, id, Ask::Say("Hi".into()), None).await;
-    assert!(matches!(said, Err(ChatError::NotFound)));
+    let said = chat.answer(&bob, id, say("Hi"), None).await;
+    assert!(matches!(said.map(drop), Err(ChatError::NotFound)));
     assert!(!chat.stop(bob.user, id));
-    assert!(chat.follow(bob.user, id).is_none());
+    assert!(matches!(chat.follow(&bob, id).await.map(drop), Err(ChatError::NotFound)));
     let all = Listing { limit: 9, ..Listing::default() };
     assert!(chat.list(bob.user, all).await.expect("lists").is_empty());
     assert!(chat.stop(room.ann.user, id));
@@ -148,7 +209,7 @@ async fn an_answer_goes_on_unwatched_and_can_be_followed_and_stopped() {
     let id = room.begin().await;
     drop(room.say(id, "Hello").await.expect("answers"));
     assert!(matches!(room.say(id, "Again").await, Err(ChatError::Answering)));
-    let mut reader = room.chat.follow(room.ann.user, id).expect("is being written");
+    let mut reader = room.chat.follow(&room.ann, id).await.expect("is being written");
     let mut text = String::new();
     while !text.ends_with("day ") {
         for (name, data) in reader.next().await.expect("goes on") {
@@ -175,7 +236,7 @@ async fn what_the_gate_refuses_leaves_the_conversation_as_it_was() {
     assert!(matches!(refused, Err(ChatError::Gate(GateError::Busy))));
     assert!(room.said(id).await.is_empty());
     let (before, _, _) = room.chat.read(&room.ann, id).await.expect("reads");
-    let named = room.chat.answer(&room.ann, id, Ask::Say("Hi".into()), Some("nobody".into())).await;
+    let named = room.chat.answer(&room.ann, id, say("Hi"), Some("nobody".into())).await;
     assert!(named.is_err());
     let (after, _, _) = room.chat.read(&room.ann, id).await.expect("reads");
     assert_eq!((after.title.as_str(), &after.model), ("", &None));
@@ -214,7 +275,7 @@ async fn what_was_being_written_when_the_server_died_is_there_and_marked() {
     let _watched = room.say(id, "Hello").await.expect("answers");
     room.until(id, "Good day").await;
     // A second process over the same database: the first one was killed.
-    let again = open(&room.house).await;
+    let again = open(&room.house, &room.registry).await;
     let (_, messages, _) = again.read(&room.ann, id).await.expect("reads");
     assert_eq!(messages[0].content, "Hello");
     assert_eq!(messages[1].content.trim_end(), "Good day");
@@ -226,21 +287,8 @@ async fn turns_without_an_answer_reach_the_model_as_one() {
     let room = Room::new(Scripted::new(&["x"], Then::Finish)).await;
     let id = room.begin().await;
     drain(room.say(id, "Hello").await.expect("answers")).await;
-    let (owner, sql) =
-        (room.ann.user, "UPDATE messages SET content = ?3 WHERE id = ?1 AND owner = ?2");
-    let (_, messages) = room.chat.load(owner, id).await.expect("reads");
-    let answer = messages[1].id;
-    let place = sealing::Place::Content(answer);
-    let empty = sealing::seal(&room.house.vault, owner, place, "").expect("seals");
-    room.house
-        .db
-        .write(move |tx| -> Result<(), ChatError> {
-            tx.execute(sql, rusqlite::params![answer, owner, empty])
-                .map_err(crate::db::DbError::from)?;
-            Ok(())
-        })
-        .await
-        .expect("writes");
+    let (_, messages) = room.chat.load(room.ann.user, id).await.expect("reads");
+    room.rewrite(messages[1].id, "").await;
     drain(room.say(id, "Are you there?").await.expect("answers")).await;
     let seen = room.house.engine.seen.lock().last().cloned().expect("seen");
     assert_eq!(seen, "User:Hello\n\nAre you there?\n");
@@ -279,7 +327,7 @@ async fn pages_follow_one_another_and_pinned_ones_come_first() {
     let mut made = Vec::new();
     for _ in 0..5 {
         made.push(room.begin().await);
-        room.house.clock.advance(std::time::Duration::from_secs(1));
+        room.house.clock.advance(Duration::from_secs(1));
     }
     room.chat.update(&room.ann, made[1], None, Some(true)).await.expect("pins");
     let expected = [made[1], made[4], made[3], made[2], made[0]];
@@ -299,16 +347,7 @@ async fn deleting_takes_the_messages_along() {
     drain(room.say(id, "Hello").await.expect("answers")).await;
     room.chat.delete(&room.ann, id).await.expect("deletes");
     assert!(matches!(room.chat.read(&room.ann, id).await, Err(ChatError::NotFound)));
-    let left: i64 = room
-        .house
-        .db
-        .read(|db| {
-            let count = "SELECT count(*) FROM messages";
-            Ok::<_, crate::db::DbError>(db.query_row(count, [], |row| row.get(0))?)
-        })
-        .await
-        .expect("counts");
-    assert_eq!(left, 0);
+    assert_eq!(room.rows("messages").await, 0);
     let events = room.house.events().await;
     assert_eq!(events.last().map(String::as_str), Some("conversation.delete done"));
 }

@@ -4,9 +4,13 @@
 use super::answer::Ask;
 use super::conversations::{Chat, Message, title_from};
 use super::error::ChatError;
+use super::live::Reader;
 use super::sealing::{self, Place};
 use super::store::{self, MessageRow};
+use super::told;
+use crate::access::Caller;
 use crate::clock::Timestamp;
+use crate::db::Transaction;
 use crate::engine::{self, Role};
 use crate::ids::{ConversationId, MessageId, UserId};
 
@@ -28,6 +32,14 @@ pub(super) struct Turn {
     pub(super) before: Before,
 }
 
+/// What comes of a message.
+pub(super) enum Prepared {
+    /// A turn, and what the model is to see.
+    Turn(Box<Turn>, Vec<engine::Message>),
+    /// It was said before, and this is its answer.
+    Answered(Reader),
+}
+
 /// What a turn changes of its conversation, as it was.
 pub(super) struct Before {
     pub(super) model: Option<String>,
@@ -43,8 +55,11 @@ impl Chat {
         ask: Ask,
         model: Option<String>,
         answer: MessageId,
-    ) -> Result<(Turn, Vec<engine::Message>), ChatError> {
+    ) -> Result<Prepared, ChatError> {
         let (conversation, mut messages) = self.load(owner, id).await?;
+        if let Some(reader) = told::answer(&ask, &messages)? {
+            return Ok(Prepared::Answered(reader));
+        }
         if messages.len() >= MESSAGES_MAX {
             return Err(ChatError::TooMany("messages in this conversation"));
         }
@@ -63,13 +78,14 @@ impl Chat {
             before,
         };
         match ask {
-            Ask::Say(text) => {
+            Ask::Say { id, text } => {
                 if text.trim().is_empty() || text.len() > MESSAGE_BYTES_MAX {
                     let expected = "a text of 1 to 262144 bytes";
                     return Err(ChatError::Invalid { param: "content", expected });
                 }
                 turn.title = conversation.title.is_empty().then(|| title_from(&text));
                 turn.text = Some(text);
+                turn.asked = id.unwrap_or(turn.asked);
             }
             Ask::Regenerate => {
                 while let Some(last) = messages.pop_if(|last| last.role != "user") {
@@ -85,11 +101,11 @@ impl Chat {
         if let Some(content) = turn.text.clone() {
             push_turn(&mut history, engine::Message::new(Role::User, content));
         }
-        Ok((turn, history))
+        Ok(Prepared::Turn(Box::new(turn), history))
     }
 
     /// Puts the person's message and the place of the answer on disk, in one transaction.
-    pub(super) async fn store_turn(&self, turn: &Turn) -> Result<(), ChatError> {
+    pub(super) async fn store_turn(&self, caller: &Caller, turn: &Turn) -> Result<(), ChatError> {
         let (vault, owner, now) = (&self.parts.vault, turn.owner, self.parts.clock.now());
         let row = |id, role: &str, text: &str, state: &str| -> Result<MessageRow, ChatError> {
             Ok(MessageRow {
@@ -111,22 +127,23 @@ impl Chat {
         let place = Place::Title(turn.conversation);
         let title = turn.title.as_ref().map(|title| sealing::seal(vault, owner, place, title));
         let (title, id, model) = (title.transpose()?, turn.conversation, turn.model.clone());
-        self.parts
-            .db
-            .write(move |tx| -> Result<(), ChatError> {
-                // The owner is asked once more: what follows writes below this conversation.
-                if !store::update(tx, owner, id, title.as_ref(), None)? {
-                    return Err(ChatError::NotFound);
+        let change = move |tx: &Transaction<'_>| -> Result<(), ChatError> {
+            // The owner is asked once more: what follows writes below this conversation.
+            if !store::update(tx, owner, id, title.as_ref(), None)? {
+                return Err(ChatError::NotFound);
+            }
+            store::interrupt(tx, owner, id)?;
+            if let Some(asked) = &asked {
+                if store::has_message(tx, asked.id)? {
+                    return Err(ChatError::IdInUse);
                 }
-                store::interrupt(tx, owner, id)?;
-                if let Some(asked) = &asked {
-                    store::add_message(tx, owner, id, asked)?;
-                }
-                store::add_message(tx, owner, id, &answer)?;
-                store::touch(tx, owner, id, model.as_deref(), now)?;
-                Ok(())
-            })
-            .await
+                store::add_message(tx, owner, id, asked)?;
+            }
+            store::add_message(tx, owner, id, &answer)?;
+            store::touch(tx, owner, id, model.as_deref(), now)?;
+            Ok(())
+        };
+        self.changes.make(caller, change, |()| ()).await
     }
 
     /// Leaves the conversation as it was before the turn.
@@ -144,16 +161,6 @@ impl Chat {
                 let title = title.as_ref();
                 Ok(store::put_back(tx, owner, id, title, model.as_deref(), updated_at)?)
             })
-            .await
-    }
-
-    pub(super) async fn remove(&self, owner: UserId, ids: Vec<MessageId>) -> Result<(), ChatError> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        self.parts
-            .db
-            .write(move |tx| Ok::<_, ChatError>(store::remove_messages(tx, owner, &ids)?))
             .await
     }
 }

@@ -34,8 +34,8 @@ impl From<GateError> for ApiError {
                 };
                 match refusal.retry_after {
                     Some(wait) => Self::new(code).retry_after(wait),
-                    None => Self::new(ErrorCode::BudgetExhausted).message(format!(
-                        "This request may take more tokens (prompt and longest answer) than your limit of {} allows at all. Lower max_tokens or shorten the prompt.",
+                    None => Self::new(ErrorCode::RequestExceedsLimit).message(format!(
+                        "This request may take more tokens (prompt and longest answer) than your limit of {} allows at all, so waiting does not help. Lower max_tokens or shorten the prompt.",
                         refusal.limit
                     )),
                 }

@@ -44,7 +44,7 @@ use crate::db::Db;
 use crate::engine::Domain;
 use crate::guard::Guard;
 use crate::ids::UserId;
-use crate::limits::{Limiter, Reservation, Standing, Subject, Usage};
+use crate::limits::{Limiter, Reservation, Standing, Subject, Usage, Wanted};
 use crate::vault::Vault;
 use exchange::Exchange;
 use metrics::Metrics;
@@ -142,8 +142,9 @@ impl Gate {
         self.check_pace(caller, &model).await?;
         let (model, lease) = self.ready(caller.user, &model, &mut place, Some(asker)).await?;
         place.keep(lease);
-        let draft = Draft::make(&model, request, self.inner.parts.default_max_tokens).await?;
-        let reservation = self.admit(caller, &model, draft.tokens()).await?;
+        let mut draft = Draft::make(&model, request, self.inner.parts.default_max_tokens).await?;
+        let reservation = self.admit(caller, &model, draft.wanted()).await?;
+        draft.bound(reservation.tokens());
         let cleared = self.inspect(caller, &model, draft, reservation).await?;
         let record = self.record_start(caller, &model, purpose, &cleared).await?;
         let exchange = Exchange::new(self.clone(), place, record, begun);
@@ -196,9 +197,9 @@ impl Gate {
         &self,
         caller: &Caller,
         model: &Model,
-        tokens: u64,
+        wanted: Wanted,
     ) -> Result<Reservation, GateError> {
-        match self.inner.parts.limits.admit(&subject(caller), tokens) {
+        match self.inner.parts.limits.admit(&subject(caller), wanted) {
             Ok(reservation) => Ok(reservation),
             Err(refusal) => {
                 self.record_limit(caller, model, refusal).await?;

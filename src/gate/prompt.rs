@@ -9,6 +9,7 @@ use super::generate::Generate;
 use super::request::{ExchangeRequest, Input, Purpose};
 use crate::engine::{GenerationRequest, PromptError, Sampling};
 use crate::ids::UserId;
+use crate::limits::Wanted;
 
 /// No token stands for more bytes than this, so that a text too long by far is refused uncounted.
 const TOKEN_BYTES_MAX: usize = 64;
@@ -27,6 +28,8 @@ pub(super) struct Draft {
     stop: Vec<String>,
     logprobs: Option<u8>,
     room_min: usize,
+    /// Nobody asked for an answer of some length: a shorter one is better than none.
+    may_be_shorter: bool,
 }
 
 /// Runs work on a text: here if the text is short, elsewhere if it is long.
@@ -62,6 +65,7 @@ impl Draft {
             engine,
             input: request.input,
             prompt: Vec::new(),
+            may_be_shorter: request.purpose == Purpose::Chat && request.max_tokens.is_none(),
             max_tokens: request
                 .max_tokens
                 .unwrap_or(default_max_tokens)
@@ -112,8 +116,20 @@ impl Draft {
     }
 
     /// What the request may take: its prompt and the longest answer.
-    pub(super) fn tokens(&self) -> u64 {
-        (self.prompt.len() + self.max_tokens) as u64
+    pub(super) fn wanted(&self) -> Wanted {
+        let prompt = self.prompt.len();
+        let most = prompt + self.max_tokens;
+        if !self.may_be_shorter {
+            return Wanted::exactly(most as u64);
+        }
+        let enough = most.min(prompt + self.room_min);
+        Wanted { least: prompt as u64 + 1, enough: enough as u64, most: most as u64 }
+    }
+
+    /// Bounds the answer by what was taken for prompt and answer together.
+    pub(super) fn bound(&mut self, tokens: u64) {
+        let taken = usize::try_from(tokens).unwrap_or(usize::MAX);
+        self.max_tokens = self.max_tokens.min(taken.saturating_sub(self.prompt.len()));
     }
 
     /// The texts, those of names and tools among them.

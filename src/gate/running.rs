@@ -10,8 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::error::GateError;
 use super::lease::Lease;
-use crate::access::{Caller, Revocation, Via};
-use crate::ids::{KeyId, SessionId, UserId};
+use crate::access::{Caller, Revocation};
 
 /// Why an exchange is ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,34 +44,12 @@ struct Shared {
 struct State {
     is_closed: bool,
     next: u64,
-    places: HashMap<u64, (Holder, watch::Sender<Option<End>>)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Holder {
-    user: UserId,
-    session: Option<SessionId>,
-    key: Option<KeyId>,
-}
-
-impl Holder {
-    fn lost(&self, what: Revocation) -> bool {
-        match what {
-            Revocation::Person(user) => self.user == user,
-            Revocation::Session(session) => self.session == Some(session),
-            Revocation::Key(key) => self.key == Some(key),
-        }
-    }
+    places: HashMap<u64, (Caller, watch::Sender<Option<End>>)>,
 }
 
 impl Running {
     /// Takes a place, unless the server is ending.
     pub(super) fn enter(&self, caller: &Caller) -> Result<Place, GateError> {
-        let (session, key) = match &caller.via {
-            Via::Session(session) => (Some(*session), None),
-            Via::Key(key) => (None, Some(key.id)),
-            Via::System => (None, None),
-        };
         let mut state = self.shared.state.lock();
         if state.is_closed {
             return Err(GateError::ShuttingDown);
@@ -80,7 +57,7 @@ impl Running {
         let number = state.next;
         state.next += 1;
         let (sender, end) = watch::channel(None);
-        state.places.insert(number, (Holder { user: caller.user, session, key }, sender));
+        state.places.insert(number, (caller.clone(), sender));
         Ok(Place { number, end, running: self.clone(), lease: None })
     }
 
@@ -88,7 +65,7 @@ impl Running {
     pub(super) fn revoke(&self, what: Revocation) -> usize {
         let state = self.shared.state.lock();
         let mut count = 0;
-        for (_, end) in state.places.values().filter(|(holder, _)| holder.lost(what)) {
+        for (_, end) in state.places.values().filter(|(caller, _)| what.concerns(caller)) {
             end.send_replace(Some(End::Revoked));
             count += 1;
         }
@@ -168,6 +145,7 @@ impl Drop for Place {
 mod tests {
     use super::*;
     use crate::gate::testing::{caller, caller_with_key};
+    use crate::ids::KeyId;
 
     #[tokio::test]
     async fn only_what_the_withdrawn_thing_let_in_is_ended() {

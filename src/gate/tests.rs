@@ -263,3 +263,23 @@ async fn what_the_policy_refuses_is_on_record_and_costs_nothing() {
     assert!(house.engine.seen.lock().is_empty());
     assert_eq!(house.gate.usage(&caller).tokens_day.used, 0);
 }
+
+#[tokio::test]
+async fn a_chat_takes_a_shorter_answer_where_the_limits_leave_no_longer_one() {
+    let limited = |tokens| LimitSet { tokens_per_minute: Some(tokens), ..LimitSet::default() };
+    let chat = || ExchangeRequest { purpose: Purpose::Chat, max_tokens: None, ..request("Hello") };
+    let house = House::with_limits(Scripted::new(&["x"], Then::Finish), limited(40)).await;
+    read_all(house.gate.run(&caller(), chat()).await.expect("passes")).await;
+    let start = &house.records().await[0];
+    let body = String::from_utf8_lossy(&start.body).into_owned();
+    assert!(body.contains("\"max_tokens\":35"), "{body}");
+    // A program that named no bound is told, and so is a chat that does not fit at all.
+    let program = ExchangeRequest { purpose: Purpose::Api, ..chat() };
+    let error = house.gate.run(&caller(), program).await.expect_err("never fits");
+    assert!(matches!(error, GateError::Limited(refusal) if refusal.retry_after.is_none()));
+    let house = House::with_limits(Scripted::new(&["x"], Then::Finish), limited(5)).await;
+    let error = house.gate.run(&caller(), chat()).await.expect_err("never fits");
+    let told = crate::web::ApiError::from(error);
+    assert_eq!(told.code(), crate::web::ErrorCode::RequestExceedsLimit);
+    assert!(told.to_string().contains("limit of 5 "), "{told}");
+}

@@ -186,6 +186,13 @@ impl Bounds {
     }
 }
 
+impl Bounds {
+    /// The tokens that fit at best.
+    pub(super) fn ceiling(&self) -> u64 {
+        self.tokens.into_iter().chain(self.day_tokens).min().unwrap_or(u64::MAX)
+    }
+}
+
 fn tighter(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     let other = other.filter(|limit| (1..=LIMIT_MAX).contains(limit));
     match (one, other) {
@@ -200,6 +207,13 @@ impl Counters {
         self.requests.leak(now.steady, bounds.requests);
         self.tokens.leak(now.steady, bounds.tokens);
         self.day.roll(now.date);
+    }
+
+    /// The tokens that fit at this moment.
+    pub(super) fn room(&self, bounds: &Bounds) -> u64 {
+        let minute = bounds.tokens.map(|limit| self.tokens.remaining(limit));
+        let day = bounds.day_tokens.map(|limit| limit.saturating_sub(self.day.tokens));
+        minute.into_iter().chain(day).min().unwrap_or(u64::MAX)
     }
 
     /// The limit that keeps a request of so many tokens waiting longest, if any does.

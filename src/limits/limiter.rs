@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::counters::{Bounds, Counters, Day, Now, Obstacle};
 use super::store::{self, Account};
-use super::view::{Meter, Refusal, Standing, Subject, Usage};
+use super::view::{Meter, Refusal, Standing, Subject, Usage, Wanted};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{LimitSet, Limits};
 use crate::db::{Db, DbError};
@@ -56,11 +56,12 @@ impl Limiter {
     }
 
     /// Takes a request and an estimate of its tokens out of every account that it counts on, or
-    /// out of none.
-    pub fn admit(&self, subject: &Subject, tokens: u64) -> Result<Reservation, Refusal> {
+    /// out of none. What the limits leave bounds the estimate, where that is enough of it.
+    pub fn admit(&self, subject: &Subject, wanted: Wanted) -> Result<Reservation, Refusal> {
         let now = Now::of(&self.shared.clock);
         let scopes = self.shared.scopes(subject);
         let mut accounts = self.shared.accounts.lock();
+        let tokens = Self::size(&mut accounts, &scopes, wanted, now);
         Self::check(&mut accounts, &scopes, tokens, now)?;
         let take =
             |(account, _): &(Account, Bounds)| accounts.entry(*account).or_default().take(tokens);
@@ -76,6 +77,25 @@ impl Limiter {
             day: Day::of(now.date),
             is_settled: false,
         })
+    }
+
+    /// How many tokens to ask for: all that are wanted, else what there is room for now, else what
+    /// is worth waiting for.
+    fn size(
+        accounts: &mut HashMap<Account, Counters>,
+        scopes: &[(Account, Bounds)],
+        wanted: Wanted,
+        now: Now,
+    ) -> u64 {
+        let (mut room, mut ceiling) = (u64::MAX, u64::MAX);
+        for (account, bounds) in scopes {
+            let counters = accounts.entry(*account).or_default();
+            counters.advance(now, bounds);
+            room = room.min(counters.room(bounds));
+            ceiling = ceiling.min(bounds.ceiling());
+        }
+        let worth = wanted.enough.min(ceiling).max(wanted.least);
+        wanted.most.min(room.max(worth))
     }
 
     /// Whether a request of one token would be admitted now; for refusing before costly work.
@@ -205,6 +225,11 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// How many tokens were taken.
+    pub fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
     /// The accounts it was taken from.
     pub fn reserved_for(&self) -> ReservedFor {
         self.of.clone()

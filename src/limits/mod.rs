@@ -12,4 +12,4 @@ mod view;
 
 pub use counters::Which;
 pub use limiter::{Limiter, Reservation, ReservedFor};
-pub use view::{Meter, Refusal, Standing, Subject, Usage};
+pub use view::{Meter, Refusal, Standing, Subject, Usage, Wanted};

@@ -36,13 +36,24 @@ impl Account {
 impl ReservedFor {
     /// Writes these accounts as they stand now, in the caller's transaction. A reservation is in
     /// memory before its record is written, and the writer takes one transaction after another,
-    /// so what is on disk is never less than what was taken for work that began.
+    /// so what is on disk is never less than what was taken for work that began. Of people and keys
+    /// that were deleted meanwhile nothing is written anew.
     pub fn store_in(&self, tx: &Transaction<'_>) -> Result<(), DbError> {
         for (account, counters) in self.snapshot() {
-            save(tx, account, &counters)?;
+            if exists(tx, account)? {
+                save(tx, account, &counters)?;
+            }
         }
         Ok(())
     }
+}
+
+fn exists(tx: &Transaction<'_>, account: Account) -> Result<bool, DbError> {
+    let sql = match account {
+        Account::Person(_) => "SELECT EXISTS (SELECT 1 FROM users WHERE id = ?1)",
+        Account::Key(_) => "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?1)",
+    };
+    Ok(tx.prepare_cached(sql)?.query_row([account.text()], |row| row.get(0))?)
 }
 
 fn save(tx: &Transaction<'_>, account: Account, counters: &Counters) -> Result<(), DbError> {

@@ -16,6 +16,24 @@ pub struct Subject {
     pub roles: Vec<String>,
 }
 
+/// How many tokens a request may take, prompt and answer together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Less than this is of no use.
+    pub least: u64,
+    /// Less than this is taken only where the limits never give more.
+    pub enough: u64,
+    /// More than this is not needed.
+    pub most: u64,
+}
+
+impl Wanted {
+    /// So many, no more and no fewer.
+    pub const fn exactly(tokens: u64) -> Self {
+        Self { least: tokens, enough: tokens, most: tokens }
+    }
+}
+
 /// Why a request has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the limit of {limit} ({name}) is reached", name = which.name())]

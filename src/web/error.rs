@@ -51,6 +51,7 @@ error_codes! {
     UnknownParameter BAD_REQUEST "invalid_request_error" "unknown_parameter" "The request has a parameter that is not known.";
     UnsupportedParameter BAD_REQUEST "invalid_request_error" "unsupported_parameter" "The request has a parameter that this server does not support.";
     ContextLengthExceeded BAD_REQUEST "invalid_request_error" "context_length_exceeded" "The prompt is longer than the model's context.";
+    RequestExceedsLimit BAD_REQUEST "invalid_request_error" "request_exceeds_limit" "The request may take more tokens than a limit allows at all.";
     ContentPolicy BAD_REQUEST "invalid_request_error" "content_policy" "The guard refused this text.";
     InvalidApiKey UNAUTHORIZED "authentication_error" "invalid_api_key" "The API key is missing or not valid.";
     NotSignedIn UNAUTHORIZED "authentication_error" "not_signed_in" "You are not signed in.";

@@ -101,8 +101,8 @@ async function json(method, path, body, options) {
 export const api = {
   /** @param {string} path @param {{ signal?: AbortSignal }} [options] */
   get: (path, options) => json("GET", path, undefined, options),
-  /** @param {string} path @param {unknown} [body] */
-  post: (path, body) => json("POST", path, body),
+  /** @param {string} path @param {unknown} [body] @param {{ signal?: AbortSignal }} [options] */
+  post: (path, body, options) => json("POST", path, body, options),
   /** @param {string} path @param {unknown} body */
   patch: (path, body) => json("PATCH", path, body),
   /** @param {string} path @param {{ keepalive?: boolean }} [options] */

@@ -24,7 +24,7 @@ const loading = new Map();
  * @returns {Promise<void> | null} null when there is nothing to wait for
  */
 export function needLanguage(name) {
-  const known = languages.find((one) => one === name || aliases[name] === one);
+  const known = languages.find((one) => one === name || aliases.get(name) === one);
   if (!known || hljs.getLanguage(known)) return null;
   const running = loading.get(known) ?? import(`../vendor/highlight/${known}.js`)
     .then((module) => { hljs.registerLanguage(known, module.default); blocks.clear(); })
@@ -33,12 +33,12 @@ export function needLanguage(name) {
   return running;
 }
 
-/** @type {Record<string, string>} */
-const aliases = {
+// A map: the name is the model's, and an object has names of its own.
+const aliases = new Map(Object.entries({
   sh: "bash", shell: "bash", zsh: "bash", js: "javascript", jsx: "javascript", ts: "typescript", tsx: "typescript",
   py: "python", rs: "rust", yml: "yaml", toml: "ini", html: "xml", svg: "xml", md: "markdown", "c++": "cpp",
   cs: "csharp", golang: "go", kt: "kotlin", rb: "ruby", docker: "dockerfile", make: "makefile",
-};
+}));
 
 const markdown = new MarkdownIt({ html: false, linkify: true, breaks: false, typographer: false, maxNesting: 40 });
 markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false });
@@ -65,7 +65,7 @@ markdown.renderer.rules.table_close = () => "</table></div>";
 /** @param {string} code @param {string} info */
 function codeBlock(code, info) {
   const language = info.toLowerCase().replace(/[^a-z0-9+#.-]/g, "").slice(0, 24);
-  const name = aliases[language] ?? language;
+  const name = aliases.get(language) ?? language;
   const isKnown = hljs.getLanguage(name) && code.length <= HIGHLIGHT_CHARS_MAX;
   const inside = isKnown ? hljs.highlight(code, { language: name, ignoreIllegals: true }).value : escape(code);
   return `<div class="code" title="${escape(language)}"><pre><code>${inside}</code></pre></div>`;
@@ -170,7 +170,7 @@ function finishCode(code, root, source) {
 /** @param {HTMLElement} root @param {string} source */
 function redraw(root, source) {
   for (const block of root.children) shown.delete(block);
-  renderInto(root, latest.get(root) ?? source);
+  show(root, latest.get(root) ?? source);
 }
 
 /** @type {WeakMap<Element, string>} */
@@ -179,7 +179,21 @@ const latest = new WeakMap();
 /** @param {HTMLElement} root @param {string} source */
 export function show(root, source) {
   latest.set(root, source);
-  renderInto(root, source);
+  try {
+    renderInto(root, source);
+  } catch (error) {
+    // An answer that cannot be set in type is still an answer.
+    console.warn("an answer is shown as plain text", error instanceof Error ? error.name : "");
+    plain(root, source);
+  }
+}
+
+/** @param {HTMLElement} root @param {string} source shown as it is */
+function plain(root, source) {
+  const block = document.createElement("div");
+  block.className = "block plain";
+  block.textContent = source;
+  root.replaceChildren(block);
 }
 
 /** @param {string} label @param {string} act */

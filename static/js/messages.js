@@ -32,6 +32,7 @@ export const errors = {
   context_length_exceeded: "This chat is longer than the model can read. Nothing was sent; start a new chat.",
   content_policy: "The guard refused this text, so the model did not see it. Change it, then send it again.",
   rate_limit_exceeded: "You have reached your limit for this minute. Wait {wait}, then send it again.",
+  request_exceeds_limit: "This chat needs more tokens at once than your limit allows, so waiting does not help. Nothing was sent; shorten the text or start a new chat.",
   insufficient_quota: "Your tokens for today are used up. They come back after {wait}.",
   concurrency_exceeded: "Another answer of yours is still running. Stop it or wait for its end.",
   sign_in_throttled: "Too many attempts. Wait {wait}, then try again.",

@@ -97,6 +97,31 @@ export function chat() {
     await page.unroute(messagesOf);
   });
 
+  test("code in a language with the name of something else is shown, and so is what cannot be set in type", async () => {
+    const { page } = world;
+    await page.locator(".new-chat").click();
+    const names = ["constructor", "__proto__", "toString", "hasOwnProperty"];
+    await answerWith(`${names.map((name) => `\`\`\`${name}\nthe code of ${name}\n\`\`\``).join("\n\n")}\n\nThe end.\n`);
+    await ask("Show me strange languages.");
+    await answers().last().getByText("The end.").waitFor();
+    assert.equal(await answers().last().locator(".code").count(), names.length);
+    const plain = await page.evaluate(async () => {
+      const at = (/** @type {string} */ path) => import(`/static/${path}`);
+      const [{ show }, { default: hljs }] = await Promise.all([at("js/markdown.js"), at("vendor/highlight/core.js")]);
+      const root = document.createElement("div");
+      const highlight = hljs.highlight;
+      hljs.registerLanguage("broken", () => ({}));
+      hljs.highlight = () => { throw new Error("broken"); };
+      show(root, "**Before**\n\n```broken\nlet x;\n```\n");
+      hljs.highlight = highlight;
+      const text = root.textContent;
+      show(root, "**Before**");
+      return { text, after: root.querySelector("strong")?.textContent };
+    });
+    assert.deepEqual(plain, { text: "**Before**\n\n```broken\nlet x;\n```\n", after: "Before" });
+    await page.unroute(messagesOf);
+  });
+
   test("a message that is taken up again takes nothing from what was being typed", async () => {
     const { page } = world;
     await page.locator(".new-chat").click();

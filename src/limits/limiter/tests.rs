@@ -46,6 +46,26 @@ impl Bench {
         let of = of.clone();
         self.db.write_blocking(move |tx| of.store_in(tx)).expect("stores");
     }
+
+    /// A person of whom the database knows.
+    fn person(&self) -> Subject {
+        let subject = person();
+        let (user, sql) = (subject.user, "INSERT INTO users VALUES (?1, ?1, x'', NULL, 0, 0, x'')");
+        let add = move |tx: &crate::db::Transaction<'_>| -> Result<(), DbError> {
+            tx.execute(sql, [user])?;
+            Ok(())
+        };
+        self.db.write_blocking(add).expect("adds");
+        subject
+    }
+
+    fn rows(&self) -> i64 {
+        let sql = "SELECT (SELECT count(*) FROM limit_days) + (SELECT count(*) FROM limit_minutes)";
+        let count = move |db: &crate::db::Connection| -> Result<i64, DbError> {
+            Ok(db.query_row(sql, [], |row| row.get(0))?)
+        };
+        self.db.read_blocking(count).expect("counts")
+    }
 }
 
 fn person() -> Subject {
@@ -66,8 +86,8 @@ fn each_limit_refuses_by_its_name() {
     ] {
         let limiter = Bench::new(limits, LimitSet::default()).open();
         let subject = person();
-        let first = limiter.admit(&subject, tokens).expect("fits");
-        assert_eq!(refused(limiter.admit(&subject, tokens)).which, which);
+        let first = limiter.admit(&subject, Wanted::exactly(tokens)).expect("fits");
+        assert_eq!(refused(limiter.admit(&subject, Wanted::exactly(tokens))).which, which);
         drop(first);
     }
 }
@@ -76,12 +96,12 @@ fn each_limit_refuses_by_its_name() {
 fn the_tightest_of_person_key_and_role_counts() {
     let limiter = Bench::new(set(9, 0, 0, 0), set(1, 0, 0, 0)).open();
     let with_key = Subject { key: Some(KeyId::new()), ..person() };
-    limiter.admit(&with_key, 1).expect("fits").settle(1);
-    assert_eq!(refused(limiter.admit(&with_key, 1)).limit, 1);
+    limiter.admit(&with_key, Wanted::exactly(1)).expect("fits").settle(1);
+    assert_eq!(refused(limiter.admit(&with_key, Wanted::exactly(1))).limit, 1);
     let in_role = Subject { roles: vec!["service".into()], ..person() };
-    limiter.admit(&in_role, 1).expect("fits").settle(1);
-    limiter.admit(&in_role, 1).expect("fits").settle(1);
-    assert_eq!(refused(limiter.admit(&in_role, 1)).limit, 2);
+    limiter.admit(&in_role, Wanted::exactly(1)).expect("fits").settle(1);
+    limiter.admit(&in_role, Wanted::exactly(1)).expect("fits").settle(1);
+    assert_eq!(refused(limiter.admit(&in_role, Wanted::exactly(1))).limit, 2);
     assert_eq!(limiter.standing(&in_role).requests.remaining(), Some(0));
 }
 
@@ -90,15 +110,15 @@ fn a_key_does_not_multiply_what_its_owner_may_use() {
     let limiter = Bench::new(set(0, 10, 0, 0), LimitSet::default()).open();
     let user = UserId::new();
     let by = |key| Subject { user, key: Some(key), roles: Vec::new() };
-    limiter.admit(&by(KeyId::new()), 10).expect("fits").settle(10);
-    assert_eq!(refused(limiter.admit(&by(KeyId::new()), 1)).which, Which::Tokens);
+    limiter.admit(&by(KeyId::new()), Wanted::exactly(10)).expect("fits").settle(10);
+    assert_eq!(refused(limiter.admit(&by(KeyId::new()), Wanted::exactly(1))).which, Which::Tokens);
 }
 
 #[test]
 fn a_refused_request_takes_nothing_anywhere() {
     let limiter = Bench::new(set(9, 0, 0, 0), set(0, 5, 0, 0)).open();
     let subject = Subject { key: Some(KeyId::new()), ..person() };
-    refused(limiter.admit(&subject, 6));
+    refused(limiter.admit(&subject, Wanted::exactly(6)));
     assert_eq!(limiter.standing(&subject).requests.used, 0);
 }
 
@@ -106,17 +126,52 @@ fn a_refused_request_takes_nothing_anywhere() {
 fn what_was_not_used_comes_back_and_dropped_reservations_count_in_full() {
     let limiter = Bench::new(set(0, 100, 1_000, 1), LimitSet::default()).open();
     let subject = person();
-    limiter.admit(&subject, 90).expect("fits").settle(10);
+    limiter.admit(&subject, Wanted::exactly(90)).expect("fits").settle(10);
     assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 10);
-    drop(limiter.admit(&subject, 90).expect("fits"));
+    drop(limiter.admit(&subject, Wanted::exactly(90)).expect("fits"));
     assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 100);
-    assert_eq!(refused(limiter.admit(&subject, 1)).which, Which::Tokens);
+    assert_eq!(refused(limiter.admit(&subject, Wanted::exactly(1))).which, Which::Tokens);
 }
 
 #[test]
 fn a_request_that_never_fits_is_told_so() {
     let limiter = Bench::new(set(0, 100, 0, 0), LimitSet::default()).open();
-    assert_eq!(refused(limiter.admit(&person(), 101)).retry_after, None);
+    assert_eq!(refused(limiter.admit(&person(), Wanted::exactly(101))).retry_after, None);
+}
+
+#[test]
+fn a_request_that_may_be_smaller_takes_what_there_is_room_for() {
+    let wanted = Wanted { least: 11, enough: 40, most: 90 };
+    let take = |used| {
+        let limiter = Bench::new(set(0, 60, 100, 0), LimitSet::default()).open();
+        let subject = person();
+        if used > 0 {
+            limiter.admit(&subject, Wanted::exactly(used)).expect("fits").settle(used);
+        }
+        limiter.admit(&subject, wanted).map(|reservation| reservation.tokens())
+    };
+    assert_eq!(take(0).expect("the whole limit"), 60);
+    assert_eq!(take(15).expect("what is left"), 45);
+    // 35 are left, which is too little for an answer, and 40 will be there in five seconds.
+    assert_eq!(take(25).expect_err("waits").retry_after, Some(Duration::from_secs(5)));
+    let tight = Bench::new(set(0, 20, 0, 0), LimitSet::default()).open();
+    assert_eq!(tight.admit(&person(), wanted).expect("never more").tokens(), 20);
+    let tighter = Bench::new(set(0, 10, 0, 0), LimitSet::default()).open();
+    assert_eq!(refused(tighter.admit(&person(), wanted)).retry_after, None);
+    let none = Bench::new(LimitSet::default(), LimitSet::default()).open();
+    assert_eq!(none.admit(&person(), wanted).expect("no limit").tokens(), 90);
+}
+
+#[test]
+fn nothing_is_written_anew_of_who_was_deleted() {
+    let bench = Bench::new(set(3, 100, 1_000, 2), LimitSet::default());
+    let (limiter, stays) = (bench.open(), bench.person());
+    for subject in [person(), Subject { key: Some(KeyId::new()), ..person() }] {
+        bench.save(&limiter.admit(&subject, Wanted::exactly(5)).expect("fits").settle(5));
+    }
+    assert_eq!(bench.rows(), 0);
+    bench.save(&limiter.admit(&stays, Wanted::exactly(5)).expect("fits").settle(5));
+    assert_eq!(bench.rows(), 2);
 }
 
 #[test]
@@ -125,21 +180,24 @@ fn the_day_ends_at_midnight() {
     let limiter = bench.open();
     let subject = person();
     bench.clock.advance(Duration::from_secs(86_000));
-    limiter.admit(&subject, 10).expect("fits").settle(10);
-    assert_eq!(refused(limiter.admit(&subject, 1)).retry_after, Some(Duration::from_secs(400)));
+    limiter.admit(&subject, Wanted::exactly(10)).expect("fits").settle(10);
+    assert_eq!(
+        refused(limiter.admit(&subject, Wanted::exactly(1))).retry_after,
+        Some(Duration::from_secs(400))
+    );
     bench.clock.advance(Duration::from_secs(400));
-    limiter.admit(&subject, 10).expect("a new day").settle(10);
+    limiter.admit(&subject, Wanted::exactly(10)).expect("a new day").settle(10);
 }
 
 #[test]
 fn a_restart_forgets_nothing_and_counts_what_was_running_in_full() {
     let bench = Bench::new(set(3, 100, 1_000, 2), LimitSet::default());
-    let subject = person();
+    let subject = bench.person();
     let limiter = bench.open();
-    let done = limiter.admit(&subject, 50).expect("fits");
+    let done = limiter.admit(&subject, Wanted::exactly(50)).expect("fits");
     bench.save(&done.reserved_for());
     bench.save(&done.settle(20));
-    let running = limiter.admit(&subject, 60).expect("fits");
+    let running = limiter.admit(&subject, Wanted::exactly(60)).expect("fits");
     bench.save(&running.reserved_for());
     std::mem::forget(running);
 
@@ -148,23 +206,23 @@ fn a_restart_forgets_nothing_and_counts_what_was_running_in_full() {
     assert_eq!((usage.tokens_day.used, usage.tokens_minute.used), (80, 80));
     assert_eq!(usage.requests_day, 2);
     assert_eq!(again.standing(&subject).requests.used, 2);
-    let two = [again.admit(&subject, 1).expect("nothing runs after a restart")];
-    assert_eq!(refused(again.admit(&subject, 1)).which, Which::Requests);
+    let two = [again.admit(&subject, Wanted::exactly(1)).expect("nothing runs after a restart")];
+    assert_eq!(refused(again.admit(&subject, Wanted::exactly(1))).which, Which::Requests);
     drop(two);
 }
 
 #[test]
 fn a_clock_that_was_set_back_gives_nothing_away() {
     let bench = Bench::new(set(0, 100, 1_000, 0), LimitSet::default());
-    let subject = person();
+    let subject = bench.person();
     let limiter = bench.open();
-    bench.save(&limiter.admit(&subject, 100).expect("fits").settle(100));
+    bench.save(&limiter.admit(&subject, Wanted::exactly(100)).expect("fits").settle(100));
     let earlier = Clock::manual(Timestamp::from_ms(19_998 * DAY_MS));
     let again = Limiter::open(&bench.db, earlier.clone(), &bench.limits).expect("opens");
     assert_eq!(again.usage(subject.user, &[]).tokens_day.used, 100);
-    assert_eq!(refused(again.admit(&subject, 1)).which, Which::Tokens);
+    assert_eq!(refused(again.admit(&subject, Wanted::exactly(1))).which, Which::Tokens);
     earlier.advance(Duration::from_mins(1));
-    again.admit(&subject, 100).expect("and does not lock anybody out").settle(100);
+    again.admit(&subject, Wanted::exactly(100)).expect("and does not lock anybody out").settle(100);
 }
 
 #[test]
@@ -173,11 +231,18 @@ fn a_clock_that_was_ahead_once_stops_nobody() {
     let (limiter, subject) = (bench.open(), person());
     let right = bench.clock.now();
     bench.clock.set(right.plus(Duration::from_hours(24 * 365)));
-    limiter.admit(&subject, 100).expect("fits").settle(100);
-    assert_eq!(refused(limiter.admit(&subject, 1)).which, Which::Tokens, "no time has passed");
+    limiter.admit(&subject, Wanted::exactly(100)).expect("fits").settle(100);
+    assert_eq!(
+        refused(limiter.admit(&subject, Wanted::exactly(1))).which,
+        Which::Tokens,
+        "no time has passed"
+    );
     bench.clock.set(right);
     bench.clock.advance(Duration::from_mins(1));
-    limiter.admit(&subject, 100).expect("a minute later, whatever the clock said").settle(0);
+    limiter
+        .admit(&subject, Wanted::exactly(100))
+        .expect("a minute later, whatever the clock said")
+        .settle(0);
     assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 100);
     bench.clock.advance(Duration::from_hours(24));
     assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 0, "a new day");
@@ -197,7 +262,7 @@ proptest! {
         let mut on_day = (0_i64, 0_u64);
         for (what, tokens, wait) in steps {
             match what {
-                0 | 1 => if let Ok(reservation) = limiter.admit(&subject, tokens) {
+                0 | 1 => if let Ok(reservation) = limiter.admit(&subject, Wanted::exactly(tokens)) {
                     open.push((reservation, tokens));
                 },
                 2 => if let Some((reservation, taken)) = open.pop() {

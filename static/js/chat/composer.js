@@ -4,7 +4,8 @@ import { text } from "../messages.js";
 import { toast } from "../state.js";
 import { Icon } from "../ui/icons.js";
 import { Dialog, Notice } from "../ui/parts.js";
-import { draft, messages, openId, running, send, sendError, stop } from "./exchange.js";
+import { draft, messages, openId, running, sendError } from "./exchange.js";
+import { send, stop } from "./sending.js";
 import { newChat } from "./sidebar.js";
 
 /** @param {{ follow: any }} props */
@@ -30,7 +31,9 @@ export function Composer({ follow }) {
     if (!await send(content)) draft.value = draft.value ? `${content}\n\n${draft.value}` : content;
   };
   const onKey = (/** @type {KeyboardEvent} */ event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); void submit(); }
+    // 229: the key belongs to an input method. Safari says so of the Enter that ends a composition, and nothing else does.
+    const isComposing = event.isComposing || event.keyCode === 229;
+    if (event.key === "Enter" && !event.shiftKey && !isComposing) { event.preventDefault(); void submit(); }
     if (event.key === "ArrowUp" && !draft.value) {
       const last = messages.value.findLast((one) => one.role === "user");
       if (last) { event.preventDefault(); draft.value = last.content; }

@@ -2,8 +2,7 @@
 import { batch, signal } from "../lib.js";
 import { api, errorFrom } from "../api.js";
 import { errors, text } from "../messages.js";
-import { announce, go, models, refreshMe, refreshModels, toastError } from "../state.js";
-import { refresh as refreshList } from "./conversations.js";
+import { announce, models, toastError } from "../state.js";
 
 /**
  * @typedef {{ category: string, action: string, count: number, direction: "input" | "output" }} GuardNotice
@@ -15,8 +14,6 @@ import { refresh as refreshList } from "./conversations.js";
 
 const REATTACH_MAX = 5;
 const REATTACH_WAIT_MS = 800;
-/** The longest message that the server takes. */
-const MESSAGE_BYTES_MAX = 256 * 1024;
 
 /** @type {import("../../vendor/signals.js").Signal<string | null>} */
 export const openId = signal(null);
@@ -36,8 +33,18 @@ let reader = new AbortController();
 /** Text that came since the last frame; it is shown once a frame at most. */
 let pending = "";
 let frame = 0;
-/** Somebody pressed Stop before the server had said that the answer began. */
-let isStopWanted = false;
+/** How often something else was shown here, and how often the window was made another person's. */
+let visits = 0;
+let people = 0;
+
+/** Where a person is now. Whoever waits for the server asks afterwards whether they still are. */
+export function whereabouts() {
+  const [visit, person] = [visits, people];
+  return { isHere: () => visit === visits, isTheirs: () => person === people };
+}
+
+/** @param {AbortController} controller of what is read now; it ends when something else is shown */
+export function watch(controller) { reader = controller; }
 
 /** The chosen model, else the default one, else the first; one that cannot be loaded is nobody's choice. */
 export function modelInUse() {
@@ -47,6 +54,7 @@ export function modelInUse() {
 
 /** Forgets the open conversation. The answer, if one is running, goes on at the server. */
 export function reset() {
+  visits += 1;
   reader.abort();
   reader = new AbortController();
   drop();
@@ -58,6 +66,7 @@ export function reset() {
 
 /** Forgets everything that a person typed or read here: another person is about to use this window. */
 export function forgetAll() {
+  people += 1;
   reset();
   draft.value = "";
   model.value = null;
@@ -87,123 +96,27 @@ export async function open(id, options = {}) {
   }
 }
 
-/**
- * Sends a message; makes the conversation first when there is none.
- * @param {string} content
- * @returns {Promise<boolean>} whether the server took it
- */
-export async function send(content) {
-  if (running.value) return false;
-  sendError.value = null;
-  if (new TextEncoder().encode(content).length > MESSAGE_BYTES_MAX) {
-    sendError.value = { message: errors.payload_too_large, isGone: false };
-    return false;
-  }
-  // Where the chat could not be read, what is answered would stand beside nothing.
-  if (loadError.value && openId.value) {
-    await open(openId.value, { again: true });
-    if (loadError.value || running.value) return false;
-  }
-  running.value = "waiting";
-  isStopWanted = false;
+export const hasBegun = () => { const id = live()?.id; return id !== undefined && id !== "local-answer"; };
+
+/** @param {string} id */
+export async function askToStop(id) {
   try {
-    if (!openId.value) await begin();
-  } catch (/** @type {any} */ error) {
-    refused(error);
-    return false;
-  }
-  add({ id: "local-question", role: "user", content });
-  return run({ content, model: modelInUse() ?? undefined });
-}
-
-export async function regenerate() {
-  if (running.value || !openId.value) return;
-  sendError.value = null;
-  running.value = "waiting";
-  isStopWanted = false;
-  const before = messages.value;
-  const last = before.at(-1);
-  if (last?.role === "assistant") messages.value = before.slice(0, -1);
-  forgetNotices();
-  if (!await run({ regenerate: true, model: modelInUse() ?? undefined })) messages.value = before;
-}
-
-/** Stops the answer. Pressed again before the server took the message, it takes the message back. */
-export async function stop() {
-  if (!running.value) return;
-  if (hasBegun()) return askToStop();
-  if (isStopWanted) reader.abort();
-  isStopWanted = true;
-  return undefined;
-}
-
-const hasBegun = () => { const id = live()?.id; return id !== undefined && id !== "local-answer"; };
-
-async function askToStop() {
-  try {
-    await api.post(`/api/conversations/${openId.value}/stop`);
+    await api.post(`/api/conversations/${id}/stop`);
   } catch (/** @type {any} */ error) {
     // Not found: it has just ended, and its last word is on the way.
     if (error.status !== 404) toastError(error);
   }
 }
 
-/** @param {any} error why the server did not take what was sent */
-function refused(error) {
-  drop();
-  batch(() => {
-    messages.value = messages.value.filter((one) => one.id !== "local-answer" && one.id !== "local-question");
-    running.value = null;
-    queuePosition.value = null;
-    // The sign-in page says this one; and who took the message back needs no reason.
-    const isSaid = error.code === "not_signed_in" || error.name === "AbortError";
-    sendError.value = isSaid ? null : { message: error.code === "not_found" ? text.chat.gone : error.message, isGone: error.code === "not_found" };
-  });
-  if (error.code === "model_not_found" || error.code === "model_not_ready") void refreshModels().catch(() => {});
-}
-
-async function begin() {
-  const { id } = await api.post("/api/conversations", { model: modelInUse() ?? undefined });
-  openId.value = id;
-  go(`/c/${id}`);
-}
-
 /** @param {Message} message */
-function add(message) { messages.value = [...messages.value, message]; }
-
-/** @param {{ content?: string, regenerate?: boolean, model?: string }} body @returns {Promise<boolean>} */
-async function run(body) {
-  const id = /** @type {string} */ (openId.value);
-  reader = new AbortController();
-  const mine = reader;
-  add({ id: "local-answer", role: "assistant", content: "", isLive: true });
-  announce(text.chat.answering);
-  try {
-    await follow(api.stream("POST", `/api/conversations/${id}/messages`, body, mine.signal));
-    if (reader === mine && running.value) await reattach(id, live()?.id ?? "");
-    return true;
-  } catch (/** @type {any} */ error) {
-    if (reader !== mine) return true;
-    if (hasBegun()) { await reattach(id, live()?.id ?? ""); return true; }
-    refused(error);
-    if (error.code === "conflict") {
-      // Another window got ahead of this one: what is there now is shown, and an answer that is being written is followed.
-      void open(id, { again: true });
-      sendError.value = { message: text.chat.elsewhere, isGone: false };
-    }
-    return false;
-  } finally {
-    void refreshList();
-    void refreshMe().catch(() => {});
-  }
-}
+export function add(message) { messages.value = [...messages.value, message]; }
 
 /**
  * Picks up an answer that is still being written: after a reload, or a broken connection.
  * @param {string} id
  * @param {string} messageId
  */
-async function reattach(id, messageId) {
+export async function reattach(id, messageId) {
   if (reader.signal.aborted) reader = new AbortController();
   const mine = reader;
   for (let attempt = 0; attempt < REATTACH_MAX; attempt += 1) {
@@ -265,13 +178,13 @@ function shown(answer) {
 const isOfQuestion = (/** @type {GuardNotice} */ notice) => notice.direction === "input";
 
 /** The last question is answered again, or its answer told again from the beginning, and with it what the guard did. */
-function forgetNotices() {
+export function forgetNotices() {
   const last = messages.value.findLast((one) => one.role === "user");
   messages.value = messages.value.map((one) => (one === last ? { ...one, notices: [] } : one));
 }
 
 /** @param {AsyncGenerator<{ event: string, data: any }>} events */
-async function follow(events) {
+export async function follow(events) {
   for await (const { event, data } of events) {
     if (event === "start") taken(data);
     else if (event === "queued") queuePosition.value = data.position;
@@ -289,12 +202,9 @@ function taken(data) {
     if (one.id === "local-question" && data.user_message_id) return { ...one, id: data.user_message_id };
     return one.isLive ? { ...one, id: data.message_id ?? one.id } : one;
   });
-  if (!isStopWanted) return;
-  isStopWanted = false;
-  void askToStop();
 }
 
-const live = () => messages.value.find((one) => one.isLive);
+export const live = () => messages.value.find((one) => one.isLive);
 
 /** @param {Partial<Message>} change */
 function changeLive(change) {
@@ -327,7 +237,7 @@ function flush() {
   });
 }
 
-function drop() {
+export function drop() {
   cancelAnimationFrame(frame);
   frame = 0;
   pending = "";

@@ -7,7 +7,8 @@ import { Icon } from "../ui/icons.js";
 import { Menu, Notice } from "../ui/parts.js";
 import { Composer } from "./composer.js";
 import { conversations, titleOf } from "./conversations.js";
-import { draft, isLoading, loadError, messages, model, modelInUse, open, openId, reset, running, send } from "./exchange.js";
+import { draft, isLoading, loadError, messages, model, modelInUse, open, openId, reset, running } from "./exchange.js";
+import { send } from "./sending.js";
 import { turn } from "./turn.js";
 
 const NEAR_END_PX = 48;

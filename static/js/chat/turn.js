@@ -5,7 +5,8 @@ import { counted, fill, findings, text } from "../messages.js";
 import { Icon } from "../ui/icons.js";
 import { copyText, CopyButton, Notice } from "../ui/parts.js";
 import { takeUp } from "./composer.js";
-import { queuePosition, regenerate } from "./exchange.js";
+import { queuePosition } from "./exchange.js";
+import { regenerate } from "./sending.js";
 
 /** @typedef {import("./exchange.js").Message} Message */
 
