@@ -4,6 +4,7 @@
 
 pub(crate) mod api;
 mod catalog;
+mod embed;
 mod error;
 mod exchange;
 mod generate;
@@ -25,9 +26,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use catalog::{Catalog, Model, ModelState};
+pub(crate) use embed::{EmbedAsk, EmbedText, EmbedTexts, Embedded, TEXTS_MAX};
 pub(crate) use error::GateError;
 pub use generate::Generate;
-pub(crate) use loaded::Engines;
+pub(crate) use loaded::{Engines, ModelKind};
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice,
     NoticeDirection, Purpose,
@@ -45,7 +47,7 @@ use crate::vault::Vault;
 use exchange::Exchange;
 use metrics::Metrics;
 use prompt::Draft;
-use running::Running;
+use running::{Place, Running};
 
 /// How long the records of exchanges that were ended may take at shutdown.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
@@ -119,13 +121,7 @@ impl Gate {
         begun: Instant,
     ) -> Result<ExchangeHandle, GateError> {
         let purpose = request.purpose;
-        let place = self.inner.running.enter(caller)?;
-        // Now that a revocation would find this place: whether there was one since the caller was
-        // let in, while their request was still being read.
-        if !(self.inner.parts.still_holds)(caller) {
-            self.record_denial(caller, purpose.permission().name(), None).await?;
-            return Err(GateError::Revoked);
-        }
+        let place = self.enter(caller, purpose).await?;
         let model = self.authorise(caller, purpose, request.model.as_deref()).await?;
         self.check_pace(caller, &model).await?;
         let draft = Draft::make(&model, request, self.inner.parts.default_max_tokens).await?;
@@ -134,6 +130,32 @@ impl Gate {
         let record = self.record_start(caller, &model, purpose, &cleared).await?;
         let exchange = Exchange::new(self.clone(), place, record, begun);
         exchange.start(&model, cleared).await
+    }
+
+    /// Takes a place among those under way.
+    async fn enter(&self, caller: &Caller, purpose: Purpose) -> Result<Place, GateError> {
+        let place = self.inner.running.enter(caller)?;
+        // Now that a revocation would find this place: whether there was one since the caller was
+        // let in, while their request was still being read.
+        if !(self.inner.parts.still_holds)(caller) {
+            self.record_denial(caller, purpose.permission().name(), None).await?;
+            return Err(GateError::Revoked);
+        }
+        Ok(place)
+    }
+
+    /// The model of this name; without one the default, or the first that the caller may use for
+    /// this purpose where the default is of another kind.
+    fn find(&self, caller: &Caller, purpose: Purpose, name: Option<&str>) -> Option<Arc<Model>> {
+        let catalog = &self.inner.parts.catalog;
+        let named = catalog.find(name);
+        let suits = |model: &Arc<Model>| model.kind() == Some(purpose.needs());
+        let is_other = named.as_ref().is_none_or(|model| model.kind().is_some() && !suits(model));
+        if name.is_some() || !is_other {
+            return named;
+        }
+        let mut all = catalog.all().into_iter();
+        all.find(|model| suits(model) && model.is_open_to(caller)).or(named)
     }
 
     /// Whether the caller may use this model for this purpose. A refusal is on record before it
@@ -148,13 +170,16 @@ impl Gate {
             self.record_denial(caller, purpose.permission().name(), None).await?;
             return Err(GateError::NotPermitted);
         }
-        let model = self.inner.parts.catalog.find(name).ok_or(GateError::ModelNotFound)?;
+        let model = self.find(caller, purpose, name).ok_or(GateError::ModelNotFound)?;
         if !model.is_open_to(caller) {
             self.record_denial(caller, "model", Some(&model.name)).await?;
             return Err(GateError::ModelNotFound);
         }
         match &model.state {
-            ModelState::Ready => Ok(model),
+            ModelState::Ready => match model.kind() {
+                Some(kind) if kind != purpose.needs() => Err(GateError::WrongKind(kind)),
+                _ => Ok(model),
+            },
             ModelState::Loading => Err(GateError::ModelNotReady("It is being loaded.".into())),
             ModelState::Failed(_) => {
                 Err(GateError::ModelNotReady("It could not be loaded.".into()))

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::library::{Library, ModelsError};
 use crate::access::permission::{BuiltinRole, ManageModels, ReadModels};
 use crate::access::{Grant, SignedIn};
-use crate::gate::{Catalog, Gate, Model, ModelState};
+use crate::gate::{Catalog, Gate, Model, ModelKind, ModelState};
 use crate::web::{ApiError, Body, ErrorCode};
 
 /// `GET /api/models`: those that the caller may use.
@@ -90,6 +90,8 @@ pub(crate) struct ModelView {
     parameters: Option<u64>,
     quantization: Option<String>,
     architecture: Option<String>,
+    /// `chat`, `embedding` or `reranker`; none until the model is read.
+    kind: Option<&'static str>,
     state: &'static str,
     default: bool,
 }
@@ -103,6 +105,7 @@ impl From<&Model> for ModelView {
             parameters: info.map(|info| info.parameters),
             quantization: info.map(|info| info.quantization.clone()),
             architecture: info.map(|info| info.architecture.clone()),
+            kind: model.kind().map(ModelKind::name),
             state: model.state.name(),
             default: model.is_default,
         }

@@ -14,7 +14,7 @@ use crate::audit::{Action, Actor, AuditError, AuditLog, Event, Outcome};
 use crate::clock::Clock;
 use crate::db::{Db, DbError, Transaction};
 use crate::engine::gguf::{self, GgufError, ModelFiles};
-use crate::engine::{Engine, EngineOptions, LoadError, LoadProgress, Weights};
+use crate::engine::{EngineOptions, LoadError, LoadProgress, Loaded, Weights};
 use crate::gate::{Catalog, Engines, Model, ModelState};
 
 /// The name of the model that is built in.
@@ -138,7 +138,8 @@ impl Library {
             .map_err(LoadError::from)
             .and_then(|(digest, weights)| {
                 let options = self.inner.engine.clone();
-                Ok((digest, Engine::load(weights, options, &LoadProgress::new())?))
+                let engine = Loaded::load(weights, options, &LoadProgress::new())?;
+                Ok((digest, Engines::from(engine)))
             })
             .map_err(|error| format!("{error}."))
             .and_then(|(digest, engine)| {
@@ -149,7 +150,7 @@ impl Library {
         match loaded {
             Ok((digest, engine)) => {
                 tracing::info!(model = name, sha256 = digest, "model is ready");
-                self.serve(name, digest, Engines::Generate(Arc::new(engine)));
+                self.serve(name, digest, engine);
             }
             Err(reason) => {
                 tracing::error!(model = name, reason, "model cannot be served");

@@ -32,7 +32,7 @@ export const admin = {
     title: "Models", lead: "What this server can answer with.", default: "default",
     name: "Model", size: "Parameters", quantization: "Precision", context: "Context", state: "State", digest: "SHA-256",
     states: { ready: "ready", loading: "loading", failed: "failed" },
-    access: "May use it", everybody: "everybody", nobody: "nobody", change: "Change", changeOf: "Change who may use {name}",
+    access: "May use it", kinds: { embedding: "makes embeddings", reranker: "ranks texts" }, everybody: "everybody", nobody: "nobody", change: "Change", changeOf: "Change who may use {name}",
     accessTitle: "Who may use {name}?", accessAbout: "This holds from the next request on. Whoever may not use it does not see it.",
     accessAll: "Everybody who may use models", accessSome: "Only people with one of these roles", accessSaved: "Who may use {name} is changed",
     none: "No models", noneAbout: "Start the server with --model and the path of a GGUF file.",

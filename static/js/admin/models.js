@@ -11,7 +11,7 @@ import { CopyLine, Dialog, Empty, Notice } from "../ui/parts.js";
 import { Head } from "./head.js";
 import { RoleChecks } from "./people.js";
 
-/** @typedef {{ id: string, architecture: string | null, parameters: number | null, quantization: string | null, context_tokens: number | null,
+/** @typedef {{ id: string, architecture: string | null, kind: "chat" | "embedding" | "reranker" | null, parameters: number | null, quantization: string | null, context_tokens: number | null,
  *   state: "ready" | "loading" | "failed", reason: string | null, default: boolean, sha256: string | null, roles: string[] | null }} ServedModel */
 
 /** The roles that may use models at all; an auditor may not. Who manages models need not be allowed to read the list of roles. */
@@ -38,7 +38,7 @@ export function ModelsPage() {
 function Row({ one, onChange }) {
   const text = admin.models;
   const who = one.roles === null ? text.everybody : one.roles.length === 0 ? text.nobody : one.roles.join(", ");
-  return html`<tr><td><span class="name">${one.id}</span> ${one.default && html`<span class="badge accent">${text.default}</span>`}<div class="quiet">${one.architecture}</div></td>
+  return html`<tr><td><span class="name">${one.id}</span> ${one.default && html`<span class="badge accent">${text.default}</span>`}<div class="quiet">${one.architecture}${one.kind && one.kind !== "chat" && ` · ${text.kinds[one.kind]}`}</div></td>
     <td class="end">${one.parameters ? short(one.parameters) : "–"}</td><td>${one.quantization ?? "–"}</td><td class="end">${one.context_tokens ? number(one.context_tokens) : "–"}</td>
     <td><span class=${`badge ${badges[one.state]}`}>${text.states[one.state]}</span></td>
     <td><div class="row"><span>${who}</span>${may("models.manage") && html`<button type="button" class="button small" aria-label=${fill(text.changeOf, { name: one.id })} onClick=${onChange}>${text.change}</button>`}</div></td>
