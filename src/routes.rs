@@ -14,7 +14,9 @@ pub(crate) fn all() -> Routes {
         .get("/v1/models", openai::api::models)
         .get("/v1/models/{id:.+}", openai::api::model)
         .post("/v1/chat/completions", openai::api::chat_completions)
-        .post("/v1/completions", openai::api::completions);
+        .post("/v1/completions", openai::api::completions)
+        .post("/v1/embeddings", openai::api::embeddings)
+        .post("/v1/rerank", openai::api::rerank);
     web_app(conversations(people(routes)))
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::decoder::Decoder;
+use super::embedding;
 use super::error::LoadError;
 use super::families;
 use super::gguf::{File, TensorType};
@@ -14,7 +15,7 @@ use super::scheduler::{Inbox, Scheduler, SchedulerLimits};
 use super::stats::EngineStats;
 use super::template::Template;
 use super::tokenizer::{StreamDecoder, Tokenizer};
-use super::{Engine, EngineOptions, Inner, LoadProgress, ModelInfo, Weights};
+use super::{Embedder, Engine, EngineOptions, Inner, LoadProgress, Loaded, ModelInfo, Weights};
 
 /// The shortest context that is of any use.
 const CONTEXT_MIN: usize = 64;
@@ -27,12 +28,28 @@ pub(super) fn load(
     options: &EngineOptions,
     progress: &LoadProgress,
 ) -> Result<Engine, LoadError> {
-    let file = match weights {
+    load_file(&open(weights)?, options, progress)
+}
+
+/// Loads a model of whatever kind.
+pub(super) fn load_any(
+    weights: Weights,
+    options: &EngineOptions,
+    progress: &LoadProgress,
+) -> Result<Loaded, LoadError> {
+    let file = open(weights)?;
+    if embedding::is_embedding(&file)? {
+        return Embedder::from_file(&file, options, progress).map(Loaded::Embed);
+    }
+    load_file(&file, options, progress).map(Loaded::Generate)
+}
+
+fn open(weights: Weights) -> Result<File, LoadError> {
+    Ok(match weights {
         Weights::File(path) => File::open(&path)?,
         Weights::Opened(files) => File::from_files(files)?,
         Weights::Embedded(bytes) => File::from_static(bytes)?,
-    };
-    load_file(&file, options, progress)
+    })
 }
 
 /// Loads a model that was opened.
@@ -102,7 +119,7 @@ pub(super) fn load_file(
     Ok(Engine { inner: Arc::new(inner) })
 }
 
-fn describe(
+pub(super) fn describe(
     file: &File,
     architecture: &str,
     context: usize,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 mod attention;
 mod decoder;
+mod embedding;
 mod error;
 mod families;
 mod generation;
@@ -29,6 +30,7 @@ mod stats;
 pub mod template;
 pub mod tokenizer;
 
+pub use embedding::{Cut, Dimensions, EmbedInput, EmbedRequest, Embedder, Embedding};
 pub use error::{EngineError, LoadError};
 pub use generation::Generation;
 pub use kernels::{TooLate, give_back_memory, set_threads};
@@ -125,6 +127,26 @@ pub struct ModelInfo {
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+}
+
+/// A loaded model, of one kind or the other.
+#[derive(Clone)]
+pub enum Loaded {
+    /// One that answers in words.
+    Generate(Engine),
+    /// One that makes vectors of texts, or judges pairs of them.
+    Embed(Embedder),
+}
+
+impl Loaded {
+    /// Loads a model and starts its thread. Takes as long as reading the file; blocks.
+    pub fn load(
+        weights: Weights,
+        options: EngineOptions,
+        progress: &LoadProgress,
+    ) -> Result<Self, LoadError> {
+        load::load_any(weights, &options, progress)
+    }
 }
 
 struct Inner {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Gate;
 use super::error::GateError;
+use super::loaded::ModelKind;
 use crate::access::Caller;
 use crate::limits::{Meter, Which};
 use crate::web::{ApiError, ErrorCode};
@@ -46,6 +47,20 @@ impl From<GateError> for ApiError {
                         "The model's context is {context} tokens, and the prompt has {tokens}, which leaves no room for an answer. Shorten the prompt."
                     ))
                     .param("messages")
+            }
+            GateError::WrongKind(kind) => Self::new(ErrorCode::InvalidValue)
+                .message(match kind {
+                    ModelKind::Chat => "This model answers in words, at /v1/chat/completions and /v1/completions. It makes no embeddings and does not rank texts.",
+                    ModelKind::Embedding => "This model makes embeddings, at /v1/embeddings, and does not answer in words.",
+                    ModelKind::Reranker => "This model ranks texts by a query, at /v1/rerank. It neither answers in words nor makes embeddings.",
+                })
+                .param("model"),
+            GateError::TextTooLong { parameter, place, tokens, tokens_max } => {
+                Self::new(ErrorCode::ContextLengthExceeded)
+                    .message(format!(
+                        "Text {place} of `{parameter}` has {tokens} tokens, and the model takes {tokens_max} at once. Shorten it, or set `truncate` to true to have its end left out."
+                    ))
+                    .param(*parameter)
             }
             GateError::EmptyPrompt => {
                 Self::new(ErrorCode::InvalidValue).message("The prompt is empty.").param("prompt")

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::generate::Generate;
 use super::lease::{InUse, Lease};
-use super::loaded::Engines;
+use super::loaded::{Engines, ModelKind};
 use crate::access::{Caller, Via};
 use crate::clock::{Clock, Timestamp};
 use crate::engine::{LoadProgress, ModelInfo};
@@ -158,7 +158,13 @@ impl Model {
     pub(crate) fn generator(&self) -> Option<Arc<dyn Generate>> {
         match self.engine.as_ref()? {
             Engines::Generate(engine) => Some(Arc::clone(engine)),
+            Engines::Embed(_) => None,
         }
+    }
+
+    /// What it is for, once it is read.
+    pub(crate) fn kind(&self) -> Option<ModelKind> {
+        self.engine.as_ref().map(Engines::kind)
     }
 
     /// What is known about the weights, once they were read.

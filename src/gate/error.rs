@@ -1,5 +1,6 @@
 //! Why a generation did not happen, or did not end well: things that the caller can act on.
 
+use super::loaded::ModelKind;
 use crate::engine::EngineError;
 use crate::limits::Refusal;
 
@@ -31,6 +32,21 @@ pub(crate) enum GateError {
         tokens: usize,
         /// The model's context.
         context: usize,
+    },
+    /// The model is for something else.
+    #[error("the model is for something else")]
+    WrongKind(ModelKind),
+    /// One of several texts is longer than the model takes.
+    #[error("text {place} has {tokens} tokens of {tokens_max}")]
+    TextTooLong {
+        /// The parameter that has the text.
+        parameter: &'static str,
+        /// Its place among the texts, from 0.
+        place: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// The most that the model takes.
+        tokens_max: usize,
     },
     /// There is nothing to go on from.
     #[error("the prompt is empty")]
@@ -83,6 +99,8 @@ impl GateError {
             Self::Unloaded => "unloaded",
             Self::Limited(refusal) => refusal.which.name(),
             Self::PromptTooLong { .. } => "prompt_too_long",
+            Self::WrongKind(_) => "wrong_kind",
+            Self::TextTooLong { .. } => "text_too_long",
             Self::EmptyPrompt => "empty_prompt",
             Self::UnknownToken => "unknown_token",
             Self::OutOfRange { .. } => "out_of_range",

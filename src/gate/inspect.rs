@@ -40,18 +40,7 @@ impl Gate {
             (draft, verdict)
         };
         let (draft, verdict) = by_length(bytes, work).await?;
-        let notices = notices(&verdict);
-        for notice in &notices {
-            let metrics = &self.inner.metrics;
-            metrics.noticed("input", &notice.category, &notice.action, notice.count);
-        }
-        if verdict.action == Action::Refuse {
-            let accounts = reservation.settle(0);
-            self.record_refusal(caller, model, accounts, &notices).await?;
-            let refused = notices.into_iter().filter(|notice| notice.action == "refuse");
-            let categories = refused.map(|notice| notice.category).collect();
-            return Err(GateError::Refused { categories });
-        }
+        let (reservation, notices) = self.rule(caller, model, &verdict, reservation).await?;
         let Verdict { texts, originals, .. } = verdict;
         let draft = match texts {
             None => draft,
@@ -59,6 +48,30 @@ impl Gate {
         };
         let watch = Watch(self.guard().watch(originals));
         Ok(Cleared { draft, reservation, notices, watch })
+    }
+
+    /// What the guard's verdict means: what it did is counted, and a refusal is put on record and
+    /// takes nothing of the limits.
+    pub(super) async fn rule(
+        &self,
+        caller: &Caller,
+        model: &Model,
+        verdict: &Verdict,
+        reservation: Reservation,
+    ) -> Result<(Reservation, Vec<Notice>), GateError> {
+        let notices = notices(verdict);
+        for notice in &notices {
+            let metrics = &self.inner.metrics;
+            metrics.noticed("input", &notice.category, &notice.action, notice.count);
+        }
+        if verdict.action != Action::Refuse {
+            return Ok((reservation, notices));
+        }
+        let accounts = reservation.settle(0);
+        self.record_refusal(caller, model, accounts, &notices).await?;
+        let refused = notices.into_iter().filter(|notice| notice.action == "refuse");
+        let categories = refused.map(|notice| notice.category).collect();
+        Err(GateError::Refused { categories })
     }
 }
 

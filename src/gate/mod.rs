@@ -4,6 +4,7 @@
 
 pub(crate) mod api;
 mod catalog;
+mod embed;
 mod error;
 mod exchange;
 mod generate;
@@ -27,10 +28,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(crate) use catalog::{Catalog, Model, ModelState, NotReady, Setback, Taken};
+pub(crate) use embed::{EmbedAsk, EmbedText, EmbedTexts, Embedded, TEXTS_MAX};
 pub(crate) use error::GateError;
 pub use generate::Generate;
 pub(crate) use lease::{InUse, Lease};
-pub(crate) use loaded::Engines;
+pub(crate) use loaded::{Engines, ModelKind};
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice,
     NoticeDirection, Purpose,
@@ -49,7 +51,7 @@ use crate::vault::Vault;
 use exchange::Exchange;
 use metrics::Metrics;
 use prompt::Draft;
-use running::Running;
+use running::{Place, Running};
 use waiting::{Asker, Line};
 
 /// How long the records of exchanges that were ended may take at shutdown.
@@ -131,17 +133,12 @@ impl Gate {
         asker: Asker,
     ) -> Result<ExchangeHandle, GateError> {
         let purpose = request.purpose;
-        let mut place = self.inner.running.enter(caller)?;
-        // Now that a revocation would find this place: whether there was one since the caller was
-        // let in, while their request was still being read.
-        if !(self.inner.parts.still_holds)(caller) {
-            self.record_denial(caller, purpose.permission().name(), None).await?;
-            return Err(GateError::Revoked);
-        }
+        let mut place = self.enter(caller, purpose).await?;
         let model = self.authorise(caller, purpose, request.model.as_deref()).await?;
         self.check_pace(caller, &model).await?;
         let (model, lease) = self.ready(caller.user, &model, &mut place, Some(asker)).await?;
         place.keep(lease);
+        fits(&model, purpose)?;
         let mut draft = Draft::make(&model, request, self.inner.parts.default_max_tokens).await?;
         let reservation = self.admit(caller, &model, draft.wanted()).await?;
         draft.bound(reservation.tokens());
@@ -149,6 +146,32 @@ impl Gate {
         let record = self.record_start(caller, &model, purpose, &cleared).await?;
         let exchange = Exchange::new(self.clone(), place, record, begun);
         exchange.start(&model, cleared).await
+    }
+
+    /// Takes a place among those under way.
+    async fn enter(&self, caller: &Caller, purpose: Purpose) -> Result<Place, GateError> {
+        let place = self.inner.running.enter(caller)?;
+        // Now that a revocation would find this place: whether there was one since the caller was
+        // let in, while their request was still being read.
+        if !(self.inner.parts.still_holds)(caller) {
+            self.record_denial(caller, purpose.permission().name(), None).await?;
+            return Err(GateError::Revoked);
+        }
+        Ok(place)
+    }
+
+    /// The model of this name; without one the default, or the first that the caller may use for
+    /// this purpose where the default is of another kind.
+    fn find(&self, caller: &Caller, purpose: Purpose, name: Option<&str>) -> Option<Arc<Model>> {
+        let catalog = &self.inner.parts.catalog;
+        let named = catalog.find(name);
+        let suits = |model: &Arc<Model>| model.kind() == Some(purpose.needs());
+        let is_other = named.as_ref().is_none_or(|model| model.kind().is_some() && !suits(model));
+        if name.is_some() || !is_other {
+            return named;
+        }
+        let mut all = catalog.all().into_iter();
+        all.find(|model| suits(model) && model.is_open_to(caller)).or(named)
     }
 
     /// Whether the caller may use this model for this purpose. A refusal is on record before it
@@ -163,11 +186,12 @@ impl Gate {
             self.record_denial(caller, purpose.permission().name(), None).await?;
             return Err(GateError::NotPermitted);
         }
-        let model = self.inner.parts.catalog.find(name).ok_or(GateError::ModelNotFound)?;
+        let model = self.find(caller, purpose, name).ok_or(GateError::ModelNotFound)?;
         if !model.is_open_to(caller) {
             self.record_denial(caller, "model", Some(&model.name)).await?;
             return Err(GateError::ModelNotFound);
         }
+        fits(&model, purpose)?;
         Ok(model)
     }
 
@@ -268,6 +292,15 @@ impl Gate {
 /// Whose limits count.
 fn subject(caller: &Caller) -> Subject {
     Subject { user: caller.user, key: caller.key().map(|key| key.id), roles: caller.roles.clone() }
+}
+
+/// Whether the model is for this, as far as is known: what one that is not in memory is for is known
+/// once it is read.
+fn fits(model: &Model, purpose: Purpose) -> Result<(), GateError> {
+    match model.kind() {
+        Some(kind) if kind != purpose.needs() => Err(GateError::WrongKind(kind)),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The cache of prompts is kept apart by person.

@@ -187,7 +187,7 @@ impl Draft {
 fn room_min(purpose: Purpose, context: usize) -> usize {
     match purpose {
         Purpose::Chat => (context / 4).clamp(1, CHAT_ROOM),
-        Purpose::Api | Purpose::Evaluation => 1,
+        Purpose::Api | Purpose::Evaluation | Purpose::Embeddings | Purpose::Rerank => 1,
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn event(caller: &Caller, action: Action, outcome: Outcome) -> Event 
 }
 
 /// What the guard did, as the log takes it: `category:action:count` each.
-fn notices(notices: &[Notice]) -> Value {
+pub(super) fn notices(notices: &[Notice]) -> Value {
     let one = |Notice { category, action, count, .. }: &Notice| {
         Value::from(format!("{category}:{action}:{count}"))
     };
@@ -150,7 +150,7 @@ impl Gate {
 
     /// A keyed digest: two equal prompts can be told from two different ones, by whoever has the
     /// key, and nothing else can be told.
-    fn prompt_digest(&self, prompt: &[u32]) -> Result<String, GateError> {
+    pub(super) fn prompt_digest(&self, prompt: &[u32]) -> Result<String, GateError> {
         let bytes: Vec<u8> = prompt.iter().flat_map(|token| token.to_le_bytes()).collect();
         let digest = self.inner.parts.vault.blind(BlindPurpose::Prompt, &bytes);
         digest.map(hex::encode).map_err(|_| GateError::NotRecorded)

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use tokio::sync::{Notify, mpsc};
 
 use super::error::GateError;
+use super::loaded::ModelKind;
 use crate::access::permission::Permission;
 use crate::engine::{Conversation, Sampling, TokenLogprob};
 use crate::ids::RequestId;
@@ -20,13 +21,17 @@ pub(crate) enum Purpose {
     Chat,
     /// An evaluation.
     Evaluation,
+    /// A program that wants vectors of texts.
+    Embeddings,
+    /// A program that wants texts judged against a query.
+    Rerank,
 }
 
 impl Purpose {
     /// The permission that the caller needs.
     pub(crate) const fn permission(self) -> Permission {
         match self {
-            Self::Api => Permission::UseApi,
+            Self::Api | Self::Embeddings | Self::Rerank => Permission::UseApi,
             Self::Chat => Permission::Chat,
             Self::Evaluation => Permission::RunEvals,
         }
@@ -38,6 +43,17 @@ impl Purpose {
             Self::Api => "api",
             Self::Chat => "chat",
             Self::Evaluation => "evaluation",
+            Self::Embeddings => "embeddings",
+            Self::Rerank => "rerank",
+        }
+    }
+
+    /// The kind of model that it takes.
+    pub(crate) const fn needs(self) -> ModelKind {
+        match self {
+            Self::Api | Self::Chat | Self::Evaluation => ModelKind::Chat,
+            Self::Embeddings => ModelKind::Embedding,
+            Self::Rerank => ModelKind::Reranker,
         }
     }
 }

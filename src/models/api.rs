@@ -11,7 +11,7 @@ use super::scanning::Scan;
 use crate::access::permission::{BuiltinRole, ManageModels, ReadModels};
 use crate::access::{Grant, SignedIn};
 use crate::clock::Timestamp;
-use crate::gate::{Catalog, Gate, Model, ModelState, Setback};
+use crate::gate::{Catalog, Gate, Model, ModelKind, ModelState, Setback};
 use crate::web::{Answer, ApiError, Body, Empty, ErrorCode};
 
 /// `GET /api/models`: those that the caller may use.
@@ -217,6 +217,8 @@ pub(crate) struct ModelJson {
     parameters: Option<u64>,
     quantization: Option<String>,
     architecture: Option<String>,
+    /// `chat`, `embedding` or `reranker`; none until the model is read.
+    kind: Option<&'static str>,
     /// `not_loaded`, `loading`, `ready`, `unloading` or `failed`.
     state: &'static str,
     /// Whether a request has it loaded.
@@ -233,6 +235,7 @@ impl From<&Model> for ModelJson {
             parameters: info.map(|info| info.parameters),
             quantization: info.map(|info| info.quantization.clone()),
             architecture: info.map(|info| info.architecture.clone()),
+            kind: model.kind().map(ModelKind::name),
             state: model.state.name(),
             on_demand: model.is_on_demand,
             default: model.is_default,

@@ -14,7 +14,7 @@ use super::report::Report;
 use super::sources::{Identity, Source, digest};
 use super::unloads::Leaving;
 use crate::audit::{Action, Actor, AuditError, Event, Outcome};
-use crate::engine::{Engine, EngineOptions, LoadError, LoadProgress};
+use crate::engine::{EngineOptions, LoadError, LoadProgress, Loaded};
 use crate::gate::{Engines, Model, ModelState, Setback};
 
 /// One load.
@@ -104,8 +104,8 @@ impl Library {
         if job.before.as_ref().is_some_and(is_loaded) {
             return Ok(None);
         }
-        let loaded = Engine::load(weights.clone(), job.engine.clone(), progress);
-        let engine = Engines::Generate(Arc::new(loaded.map_err(|error| job.trouble(&error))?));
+        let loaded = Loaded::load(weights.clone(), job.engine.clone(), progress);
+        let engine = Engines::from(loaded.map_err(|error| job.trouble(&error))?);
         let digest = digest(&weights, progress).map_err(broken)?;
         if progress.is_cancelled() {
             return Err(Trouble::Cancelled);

@@ -12,11 +12,12 @@ use super::answer::{About, Writer};
 use super::common::Delivery;
 use super::fields::Fields;
 use super::parameters::Endpoint;
-use super::{chat_request, completion_request, stream};
+use super::text_answer::{EmbeddingList, Ranking};
+use super::{chat_request, completion_request, stream, text_request};
 use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::clock::Clock;
-use crate::gate::{ExchangeEvent, ExchangeHandle, ExchangeRequest, Gate, Model};
+use crate::gate::{ExchangeEvent, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind};
 use crate::web::{ApiError, Body, ErrorCode};
 
 /// What the handlers work with.
@@ -73,6 +74,26 @@ pub(crate) async fn completions(
     api.answer(grant.caller(), result)
 }
 
+/// `POST /v1/embeddings`
+pub(crate) async fn embeddings(
+    grant: Grant<UseApi>,
+    body: Result<Body<Fields>, ApiError>,
+    api: Data<OpenAi>,
+) -> HttpResponse {
+    let result = api.embed(grant.caller(), body).await;
+    api.answer(grant.caller(), result)
+}
+
+/// `POST /v1/rerank`
+pub(crate) async fn rerank(
+    grant: Grant<UseApi>,
+    body: Result<Body<Fields>, ApiError>,
+    api: Data<OpenAi>,
+) -> HttpResponse {
+    let result = api.rank(grant.caller(), body).await;
+    api.answer(grant.caller(), result)
+}
+
 impl OpenAi {
     async fn complete(
         &self,
@@ -102,6 +123,28 @@ impl OpenAi {
             .insert_header((CACHE_CONTROL, "no-store"))
             .insert_header(("x-accel-buffering", "no"))
             .streaming(stream::body(handle, writer, self.heartbeat)))
+    }
+
+    async fn embed(
+        &self,
+        caller: &Caller,
+        body: Result<Body<Fields>, ApiError>,
+    ) -> Result<HttpResponse, ApiError> {
+        let Body(fields) = body?;
+        let (ask, encoding) = text_request::embeddings(fields)?;
+        let made = self.gate.embed(caller, ask).await?;
+        Ok(HttpResponse::Ok().json(EmbeddingList::new(made, encoding)))
+    }
+
+    async fn rank(
+        &self,
+        caller: &Caller,
+        body: Result<Body<Fields>, ApiError>,
+    ) -> Result<HttpResponse, ApiError> {
+        let Body(fields) = body?;
+        let (ask, selection) = text_request::rerank(fields)?;
+        let made = self.gate.embed(caller, ask).await?;
+        Ok(HttpResponse::Ok().json(Ranking::new(made, selection)))
     }
 
     /// Puts the caller's limits on the answer, good or bad.
@@ -154,7 +197,8 @@ fn view(model: &Model) -> Value {
             "architecture": info.map(|info| info.architecture.clone()),
             "parameters": info.map(|info| info.parameters),
             "quantization": info.map(|info| info.quantization.clone()),
-            "capabilities": ["chat", "completions", "logprobs"],
+            "kind": model.kind().map(ModelKind::name),
+            "capabilities": model.kind().map(ModelKind::capabilities),
         },
     })
 }

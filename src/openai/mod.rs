@@ -12,6 +12,11 @@ mod parameters;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod text_answer;
+mod text_parameters;
+mod text_request;
 
 #[cfg(test)]
 pub(crate) use parameters::markdown;
+#[cfg(test)]
+pub(crate) use text_parameters::markdown as text_markdown;

@@ -32,6 +32,19 @@ pub(super) enum Treatment {
     Only(&'static [&'static str], &'static str),
 }
 
+#[cfg(test)]
+impl Treatment {
+    /// In words, for the documentation.
+    pub(super) fn describe(self) -> String {
+        match self {
+            Honoured => "honoured".to_owned(),
+            Extension => "honoured; an extension".to_owned(),
+            WithoutEffect(reason) => format!("no effect: {reason}"),
+            Only(_, reason) => format!("other values are refused with 400: {reason}"),
+        }
+    }
+}
+
 /// One parameter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parameter {
@@ -137,12 +150,20 @@ pub(super) const PARAMETERS: &[Parameter] = &[
 /// Refuses by name whatever this server cannot do, and takes out what has no effect. What is left
 /// is honoured.
 pub(super) fn check(fields: &mut Fields, endpoint: Endpoint) -> Result<(), ApiError> {
+    check_against(fields, |name| {
+        let mut all = PARAMETERS.iter();
+        all.find(|parameter| parameter.name == name && parameter.on.contains(&endpoint))
+    })
+}
+
+/// The same, with what `find` knows of.
+pub(super) fn check_against(
+    fields: &mut Fields,
+    find: impl Fn(&str) -> Option<&'static Parameter>,
+) -> Result<(), ApiError> {
     let names: Vec<String> = fields.names().map(str::to_owned).collect();
     for name in names {
-        let parameter = PARAMETERS
-            .iter()
-            .find(|parameter| parameter.name == name && parameter.on.contains(&endpoint))
-            .ok_or_else(|| unknown(&name))?;
+        let parameter = find(&name).ok_or_else(|| unknown(&name))?;
         match parameter.treatment {
             Honoured | Extension => {}
             WithoutEffect(_) => drop(fields.take(&name)),
@@ -185,12 +206,7 @@ pub(crate) fn markdown() -> String {
     text.push_str("| --- | --- | --- | --- | --- |\n");
     for parameter in PARAMETERS {
         let mark = |endpoint| if parameter.on.contains(&endpoint) { "yes" } else { "" };
-        let happens = match parameter.treatment {
-            Honoured => "honoured".to_owned(),
-            Extension => "honoured; an extension".to_owned(),
-            WithoutEffect(reason) => format!("no effect: {reason}"),
-            Only(_, reason) => format!("other values are refused with 400: {reason}"),
-        };
+        let happens = parameter.treatment.describe();
         // Writing to a text does not fail.
         let _ = writeln!(
             text,

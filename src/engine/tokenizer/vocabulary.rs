@@ -25,6 +25,7 @@ pub(super) enum Kind {
     Spm,
     Bpe,
     WordPiece,
+    Unigram,
 }
 
 /// The tokens of a model.
@@ -40,6 +41,11 @@ pub(super) struct Vocabulary {
     pub(super) eos: Option<u32>,
     pub(super) unknown: Option<u32>,
     pub(super) adds_bos: bool,
+    pub(super) adds_eos: bool,
+    /// In front of a text, for BERT and its like.
+    pub(super) class: Option<u32>,
+    /// Behind a text, for BERT and its like.
+    pub(super) separator: Option<u32>,
     /// Ascending.
     pub(super) ends: Vec<u32>,
 }
@@ -50,6 +56,7 @@ impl Vocabulary {
             "llama" => Kind::Spm,
             "gpt2" => Kind::Bpe,
             "bert" => Kind::WordPiece,
+            "t5" => Kind::Unigram,
             other => return Err(TokenizerError::Kind(other.to_owned())),
         };
         let names = file.strings("tokenizer.ggml.tokens")?.unwrap_or_default();
@@ -64,6 +71,13 @@ impl Vocabulary {
             attributes[token as usize] = Attribute::Control;
         }
         let adds_bos = file.bool("tokenizer.ggml.add_bos_token")?;
+        let adds_eos = file.bool("tokenizer.ggml.add_eos_token")?;
+        // The format spells it so; some writers do not.
+        let separator = match id(file, "tokenizer.ggml.seperator_token_id", names.len())? {
+            None => id(file, "tokenizer.ggml.separator_token_id", names.len())?,
+            found => found,
+        };
+        let class = id(file, "tokenizer.ggml.cls_token_id", names.len())?;
         let mut vocabulary = Self {
             kind,
             names: names.into_iter().map(Box::from).collect(),
@@ -74,6 +88,9 @@ impl Vocabulary {
             eos,
             unknown,
             adds_bos: adds_bos.unwrap_or(kind == Kind::Spm),
+            adds_eos: adds_eos.unwrap_or(false),
+            class,
+            separator,
             ends,
         };
         vocabulary.spell();
@@ -92,7 +109,7 @@ impl Vocabulary {
                     // Not spelled in the alphabet of bytes: the name is the text.
                     None => self.bytes.extend(name.bytes()),
                 },
-                (_, Kind::Spm | Kind::WordPiece) => {
+                (_, Kind::Spm | Kind::WordPiece | Kind::Unigram) => {
                     self.bytes.extend(name.replace('\u{2581}', " ").bytes());
                 }
             }

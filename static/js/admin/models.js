@@ -12,7 +12,7 @@ import { Aliases, NewAlias } from "./aliases.js";
 import { Head } from "./head.js";
 import { RoleChecks } from "./people.js";
 
-/** @typedef {{ id: string, architecture: string | null, parameters: number | null, quantization: string | null, context_tokens: number | null,
+/** @typedef {{ id: string, architecture: string | null, kind: "chat" | "embedding" | "reranker" | null, parameters: number | null, quantization: string | null, context_tokens: number | null,
  *   state: "not_loaded" | "loading" | "ready" | "unloading" | "failed", reason: string | null, on_demand: boolean, default: boolean, sha256: string | null,
  *   roles: string[] | null, aliases: string[], progress: { percent: number | null, bytes: number, of_bytes: number } | null,
  *   memory_bytes: number | null, file_bytes: number | null, in_use: number, last_used: string | null }} ServedModel */
@@ -91,8 +91,9 @@ function Row({ one, acts }) {
     { label: text.addAlias, icon: "plus", act: () => acts.name(one) },
   ];
   const who = one.roles === null ? text.everybody : one.roles.length === 0 ? text.nobody : one.roles.join(", ");
+  const kind = one.kind && one.kind !== "chat" && text.kinds[one.kind];
   return html`<tr><td><div class="row"><div class="grow"><span class="name">${one.id}</span> ${one.default && html`<span class="badge accent">${text.default}</span>`}
-      <div class="quiet">${[one.architecture, ...one.aliases].filter(Boolean).join(" · ")}</div></div>
+      <div class="quiet">${[one.architecture, kind, ...one.aliases].filter(Boolean).join(" · ")}</div></div>
       ${may("models.manage") && html`<${Menu} label=${fill(text.actsOf, { name: one.id })} button=${html`<${Icon} name="more" size="small" />`} align="start" items=${items} />`}</div></td>
     <td><${State} one=${one} /></td>
     <td class="end nowrap">${one.memory_bytes ? mebibytes(one.memory_bytes) : "–"}</td>
