@@ -27,7 +27,7 @@ use strongroom::bench::{Generate, serve_engine};
 use strongroom::config::Config;
 use strongroom::engine::{
     Conversation, Domain, EngineError, EngineStats, FinishReason, GenerationEvent,
-    GenerationRequest, ModelInfo, PromptError, Score, ScoreItem, Usage,
+    GenerationRequest, ModelInfo, PromptError, PromptOptions, Score, ScoreItem, Usage,
 };
 
 const WARM: usize = 200;
@@ -44,7 +44,11 @@ impl Generate for Echo {
         &self.0
     }
 
-    fn prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, PromptError> {
+    fn prompt(
+        &self,
+        conversation: &Conversation,
+        _: &PromptOptions,
+    ) -> Result<Vec<u32>, PromptError> {
         Ok(conversation.texts().into_iter().flat_map(|text| self.tokenize(text)).collect())
     }
 

@@ -116,6 +116,7 @@ impl App {
                 waiting_max: settings.models.load_waiting_max.into(),
             },
             default_max_tokens: settings.api.default_max_tokens as usize,
+            clock: clock.clone(),
             runtime: runtime.clone(),
             still_holds: {
                 // Weak: the registry tells the gate of revocations, and would hold itself by it.

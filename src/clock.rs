@@ -50,6 +50,12 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The day in UTC.
+    pub fn date(self) -> Option<time::Date> {
+        let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000);
+        moment.ok().map(OffsetDateTime::date)
+    }
+
     /// RFC 3339 text in UTC, always with three digits of a second: sorted as text, it is sorted
     /// by time.
     pub fn rfc3339(self) -> String {

@@ -18,7 +18,8 @@ pub use settings::{
 };
 
 /// Where tests find the data that is shared between checkouts.
-const NOT_SETTINGS: &[&str] = &["STRONGROOM_SHARED", "STRONGROOM_BIN", "STRONGROOM_CONFIG"];
+const NOT_SETTINGS: &[&str] =
+    &["STRONGROOM_SHARED", "STRONGROOM_BIN", "STRONGROOM_CONFIG", "STRONGROOM_PYTHON"];
 
 /// What is wrong with a configuration, and where.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -14,7 +14,11 @@ pub trait Generate: Send + Sync + 'static {
     /// What is known about the model.
     fn info(&self) -> &ModelInfo;
     /// Turns a conversation into a prompt; texts never become control tokens.
-    fn prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, PromptError>;
+    fn prompt(
+        &self,
+        conversation: &Conversation,
+        options: &PromptOptions,
+    ) -> Result<Vec<u32>, PromptError>;
     /// Turns plain text into tokens; control tokens in it stay text.
     fn tokenize(&self, text: &str) -> Vec<u32>;
     /// Turns tokens into text.
@@ -45,8 +49,12 @@ impl Generate for Engine {
         Self::info(self)
     }
 
-    fn prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, PromptError> {
-        Self::prompt(self, conversation, &PromptOptions::default())
+    fn prompt(
+        &self,
+        conversation: &Conversation,
+        options: &PromptOptions,
+    ) -> Result<Vec<u32>, PromptError> {
+        Self::prompt(self, conversation, options)
     }
 
     fn tokenize(&self, text: &str) -> Vec<u32> {

@@ -42,6 +42,7 @@ pub(crate) use waiting::WaitOptions;
 
 use crate::access::{Caller, Revocation};
 use crate::audit::AuditLog;
+use crate::clock::Clock;
 use crate::db::Db;
 use crate::engine::Domain;
 use crate::guard::Guard;
@@ -75,6 +76,8 @@ pub(crate) struct GateParts {
     pub(crate) wait: WaitOptions,
     /// The longest answer where a request names no bound.
     pub(crate) default_max_tokens: usize,
+    /// Which day it is, for chat templates that say so.
+    pub(crate) clock: Clock,
     /// Where exchanges run: it outlives the threads that speak HTTP.
     pub(crate) runtime: tokio::runtime::Handle,
     /// Whether everything that let a caller in still stands.
@@ -139,7 +142,9 @@ impl Gate {
         let (model, lease) = self.ready(caller.user, &model, &mut place, Some(asker)).await?;
         place.keep(lease);
         fits(&model, purpose)?;
-        let mut draft = Draft::make(&model, request, self.inner.parts.default_max_tokens).await?;
+        let parts = &self.inner.parts;
+        let today = parts.clock.now().date();
+        let mut draft = Draft::make(&model, request, parts.default_max_tokens, today).await?;
         let reservation = self.admit(caller, &model, draft.wanted()).await?;
         draft.bound(reservation.tokens());
         let cleared = self.inspect(caller, &model, draft, reservation).await?;

@@ -7,7 +7,7 @@ use super::catalog::Model;
 use super::error::GateError;
 use super::generate::Generate;
 use super::request::{ExchangeRequest, Input, Purpose};
-use crate::engine::{GenerationRequest, PromptError, Sampling};
+use crate::engine::{GenerationRequest, PromptError, PromptOptions, Sampling};
 use crate::ids::UserId;
 use crate::limits::Wanted;
 
@@ -30,6 +30,7 @@ pub(super) struct Draft {
     room_min: usize,
     /// Nobody asked for an answer of some length: a shorter one is better than none.
     may_be_shorter: bool,
+    today: Option<time::Date>,
 }
 
 /// Runs work on a text: here if the text is short, elsewhere if it is long.
@@ -52,6 +53,7 @@ impl Draft {
         model: &Model,
         request: ExchangeRequest,
         default_max_tokens: usize,
+        today: Option<time::Date>,
     ) -> Result<Self, GateError> {
         let engine = model
             .generator()
@@ -74,6 +76,7 @@ impl Draft {
             stop: request.stop,
             logprobs: request.logprobs,
             room_min: room_min(request.purpose, context),
+            today,
         };
         by_length(bytes, move || draft.count().map(|()| draft)).await?
     }
@@ -90,7 +93,8 @@ impl Draft {
         }
         self.prompt = match &self.input {
             Input::Conversation(conversation) => {
-                self.engine.prompt(conversation).map_err(|error| match error {
+                let options = PromptOptions { date: self.today, ..PromptOptions::default() };
+                self.engine.prompt(conversation, &options).map_err(|error| match error {
                     PromptError::Refused(_) => GateError::Template,
                     PromptError::Empty => GateError::EmptyPrompt,
                     // Not the caller's doing: the file brought it.

@@ -22,8 +22,8 @@ use crate::config::{LimitSet, Limits};
 use crate::db::{Db, DbOptions};
 use crate::engine::{
     Candidate, Conversation, Domain, EngineError, EngineStats, FinishReason, GenerationEvent,
-    GenerationRequest, Message, ModelInfo, PromptError, Sampling, Score, ScoreItem, TokenLogprob,
-    Usage,
+    GenerationRequest, Message, ModelInfo, PromptError, PromptOptions, Sampling, Score, ScoreItem,
+    TokenLogprob, Usage,
 };
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 use crate::limits::Limiter;
@@ -85,7 +85,11 @@ impl Generate for Scripted {
         &self.info
     }
 
-    fn prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, PromptError> {
+    fn prompt(
+        &self,
+        conversation: &Conversation,
+        _: &PromptOptions,
+    ) -> Result<Vec<u32>, PromptError> {
         let line = |message: &Message| format!("{:?}:{}\n", message.role, message.content.text());
         Ok(self.tokenize(&conversation.messages.iter().map(line).collect::<String>()))
     }
@@ -237,6 +241,7 @@ impl House {
             vault: vault.clone(),
             wait: WaitOptions { limit: Duration::from_mins(1), waiting_max: 8 },
             default_max_tokens: 50,
+            clock: clock.clone(),
             runtime,
             still_holds: Box::new(|_| true),
         });
@@ -272,6 +277,7 @@ impl House {
             vault: self.vault.clone(),
             wait: WaitOptions { limit: Duration::from_mins(1), waiting_max: 8 },
             default_max_tokens: 50,
+            clock: self.clock.clone(),
             runtime: tokio::runtime::Handle::current(),
             still_holds: Box::new(still_holds),
         });

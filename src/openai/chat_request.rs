@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::common::{self, Delivery};
 use super::fields::{Fields, wrong};
 use super::parameters::{self, Endpoint, unknown};
-use crate::engine::{Content, Message, Role};
+use super::template_arguments;
+use crate::engine::{Content, Conversation, Message, Role};
 use crate::gate::{ExchangeRequest, Input, Purpose};
 use crate::web::{ApiError, ErrorCode};
 
@@ -16,14 +17,18 @@ const TOP_LOGPROBS_MAX: i64 = 20;
 /// Reads the body.
 pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), ApiError> {
     parameters::check(&mut fields, Endpoint::Chat)?;
-    let messages = messages(&mut fields)?;
+    let conversation = Conversation {
+        messages: messages(&mut fields)?,
+        arguments: template_arguments::read(&mut fields)?,
+        ..Conversation::default()
+    };
     let delivery = common::delivery(&mut fields)?;
     let legacy_max = common::tokens_max(&mut fields, "max_tokens")?;
     let max_tokens = common::tokens_max(&mut fields, "max_completion_tokens")?.or(legacy_max);
     let request = ExchangeRequest {
         purpose: Purpose::Api,
         model: common::model(&mut fields)?,
-        input: Input::Conversation(messages.into()),
+        input: Input::Conversation(conversation),
         max_tokens,
         sampling: common::sampling(&mut fields)?,
         stop: common::stop(&mut fields)?,

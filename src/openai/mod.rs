@@ -10,6 +10,7 @@ mod completion_request;
 mod fields;
 mod parameters;
 mod stream;
+mod template_arguments;
 #[cfg(test)]
 mod tests;
 mod text_answer;

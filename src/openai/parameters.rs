@@ -95,6 +95,13 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     row("stop", BOTH, Honoured, "a text, or a list of up to 16, each of up to 256 bytes"),
     row("logprobs", BOTH, Honoured, "chat: true or false; completions: 0 to 5"),
     row("top_logprobs", CHAT, Honoured, "0 to 20; needs logprobs"),
+    row(
+        "chat_template_kwargs",
+        CHAT,
+        Extension,
+        "up to 32 names and values that the model's chat template may look at",
+    ),
+    row("enable_thinking", CHAT, Extension, "true or false, for models that can think aloud"),
     row("n", BOTH, Only(&["1"], "one answer a request"), "1"),
     row("best_of", TEXT, Only(&["1"], "one answer a request"), "1"),
     row("echo", TEXT, Only(&["false"], "the prompt is not sent back"), "false"),

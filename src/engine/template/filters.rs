@@ -1,9 +1,13 @@
 //! The functions and filters that chat templates expect beside Jinja's own: those of transformers.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
+
+use super::guard::MARK;
+use super::python;
 
 /// A template's own refusal of a conversation.
 #[derive(Debug, thiserror::Error)]
@@ -18,39 +22,72 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     environment.add_filter("tojson", tojson);
     environment.add_filter("string", |state: &State, value: &Value| match value.as_str() {
         Some(_) => Ok(value.clone()),
-        None => print(state, value).map(Value::from),
+        None => python::str(state, value).map(Value::from),
+    });
+    environment.add_filter("int", int);
+    environment.add_filter("float", float);
+    environment.add_filter("trim", |state: &State, value: &Value, chars: Option<&str>| {
+        let text = match value.as_str() {
+            Some(text) => Cow::Borrowed(text),
+            None => Cow::Owned(python::str(state, value)?),
+        };
+        let inner = match chars {
+            Some(chars) => text.trim_matches(|c| chars.contains(c)),
+            None => text.trim_matches(python::is_space),
+        };
+        let is_safe = value.is_safe();
+        let inner = inner.to_owned();
+        Ok::<_, Error>(if is_safe { Value::from_safe_string(inner) } else { Value::from(inner) })
+    });
+    environment.add_test("iterable", |value: &Value| {
+        value.is_undefined() || (!value.is_none() && value.try_iter().is_ok())
     });
     environment.set_formatter(|out, state, value| match value.kind() {
-        ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
-            let text = print(state, value)?;
-            out.write_str(&text).map_err(Error::from)
-        }
-        _ => minijinja::escape_formatter(out, state, value),
+        ValueKind::String | ValueKind::Undefined => minijinja::escape_formatter(out, state, value),
+        _ => out.write_str(&python::str(state, value)?).map_err(Error::from),
     });
 }
 
-/// Prints a value within limits. A list can hold itself twice, and that list itself twice: its
-/// text doubles each time while its memory does not, so minijinja's fuel sees it too late.
-fn print(state: &State, value: &Value) -> Result<String, Error> {
-    let mut out = Printed(String::new());
-    if write!(out, "{value}").is_err() {
-        return Err(Error::new(ErrorKind::OutOfFuel, "a value is too long to print"));
-    }
-    state.consume_fuel(out.0.len() as u64 / 64)?;
-    Ok(out.0)
+/// Jinja's `int`: what is no number gives the default, not an error.
+fn int(value: &Value, default: Option<Value>, options: Kwargs) -> Result<Value, Error> {
+    let default =
+        default.map_or_else(|| options.get::<Option<Value>>("default"), |d| Ok(Some(d)))?;
+    let default = default.unwrap_or_else(|| Value::from(0));
+    let base: u32 = options.get::<Option<u32>>("base")?.unwrap_or(10);
+    options.assert_all_used()?;
+    let whole = |float: f64| {
+        let whole = float.is_finite() && float.abs() < 1e18;
+        if whole { Value::from(float.trunc() as i64) } else { default.clone() }
+    };
+    Ok(match (value.as_str().map(|text| text.trim_matches(python::is_space)), value.kind()) {
+        (Some(text), _) if (2..=36).contains(&base) => {
+            let digits = text.strip_prefix('+').unwrap_or(text);
+            match i128::from_str_radix(digits, base) {
+                Ok(number) => Value::from(number),
+                Err(_) => text.parse().map_or_else(|_| default.clone(), whole),
+            }
+        }
+        (None, ValueKind::Bool) => Value::from(i64::from(value.is_true())),
+        (None, ValueKind::Number) if value.is_integer() => value.clone(),
+        (None, ValueKind::Number) => {
+            f64::try_from(value.clone()).map_or_else(|_| default.clone(), whole)
+        }
+        _ => default,
+    })
 }
 
-/// A text with a limit.
-struct Printed(String);
-
-impl std::fmt::Write for Printed {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        if self.0.len() + text.len() > PRINTED_BYTES_MAX {
-            return Err(std::fmt::Error);
-        }
-        self.0.push_str(text);
-        Ok(())
-    }
+/// Jinja's `float`: what is no number gives the default, not an error.
+fn float(value: &Value, default: Option<Value>, options: Kwargs) -> Result<Value, Error> {
+    let default =
+        default.map_or_else(|| options.get::<Option<Value>>("default"), |d| Ok(Some(d)))?;
+    options.assert_all_used()?;
+    let number = match value.as_str() {
+        Some(text) => text.trim_matches(python::is_space).parse().ok(),
+        None if value.kind() == ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
+        None if value.kind() == ValueKind::Number => f64::try_from(value.clone()).ok(),
+        None => None,
+    };
+    Ok(number.map_or_else(|| default.unwrap_or_else(|| Value::from(0.0)), Value::from))
 }
 
 /// `json.dumps` as transformers calls it: no escapes for HTML, letters of all scripts as they are.
@@ -131,7 +168,13 @@ impl Style {
             ValueKind::None => out.push_str("null"),
             ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => {
-                let _ = write!(out, "{value}");
+                // JSON has no word of its own for these, and Python's are like no others.
+                out.push_str(match python::number(value).as_str() {
+                    "nan" => "NaN",
+                    "inf" => "Infinity",
+                    "-inf" => "-Infinity",
+                    number => number,
+                });
             }
             ValueKind::String => self.text(state, value.as_str().unwrap_or_default(), out)?,
             ValueKind::Map => self.map(state, value, depth, out)?,
@@ -208,6 +251,8 @@ impl Style {
                 '\t' => out.push_str("\\t"),
                 '\u{8}' => out.push_str("\\b"),
                 '\u{c}' => out.push_str("\\f"),
+                // Not the caller's: the guard takes it out again.
+                MARK => out.push(c),
                 c if c < ' ' || (self.ascii && !c.is_ascii()) => {
                     for unit in c.encode_utf16(&mut [0; 2]) {
                         let _ = write!(out, "\\u{unit:04x}");
@@ -256,8 +301,6 @@ pub(super) fn strftime(date: time::Date, format: &str) -> Result<String, Error> 
     Ok(out)
 }
 
-/// The longest text of a list or map.
-const PRINTED_BYTES_MAX: usize = 4 << 20;
 /// Nesting of JSON; tools and arguments of published templates stay below 10.
 const JSON_DEPTH_MAX: usize = 64;
 /// Blanks for each level of nesting.

@@ -5,6 +5,8 @@
 //! what the template wrote is found, what people wrote is not. At last the marks are taken out, and
 //! what is left goes through the merges, which hold no control token.
 
+use std::borrow::Cow;
+
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::PromptError;
@@ -27,6 +29,11 @@ pub(super) struct Guard {
 
 /// U+FDD1: a noncharacter, for use inside a program and never in interchange (Unicode 23.7).
 pub(super) const MARK: char = '\u{fdd1}';
+
+/// A text without marks.
+pub(super) fn unmarked(text: &str) -> Cow<'_, str> {
+    if text.contains(MARK) { Cow::Owned(text.replace(MARK, "")) } else { Cow::Borrowed(text) }
+}
 
 impl Guard {
     pub(super) fn new(tokenizer: &Tokenizer) -> Result<Self, PromptError> {
@@ -144,7 +151,7 @@ pub(super) fn encode(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
                 at_start = true;
             }
             Fragment::Text(text) => {
-                let text = text.replace(MARK, "");
+                let text = unmarked(text);
                 if !text.is_empty() {
                     tokenizer.encode_unmarked(&text, at_start, &mut tokens);
                     at_start = false;

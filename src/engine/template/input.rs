@@ -4,10 +4,15 @@
 //! arguments of a call are an object or a text. What one template takes is found out once, by
 //! rendering small conversations; then every conversation is given to it in the shape it takes.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use minijinja::Value;
-use serde_json::{Value as Json, json};
+use minijinja::value::{Enumerator, Object, ObjectRepr};
+use serde_json::{Map, Value as Json, json};
 
 use super::PromptOptions;
+use super::guard::{MARK, unmarked};
 use super::render::Program;
 use crate::engine::{Content, Conversation, Message, Role, ToolCall};
 
@@ -166,9 +171,43 @@ pub(super) fn value(json: &Json) -> Value {
         },
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => items.iter().map(value).collect(),
+        Json::Object(fields) if fields.keys().any(|name| name.contains(MARK)) => {
+            Value::from_object(MarkedMap::new(fields))
+        }
         Json::Object(fields) => {
             Value::from_pairs(fields.iter().map(|(name, json)| (name.as_str(), value(json))))
         }
+    }
+}
+
+/// A map whose names have marks of the guard in them, and are found without.
+#[derive(Debug)]
+struct MarkedMap {
+    names: Vec<Value>,
+    values: HashMap<String, Value>,
+}
+
+impl MarkedMap {
+    fn new(fields: &Map<String, Json>) -> Self {
+        let plain = |(name, json): (&String, &Json)| (unmarked(name).into_owned(), value(json));
+        Self {
+            names: fields.keys().map(|name| Value::from(name.as_str())).collect(),
+            values: fields.iter().map(plain).collect(),
+        }
+    }
+}
+
+impl Object for MarkedMap {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Map
+    }
+
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.values.get(unmarked(key.as_str()?).as_ref()).cloned()
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.names.clone())
     }
 }
 

@@ -5,11 +5,12 @@
 //! conversation, a date that is given to it, and nothing else (`render`). Text of people cannot
 //! become a control token, whatever stands in it (`guard`).
 
-mod adding;
 mod filters;
 mod guard;
 mod input;
 mod known;
+mod operators;
+mod python;
 mod render;
 
 pub use input::is_reserved;

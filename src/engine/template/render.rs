@@ -1,11 +1,15 @@
 //! Runs a chat template within its limits.
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
-use minijinja_contrib::pycompat::unknown_method_callback;
+use std::sync::LazyLock;
 
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
+use minijinja_contrib::pycompat::unknown_method_callback;
+use regex::Regex;
+
+use super::guard::{MARK, unmarked};
 use super::input::{self, Habits};
-use super::{PromptError, PromptOptions, adding, filters};
+use super::{PromptError, PromptOptions, filters, operators, python};
 use crate::engine::Conversation;
 use crate::engine::tokenizer::Tokenizer;
 
@@ -34,7 +38,7 @@ impl Program {
         };
         let mut program = Self {
             environment: environment(),
-            source: source.to_owned(),
+            source: for_minijinja(source),
             bos: name(tokenizer.bos()),
             eos: name(tokenizer.eos()),
             habits: Habits::default(),
@@ -87,7 +91,7 @@ impl Program {
         environment.set_fuel(Some(fuel));
         on_a_deep_stack(fuel, || {
             let context = Value::from_pairs(context);
-            let text = adding::render(&mut environment, &self.source, syntax(), fuel, context)
+            let text = operators::render(&mut environment, &self.source, syntax(), fuel, context)
                 .map_err(explain)?;
             if text.len() > OUTPUT_BYTES_MAX {
                 return Err(PromptError::Limit("writes more text than a prompt may have"));
@@ -124,9 +128,42 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_recursion_limit(DEPTH_MAX);
     environment.set_debug(false);
-    environment.set_unknown_method_callback(unknown_method_callback);
+    environment.set_unknown_method_callback(method);
     filters::install(&mut environment);
     environment
+}
+
+/// Methods of Python's types; those that look at the ends of a text do not see the guard's marks.
+fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    let plain = |value: &Value| match value.as_str() {
+        Some(text) if text.contains(MARK) => Value::from(unmarked(text)),
+        _ => value.clone(),
+    };
+    match name {
+        "startswith" | "endswith" if value.as_str().is_some() => {
+            let args: Vec<Value> = args.iter().map(plain).collect();
+            unknown_method_callback(state, &plain(value), name, &args)
+        }
+        "strip" | "lstrip" | "rstrip" if args.is_empty() => match value.as_str() {
+            Some(text) if name == "strip" => Ok(text.trim_matches(python::is_space).into()),
+            Some(text) if name == "lstrip" => Ok(text.trim_start_matches(python::is_space).into()),
+            Some(text) => Ok(text.trim_end_matches(python::is_space).into()),
+            None => unknown_method_callback(state, value, name, args),
+        },
+        _ => unknown_method_callback(state, value, name, args),
+    }
+}
+
+/// The source as minijinja takes it: Jinja2 reads every end of a line as `\n`, and transformers
+/// adds a `generation` block, which prints its body and keeps its names to itself.
+fn for_minijinja(source: &str) -> String {
+    static GENERATION: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").ok());
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
+    match GENERATION.as_ref() {
+        Some(tag) => tag.replace_all(&source, "{%$1 ${2}with $3%}").into_owned(),
+        None => source,
+    }
 }
 
 fn syntax() -> SyntaxConfig {

@@ -1,5 +1,7 @@
 //! Templates as published models bring them, and as an attacker would write them.
 
+mod vocabularies;
+
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -191,6 +193,21 @@ fn endless_huge_and_deep_templates_are_stopped() {
         "{{ [1] * 10000000000 }}",
         "{{ ('a' * 100000).split('') | join('b' * 10000) | length }}",
         "{% set ns = namespace(x=[]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x | tojson }}",
+        "{% set ns = namespace(x='&'|safe) %}{% for i in range(64) %}{% set ns.x = ns.x + ('&' * 9999) + ns.x %}{% endfor %}",
+        "{% set ns = namespace(x={}) %}{% for i in range(64) %}{% set ns.x = {'a': ns.x, 'b': ns.x} %}{% endfor %}{{ ns.x }}",
+        "{% set ns = namespace(x={}) %}{% for i in range(64) %}{% set ns.x = {'a': ns.x, 'b': ns.x} %}{% endfor %}{{ ns.x ~ ns.x }}",
+        "{% set ns = namespace(x='ab') %}{% for i in range(64) %}{% set ns.x = [ns.x, ns.x] | join(ns.x) %}{% endfor %}",
+        "{% set ns = namespace(x='ab') %}{% for i in range(64) %}{% set ns.x = ns.x | replace('a', ns.x) %}{% endfor %}",
+        "{% set ns = namespace(x='ab') %}{% for i in range(64) %}{% set ns.x = '%s%s' | format(ns.x, ns.x) %}{% endfor %}",
+        "{% set ns = namespace(x='a\nb') %}{% for i in range(64) %}{% set ns.x = ns.x | indent(100000) %}{% endfor %}",
+        "{% set ns = namespace(x='ab') %}{% for i in range(64) %}{% set ns.x = ns.x * 100 %}{% endfor %}",
+        "{% set ns = namespace(x=[1, 2]) %}{% for i in range(64) %}{% set ns.x = ns.x * 100 %}{% endfor %}{{ ns.x | length }}",
+        "{% macro f(x) %}{{ x }}{{ x }}{% endmacro %}{% set ns = namespace(x='ab') %}{% for i in range(64) %}{% set ns.x = f(ns.x) %}{% endfor %}",
+        "{% macro f(x) %}{{ caller() }}{{ caller() }}{% endmacro %}{% macro g() %}{% call f(1) %}{{ g() }}{% endcall %}{% endmacro %}{{ g() }}",
+        "{% for x in [[[[1]]]] recursive %}{{ loop([[x]]) }}{% endfor %}",
+        "{% set ns = namespace(n=0) %}{% for i in range(99999) %}{% for j in range(99999) %}{% if ns.n == i %}{% endif %}{% endfor %}{% endfor %}",
+        "{% set t = 'a' * 3000000 %}{% for i in range(99999) %}{% if t == t ~ 'b' %}{% endif %}{% endfor %}",
+        "{% set l = range(90000) | list %}{% for i in range(99999) %}{% if i in l %}{% endif %}{% endfor %}",
     ];
     for source in hostile {
         let start = Instant::now();

@@ -64,6 +64,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::gguf::File;
+    use crate::testing::shared;
 
     fn joined(pieces: &[Vec<u8>]) -> String {
         let mut decoder = StreamDecoder::new();
@@ -91,5 +93,40 @@ mod tests {
             }
             prop_assert_eq!(decoder.finish(), "");
         }
+    }
+
+    #[test]
+    fn answers_of_every_vocabulary_stream_as_their_whole() {
+        let Some(folder) = shared("vocabs") else { return };
+        let mut vocabularies = 0;
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_none_or(|ending| ending != "gguf") {
+                continue;
+            }
+            let file = File::open(&path).expect("a file");
+            let Ok(tokenizer) = Tokenizer::from_gguf(&file) else { continue };
+            vocabularies += 1;
+            let mut state = 1_u64;
+            for _ in 0..200 {
+                let tokens: Vec<u32> = (0..60)
+                    .map(|_| {
+                        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        ((state >> 33) % tokenizer.vocabulary() as u64) as u32
+                    })
+                    .collect();
+                let whole = tokenizer.decode(&tokens);
+                let mut decoder = StreamDecoder::of_text(&tokenizer);
+                let mut joined = String::new();
+                for &token in &tokens {
+                    joined.push_str(&decoder.push(&tokenizer, token));
+                    assert!(decoder.pending.len() < 4, "half a character at most is held back");
+                    assert!(whole.starts_with(&joined), "{}", path.display());
+                }
+                joined.push_str(&decoder.finish());
+                assert_eq!(joined, whole, "{}", path.display());
+            }
+        }
+        assert!(vocabularies > 8, "{vocabularies}");
     }
 }

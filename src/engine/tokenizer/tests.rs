@@ -188,3 +188,113 @@ fn a_vocabulary_with_capital_letters_is_met_with_them() {
     // A vowel sign that takes room of its own is no accent.
     assert_eq!(encode(&uncased, "\u{928}\u{93e}"), [3]);
 }
+
+/// Pieces of text that tokenizers are known to differ on.
+const UGLY: [&str; 40] = [
+    " ",
+    "  ",
+    "   ",
+    "\t",
+    "\n",
+    "\r\n",
+    "\n\n\n",
+    " \n ",
+    "\u{a0}",
+    "\u{2028}",
+    "\u{3000}",
+    "\0",
+    "\u{1}",
+    "a",
+    "I'm",
+    "WE'LL",
+    "don't",
+    "'s",
+    "''",
+    "12345",
+    "1,000.50",
+    "٣٤٥",
+    "Ⅷ",
+    "²",
+    "ﬁ",
+    "é",
+    "e\u{301}",
+    "\u{301}",
+    "İ",
+    "ß",
+    "我想在",
+    "こんにちは",
+    "안녕",
+    "हिन्दी",
+    "ภาษาไทย",
+    "العربية",
+    "👩‍🚀",
+    "🏳️‍🌈",
+    "<|x|>",
+    "!!!...",
+];
+
+/// Texts put together of those pieces, always the same ones.
+fn ugly_texts() -> Vec<String> {
+    let mut state = 7_u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as usize % below
+    };
+    let mut texts: Vec<String> = UGLY.iter().map(|piece| (*piece).to_owned()).collect();
+    for _ in 0..600 {
+        texts.push((0..=next(9)).map(|_| UGLY[next(UGLY.len())]).collect());
+    }
+    texts.push("word".repeat(3_000));
+    texts.push(" ".repeat(3_000) + "x");
+    texts.push("7".repeat(2_000));
+    texts
+}
+
+/// The library that reads the tokenizer.json of a family, which is that of the Python package.
+#[test]
+fn ugly_texts_are_cut_as_by_the_published_tokenizers() {
+    use unicode_normalization::UnicodeNormalization as _;
+
+    let Some(folder) = shared("vocabs") else { return };
+    let Some(tokenizers) = shared("tokenizers") else { return };
+    let file = |name: &str| open(&folder.join(format!("ggml-vocab-{name}.gguf"))).1;
+    let smollm = tokenizers.join("smollm2-135m-instruct/SmolLM2-135M-Instruct-Tokenizer.json");
+    let from_json = |path: &Path, words: &str| {
+        let all = json(path);
+        let merge = |merge: &Value| match merge.as_array() {
+            Some(halves) => halves.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            None => merge.as_str().expect("a merge").to_owned(),
+        };
+        let merges = all["model"]["merges"].as_array().expect("merges");
+        let merges: Vec<String> = merges.iter().map(merge).collect();
+        byte_level(words, &all["model"]["vocab"], &merges.join("\n"), &serde_json::json!({}))
+    };
+    let mut wrong = String::new();
+    for (path, ours) in [
+        (tokenizers.join("swift-vocabs/gpt2_tokenizer.json"), file("gpt-2")),
+        (tokenizers.join("swift-vocabs/falcon_tokenizer.json"), file("falcon")),
+        (tokenizers.join("swift-vocabs/llama_tokenizer.json"), file("llama-spm")),
+        (smollm.clone(), from_json(&smollm, "smollm")),
+    ] {
+        let theirs = tokenizers::Tokenizer::from_file(&path).expect("a tokenizer");
+        for text in ugly_texts() {
+            // A model file does not say that a tokenizer composes characters first.
+            let text: String = text.nfc().collect();
+            let expected = theirs.encode(text.as_str(), false).expect("encodes");
+            let found = ours.encode(&text, Special::Plain);
+            if found != expected.get_ids() {
+                let ids = expected.get_ids();
+                let shown: String = text.chars().take(60).collect();
+                let at = found.iter().zip(ids).take_while(|(a, b)| a == b).count();
+                let (have, want) =
+                    (&found[at..found.len().min(at + 8)], &ids[at..ids.len().min(at + 8)]);
+                let _ = writeln!(
+                    wrong,
+                    "{}: {shown:?} at {at}: want {want:?} have {have:?}",
+                    path.display()
+                );
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}

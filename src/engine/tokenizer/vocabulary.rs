@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::TokenizerError;
 use super::bpe::byte_of;
+use super::words::Words;
 use crate::engine::gguf::File;
 
 /// What a token is, by `tokenizer.ggml.token_type`.
@@ -78,6 +79,7 @@ impl Vocabulary {
             found => found,
         };
         let class = id(file, "tokenizer.ggml.cls_token_id", names.len())?;
+        let words = file.string("tokenizer.ggml.pre")?.unwrap_or_default();
         let mut vocabulary = Self {
             kind,
             names: names.into_iter().map(Box::from).collect(),
@@ -87,7 +89,7 @@ impl Vocabulary {
             bos,
             eos,
             unknown,
-            adds_bos: adds_bos.unwrap_or(kind == Kind::Spm),
+            adds_bos: adds_bos.unwrap_or(kind == Kind::Spm || Words::adds_bos(words)),
             adds_eos: adds_eos.unwrap_or(false),
             class,
             separator,
