@@ -24,12 +24,24 @@ async function send(text) {
 /** @returns {Promise<any[]>} the list of chats, as the server has it */
 const listed = async () => (await get("/api/conversations")).conversations;
 
-/** @param {import("playwright-core").Route} route the server gets it, and its answer is lost */
-async function lose(route) {
-  const answer = await route.fetch();
-  assert.equal(answer.status(), 200);
-  await route.abort();
+/** The server gets the next message, and its answer does not arrive. @param {{ isHeld?: boolean }} [options] `isHeld`: until the page gives up */
+async function loseNext({ isHeld = false } = {}) {
+  await world.page.evaluate((/** @type {boolean} */ isHeld) => {
+    /** @type {any} */ (globalThis).lost = 0;
+    const asked = globalThis.fetch;
+    globalThis.fetch = async (to, options) => {
+      if (!String(to).endsWith("/messages")) return asked(to, options);
+      globalThis.fetch = asked;
+      const { status } = await asked(to, { ...options, signal: undefined });
+      /** @type {any} */ (globalThis).lost = status;
+      const signal = /** @type {AbortSignal} */ (options?.signal);
+      if (isHeld) await new Promise((_, refuse) => { signal.addEventListener("abort", () => refuse(signal.reason)); });
+      throw new TypeError("the connection broke");
+    };
+  }, isHeld);
 }
+
+const lost = () => world.page.waitForFunction(() => /** @type {any} */ (globalThis).lost === 200);
 
 export function elsewhere() {
   test("a message for a new chat goes into that chat, and the one that was opened meanwhile stays as it is", async () => {
@@ -53,7 +65,8 @@ export function elsewhere() {
     assert.equal(await composer().inputValue(), "");
     await page.unroute(conversationsOf);
     await page.locator(".history li").filter({ hasText: words }).click();
-    await answers().first().waitFor();
+    await answers().first().locator(".figures").waitFor({ state: "attached" });
+    await sendButton().waitFor();
     assert.deepEqual((await stored()).messages.map((/** @type {any} */ one) => one.role), ["user", "assistant"]);
   });
 
@@ -105,7 +118,7 @@ export function elsewhere() {
 
   test("a message whose answer was lost on the way is found at the server, and is said once", async () => {
     const { page } = world;
-    await page.route(messagesOf, lose, { times: 1 });
+    await loseNext();
     await composer().press("Enter");
     await answers().first().locator(".figures").waitFor({ state: "attached" });
     await sendButton().waitFor();
@@ -115,7 +128,7 @@ export function elsewhere() {
 
   test("a message that is sent again because nobody could say what became of it is said once", async () => {
     const { page } = world;
-    await page.route(messagesOf, lose, { times: 1 });
+    await loseNext();
     const read = `**/api/conversations/${new URL(page.url()).pathname.slice("/c/".length)}`;
     await page.route(read, (route) => route.abort());
     await send("And once more");
@@ -132,22 +145,15 @@ export function elsewhere() {
 
   test("a message that is taken back while the server takes it is not there twice", async () => {
     const { page } = world;
-    const { opened, open } = gate();
-    await page.route(messagesOf, async (route) => {
-      const answer = await route.fetch();
-      assert.equal(answer.status(), 200);
-      open();
-      await new Promise(() => {});
-    }, { times: 1 });
+    await loseNext({ isHeld: true });
     await send("Taken back");
-    await opened;
+    await lost();
     await stopButton().click();
     await stopButton().click();
     await answers().nth(2).waitFor();
     await sendButton().waitFor();
     assert.equal(await composer().inputValue(), "");
     assert.equal((await stored()).messages.filter((/** @type {any} */ one) => one.content === "Taken back").length, 1);
-    await page.unroute(messagesOf);
   });
 
   test("an Enter that ends the composition of a word sends nothing", async () => {
