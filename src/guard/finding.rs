@@ -163,6 +163,22 @@ pub struct Finding {
     pub span: Range<usize>,
 }
 
+impl Finding {
+    /// Takes in a finding that begins inside of this one: what changes the text changes all that
+    /// the two cover. The longer one gives the name, and one with a placeholder before one without.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        let rank = |one: &Self| {
+            let has_placeholder = matches!(one.category.redaction(), Redaction::Placeholder(_));
+            (has_placeholder, one.span.len())
+        };
+        if rank(other) > rank(self) {
+            (self.detector, self.category, self.score) =
+                (other.detector, other.category, other.score);
+        }
+        self.span.end = self.span.end.max(other.span.end);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -94,8 +94,8 @@ impl Guard {
         OutputWatch::new(self.clone(), originals)
     }
 
-    /// The findings in one text that the policy does something about: in order, and where two
-    /// that change the text overlap, only the first.
+    /// The findings in one text that the policy does something about, in order. Those that change
+    /// the text and overlap are one.
     fn find(&self, text: &str, direction: Direction) -> Vec<(Action, Finding)> {
         let view = View::new(text);
         let mut found = Vec::new();
@@ -114,15 +114,7 @@ impl Guard {
         found.sort_by_key(|(action, one)| {
             (one.span.start, std::cmp::Reverse(one.span.end), std::cmp::Reverse(*action))
         });
-        let mut end = 0;
-        found.retain(|(action, one)| {
-            let is_free = one.span.start >= end || *action == Action::Refuse;
-            if is_free && *action >= Action::Redact {
-                end = end.max(one.span.end);
-            }
-            is_free
-        });
-        found
+        merged(found)
     }
 
     fn action(&self, direction: Direction, category: Category) -> Action {
@@ -159,6 +151,28 @@ impl Guard {
         }
         is_refused
     }
+}
+
+/// Makes one of the findings that change the text and overlap, and leaves out what is flagged
+/// inside of them. What is refused is kept by itself.
+fn merged(found: Vec<(Action, Finding)>) -> Vec<(Action, Finding)> {
+    let mut kept: Vec<(Action, Finding)> = Vec::with_capacity(found.len());
+    // The last one that changes the text, and where it ends.
+    let (mut last, mut end) = (0, 0);
+    for (action, one) in found {
+        let is_free = one.span.start >= end || action == Action::Refuse;
+        let changes = action >= Action::Redact;
+        if changes {
+            end = end.max(one.span.end);
+        }
+        if is_free {
+            last = if changes { kept.len() } else { last };
+            kept.push((action, one));
+        } else if changes && let Some((Action::Redact, before)) = kept.get_mut(last) {
+            before.absorb(&one);
+        }
+    }
+    kept
 }
 
 const FORM: &[Category] = &[Category::FormBlank, Category::FormTooLong, Category::FormTooMany];

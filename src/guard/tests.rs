@@ -66,6 +66,45 @@ fn hidden_characters_are_taken_out() {
 }
 
 #[test]
+fn what_overlaps_is_taken_out_together() {
+    let policy =
+        "[input]\ndenied = \"redact\"\n[phrases]\ndenied = [\"pwd=a1b2c3d4\", \"e5f6g7h8i9\"]";
+    let guard = guard(policy);
+    let text = "say pwd=a1b2c3d4-e5f6g7h8i9-j1k2l3 now";
+    let verdict = guard.inspect(&[text], Direction::Input);
+    assert_eq!(verdict.texts.expect("changed")[0], "say [secret-1] now");
+    assert_eq!(verdict.findings.len(), 1);
+}
+
+#[test]
+fn what_is_redacted_up_to_what_is_refused_does_not_come_out() {
+    let guard = guard(
+        "[output]\ndenied = \"refuse\"\n\"secret.assigned\" = \"redact\"
+        [phrases]\ndenied = [\"e5f6g7h8i9\"]",
+    );
+    let (out, events) =
+        stream(&guard, Originals::default(), &["say pwd=a1b2c3d4-e5f6g7h8i9-j1k2l3 now"]);
+    assert_eq!(out, "say pwd=[secret]");
+    assert_eq!(events.last(), Some(&WatchEvent::Stop));
+}
+
+#[test]
+fn a_long_secret_leaves_no_tail() {
+    let token = "Zk93hd7Q2mX8vB4nLw5t".repeat(18);
+    let text = format!("aws_session_token={token} and more");
+    let verdict = guard("").inspect(&[&text], Direction::Input);
+    assert_eq!(verdict.texts.expect("changed")[0], "aws_session_token=[secret-1] and more");
+}
+
+#[test]
+fn a_card_among_other_digits_leaves_the_others() {
+    let text = "2025-09-01 qty 1 4111 1111 1111 1111 12/27\n4111-1111-1111-1111 123";
+    let verdict = guard("").inspect(&[text], Direction::Input);
+    let texts = verdict.texts.expect("changed");
+    assert_eq!(texts[0], "2025-09-01 qty 1 [card-1] 12/27\n[card-2] 123");
+}
+
+#[test]
 fn denied_phrases_refuse_and_allowed_values_pass() {
     let guard = guard("[phrases]\ndenied = [\"project falcon\"]\nallowed = [\"4111111111111111\"]");
     assert_eq!(guard.inspect(&["On Project Falcon"], Direction::Input).action, Action::Refuse);
@@ -126,6 +165,7 @@ fn ordinary_texts_pass_as_they_are() {
 fn pieces_of_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("4111 1111 1111 1111 ".to_owned()),
+        Just("4111111111111111".replace('1', "1\u{2011}\u{2011}")),
         Just("DE89 3704 0044 0532 0130 00 ".to_owned()),
         Just("ssn 536-90-4399,".to_owned()),
         Just("AKIAQWERTYUIOPASDF23 ".to_owned()),

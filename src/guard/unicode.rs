@@ -11,7 +11,21 @@ pub fn is_invisible(c: char) -> bool {
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}'
             | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{1bca0}'..='\u{1bca3}' | '\u{e0100}'..='\u{e01ef}')
+            | '\u{fff9}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0100}'..='\u{e01ef}')
+}
+
+/// Whether a character is nothing to whoever reads: it shows nothing, and no word ends at it.
+pub fn is_nothing(c: char) -> bool {
+    let is_control = c.is_control() && !c.is_whitespace();
+    let is_format = |c: char| c.general_category() == GeneralCategory::Format;
+    is_control || !c.is_ascii() && (is_invisible(c) || is_format(c))
+}
+
+/// Whether a character is a dash, a hyphen or the sign of minus.
+pub fn is_dash(c: char) -> bool {
+    let is_dash = |c: char| c.general_category() == GeneralCategory::DashPunctuation;
+    c == '-' || c == '\u{2212}' || !c.is_ascii() && is_dash(c)
 }
 
 /// Whether a character embeds, overrides or isolates a direction. The marks that only give the
@@ -32,6 +46,20 @@ pub fn is_mark(c: char) -> bool {
             c.general_category(),
             GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark
         )
+}
+
+/// Whether a mark spells a sound where it stands: in scripts that write vowels or tones as marks, a
+/// word without them is another word. On other letters a mark changes the look, and in scripts
+/// that leave vowels out (Arabic, Hebrew) both ways of writing are one word.
+pub fn spells(mark: char, base: Option<char>) -> bool {
+    let is_of_no_script = matches!(mark, '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}'
+        | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}'
+        | '\u{fe20}'..='\u{fe2f}');
+    let needs_marks = |base: char| {
+        matches!(base, '\u{900}'..='\u{109f}' | '\u{1700}'..='\u{1aaf}' | '\u{1b00}'..='\u{1c4f}'
+            | '\u{3041}'..='\u{30ff}' | '\u{a800}'..='\u{abff}' | '\u{11000}'..='\u{11fff}')
+    };
+    !is_of_no_script && base.is_some_and(needs_marks)
 }
 
 /// Whether a character of this kind may stand beside a joiner: emoji, and the scripts in which

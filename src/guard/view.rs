@@ -12,6 +12,8 @@ use super::unicode;
 /// One text under inspection.
 pub struct View<'t> {
     raw: &'t str,
+    /// Nothing but ASCII that shows, or parts words.
+    is_simple: bool,
     plain: OnceCell<Mapped>,
     folded: OnceCell<Mapped>,
 }
@@ -35,7 +37,8 @@ struct Piece {
 impl<'t> View<'t> {
     /// Looks at a text; nothing is computed until a detector asks for it.
     pub fn new(raw: &'t str) -> Self {
-        Self { raw, plain: OnceCell::new(), folded: OnceCell::new() }
+        let is_simple = raw.bytes().all(is_simple);
+        Self { raw, is_simple, plain: OnceCell::new(), folded: OnceCell::new() }
     }
 
     /// The text as it came.
@@ -43,21 +46,21 @@ impl<'t> View<'t> {
         self.raw
     }
 
-    /// The text in compatibility form (NFKC by segment) without invisible characters. Case is
-    /// kept. For ASCII this is the raw text.
+    /// The text in compatibility form (NFKC by segment) without invisible and control characters.
+    /// Case and marks are kept. For plain ASCII this is the raw text.
     pub fn plain(&self) -> &str {
-        if self.raw.is_ascii() { self.raw } else { &self.plain_mapped().text }
+        if self.is_simple { self.raw } else { &self.plain_mapped().text }
     }
 
-    /// The plain text in lower case, with look-alike letters replaced by the Latin ones that they
-    /// imitate: for comparing with words.
+    /// The plain text in lower case and decomposed (NFKD), without marks that spell nothing, with
+    /// look-alike letters replaced by the Latin ones that they imitate: for comparing with words.
     pub fn folded(&self) -> &str {
         &self.folded_mapped().text
     }
 
     /// The raw bytes behind a range of [`View::plain`].
     pub fn raw_of_plain(&self, range: Range<usize>) -> Range<usize> {
-        if self.raw.is_ascii() { range } else { self.plain_mapped().raw_range(range) }
+        if self.is_simple { range } else { self.plain_mapped().raw_range(range) }
     }
 
     /// The raw bytes behind a range of [`View::folded`].
@@ -66,18 +69,27 @@ impl<'t> View<'t> {
     }
 
     fn plain_mapped(&self) -> &Mapped {
-        self.plain.get_or_init(|| Mapped::of(self.raw, |c, out| out.push(c)))
+        self.plain.get_or_init(|| Mapped::of(self.raw, Form::Plain))
     }
 
     fn folded_mapped(&self) -> &Mapped {
-        self.folded.get_or_init(|| Mapped::of(self.raw, unicode::fold))
+        self.folded.get_or_init(|| Mapped::of(self.raw, Form::Folded))
     }
 }
 
+/// How a text is rewritten.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Plain,
+    Folded,
+}
+
 impl Mapped {
-    fn of(raw: &str, write: impl Fn(char, &mut String)) -> Self {
+    fn of(raw: &str, form: Form) -> Self {
         let mut mapped =
             Self { text: String::with_capacity(raw.len()), pieces: Vec::with_capacity(4) };
+        // The letter that a mark stands on; it may be in the run before.
+        let mut base = None;
         let mut rest = raw;
         while !rest.is_empty() {
             let ascii = ascii_run(rest);
@@ -85,11 +97,11 @@ impl Mapped {
             let (run, tail) = rest.split_at(taken);
             let raw_start = raw.len() - rest.len();
             let at = mapped.text.len();
-            if ascii > 0 {
-                run.chars().for_each(|c| write(c, &mut mapped.text));
-            } else {
-                let visible = run.chars().filter(|c| !unicode::is_invisible(*c));
-                visible.nfkc().for_each(|c| write(c, &mut mapped.text));
+            let visible = run.chars().filter(|c| !unicode::is_nothing(*c));
+            match form {
+                Form::Plain if ascii > 0 => mapped.text.push_str(run),
+                Form::Plain => mapped.text.extend(visible.nfkc()),
+                Form::Folded => mapped.fold(visible.nfkd(), &mut base),
             }
             // Folding ASCII changes no length, so positions inside the run stay true.
             let same = ascii > 0 && mapped.text.len() - at == taken;
@@ -97,6 +109,17 @@ impl Mapped {
             rest = tail;
         }
         mapped
+    }
+
+    fn fold(&mut self, decomposed: impl Iterator<Item = char>, base: &mut Option<char>) {
+        for c in decomposed {
+            if !unicode::is_mark(c) {
+                *base = Some(c);
+                unicode::fold(c, &mut self.text);
+            } else if unicode::spells(c, *base) {
+                self.text.push(c);
+            }
+        }
     }
 
     fn raw_range(&self, range: Range<usize>) -> Range<usize> {
@@ -126,10 +149,15 @@ impl Piece {
     }
 }
 
-/// The length of the ASCII run at the start, less its last character when a combining mark
-/// follows it: the two are normalised together.
+/// Whether a byte is ASCII and either shows or is white space.
+fn is_simple(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\t'..=b'\r')
+}
+
+/// The length of the run of simple ASCII at the start, less its last character when a combining
+/// mark follows it: the two are normalised together.
 fn ascii_run(text: &str) -> usize {
-    let run = text.bytes().take_while(u8::is_ascii).count();
+    let run = text.bytes().take_while(|byte| is_simple(*byte)).count();
     match text[run..].chars().next() {
         Some(next) if run > 0 && canonical_combining_class(next) != 0 => run - 1,
         _ => run,
@@ -167,6 +195,13 @@ mod tests {
         check("ab e\u{301}f", "ab éf", "é", "e\u{301}");
         check("ﬁne ﬁg", "fine fig", "fi", "ﬁ");
         check("x\u{a0}y", "x y", "x y", "x\u{a0}y");
+        check("a\u{1}b\u{7f}c\td\r\n", "abc\td\r\n", "abc", "a\u{1}b\u{7f}c");
+        check(
+            "se\u{fffa}cr\u{1d173}et\u{600}\u{85}",
+            "secret\u{85}",
+            "secret",
+            "se\u{fffa}cr\u{1d173}et",
+        );
     }
 
     #[test]
@@ -176,9 +211,38 @@ mod tests {
         assert_eq!(&view.raw()[view.raw_of_folded(7..13)], "ѕyѕtеm");
     }
 
+    #[test]
+    fn folding_sees_through_marks_and_controls() {
+        for raw in [
+            "proj\u{332}ect",
+            "projéct",
+            "proje\u{301}ct",
+            "PROJĔCT",
+            "proj\u{1}ect",
+            "p\u{1}\u{301}roject",
+            "proj\u{20dd}ect",
+            "proj\u{941}ect",
+            "proj\u{fff9}ect",
+        ] {
+            assert_eq!(View::new(raw).folded(), "project", "{raw:?}");
+        }
+        let view = View::new("a proj\u{332}ect b");
+        assert_eq!(&view.raw()[view.raw_of_folded(2..9)], "proj\u{332}ect");
+        assert_eq!(View::new("İ").folded(), "i");
+        assert_eq!(View::new("שָׁלוֹם").folded(), View::new("שלום").folded());
+    }
+
+    #[test]
+    fn marks_that_spell_are_kept() {
+        for (one, other) in [("कल", "कुल"), ("か", "が"), ("ขา", "ขี")] {
+            assert_ne!(View::new(one).folded(), View::new(other).folded(), "{one} {other}");
+        }
+        assert_eq!(View::new("が").folded(), View::new("か\u{3099}").folded());
+    }
+
     proptest::proptest! {
         #[test]
-        fn every_range_maps_to_character_boundaries(raw in "\\PC{0,60}", a in 0usize..80, b in 0usize..80) {
+        fn every_range_maps_to_character_boundaries(raw in "(?s).{0,60}", a in 0usize..80, b in 0usize..80) {
             let view = View::new(&raw);
             let clamp = |len: usize| a.min(b).min(len)..a.max(b).min(len);
             let plain = view.raw_of_plain(clamp(view.plain().len()));

@@ -9,13 +9,15 @@ use super::Guard;
 use super::finding::{Category, Direction, Finding};
 use super::policy::Action;
 use super::redact::{Originals, redact};
+use super::unicode::{is_mark, is_nothing};
 
 /// Bytes before a segment that detectors see with it.
-const CONTEXT_BYTES: usize = 96;
+const CONTEXT_BYTES: usize = 160;
 /// Bytes of several words that wait together.
 const HOLD_BYTES: usize = 256;
-/// Where held words are let go, the last bytes still wait: no number is longer.
-const KEEP_BYTES: usize = 80;
+/// Where held words are let go, the last bytes still wait: no number is longer. (A card's has 19
+/// digits, with two separators of three bytes between any two of them.)
+const KEEP_BYTES: usize = 160;
 /// Bytes of one word, and of a key block, that wait.
 const LONG_BYTES: usize = 8 * 1024;
 /// Letters of a word that cannot be a part of a key.
@@ -53,8 +55,8 @@ impl OutputWatch {
         let longest = |list: &[String]| list.iter().map(String::len).max().unwrap_or(0);
         let denied = if acts(Category::Denied) { longest(policy.denied()) } else { 0 };
         let injection = if acts(Category::Injection) { longest(policy.injection()) } else { 0 };
-        // Look-alike letters take up to three bytes for one.
-        let phrase_bytes = 3 * denied.max(injection);
+        // Look-alike letters take up to four bytes for one.
+        let phrase_bytes = 4 * denied.max(injection);
         Self {
             guard,
             originals,
@@ -159,9 +161,10 @@ impl OutputWatch {
         let until = stop.unwrap_or(end).max(before);
         let redacted: Vec<Finding> = found
             .iter()
-            .filter(|(action, one)| *action == Action::Redact && one.span.end <= until)
+            .filter(|(action, one)| *action == Action::Redact && one.span.start < until)
             .map(|(_, one)| Finding {
-                span: one.span.start - before..one.span.end - before,
+                // What is refused may begin inside of what is redacted.
+                span: one.span.start - before..one.span.end.min(until) - before,
                 ..one.clone()
             })
             .collect();
@@ -183,12 +186,14 @@ impl OutputWatch {
     }
 }
 
-/// Where the last `keep` bytes begin, with white space that follows white space not counted: to a
-/// phrase, a run of it is one space.
+/// Where the last `keep` bytes begin. White space that follows white space is not counted, nor is
+/// what is nothing to a phrase: characters that do not show, and marks.
 fn before_last(text: &str, keep: usize) -> usize {
     let (mut left, mut after) = (keep, None::<char>);
     for (at, c) in text.char_indices().rev() {
-        let counts = !(c.is_whitespace() && after.is_some_and(char::is_whitespace));
+        let counts = !(c.is_whitespace() && after.is_some_and(char::is_whitespace)
+            || is_nothing(c)
+            || is_mark(c));
         if counts && c.len_utf8() > left {
             return at + c.len_utf8();
         }

@@ -1,5 +1,6 @@
 //! The detectors, cheapest first; each says what it finds and where, none decides what to do.
 
+mod cards;
 mod checksums;
 mod control;
 mod national;

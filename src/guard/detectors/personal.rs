@@ -4,7 +4,8 @@ use std::net::Ipv6Addr;
 
 use regex::Regex;
 
-use super::checksums::{digits, is_card, is_iban};
+use super::cards::cards;
+use super::checksums::{digits, is_iban};
 use super::national::has_word;
 use super::{Detector, in_plain, pattern};
 use crate::guard::finding::{Category as C, Finding};
@@ -31,7 +32,6 @@ const PHONE_WORDS: &[&str] = &[
 
 /// Finds cards, bank accounts, addresses and telephone numbers.
 pub(super) struct Personal {
-    card: Regex,
     iban: Regex,
     email: Regex,
     phone: Regex,
@@ -42,7 +42,6 @@ pub(super) struct Personal {
 impl Personal {
     pub(super) fn new() -> Self {
         Self {
-            card: pattern(r"\b\d(?:[ -]?\d){12,18}\b"),
             iban: pattern(
                 r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,4})?\b",
             ),
@@ -57,10 +56,8 @@ impl Personal {
 
     fn numbers(&self, view: &View<'_>, found: &mut Vec<Finding>) {
         let text = view.plain();
-        for hit in self.card.find_iter(text) {
-            if is_card(&digits(hit.as_str())) && !is_inside(text, hit.start(), hit.end()) {
-                found.push(in_plain(view, "personal/card", C::PersonalCard, 0.97, hit.range()));
-            }
+        for span in cards(text) {
+            found.push(in_plain(view, "personal/card", C::PersonalCard, 0.97, span));
         }
         for hit in self.iban.find_iter(text) {
             if let Some(length) = iban_length(hit.as_str()) {
@@ -158,6 +155,9 @@ mod tests {
         check("card 4111 1111 1111 1111 please", &[C::PersonalCard]);
         check("3782-822463-10005", &[C::PersonalCard]);
         check("４１１１ １１１１ １１１１ １１１１", &[C::PersonalCard]);
+        check("4111 1111 1111 1111 12/27", &[C::PersonalCard]);
+        check("4111\u{1} 1111\u{fff9} 11\u{332}11 1111", &[C::PersonalCard]);
+        check("4111\u{a0}\u{2007}1111\u{2011}1111\u{ff0d}1111", &[C::PersonalCard]);
         check("IBAN DE89 3704 0044 0532 0130 00 and", &[C::PersonalIban]);
         check("GB29NWBK60161331926819", &[C::PersonalIban]);
         check("write to ann.b+x@mail.example.org.", &[C::PersonalEmail]);

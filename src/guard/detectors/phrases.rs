@@ -4,7 +4,6 @@ use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::Detector;
 use crate::guard::finding::{Category, Finding};
-use crate::guard::unicode::fold;
 use crate::guard::view::View;
 
 /// Finds phrases as whole words.
@@ -16,11 +15,8 @@ pub(super) struct Phrases {
 
 impl Phrases {
     pub(super) fn new(name: &'static str, category: Category, phrases: &[String]) -> Self {
-        let folded = phrases.iter().map(|phrase| {
-            let mut out = String::new();
-            phrase.chars().for_each(|c| fold(c, &mut out));
-            Spaced::new(out.trim()).text
-        });
+        let folded =
+            phrases.iter().map(|phrase| Spaced::new(View::new(phrase).folded().trim()).text);
         let categories: &'static [Category] = match category {
             Category::Denied => &[Category::Denied],
             _ => &[Category::Injection],
@@ -113,6 +109,16 @@ mod tests {
     }
 
     #[test]
+    fn a_phrase_with_marks_is_found_with_and_without_them() {
+        let phrases = Phrases::new("denied", Category::Denied, &["Café  Łódź".to_owned()]);
+        for text in ["cafe łodz", "the CAFE\u{301} Łódź"] {
+            let mut found = Vec::new();
+            phrases.find(&View::new(text), &mut found);
+            assert_eq!(found.len(), 1, "{text}");
+        }
+    }
+
+    #[test]
     fn phrases_are_found_as_whole_words() {
         let phrases = Phrases::new("denied", Category::Denied, &["Project Falcon".to_owned()]);
         let finds = |text: &str| {
@@ -124,6 +130,14 @@ mod tests {
         assert_eq!(finds("prоject fal\u{200b}con"), 1);
         assert_eq!(finds("project  falcon"), 1);
         assert_eq!(finds("the project\r\n\u{2003} falcon"), 1);
+        for hidden in [
+            "proj\u{332}ect falcon",
+            "projéct falcon",
+            "proj\u{1}ect falcon",
+            "proj\u{fffa}ect falcon",
+        ] {
+            assert_eq!(finds(hidden), 1, "{hidden:?}");
+        }
         assert_eq!(finds("projectfalcon"), 0);
         assert_eq!(finds("project falcons"), 0);
         assert_eq!(finds("a project, falcon"), 0);
