@@ -27,7 +27,7 @@ use strongroom::bench::{Generate, serve_engine};
 use strongroom::config::Config;
 use strongroom::engine::{
     Conversation, Domain, EngineError, EngineStats, FinishReason, GenerationEvent,
-    GenerationRequest, ModelInfo, PromptError, PromptOptions, Score, ScoreItem, Usage,
+    GenerationRequest, ModelInfo, PromptError, PromptOptions, Score, ScoreItem, TokenCount, Usage,
 };
 
 const WARM: usize = 200;
@@ -75,7 +75,10 @@ impl Generate for Echo {
         let said =
             words.into_iter().map(|text| GenerationEvent::Text { text, logprobs: Vec::new() });
         let last = GenerationEvent::Finished { reason: FinishReason::Stop, usage };
-        let first = std::iter::once(GenerationEvent::Started);
+        let first = std::iter::once(GenerationEvent::Started {
+            cached_tokens: 0,
+            generated: TokenCount::default(),
+        });
         Ok(stream::iter(first.chain(said).chain([last]).collect::<Vec<_>>()).boxed())
     }
 

@@ -39,7 +39,7 @@ pub use message::{Content, Conversation, Message, Role, ToolCall};
 pub use progress::LoadProgress;
 pub use request::{
     Candidate, Domain, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
-    ScoreItem, TokenLogprob, Usage,
+    ScoreItem, TokenCount, TokenLogprob, Usage,
 };
 use scheduler::{EVENTS_MAX, Inbox, NewGeneration, Sequence};
 pub use stats::{EngineStats, Histogram};

@@ -1,5 +1,7 @@
 //! What goes into the engine and what comes out of it: plain data, no behaviour.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::error::EngineError;
@@ -85,7 +87,12 @@ impl Default for Sampling {
 #[derive(Clone, Debug)]
 pub enum GenerationEvent {
     /// The prompt has a place and is being read.
-    Started,
+    Started {
+        /// Tokens of it that were in the cache already.
+        cached_tokens: usize,
+        /// What is generated from here on, as the engine counts it.
+        generated: TokenCount,
+    },
     /// A piece of the answer: whole characters, never part of a stop text.
     Text {
         /// The piece.
@@ -102,6 +109,23 @@ pub enum GenerationEvent {
     },
     /// The answer could not be completed.
     Failed(EngineError),
+}
+
+/// How many tokens of an answer were generated so far. Handles of one count: the engine's grows, and
+/// the reader's tells of it even where the answer is cut short.
+#[derive(Clone, Debug, Default)]
+pub struct TokenCount(Arc<AtomicU64>);
+
+impl TokenCount {
+    /// The count as it is now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts more.
+    pub fn add(&self, tokens: u64) {
+        self.0.fetch_add(tokens, Ordering::Relaxed);
+    }
 }
 
 /// Why an answer ended.

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, mpsc};
 
 use super::catalog::Model;
@@ -17,7 +17,7 @@ use super::record::{Begun, Spent, outcome};
 use super::request::{Ending, ExchangeEvent, ExchangeHandle, ExchangeUsage, Notice};
 use super::running::Place;
 use super::{Gate, Generate};
-use crate::engine::{EngineError, FinishReason, GenerationEvent, TokenLogprob, Usage};
+use crate::engine::{EngineError, FinishReason, GenerationEvent, TokenCount, TokenLogprob, Usage};
 use crate::limits::Reservation;
 
 /// Events between the exchange and its reader; a reader who does not read stops the engine there.
@@ -61,7 +61,7 @@ impl Exchange {
         let request = draft.into_request(self.begun.caller.user);
         let was_redacted = notices.iter().any(|notice| notice.action == "redact");
         let pump = Pump {
-            answer: String::new(),
+            started: None,
             first_token: None,
             usage: None,
             held: Held { is_withheld: was_redacted, ..Held::default() },
@@ -87,15 +87,19 @@ impl Exchange {
     async fn drive(
         mut self,
         mut pump: Pump,
-        stream: BoxStream<'static, GenerationEvent>,
+        mut stream: BoxStream<'static, GenerationEvent>,
         engine: Arc<dyn Generate>,
         reservation: Reservation,
     ) {
-        let result = pump.run(&mut self.place, stream).await;
+        let result = pump.run(&mut self.place, &mut stream).await;
+        pump.note_start(&mut stream);
+        // An engine that is still at work stops within one step; it is kept until here, so that a
+        // model that is taken away answers to the end what it has begun.
+        drop((stream, engine));
         if !matches!(result, Ok(Ending::Stop | Ending::Length | Ending::ContentFilter)) {
             pump.flush();
         }
-        let usage = pump.usage(&*engine, self.begun.prompt_tokens);
+        let usage = pump.usage(self.begun.prompt_tokens);
         self.close(&result, reservation, usage, &pump).await;
         let last = match result {
             Ok(ending) => ExchangeEvent::Finished { ending, usage },
@@ -137,8 +141,8 @@ impl Exchange {
 
 /// What flows from the engine to the reader.
 struct Pump {
-    /// What the model said so far, for counting where the engine did not come to tell.
-    answer: String,
+    /// What the engine told when it began to read the prompt.
+    started: Option<Started>,
     first_token: Option<Instant>,
     usage: Option<Usage>,
     held: Held,
@@ -148,6 +152,13 @@ struct Pump {
     stop: Arc<Notify>,
 }
 
+/// Of a prompt that has a place: what of it was in the cache, and the engine's own count of what it
+/// generates.
+struct Started {
+    cached_tokens: usize,
+    generated: TokenCount,
+}
+
 /// What to do after an event.
 enum Next {
     GoOn,
@@ -155,12 +166,11 @@ enum Next {
 }
 
 impl Pump {
-    /// Runs until the answer ends, one way or another. The stream is dropped on return: an engine
-    /// that is still at work stops within one step.
+    /// Runs until the answer ends, one way or another.
     async fn run(
         &mut self,
         place: &mut Place,
-        mut stream: BoxStream<'static, GenerationEvent>,
+        stream: &mut BoxStream<'static, GenerationEvent>,
     ) -> Result<Ending, GateError> {
         loop {
             let event = tokio::select! {
@@ -181,12 +191,24 @@ impl Pump {
         }
     }
 
+    /// An exchange that ended at once may have begun unheard: the start is the first event.
+    fn note_start(&mut self, stream: &mut BoxStream<'static, GenerationEvent>) {
+        if self.started.is_none()
+            && let Some(Some(GenerationEvent::Started { cached_tokens, generated })) =
+                stream.next().now_or_never()
+        {
+            self.started = Some(Started { cached_tokens, generated });
+        }
+    }
+
     async fn pass_on(&mut self, event: Option<GenerationEvent>) -> Result<Next, GateError> {
         match event {
-            Some(GenerationEvent::Started) => self.send(ExchangeEvent::Started).await,
+            Some(GenerationEvent::Started { cached_tokens, generated }) => {
+                self.started = Some(Started { cached_tokens, generated });
+                self.send(ExchangeEvent::Started).await
+            }
             Some(GenerationEvent::Text { text, logprobs }) => {
                 self.first_token.get_or_insert_with(Instant::now);
-                self.answer.push_str(&text);
                 self.held.push(text.len(), logprobs);
                 let seen = self.watch.push(&text);
                 self.let_through(seen).await
@@ -264,12 +286,17 @@ impl Pump {
         }
     }
 
-    /// What it took. An exchange that was cut short is counted by the text that came.
-    fn usage(&self, engine: &dyn Generate, prompt_tokens: u64) -> ExchangeUsage {
+    /// What it took. An exchange that was cut short is counted as far as the engine came with it:
+    /// one that never had a place took nothing.
+    fn usage(&self, prompt_tokens: u64) -> ExchangeUsage {
         let Some(usage) = self.usage else {
-            let completion_tokens = engine.tokenize(&self.answer).len() as u64;
-            let decode = self.first_token.map_or(Duration::ZERO, |first| first.elapsed());
-            return ExchangeUsage { prompt_tokens, cached_tokens: 0, completion_tokens, decode };
+            let Some(started) = &self.started else { return ExchangeUsage::default() };
+            return ExchangeUsage {
+                prompt_tokens,
+                cached_tokens: started.cached_tokens as u64,
+                completion_tokens: started.generated.get(),
+                decode: self.first_token.map_or(Duration::ZERO, |first| first.elapsed()),
+            };
         };
         ExchangeUsage {
             prompt_tokens: usage.prompt_tokens as u64,

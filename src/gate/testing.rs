@@ -23,7 +23,7 @@ use crate::db::{Db, DbOptions};
 use crate::engine::{
     Candidate, Conversation, Domain, EngineError, EngineStats, FinishReason, GenerationEvent,
     GenerationRequest, Message, ModelInfo, PromptError, PromptOptions, Sampling, Score, ScoreItem,
-    TokenLogprob, Usage,
+    TokenCount, TokenLogprob, Usage,
 };
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 use crate::limits::Limiter;
@@ -37,6 +37,8 @@ pub(crate) struct Scripted {
     pub(crate) then: Then,
     /// Prompts that reached the engine.
     pub(crate) seen: Mutex<Vec<String>>,
+    /// Tokens that are generated before any text comes of them.
+    pub(crate) unseen: AtomicUsize,
     /// Streams that are alive.
     pub(crate) alive: Arc<AtomicUsize>,
 }
@@ -46,6 +48,8 @@ pub(crate) struct Scripted {
 pub(crate) enum Then {
     Finish,
     Hang,
+    /// It never gets a place.
+    Wait,
     Fail,
     Refuse,
 }
@@ -67,6 +71,7 @@ impl Scripted {
             pieces: pieces.iter().map(|piece| (*piece).to_owned()).collect(),
             then,
             seen: Mutex::default(),
+            unseen: AtomicUsize::default(),
             alive: Arc::default(),
         })
     }
@@ -131,21 +136,28 @@ impl Generate for Scripted {
         let last = match self.then {
             Then::Fail => vec![GenerationEvent::Failed(EngineError::NotANumber)],
             Then::Finish => vec![GenerationEvent::Finished { reason: FinishReason::Stop, usage }],
-            Then::Hang | Then::Refuse => Vec::new(),
+            Then::Hang | Then::Wait | Then::Refuse => Vec::new(),
         };
-        let events: Vec<GenerationEvent> = std::iter::once(GenerationEvent::Started)
+        let generated = TokenCount::default();
+        generated.add(self.unseen.load(Ordering::SeqCst) as u64);
+        let started = GenerationEvent::Started { cached_tokens: 0, generated: generated.clone() };
+        let events: Vec<GenerationEvent> = std::iter::once(started)
             .chain(self.pieces.iter().map(piece))
             .chain(last)
+            .take(if self.then == Then::Wait { 0 } else { usize::MAX })
             .collect();
         self.alive.fetch_add(1, Ordering::SeqCst);
         let alive = Alive(Arc::clone(&self.alive));
         let spoken = stream::iter(events);
-        let hangs = self.then == Then::Hang;
+        let hangs = matches!(self.then, Then::Hang | Then::Wait);
         let rest = stream::pending().take(usize::from(hangs));
         Ok(spoken
             .chain(rest)
             .map(move |event| {
                 let _ = &alive;
+                if let GenerationEvent::Text { text, .. } = &event {
+                    generated.add(text.len() as u64);
+                }
                 event
             })
             .boxed())

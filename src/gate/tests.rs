@@ -1,5 +1,6 @@
 //! The road, walked with everything real around it but the model.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::testing::{House, Scripted, Then, caller, caller_with_key, request};
@@ -74,6 +75,34 @@ async fn a_reader_who_leaves_ends_the_work_and_is_charged_for_what_came() {
     house.gate.drain(Duration::from_secs(5)).await;
     assert_eq!(house.events().await[1], "generation.end cancelled");
     assert_eq!(house.gate.usage(&caller).tokens_day.used, 9);
+}
+
+#[tokio::test]
+async fn what_was_generated_is_charged_also_where_no_text_came_of_it() {
+    let engine = Scripted::new(&["abc "], Then::Hang);
+    engine.unseen.store(7, Ordering::SeqCst);
+    let house = House::new(engine).await;
+    let caller = caller();
+    let mut handle = house.gate.run(&caller, request("Hello")).await.expect("passes");
+    assert!(matches!(handle.next().await, Some(ExchangeEvent::Started)));
+    assert!(matches!(handle.next().await, Some(ExchangeEvent::Text { .. })));
+    handle.stop();
+    let (_, last) = read_all(handle).await;
+    let Some(ExchangeEvent::Finished { usage, .. }) = last else { panic!("{last:?}") };
+    assert_eq!((usage.prompt_tokens, usage.completion_tokens), (5, 11));
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 16);
+}
+
+#[tokio::test]
+async fn whoever_leaves_the_waiting_line_is_charged_nothing() {
+    let house = House::new(Scripted::new(&["abc "], Then::Wait)).await;
+    let caller = caller();
+    let handle = house.gate.run(&caller, request("Hello")).await.expect("passes");
+    handle.stop();
+    let (_, last) = read_all(handle).await;
+    let Some(ExchangeEvent::Finished { ending, usage }) = last else { panic!("{last:?}") };
+    assert_eq!((ending, usage), (Ending::Cancelled, ExchangeUsage::default()));
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 0);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::engine::error::EngineError;
 use crate::engine::kv::BlockTable;
 use crate::engine::output::{Output, Vocabulary};
 use crate::engine::request::{
-    Candidate, Domain, FinishReason, GenerationEvent, Score, TokenLogprob, Usage,
+    Candidate, Domain, FinishReason, GenerationEvent, Score, TokenCount, TokenLogprob, Usage,
 };
 use crate::engine::sampling::{LogSoftmax, Logprob, Sampler, logprobs};
 
@@ -47,6 +47,8 @@ struct Generate {
     max_tokens: usize,
     logprobs: Option<u8>,
     generated: usize,
+    /// The same count, as the reader sees it.
+    counted: TokenCount,
 }
 
 struct Scoring {
@@ -87,7 +89,15 @@ impl Sequence {
             logprobs,
             time_limit,
         } = new;
-        let generate = Generate { sampler, output, events, max_tokens, logprobs, generated: 0 };
+        let generate = Generate {
+            sampler,
+            output,
+            events,
+            max_tokens,
+            logprobs,
+            generated: 0,
+            counted: TokenCount::default(),
+        };
         let mut sequence = Self::new(id, domain, prompt, Work::Generate(Box::new(generate)));
         sequence.deadline = time_limit.map(|limit| sequence.submitted + limit);
         sequence
@@ -148,7 +158,10 @@ impl Sequence {
             self.cached_tokens = cached;
             if let Work::Generate(generate) = &self.work {
                 // A reader that left is noticed by `is_abandoned`.
-                let _ = generate.events.try_send(GenerationEvent::Started);
+                let generated = generate.counted.clone();
+                let _ = generate
+                    .events
+                    .try_send(GenerationEvent::Started { cached_tokens: cached, generated });
             }
         }
     }
@@ -322,6 +335,7 @@ impl Generate {
     ) -> Result<(Option<u32>, Option<FinishReason>), EngineError> {
         let token = self.sampler.choose(logits, self.generated)?;
         self.generated += 1;
+        self.counted.add(1);
         if vocabulary.is_end(token) {
             return Ok((None, Some(FinishReason::Stop)));
         }
