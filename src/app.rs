@@ -109,6 +109,7 @@ impl App {
             limits,
             guard,
             audit: audit.clone(),
+            refusals: Arc::clone(&refusals),
             db: db.clone(),
             vault: vault.clone(),
             wait: WaitOptions {

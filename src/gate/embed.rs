@@ -13,13 +13,13 @@ use super::prompt::by_length;
 use super::record::{Begun, Spent, event, outcome};
 use super::request::{Ending, ExchangeUsage, Notice, Purpose};
 use super::running::Place;
-use super::{Gate, domain, fits};
+use super::{Entry, Gate, domain, fits};
 use crate::access::Caller;
 use crate::audit::{Action, Outcome};
 use crate::engine::{Cut, Dimensions, EmbedInput, EmbedRequest, Embedder, EngineError};
 use crate::guard::Direction;
 use crate::ids::RequestId;
-use crate::limits::{Reservation, Wanted};
+use crate::limits::{Reservation, ReservedFor, Wanted};
 
 /// Texts of one request.
 pub(crate) const TEXTS_MAX: usize = 2_048;
@@ -93,41 +93,49 @@ impl Gate {
         caller: &Caller,
         ask: EmbedAsk,
     ) -> Result<Embedded, GateError> {
-        let begun = Instant::now();
         let (gate, by) = (self.clone(), caller.clone());
         let (present, left) = oneshot::channel::<()>();
         // On its own task: a caller who goes away half-way leaves no half-written books.
-        let road = async move { gate.embed_road(&by, ask, left, begun).await };
+        let road = async move {
+            let entry = gate.enter(&by, ask.purpose()).await?;
+            let result = gate.embed_road(entry, ask, left).await;
+            gate.counted(result)
+        };
         let result =
             self.inner.parts.runtime.spawn(road).await.unwrap_or(Err(GateError::ShuttingDown));
         drop(present);
-        if let Err(error) = &result {
-            self.inner.metrics.refused(error.name());
-        }
         result
     }
 
     async fn embed_road(
         &self,
-        caller: &Caller,
+        entry: Entry,
         ask: EmbedAsk,
         left: oneshot::Receiver<()>,
-        at: Instant,
     ) -> Result<Embedded, GateError> {
         let purpose = ask.purpose();
-        // Kept to the end, so that a shutdown waits for the last record.
-        let mut place = self.enter(caller, purpose).await?;
+        // The place is kept to the end, so that a shutdown waits for the last record.
+        let Entry { caller, mut place, mut reservation, begun: at } = entry;
+        let caller = &caller;
         let model = self.authorise(caller, purpose, ask.model.as_deref()).await?;
-        self.check_pace(caller, &model).await?;
         let (model, lease) = self.ready(caller.user, &model, &mut place, None).await?;
         place.keep(lease);
         fits(&model, purpose)?;
         let draft = EmbedDraft::make(&model, ask).await?;
-        let reservation = self.admit(caller, &model, Wanted::exactly(draft.tokens as u64)).await?;
+        let wanted = Wanted::exactly(draft.tokens as u64);
+        self.reserve(caller, &model, &mut reservation, wanted).await?;
         let (draft, reservation, notices) =
             self.inspect_texts(caller, &model, draft, reservation).await?;
+        let accounts = reservation.reserved_for();
         let begun =
-            self.record_texts(caller, &model, purpose, &draft, &notices, &reservation).await?;
+            match self.record_texts(caller, &model, purpose, &draft, &notices, accounts).await {
+                Ok(begun) => begun,
+                Err(error) => {
+                    // Nothing ran, and nothing is on disk.
+                    reservation.settle(0);
+                    return Err(error);
+                }
+            };
         let tokens = draft.tokens as u64;
         let dimensions = draft.dimensions;
         let engine = draft.engine.clone();
@@ -160,7 +168,12 @@ impl Gate {
         if let Some(texts) = verdict.texts {
             let bytes = texts.iter().map(String::len).sum();
             draft.texts = texts;
-            draft = by_length(bytes, move || draft.count()).await??;
+            draft = match by_length(bytes, move || draft.count()).await.flatten() {
+                Ok(draft) => draft,
+                Err(error) => {
+                    return Err(self.refuse(caller, model, reservation, &notices, error).await);
+                }
+            };
         }
         Ok((draft, reservation, notices))
     }
@@ -172,7 +185,7 @@ impl Gate {
         purpose: Purpose,
         draft: &EmbedDraft,
         found: &[Notice],
-        reservation: &Reservation,
+        accounts: ReservedFor,
     ) -> Result<Begun, GateError> {
         // A number that is no token stands between the texts.
         let all: Vec<u32> = draft
@@ -188,7 +201,7 @@ impl Gate {
             .with("prompt_tokens", draft.tokens)
             .with("prompt_digest", self.prompt_digest(&all)?)
             .with("guard", super::record::notices(found));
-        self.record(Some(reservation.reserved_for()), vec![start]).await?;
+        self.record(Some(accounts), vec![start]).await?;
         Ok(Begun {
             caller: caller.clone(),
             purpose,

@@ -54,6 +54,7 @@ impl Exchange {
             model: model.name.clone(),
             prompt_tokens: self.begun.prompt_tokens,
             queued: 0,
+            dropped: draft.dropped,
             notices: notices.clone(),
             events,
             stop: Arc::clone(&stop),

@@ -44,7 +44,12 @@ impl Gate {
         let Verdict { texts, originals, .. } = verdict;
         let draft = match texts {
             None => draft,
-            Some(texts) => rewrite(draft, texts).await?,
+            Some(texts) => match rewrite(draft, texts).await {
+                Ok(draft) => draft,
+                Err(error) => {
+                    return Err(self.refuse(caller, model, reservation, &notices, error).await);
+                }
+            },
         };
         let watch = Watch(self.guard().watch(originals));
         Ok(Cleared { draft, reservation, notices, watch })
@@ -67,11 +72,25 @@ impl Gate {
         if verdict.action != Action::Refuse {
             return Ok((reservation, notices));
         }
+        let refused = notices.iter().filter(|notice| notice.action == "refuse");
+        let categories = refused.map(|notice| notice.category.clone()).collect();
+        let refused = GateError::Refused { categories };
+        Err(self.refuse(caller, model, reservation, &notices, refused).await)
+    }
+
+    /// Closes the books of a request that comes no further: nothing ran, so nothing is charged, and
+    /// what the guard did is on record. Gives what the caller is told.
+    pub(super) async fn refuse(
+        &self,
+        caller: &Caller,
+        model: &Model,
+        reservation: Reservation,
+        found: &[Notice],
+        why: GateError,
+    ) -> GateError {
         let accounts = reservation.settle(0);
-        self.record_refusal(caller, model, accounts, &notices).await?;
-        let refused = notices.into_iter().filter(|notice| notice.action == "refuse");
-        let categories = refused.map(|notice| notice.category).collect();
-        Err(GateError::Refused { categories })
+        let recorded = self.record_refusal(caller, model, accounts, found, &why).await;
+        recorded.err().unwrap_or(why)
     }
 }
 

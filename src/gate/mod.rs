@@ -40,7 +40,7 @@ pub(crate) use request::{
 pub(crate) use score::ScoreText;
 pub(crate) use waiting::WaitOptions;
 
-use crate::access::{Caller, Revocation};
+use crate::access::{Caller, Refusals, Revocation};
 use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::db::Db;
@@ -68,6 +68,8 @@ pub(crate) struct GateParts {
     pub(crate) guard: Guard,
     /// The record.
     pub(crate) audit: AuditLog,
+    /// How many refusals are recorded one by one.
+    pub(crate) refusals: Arc<Refusals>,
     /// Where limits and record are written together.
     pub(crate) db: Db,
     /// The digests of prompts.
@@ -94,17 +96,25 @@ struct Inner {
     parts: GateParts,
     running: Running,
     metrics: Metrics,
-    refusals: record::Refusals,
+    limited: record::Limited,
     line: Line,
+}
+
+/// Somebody who is inside: counted among the requests and among those under way.
+pub(crate) struct Entry {
+    caller: Caller,
+    place: Place,
+    reservation: Reservation,
+    begun: Instant,
 }
 
 impl Gate {
     /// Puts the gate together.
     pub(crate) fn new(parts: GateParts) -> Self {
         let (running, metrics) = (Running::default(), Metrics::default());
-        let refusals = record::Refusals::default();
+        let limited = record::Limited::default();
         let line = Line::default();
-        Self { inner: Arc::new(Inner { parts, running, metrics, refusals, line }) }
+        Self { inner: Arc::new(Inner { parts, running, metrics, limited, line }) }
     }
 
     /// The road. Whoever comes out at its end has passed every control; what comes out is read
@@ -114,47 +124,60 @@ impl Gate {
         caller: &Caller,
         request: ExchangeRequest,
     ) -> Result<ExchangeHandle, GateError> {
-        let begun = Instant::now();
         let (gate, by) = (self.clone(), caller.clone());
         // On its own task: a caller who goes away half-way leaves no half-written books.
         // As long as they wait for the answer, `_waits` lives.
         let (_waits, asker) = tokio::sync::oneshot::channel();
-        let road = async move { gate.road(&by, request, begun, asker).await };
-        let result =
-            self.inner.parts.runtime.spawn(road).await.unwrap_or(Err(GateError::ShuttingDown));
-        if let Err(error) = &result {
-            self.inner.metrics.refused(error.name());
-        }
-        result
+        let road = async move {
+            let entry = gate.enter(&by, request.purpose).await?;
+            gate.proceed_for(entry, request, Some(asker)).await
+        };
+        self.inner.parts.runtime.spawn(road).await.unwrap_or(Err(GateError::ShuttingDown))
     }
 
-    async fn road(
+    /// The first part of the road: a place and a request are taken before anything is done for the
+    /// caller, so that what fails further on has been counted. For those who have work to do
+    /// before they know what to ask.
+    pub(crate) async fn enter(
         &self,
         caller: &Caller,
-        request: ExchangeRequest,
-        begun: Instant,
-        asker: Asker,
-    ) -> Result<ExchangeHandle, GateError> {
-        let purpose = request.purpose;
-        let mut place = self.enter(caller, purpose).await?;
-        let model = self.authorise(caller, purpose, request.model.as_deref()).await?;
-        self.check_pace(caller, &model).await?;
-        let (model, lease) = self.ready(caller.user, &model, &mut place, Some(asker)).await?;
-        place.keep(lease);
-        fits(&model, purpose)?;
-        let parts = &self.inner.parts;
-        let today = parts.clock.now().date();
-        let mut draft = Draft::make(&model, request, parts.default_max_tokens, today).await?;
-        let reservation = self.admit(caller, &model, draft.wanted()).await?;
-        draft.bound(reservation.tokens());
-        let cleared = self.inspect(caller, &model, draft, reservation).await?;
-        let record = self.record_start(caller, &model, purpose, &cleared).await?;
-        let exchange = Exchange::new(self.clone(), place, record, begun);
-        exchange.start(&model, cleared).await
+        purpose: Purpose,
+    ) -> Result<Entry, GateError> {
+        let begun = Instant::now();
+        let result = self.let_in(caller, purpose, begun).await;
+        self.counted(result)
     }
 
-    /// Takes a place among those under way.
-    async fn enter(&self, caller: &Caller, purpose: Purpose) -> Result<Place, GateError> {
+    /// The rest of the road.
+    pub(crate) async fn proceed(
+        &self,
+        entry: Entry,
+        request: ExchangeRequest,
+    ) -> Result<ExchangeHandle, GateError> {
+        self.proceed_for(entry, request, None).await
+    }
+
+    /// The same, for somebody who may stop waiting for the model.
+    async fn proceed_for(
+        &self,
+        entry: Entry,
+        request: ExchangeRequest,
+        asker: Option<Asker>,
+    ) -> Result<ExchangeHandle, GateError> {
+        let result = self.road(entry, request, asker).await;
+        self.counted(result)
+    }
+
+    pub(super) fn counted<T>(&self, result: Result<T, GateError>) -> Result<T, GateError> {
+        result.inspect_err(|error| self.inner.metrics.refused(error.name()))
+    }
+
+    async fn let_in(
+        &self,
+        caller: &Caller,
+        purpose: Purpose,
+        begun: Instant,
+    ) -> Result<Entry, GateError> {
         let place = self.inner.running.enter(caller)?;
         // Now that a revocation would find this place: whether there was one since the caller was
         // let in, while their request was still being read.
@@ -162,7 +185,60 @@ impl Gate {
             self.record_denial(caller, purpose.permission().name(), None).await?;
             return Err(GateError::Revoked);
         }
-        Ok(place)
+        match self.inner.parts.limits.enter(&subject(caller)) {
+            Ok(reservation) => Ok(Entry { caller: caller.clone(), place, reservation, begun }),
+            Err(refusal) => {
+                self.record_limit(caller, None, refusal).await?;
+                Err(refusal.into())
+            }
+        }
+    }
+
+    async fn road(
+        &self,
+        entry: Entry,
+        request: ExchangeRequest,
+        asker: Option<Asker>,
+    ) -> Result<ExchangeHandle, GateError> {
+        let Entry { caller, mut place, mut reservation, begun } = entry;
+        let purpose = request.purpose;
+        let model = self.authorise(&caller, purpose, request.model.as_deref()).await?;
+        let (model, lease) = self.ready(caller.user, &model, &mut place, asker).await?;
+        place.keep(lease);
+        fits(&model, purpose)?;
+        let parts = &self.inner.parts;
+        let today = parts.clock.now().date();
+        let mut draft = Draft::make(&model, request, parts.default_max_tokens, today).await?;
+        self.reserve(&caller, &model, &mut reservation, draft.wanted()).await?;
+        draft.bound(reservation.tokens());
+        let cleared = self.inspect(&caller, &model, draft, reservation).await?;
+        let record = match self.record_start(&caller, &model, purpose, &cleared).await {
+            Ok(record) => record,
+            Err(error) => {
+                // Nothing ran, and nothing is on disk.
+                cleared.reservation.settle(0);
+                return Err(error);
+            }
+        };
+        let exchange = Exchange::new(self.clone(), place, record, begun);
+        exchange.start(&model, cleared).await
+    }
+
+    /// Takes prompt and longest answer out of everybody's accounts that count.
+    async fn reserve(
+        &self,
+        caller: &Caller,
+        model: &Model,
+        reservation: &mut Reservation,
+        wanted: Wanted,
+    ) -> Result<(), GateError> {
+        match reservation.reserve(wanted) {
+            Ok(()) => Ok(()),
+            Err(refusal) => {
+                self.record_limit(caller, Some(model), refusal).await?;
+                Err(refusal.into())
+            }
+        }
     }
 
     /// The model of this name; without one the default, or the first that the caller may use for
@@ -210,31 +286,6 @@ impl Gate {
         let model = self.model(caller, name).ok_or(GateError::ModelNotFound)?;
         let mut place = self.inner.running.enter(caller)?;
         self.ready(caller.user, &model, &mut place, None).await
-    }
-
-    /// Refuses whoever is over a limit before their text costs any work.
-    async fn check_pace(&self, caller: &Caller, model: &Model) -> Result<(), GateError> {
-        let Err(refusal) = self.inner.parts.limits.would_admit(&subject(caller)) else {
-            return Ok(());
-        };
-        self.record_limit(caller, model, refusal).await?;
-        Err(refusal.into())
-    }
-
-    /// Takes prompt and longest answer out of everybody's accounts that count.
-    async fn admit(
-        &self,
-        caller: &Caller,
-        model: &Model,
-        wanted: Wanted,
-    ) -> Result<Reservation, GateError> {
-        match self.inner.parts.limits.admit(&subject(caller), wanted) {
-            Ok(reservation) => Ok(reservation),
-            Err(refusal) => {
-                self.record_limit(caller, model, refusal).await?;
-                Err(refusal.into())
-            }
-        }
     }
 
     /// The models that the caller may use.

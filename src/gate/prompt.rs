@@ -7,7 +7,7 @@ use super::catalog::Model;
 use super::error::GateError;
 use super::generate::Generate;
 use super::request::{ExchangeRequest, Input, Purpose};
-use crate::engine::{GenerationRequest, PromptError, PromptOptions, Sampling};
+use crate::engine::{Conversation, GenerationRequest, PromptError, PromptOptions, Role, Sampling};
 use crate::ids::UserId;
 use crate::limits::Wanted;
 
@@ -31,6 +31,8 @@ pub(super) struct Draft {
     /// Nobody asked for an answer of some length: a shorter one is better than none.
     may_be_shorter: bool,
     today: Option<time::Date>,
+    /// Messages that were left out for their age.
+    pub(super) dropped: usize,
 }
 
 /// Runs work on a text: here if the text is short, elsewhere if it is long.
@@ -60,9 +62,6 @@ impl Draft {
             .ok_or_else(|| GateError::ModelNotReady("It is not loaded.".to_owned()))?;
         let context = engine.info().context_tokens;
         let bytes = bytes(&request.input);
-        if bytes / TOKEN_BYTES_MAX > context {
-            return Err(GateError::PromptTooLong { tokens: bytes / TOKEN_BYTES_MAX, context });
-        }
         let mut draft = Self {
             engine,
             input: request.input,
@@ -77,12 +76,49 @@ impl Draft {
             logprobs: request.logprobs,
             room_min: room_min(request.purpose, context),
             today,
+            dropped: 0,
         };
-        by_length(bytes, move || draft.count().map(|()| draft)).await?
+        let is_chat = request.purpose == Purpose::Chat;
+        let fit = move || if is_chat { draft.fit() } else { draft.count() }.map(|()| draft);
+        by_length(bytes, fit).await?
+    }
+
+    /// Counts, and leaves out the oldest part of a conversation that has grown longer than the
+    /// context. A quarter at a time: the work is that of a few times the whole, at most.
+    fn fit(&mut self) -> Result<(), GateError> {
+        loop {
+            match self.count() {
+                Err(GateError::PromptTooLong { .. }) if self.drop_oldest() => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Whether there was something to leave out: the last message stays.
+    fn drop_oldest(&mut self) -> bool {
+        let Input::Conversation(Conversation { messages, .. }) = &mut self.input else {
+            return false;
+        };
+        let Some(last) = messages.len().checked_sub(1).filter(|last| *last > 0) else {
+            return false;
+        };
+        let mut cut = messages.len().div_ceil(4).min(last);
+        // What is left begins with the person, as templates want it.
+        while cut < last && messages[cut].role != Role::User {
+            cut += 1;
+        }
+        messages.drain(..cut);
+        self.dropped += cut;
+        true
     }
 
     /// Turns the input into tokens.
     fn count(&mut self) -> Result<(), GateError> {
+        let context = self.engine.info().context_tokens;
+        let tokens_min = self.bytes() / TOKEN_BYTES_MAX;
+        if tokens_min > context {
+            return Err(GateError::PromptTooLong { tokens: tokens_min, context });
+        }
         if let Input::Tokens(tokens) = &self.input {
             let vocabulary = self.engine.info().vocabulary;
             if tokens.iter().any(|token| *token as usize >= vocabulary) {
@@ -106,7 +142,6 @@ impl Draft {
             Input::Text(text) => self.engine.tokenize(text),
             Input::Tokens(_) => Vec::new(),
         };
-        let context = self.engine.info().context_tokens;
         match self.prompt.len() {
             0 => Err(GateError::EmptyPrompt),
             tokens if tokens + self.room_min > context => {

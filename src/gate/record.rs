@@ -12,7 +12,8 @@ use super::inspect::Cleared;
 use super::request::{Ending, ExchangeUsage, Notice, Purpose};
 use super::{Gate, store};
 use crate::access::Caller;
-use crate::audit::{Action, Event, Outcome};
+use crate::access::refusals::Source;
+use crate::audit::{Action, AuditError, Event, Outcome};
 use crate::ids::{RequestId, UserId};
 use crate::limits::{Refusal, ReservedFor, Which};
 use crate::vault::BlindPurpose;
@@ -32,11 +33,11 @@ pub(super) struct Begun {
 
 /// Which refusals by limits are on record already.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(super) struct Limited {
     seen: Mutex<HashMap<(UserId, Which), Instant>>,
 }
 
-impl Refusals {
+impl Limited {
     /// Whether this one is to be recorded: the first of its kind within a while.
     fn is_new(&self, user: UserId, which: Which) -> bool {
         let now = Instant::now();
@@ -73,12 +74,12 @@ impl Gate {
         events: Vec<Event>,
     ) -> Result<(), GateError> {
         let parts = &self.inner.parts;
-        store::write(&parts.db, &parts.audit, accounts, events).await.map_err(|error| {
-            tracing::error!(cause = %error, "the record cannot be written: nothing runs");
-            GateError::NotRecorded
-        })
+        let written = store::write(&parts.db, &parts.audit, accounts, events).await;
+        written.map_err(|error| not_recorded(&error))
     }
 
+    /// Puts on record that the caller was denied something, within the bound that holds for all
+    /// refusals: whoever asks again and again fills no disk.
     pub(super) async fn record_denial(
         &self,
         caller: &Caller,
@@ -89,35 +90,43 @@ impl Gate {
         if let Some(model) = model {
             denial = denial.subject(model);
         }
-        self.record(None, vec![denial]).await
+        let refusals = &self.inner.parts.refusals;
+        let recorded = refusals.record(denial, Source::Person(caller.user)).await;
+        recorded.map_err(|error| not_recorded(&error))
     }
 
+    /// Puts on record that a limit stood in the way; of which model, where that is known by then.
     pub(super) async fn record_limit(
         &self,
         caller: &Caller,
-        model: &Model,
+        model: Option<&Model>,
         refusal: Refusal,
     ) -> Result<(), GateError> {
-        if !self.inner.refusals.is_new(caller.user, refusal.which) {
+        if !self.inner.limited.is_new(caller.user, refusal.which) {
             return Ok(());
         }
-        let denial = event(caller, Action::GenerationRefuse, Outcome::Denied)
-            .subject(&model.name)
+        let mut denial = event(caller, Action::GenerationRefuse, Outcome::Denied)
             .with("limit", refusal.which.name())
             .with("limit_value", refusal.limit);
+        if let Some(model) = model {
+            denial = denial.subject(&model.name);
+        }
         self.record(None, vec![denial]).await
     }
 
-    /// Records what the guard refused.
+    /// Records what the guard refused, or what it did to a prompt that was then refused for
+    /// something else.
     pub(super) async fn record_refusal(
         &self,
         caller: &Caller,
         model: &Model,
         accounts: ReservedFor,
         found: &[Notice],
+        why: &GateError,
     ) -> Result<(), GateError> {
         let refusal = event(caller, Action::GenerationRefuse, Outcome::Denied)
             .subject(&model.name)
+            .with("reason", why.name())
             .with("guard", notices(found));
         self.record(Some(accounts), vec![refusal]).await
     }
@@ -185,6 +194,11 @@ impl Gate {
             tracing::error!(request = %request_of(begun), cause = %error, "the end of a generation is not on record");
         }
     }
+}
+
+fn not_recorded(error: &AuditError) -> GateError {
+    tracing::error!(cause = %error, "the record cannot be written: nothing runs");
+    GateError::NotRecorded
 }
 
 fn request_of(begun: &Begun) -> RequestId {

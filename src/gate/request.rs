@@ -197,6 +197,8 @@ pub(crate) struct ExchangeHandle {
     pub(crate) prompt_tokens: u64,
     /// Requests of that model that wait, this one included; 0 when it did not have to wait.
     pub(crate) queued: usize,
+    /// Messages of a chat that were left out, oldest first, so that the rest fits the context.
+    pub(crate) dropped: usize,
     /// What the guard did to the prompt.
     pub(crate) notices: Vec<Notice>,
     pub(super) events: mpsc::Receiver<ExchangeEvent>,

@@ -15,7 +15,7 @@ use super::loaded::Engines;
 use super::request::{ExchangeRequest, Input, Purpose};
 use super::{Gate, GateParts, WaitOptions};
 use crate::access::permission::BuiltinRole;
-use crate::access::{Caller, KeyContext, Via};
+use crate::access::{Caller, KeyContext, Refusals, Via};
 use crate::audit::{AuditLog, Filter, Record};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{LimitSet, Limits};
@@ -248,6 +248,7 @@ impl House {
             catalog: Arc::new(TwoModels(models)),
             limits,
             guard: guard(),
+            refusals: Arc::new(Refusals::new(&audit, &clock)),
             audit: audit.clone(),
             db: db.clone(),
             vault: vault.clone(),
@@ -284,6 +285,7 @@ impl House {
             catalog,
             limits,
             guard: guard(),
+            refusals: Arc::new(Refusals::new(&self.audit, &self.clock)),
             audit: self.audit.clone(),
             db: self.db.clone(),
             vault: self.vault.clone(),

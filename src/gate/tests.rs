@@ -58,9 +58,11 @@ async fn nothing_runs_where_the_record_cannot_be_written() {
         Ok(tx.execute_batch(sql)?)
     };
     house.db.write(fill).await.expect("fills");
-    let error = house.gate.run(&caller(), request("Hello")).await.expect_err("refused");
+    let caller = caller();
+    let error = house.gate.run(&caller, request("Hello")).await.expect_err("refused");
     assert!(matches!(error, GateError::NotRecorded));
     assert!(house.engine.seen.lock().is_empty());
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 0, "nothing ran");
 }
 
 #[tokio::test]
@@ -193,6 +195,59 @@ async fn who_may_not_is_refused_and_it_is_on_record() {
 }
 
 #[tokio::test]
+async fn a_flood_of_denials_is_within_the_bound_of_all_refusals() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let bound = caller_with_key(KeyId::new(), Some(vec!["other".into()]));
+    for _ in 0..40 {
+        let error = house.gate.run(&bound, request("Hello")).await.expect_err("not the key's");
+        assert!(matches!(error, GateError::ModelNotFound));
+    }
+    assert_eq!(house.events().await, ["access.denied denied"; 30]);
+}
+
+#[tokio::test]
+async fn whoever_is_denied_has_used_a_request() {
+    let two = LimitSet { requests_per_minute: Some(2), ..LimitSet::default() };
+    let house = House::with_limits(Scripted::new(&["x"], Then::Finish), two).await;
+    let bound = caller_with_key(KeyId::new(), Some(vec!["other".into()]));
+    for _ in 0..2 {
+        let error = house.gate.run(&bound, request("Hello")).await.expect_err("not the key's");
+        assert!(matches!(error, GateError::ModelNotFound));
+    }
+    let error = house.gate.run(&bound, request("Hello")).await.expect_err("over the pace");
+    assert!(matches!(error, GateError::Limited(_)), "{error:?}");
+    let denied = "access.denied denied";
+    assert_eq!(house.events().await, [denied, denied, "generation.refuse denied"]);
+}
+
+#[tokio::test]
+async fn what_fails_before_its_tokens_are_reserved_has_used_a_request() {
+    let limits = LimitSet { requests_per_minute: Some(3), ..LimitSet::default() };
+    let house = House::with_limits(Scripted::new(&["x"], Then::Finish), limits).await;
+    let caller = caller();
+    for prompt in ["a".repeat(1_000_000), "a".repeat(200), String::new()] {
+        let error = house.gate.run(&caller, request(&prompt)).await.expect_err("does not fit");
+        assert!(matches!(error, GateError::PromptTooLong { .. } | GateError::EmptyPrompt));
+    }
+    let error = house.gate.run(&caller, request("Hello")).await.expect_err("over the pace");
+    assert!(matches!(error, GateError::Limited(_)), "{error:?}");
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 0);
+}
+
+#[tokio::test]
+async fn a_request_that_is_still_being_read_has_a_place_among_those_that_run() {
+    let one = LimitSet { concurrent: Some(1), ..LimitSet::default() };
+    let house = House::with_limits(Scripted::new(&["x"], Then::Finish), one).await;
+    let caller = caller();
+    let entry = house.gate.enter(&caller, Purpose::Api).await.expect("enters");
+    let error = house.gate.run(&caller, request("Hello")).await.expect_err("one at a time");
+    assert!(matches!(error, GateError::Limited(_)), "{error:?}");
+    read_all(house.gate.proceed(entry, request("Hello")).await.expect("passes")).await;
+    drop(house.gate.enter(&caller, Purpose::Api).await.expect("and leaves again"));
+    house.gate.run(&caller, request("Hello")).await.expect("passes");
+}
+
+#[tokio::test]
 async fn an_alias_is_the_model_that_it_stands_for() {
     let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
     let asked = ExchangeRequest { model: Some("gpt-4o".into()), ..request("Hello") };
@@ -311,4 +366,19 @@ async fn a_chat_takes_a_shorter_answer_where_the_limits_leave_no_longer_one() {
     let told = crate::web::ApiError::from(error);
     assert_eq!(told.code(), crate::web::ErrorCode::RequestExceedsLimit);
     assert!(told.to_string().contains("limit of 5 "), "{told}");
+}
+
+#[tokio::test]
+async fn a_prompt_that_placeholders_make_too_long_is_on_record_and_costs_nothing() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let caller = caller();
+    let asked = request(&"pwd=a1b2c3d4 ".repeat(15));
+    let error = house.gate.run(&caller, asked).await.expect_err("grows over the context");
+    assert!(matches!(error, GateError::PromptTooLong { .. }), "{error:?}");
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 0);
+    let records = house.records().await;
+    assert_eq!(house.events().await, ["generation.refuse denied"]);
+    let detail = records[0].field("detail");
+    assert_eq!(detail["reason"], "prompt_too_long");
+    assert_eq!(detail["guard"], serde_json::json!(["secret.assigned:redact:15"]));
 }
