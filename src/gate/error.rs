@@ -40,6 +40,14 @@ pub(crate) enum GateError {
         /// What is accepted.
         expected: &'static str,
     },
+    /// The answer cannot be held to what was asked for.
+    #[error("the grammar cannot be used")]
+    Grammar {
+        /// The parameter that asked for it.
+        parameter: &'static str,
+        /// What is wrong with it; may quote it, so it is for the sender alone.
+        reason: String,
+    },
     /// The model's template cannot take this conversation.
     #[error("the chat template refused the conversation")]
     Template,
@@ -78,6 +86,7 @@ impl GateError {
             Self::EmptyPrompt => "empty_prompt",
             Self::UnknownToken => "unknown_token",
             Self::OutOfRange { .. } => "out_of_range",
+            Self::Grammar { .. } => "grammar",
             Self::Template => "template",
             Self::Refused { .. } => "content_policy",
             Self::NotRecorded => "not_recorded",
@@ -103,6 +112,7 @@ impl From<EngineError> for GateError {
             }
             EngineError::Closed => Self::ShuttingDown,
             EngineError::TimeLimit
+            | EngineError::Constraint
             | EngineError::NotANumber
             | EngineError::Internal
             | EngineError::Unhealthy => Self::Engine(error),

@@ -7,6 +7,7 @@ mod catalog;
 mod error;
 mod exchange;
 mod generate;
+mod held;
 mod inspect;
 mod loaded;
 mod metrics;
@@ -29,7 +30,7 @@ pub(crate) use error::GateError;
 pub use generate::Generate;
 pub(crate) use loaded::Engines;
 pub(crate) use request::{
-    Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice,
+    Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, HeldTo, Input, Notice,
     NoticeDirection, Purpose,
 };
 pub(crate) use score::ScoreText;
