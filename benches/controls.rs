@@ -26,8 +26,9 @@ use serde_json::{Value, json};
 use strongroom::bench::{Generate, serve_engine};
 use strongroom::config::Config;
 use strongroom::engine::{
-    Conversation, Domain, EngineError, EngineStats, FinishReason, GenerationEvent,
-    GenerationRequest, ModelInfo, PromptError, PromptOptions, Score, ScoreItem, TokenCount, Usage,
+    AnswerParser, Constraint, Conversation, Domain, EngineError, EngineStats, FinishReason,
+    GenerationEvent, GenerationRequest, Grammar, GrammarError, ModelInfo, PromptError,
+    PromptOptions, Score, ScoreItem, TokenCount, ToolRules, Usage,
 };
 
 const WARM: usize = 200;
@@ -59,6 +60,22 @@ impl Generate for Echo {
     fn detokenize(&self, tokens: &[u32]) -> String {
         let bytes: Vec<u8> = tokens.iter().filter_map(|token| u8::try_from(*token).ok()).collect();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn constrain(&self, _: &Grammar) -> Result<Constraint, GrammarError> {
+        Err(GrammarError::Unavailable)
+    }
+
+    fn constrain_calls(
+        &self,
+        _: &[Value],
+        _: &ToolRules,
+    ) -> Result<Option<Constraint>, GrammarError> {
+        Ok(None)
+    }
+
+    fn parser(&self, _: &[u32], functions: Vec<String>, _: bool) -> AnswerParser {
+        AnswerParser::without_marks(functions)
     }
 
     fn generate(

@@ -125,6 +125,9 @@ impl Chat {
             input: Input::Conversation(history.into()),
             max_tokens: None,
             sampling: sampling(),
+            held_to: None,
+            tools: None,
+            takes_apart: false,
             stop: Vec::new(),
             logprobs: None,
         };
@@ -198,6 +201,12 @@ impl Chat {
             match event {
                 Some(ExchangeEvent::Started) => live.event("started", json!({})),
                 Some(ExchangeEvent::Text { text, .. }) => live.say(&text),
+                // Not asked for here.
+                Some(
+                    ExchangeEvent::Reasoning(_)
+                    | ExchangeEvent::Call { .. }
+                    | ExchangeEvent::Arguments { .. },
+                ) => {}
                 Some(ExchangeEvent::Notice(notice)) => {
                     live.notice(&notice);
                     notices.push(notice);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::constraint::Constraints;
 use super::decoder::Decoder;
 use super::embedding;
 use super::error::LoadError;
@@ -10,7 +11,7 @@ use super::families;
 use super::gguf::{File, TensorType};
 use super::kv::{BLOCK_TOKENS, Pool};
 use super::memory;
-use super::output::{TextStream, Vocabulary};
+use super::output::{CONTROLS, MARK, THINK, TextStream, Vocabulary};
 use super::scheduler::{Inbox, Scheduler, SchedulerLimits};
 use super::stats::EngineStats;
 use super::template::Template;
@@ -112,6 +113,7 @@ pub(super) fn load_file(
         info,
         tokenizer,
         template,
+        constraints: Constraints::default(),
         inbox: of_handle,
         next_id: AtomicU64::new(1),
         shutdown_limit: options.shutdown_limit,
@@ -176,17 +178,37 @@ impl Vocabulary for Known {
 pub(super) struct AnswerText {
     tokenizer: Arc<Tokenizer>,
     stream: StreamDecoder,
+    marks: bool,
+}
+
+/// Whether a prompt ends with the beginning of a thought.
+pub(super) fn ends_in_thought(tokenizer: &Tokenizer, prompt: &[u32]) -> bool {
+    let last = &prompt[prompt.len().saturating_sub(8)..];
+    let spelled = |&token: &u32| match tokenizer.token_name(token) {
+        Some(name) if tokenizer.is_control(token) => name.to_owned(),
+        _ => String::from_utf8_lossy(tokenizer.token_bytes(token)).into_owned(),
+    };
+    let text: String = last.iter().map(spelled).collect();
+    text.trim_end().ends_with(THINK[0])
 }
 
 impl AnswerText {
-    pub(super) fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self { tokenizer, stream: StreamDecoder::new() }
+    pub(super) fn new(tokenizer: Arc<Tokenizer>, marks: bool) -> Self {
+        Self { tokenizer, stream: StreamDecoder::new(), marks }
     }
 }
 
 impl TextStream for AnswerText {
     fn push(&mut self, token: u32) -> String {
-        self.stream.push(&self.tokenizer, token)
+        if self.marks && self.tokenizer.is_control(token) {
+            let name = self.tokenizer.token_name(token).unwrap_or_default();
+            if CONTROLS.contains(&name) {
+                return format!("{}{MARK}{name}{MARK}", self.stream.finish());
+            }
+        }
+        let text = self.stream.push(&self.tokenizer, token);
+        // The mark is ours alone.
+        if self.marks && text.contains(MARK) { text.replace(MARK, "\u{fffd}") } else { text }
     }
 
     fn finish(&mut self) -> String {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::constraint::Constraint;
 use super::error::EngineError;
 
 /// Whose cache a request may share: prompts of one domain never speed up those of another.
@@ -19,6 +20,8 @@ pub struct GenerationRequest {
     pub max_tokens: usize,
     /// How the next token is chosen.
     pub sampling: Sampling,
+    /// What the answer is held to, as `Engine::constrain` made it.
+    pub constraint: Option<Constraint>,
     /// Texts that end the answer; they are not part of it.
     pub stop: Vec<String>,
     /// Whose cache may be shared.
@@ -27,6 +30,9 @@ pub struct GenerationRequest {
     pub logprobs: Option<u8>,
     /// How long the request may take from submission to its end; `None` sets no limit.
     pub time_limit: Option<Duration>,
+    /// Whether control tokens that mean something in an answer are shown, marked: for
+    /// `Engine::parser`.
+    pub marks: bool,
 }
 
 impl GenerationRequest {
@@ -36,10 +42,12 @@ impl GenerationRequest {
             prompt,
             max_tokens,
             sampling: Sampling::default(),
+            constraint: None,
             stop: Vec::new(),
             domain,
             logprobs: None,
             time_limit: None,
+            marks: false,
         }
     }
 }

@@ -71,6 +71,9 @@ impl From<GateError> for ApiError {
             GateError::OutOfRange { parameter, expected } => Self::new(ErrorCode::InvalidValue)
                 .message(format!("`{parameter}` is out of range: expected {expected}."))
                 .param(*parameter),
+            GateError::Grammar { parameter, reason } => Self::new(ErrorCode::InvalidValue)
+                .message(format!("The answer cannot be held to `{parameter}`: {reason}."))
+                .param(*parameter),
             GateError::Template => Self::new(ErrorCode::InvalidValue)
                 .message("The model's chat template does not take these messages: most want user and assistant in turn.")
                 .param("messages"),

@@ -62,6 +62,14 @@ pub(crate) enum GateError {
         /// What is accepted.
         expected: &'static str,
     },
+    /// The answer cannot be held to what was asked for.
+    #[error("the grammar cannot be used")]
+    Grammar {
+        /// The parameter that asked for it.
+        parameter: &'static str,
+        /// What is wrong with it; may quote it, so it is for the sender alone.
+        reason: String,
+    },
     /// The model's template cannot take this conversation.
     #[error("the chat template refused the conversation")]
     Template,
@@ -104,6 +112,7 @@ impl GateError {
             Self::EmptyPrompt => "empty_prompt",
             Self::UnknownToken => "unknown_token",
             Self::OutOfRange { .. } => "out_of_range",
+            Self::Grammar { .. } => "grammar",
             Self::Template => "template",
             Self::Refused { .. } => "content_policy",
             Self::NotRecorded => "not_recorded",
@@ -130,6 +139,7 @@ impl From<EngineError> for GateError {
             // Where the whole server ends, requests are ended before the engine is.
             EngineError::Closed => Self::Unloaded,
             EngineError::TimeLimit
+            | EngineError::Constraint
             | EngineError::NotANumber
             | EngineError::Internal
             | EngineError::Unhealthy => Self::Engine(error),

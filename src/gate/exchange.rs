@@ -11,13 +11,16 @@ use tokio::sync::{Notify, mpsc};
 
 use super::catalog::Model;
 use super::error::GateError;
+use super::held::Held;
 use super::inspect::{Cleared, Seen, Watch};
 use super::metrics::Observation;
 use super::record::{Begun, Spent, outcome};
 use super::request::{Ending, ExchangeEvent, ExchangeHandle, ExchangeUsage, Notice};
 use super::running::Place;
 use super::{Gate, Generate};
-use crate::engine::{EngineError, FinishReason, GenerationEvent, TokenCount, TokenLogprob, Usage};
+use crate::engine::{
+    AnswerParser, EngineError, FinishReason, GenerationEvent, Said, TokenCount, Usage,
+};
 use crate::limits::Reservation;
 
 /// Events between the exchange and its reader; a reader who does not read stops the engine there.
@@ -59,15 +62,19 @@ impl Exchange {
             events,
             stop: Arc::clone(&stop),
         };
+        let parser = draft.parser();
         let request = draft.into_request(self.begun.caller.user);
         let was_redacted = notices.iter().any(|notice| notice.action == "redact");
         let pump = Pump {
             started: None,
             first_token: None,
             usage: None,
-            held: Held { is_withheld: was_redacted, ..Held::default() },
+            held: Held::new(was_redacted),
             notices: Vec::new(),
             watch,
+            parser,
+            channel: Channel::Content,
+            calls: 0,
             sender,
             stop,
         };
@@ -97,7 +104,10 @@ impl Exchange {
         // An engine that is still at work stops within one step; it is kept until here, so that a
         // model that is taken away answers to the end what it has begun.
         drop((stream, engine));
-        if !matches!(result, Ok(Ending::Stop | Ending::Length | Ending::ContentFilter)) {
+        if !matches!(
+            result,
+            Ok(Ending::Stop | Ending::ToolCalls | Ending::Length | Ending::ContentFilter)
+        ) {
             pump.flush();
         }
         let usage = pump.usage(self.begun.prompt_tokens);
@@ -149,6 +159,12 @@ struct Pump {
     held: Held,
     notices: Vec<Notice>,
     watch: Watch,
+    /// Takes the answer apart, where that is wanted.
+    parser: Option<AnswerParser>,
+    /// What is being said at the moment.
+    channel: Channel,
+    /// Calls that have begun.
+    calls: u32,
     sender: mpsc::Sender<ExchangeEvent>,
     stop: Arc<Notify>,
 }
@@ -158,6 +174,14 @@ struct Pump {
 struct Started {
     cached_tokens: usize,
     generated: TokenCount,
+}
+
+/// What a piece of an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Channel {
+    Content,
+    Reasoning,
+    Arguments,
 }
 
 /// What to do after an event.
@@ -210,12 +234,19 @@ impl Pump {
             }
             Some(GenerationEvent::Text { text, logprobs }) => {
                 self.first_token.get_or_insert_with(Instant::now);
-                self.held.push(text.len(), logprobs);
-                let seen = self.watch.push(&text);
-                self.let_through(seen).await
+                let parts = match &mut self.parser {
+                    Some(parser) => parser.push(&text),
+                    None => vec![Said::Content(text)],
+                };
+                self.held.wait(logprobs);
+                self.take_parts(parts).await
             }
             Some(GenerationEvent::Finished { reason, usage }) => {
                 self.usage = Some(usage);
+                let rest = self.parser.as_mut().map(AnswerParser::finish).unwrap_or_default();
+                if let Next::End(ending) = self.take_parts(rest).await? {
+                    return Ok(Next::End(ending));
+                }
                 let seen = self.watch.finish();
                 let mut next = self.let_through(seen).await?;
                 let logprobs = self.held.rest();
@@ -224,6 +255,9 @@ impl Pump {
                 }
                 match (next, reason) {
                     (Next::End(ending), _) => Ok(Next::End(ending)),
+                    (Next::GoOn, FinishReason::Stop) if self.calls > 0 => {
+                        Ok(Next::End(Ending::ToolCalls))
+                    }
                     (Next::GoOn, FinishReason::Stop) => Ok(Next::End(Ending::Stop)),
                     (Next::GoOn, FinishReason::Length) => Ok(Next::End(Ending::Length)),
                     (Next::GoOn, FinishReason::Cancelled) => Err(GateError::Unloaded),
@@ -234,15 +268,59 @@ impl Pump {
         }
     }
 
+    /// Shows the parts of an answer to the guard, one channel after the other. What it holds back of
+    /// one is let out before the next begins, and stays the context of what follows.
+    async fn take_parts(&mut self, parts: Vec<Said>) -> Result<Next, GateError> {
+        for part in parts {
+            let (channel, text) = match part {
+                Said::Content(text) => (Channel::Content, text),
+                Said::Reasoning(text) => (Channel::Reasoning, text),
+                Said::Arguments(text) => (Channel::Arguments, text),
+                Said::Call(name) => {
+                    let next = self.begin_call(name).await?;
+                    if matches!(next, Next::End(_)) {
+                        return Ok(next);
+                    }
+                    continue;
+                }
+            };
+            if channel != self.channel {
+                let held = self.watch.finish();
+                let next = self.let_through(held).await?;
+                if matches!(next, Next::End(_)) {
+                    return Ok(next);
+                }
+                self.channel = channel;
+            }
+            self.held.push(text.len(), channel == Channel::Content);
+            let seen = self.watch.push(&text);
+            let next = self.let_through(seen).await?;
+            if matches!(next, Next::End(_)) {
+                return Ok(next);
+            }
+        }
+        Ok(Next::GoOn)
+    }
+
+    async fn begin_call(&mut self, name: String) -> Result<Next, GateError> {
+        let held = self.watch.finish();
+        let next = self.let_through(held).await?;
+        if matches!(next, Next::End(_)) {
+            return Ok(next);
+        }
+        let index = self.calls;
+        self.calls += 1;
+        self.channel = Channel::Arguments;
+        self.send(ExchangeEvent::Call { index, id: call_id()?, name }).await
+    }
+
     /// Sends what the guard has seen and let through.
     async fn let_through(&mut self, seen: Vec<Seen>) -> Result<Next, GateError> {
         for one in seen {
             match one {
                 Seen::Text(text) => {
-                    let logprobs = self.held.release(text.len());
-                    if let Next::End(ending) =
-                        self.send(ExchangeEvent::Text { text, logprobs }).await?
-                    {
+                    let event = self.said(text);
+                    if let Next::End(ending) = self.send(event).await? {
                         return Ok(Next::End(ending));
                     }
                 }
@@ -262,10 +340,7 @@ impl Pump {
     fn flush(&mut self) {
         for one in self.watch.finish() {
             let event = match one {
-                Seen::Text(text) => {
-                    let logprobs = self.held.release(text.len());
-                    ExchangeEvent::Text { text, logprobs }
-                }
+                Seen::Text(text) => self.said(text),
                 Seen::Notice(notice) => {
                     self.held.withhold();
                     self.notices.push(notice.clone());
@@ -275,6 +350,18 @@ impl Pump {
             };
             if self.sender.try_send(event).is_err() {
                 return;
+            }
+        }
+    }
+
+    /// The event for a text of the channel that is being said.
+    fn said(&mut self, text: String) -> ExchangeEvent {
+        let logprobs = self.held.release(text.len());
+        match self.channel {
+            Channel::Content => ExchangeEvent::Text { text, logprobs },
+            Channel::Reasoning => ExchangeEvent::Reasoning(text),
+            Channel::Arguments => {
+                ExchangeEvent::Arguments { index: self.calls.saturating_sub(1), text }
             }
         }
     }
@@ -308,40 +395,10 @@ impl Pump {
     }
 }
 
-/// Log-probabilities whose text the guard still holds back.
-#[derive(Default)]
-struct Held {
-    pushed: usize,
-    released: usize,
-    queue: std::collections::VecDeque<(usize, Vec<TokenLogprob>)>,
-    is_withheld: bool,
-}
-
-impl Held {
-    fn push(&mut self, bytes: usize, logprobs: Vec<TokenLogprob>) {
-        self.pushed += bytes;
-        if !logprobs.is_empty() && !self.is_withheld {
-            self.queue.push_back((self.pushed, logprobs));
-        }
-    }
-
-    /// The log-probabilities of all text that is out after so many more bytes.
-    fn release(&mut self, bytes: usize) -> Vec<TokenLogprob> {
-        self.released += bytes;
-        let mut out = Vec::new();
-        while self.queue.front().is_some_and(|(end, _)| *end <= self.released) {
-            out.extend(self.queue.pop_front().into_iter().flat_map(|(_, logprobs)| logprobs));
-        }
-        out
-    }
-
-    /// The log-probabilities of tokens without a text of their own, at the end.
-    fn rest(&mut self) -> Vec<TokenLogprob> {
-        self.queue.drain(..).flat_map(|(_, logprobs)| logprobs).collect()
-    }
-
-    fn withhold(&mut self) {
-        self.is_withheld = true;
-        self.queue.clear();
-    }
+/// Tells a call from others: nine letters and digits, the form that the strictest templates take.
+fn call_id() -> Result<String, GateError> {
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let random = getrandom::u64().map_err(|_| GateError::Engine(EngineError::Internal))?;
+    let letter = |at: u32| char::from(LETTERS[(random >> (5 * at) & 31) as usize]);
+    Ok((0..9).map(letter).collect())
 }

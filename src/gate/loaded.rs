@@ -38,7 +38,7 @@ impl ModelKind {
     /// What can be asked of it through the API.
     pub(crate) const fn capabilities(self) -> &'static [&'static str] {
         match self {
-            Self::Chat => &["chat", "completions", "logprobs"],
+            Self::Chat => &["chat", "completions", "logprobs", "tools", "json_schema"],
             Self::Embedding => &["embeddings"],
             Self::Reranker => &["rerank"],
         }

@@ -8,6 +8,7 @@ mod embed;
 mod error;
 mod exchange;
 mod generate;
+mod held;
 mod inspect;
 mod lease;
 mod loaded;
@@ -34,7 +35,7 @@ pub use generate::Generate;
 pub(crate) use lease::{InUse, Lease};
 pub(crate) use loaded::{Engines, ModelKind};
 pub(crate) use request::{
-    Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice,
+    Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, HeldTo, Input, Notice,
     NoticeDirection, Purpose,
 };
 pub(crate) use score::ScoreText;

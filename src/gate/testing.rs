@@ -21,9 +21,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{LimitSet, Limits};
 use crate::db::{Db, DbOptions};
 use crate::engine::{
-    Candidate, Conversation, Domain, EngineError, EngineStats, FinishReason, GenerationEvent,
-    GenerationRequest, Message, ModelInfo, PromptError, PromptOptions, Sampling, Score, ScoreItem,
-    TokenCount, TokenLogprob, Usage,
+    AnswerParser, Candidate, Constraint, Conversation, Domain, EngineError, EngineStats,
+    FinishReason, GenerationEvent, GenerationRequest, Grammar, GrammarError, Message, ModelInfo,
+    PromptError, PromptOptions, Sampling, Score, ScoreItem, TokenCount, TokenLogprob, ToolRules,
+    Usage,
 };
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 use crate::limits::Limiter;
@@ -106,6 +107,22 @@ impl Generate for Scripted {
     fn detokenize(&self, tokens: &[u32]) -> String {
         let bytes: Vec<u8> = tokens.iter().filter_map(|t| u8::try_from(*t).ok()).collect();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn constrain(&self, _: &Grammar) -> Result<Constraint, GrammarError> {
+        Err(GrammarError::Unavailable)
+    }
+
+    fn constrain_calls(
+        &self,
+        _: &[serde_json::Value],
+        _: &ToolRules,
+    ) -> Result<Option<Constraint>, GrammarError> {
+        Ok(None)
+    }
+
+    fn parser(&self, _: &[u32], functions: Vec<String>, _: bool) -> AnswerParser {
+        AnswerParser::without_marks(functions)
     }
 
     fn generate(
@@ -355,6 +372,9 @@ pub(crate) fn request(prompt: &str) -> ExchangeRequest {
         input: Input::Text(prompt.to_owned()),
         max_tokens: Some(8),
         sampling: Sampling::default(),
+        held_to: None,
+        tools: None,
+        takes_apart: false,
         stop: Vec::new(),
         logprobs: None,
     }

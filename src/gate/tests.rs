@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::testing::{House, Scripted, Then, caller, caller_with_key, request};
 use super::*;
 use crate::config::LimitSet;
+use crate::engine;
 use crate::ids::KeyId;
 
 async fn read_all(mut handle: ExchangeHandle) -> (String, Option<ExchangeEvent>) {
@@ -381,4 +382,51 @@ async fn a_prompt_that_placeholders_make_too_long_is_on_record_and_costs_nothing
     let detail = records[0].field("detail");
     assert_eq!(detail["reason"], "prompt_too_long");
     assert_eq!(detail["guard"], serde_json::json!(["secret.assigned:redact:15"]));
+}
+
+/// A conversation with one function, whose schema says `told`.
+fn with_tool(told: &str) -> ExchangeRequest {
+    let schema = serde_json::json!({"type": "object", "properties": {"a": {"enum": [told]}}});
+    let function = serde_json::json!({"name": "pay", "parameters": schema});
+    let tools = vec![serde_json::json!({"type": "function", "function": function})];
+    let messages = vec![engine::Message::new(engine::Role::User, "Hi")];
+    let rules = engine::ToolRules { choice: engine::ToolChoice::Auto, is_parallel: true };
+    ExchangeRequest {
+        input: Input::Conversation(engine::Conversation { tools, ..messages.into() }),
+        tools: Some(rules),
+        takes_apart: true,
+        ..request("")
+    }
+}
+
+#[tokio::test]
+async fn schemas_and_grammars_are_inspected_as_prompts_are() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let asked = with_tool("some forbidden words");
+    let error = house.gate.run(&caller(), asked).await.expect_err("refused");
+    assert!(matches!(error, GateError::Refused { .. }), "{error:?}");
+    assert!(house.engine.seen.lock().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_guard_takes_out_of_answers_it_takes_out_of_arguments() {
+    let said = [
+        "<tool_call>{\"name\": \"pay\", \"arguments\": {\"card\": \"4111 11",
+        "11 1111 1111\", \"for\": \"tea\"}}</tool_call>",
+    ];
+    let house = House::new(Scripted::new(&said, Then::Finish)).await;
+    let mut handle = house.gate.run(&caller(), with_tool("tea")).await.expect("passes");
+    let (mut arguments, mut name, mut ending) = (String::new(), None, None);
+    while let Some(event) = handle.next().await {
+        match event {
+            ExchangeEvent::Call { name: called, .. } => name = Some(called),
+            ExchangeEvent::Arguments { text, .. } => arguments.push_str(&text),
+            ExchangeEvent::Finished { ending: how, .. } => ending = Some(how),
+            _ => {}
+        }
+    }
+    assert_eq!((name.as_deref(), ending), (Some("pay"), Some(Ending::ToolCalls)));
+    assert!(!arguments.contains("4111"), "{arguments}");
+    let read: serde_json::Value = serde_json::from_str(&arguments).expect("still JSON");
+    assert_eq!(read["for"], "tea");
 }

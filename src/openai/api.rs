@@ -8,7 +8,8 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderVal
 use actix_web::web::{Data, Path};
 use serde_json::{Value, json};
 
-use super::answer::{About, Writer};
+use super::answer::{About, Whole, Writer};
+use super::chat_answer::CallView;
 use super::common::Delivery;
 use super::fields::Fields;
 use super::parameters::Endpoint;
@@ -161,18 +162,24 @@ impl OpenAi {
 
 /// Waits for the whole answer. A client who goes away drops this, and with it the work.
 async fn whole(mut handle: ExchangeHandle, writer: &Writer) -> Result<HttpResponse, ApiError> {
-    let (mut text, mut tokens) = (String::new(), Vec::new());
-    let mut notices = handle.notices.clone();
+    let mut said = Whole { notices: handle.notices.clone(), ..Whole::default() };
     while let Some(event) = handle.next().await {
         match event {
             ExchangeEvent::Started => {}
             ExchangeEvent::Text { text: piece, logprobs } => {
-                text.push_str(&piece);
-                tokens.extend(logprobs);
+                said.text.push_str(&piece);
+                said.tokens.extend(logprobs);
             }
-            ExchangeEvent::Notice(notice) => notices.push(notice),
+            ExchangeEvent::Reasoning(piece) => said.reasoning.push_str(&piece),
+            ExchangeEvent::Call { id, name, .. } => said.calls.push(CallView::begun(id, name)),
+            ExchangeEvent::Arguments { text: piece, .. } => {
+                if let Some(call) = said.calls.last_mut() {
+                    call.function.arguments.push_str(&piece);
+                }
+            }
+            ExchangeEvent::Notice(notice) => said.notices.push(notice),
             ExchangeEvent::Finished { ending, usage } => {
-                let answer = writer.whole(&text, &tokens, ending, usage, &notices);
+                let answer = writer.whole(&said, ending, usage);
                 return Ok(HttpResponse::Ok().json(answer));
             }
             ExchangeEvent::Failed(error) => return Err(error.into()),

@@ -8,6 +8,7 @@ mod common;
 mod completion_answer;
 mod completion_request;
 mod fields;
+mod held_to;
 mod parameters;
 mod stream;
 mod template_arguments;
@@ -16,6 +17,7 @@ mod tests;
 mod text_answer;
 mod text_parameters;
 mod text_request;
+mod tools;
 
 #[cfg(test)]
 pub(crate) use parameters::markdown;

@@ -71,7 +71,7 @@ const fn row(
     Parameter { name, on, treatment, accepts }
 }
 
-const NO_TOOLS: &str = "this server does not call tools";
+const OLD_TOOLS: &str = "the older form of `tools`";
 const NO_SOUND: &str = "this server works with text only";
 
 /// The table.
@@ -109,14 +109,24 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     row(
         "response_format",
         CHAT,
-        Only(&["{\"type\":\"text\"}"], "answers are not bound to a JSON form here"),
-        "`{\"type\": \"text\"}`",
+        Honoured,
+        "`text`, `json_object`, `json_schema`; every schema is enforced, `strict` or not",
     ),
-    row("tools", CHAT, Only(&["[]"], NO_TOOLS), "an empty list"),
-    row("tool_choice", CHAT, Only(&["\"none\"", "\"auto\""], NO_TOOLS), "`none`, `auto`"),
-    row("functions", CHAT, Only(&["[]"], NO_TOOLS), "an empty list"),
-    row("function_call", CHAT, Only(&["\"none\"", "\"auto\""], NO_TOOLS), "`none`, `auto`"),
-    row("parallel_tool_calls", CHAT, WithoutEffect(NO_TOOLS), "anything"),
+    row(
+        "structured_outputs",
+        BOTH,
+        Extension,
+        "one of `json` (a schema), `regex`, `choice`, `grammar` (Lark), `json_object`",
+    ),
+    row("guided_json", BOTH, Extension, "a JSON schema, as an object or a text"),
+    row("guided_regex", BOTH, Extension, "a regular expression for the whole answer"),
+    row("guided_choice", BOTH, Extension, "a list of texts, one of which is the answer"),
+    row("guided_grammar", BOTH, Extension, "a grammar (Lark)"),
+    row("tools", CHAT, Honoured, "up to 128 functions; not together with `response_format`"),
+    row("tool_choice", CHAT, Honoured, "`none`, `auto`, `required`, or one function by its name"),
+    row("parallel_tool_calls", CHAT, Honoured, "true or false; true where absent"),
+    row("functions", CHAT, Only(&["[]"], OLD_TOOLS), "an empty list"),
+    row("function_call", CHAT, Only(&["\"none\"", "\"auto\""], OLD_TOOLS), "`none`, `auto`"),
     row("modalities", CHAT, Only(&["[\"text\"]"], NO_SOUND), "`[\"text\"]`"),
     row("audio", CHAT, Only(&[], NO_SOUND), "nothing"),
     row("prediction", CHAT, Only(&[], "predicted outputs are not supported"), "nothing"),

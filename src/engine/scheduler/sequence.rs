@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::engine::constraint::Constraint;
 use crate::engine::error::EngineError;
 use crate::engine::kv::BlockTable;
 use crate::engine::output::{Output, Vocabulary};
@@ -42,6 +43,7 @@ enum Work {
 
 struct Generate {
     sampler: Sampler,
+    constraint: Option<Constraint>,
     output: Output,
     events: mpsc::Sender<GenerationEvent>,
     max_tokens: usize,
@@ -65,6 +67,7 @@ pub(crate) struct NewGeneration {
     pub(crate) domain: Domain,
     pub(crate) prompt: Vec<u32>,
     pub(crate) sampler: Sampler,
+    pub(crate) constraint: Option<Constraint>,
     pub(crate) output: Output,
     pub(crate) events: mpsc::Sender<GenerationEvent>,
     pub(crate) max_tokens: usize,
@@ -83,6 +86,7 @@ impl Sequence {
             domain,
             prompt,
             sampler,
+            constraint,
             output,
             events,
             max_tokens,
@@ -91,6 +95,7 @@ impl Sequence {
         } = new;
         let generate = Generate {
             sampler,
+            constraint,
             output,
             events,
             max_tokens,
@@ -333,7 +338,7 @@ impl Generate {
         logits: &[f32],
         vocabulary: &dyn Vocabulary,
     ) -> Result<(Option<u32>, Option<FinishReason>), EngineError> {
-        let token = self.sampler.choose(logits, self.generated)?;
+        let token = self.choose(logits)?;
         self.generated += 1;
         self.counted.add(1);
         if vocabulary.is_end(token) {
@@ -363,6 +368,18 @@ impl Generate {
         }
         let is_last = self.generated >= self.max_tokens;
         Ok((Some(token), is_last.then_some(FinishReason::Length)))
+    }
+
+    /// Chooses among what the constraint allows.
+    fn choose(&mut self, logits: &[f32]) -> Result<u32, EngineError> {
+        let Some(constraint) = &mut self.constraint else {
+            return self.sampler.choose(logits, self.generated);
+        };
+        let mut allowed = logits.to_vec();
+        constraint.mask(&mut allowed)?;
+        let token = self.sampler.choose(&allowed, self.generated)?;
+        constraint.accept(token)?;
+        Ok(token)
     }
 
     /// Whether a stop text was found: what was held back behind it is not sent.
