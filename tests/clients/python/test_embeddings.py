@@ -66,7 +66,7 @@ def test_documents_are_ranked(client):
 
 
 def test_a_real_model_gives_what_its_makers_own_code_gives(client):
-    if "STRONGROOM_MINILM" not in os.environ:
+    if "MINILM_GGUF" not in os.environ:
         pytest.skip("the real model is not at hand; tests/run fetches it")
     kept = json.loads(KEPT.read_text())
     made = client.embeddings.create(model=MINILM, input=kept["sentences"])
