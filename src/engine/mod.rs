@@ -12,6 +12,7 @@ mod attention;
 mod decoder;
 mod error;
 mod families;
+pub mod fuzz;
 mod generation;
 pub mod gguf;
 mod kernels;
