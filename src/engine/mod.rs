@@ -14,6 +14,7 @@ mod decoder;
 mod embedding;
 mod error;
 mod families;
+pub mod fuzz;
 mod generation;
 pub mod gguf;
 mod kernels;

@@ -22,6 +22,10 @@ pub(in crate::engine) struct Weights<'a> {
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
+/// The least size of a buffer. What is larger than 32 MiB glibc gives back to the system when it is
+/// freed, and what is smaller it may keep; pages that were not written to take no memory.
+const BUFFER_BYTES_MIN: usize = (32 << 20) + 1;
+
 /// Bytes that are read between two looks at whether somebody wants the reading to end.
 const PIECE: usize = 16 << 20;
 
@@ -145,7 +149,8 @@ impl<'a> Weights<'a> {
         range: Range<usize>,
         take: impl FnOnce(&[u8]) -> Result<T, LoadError>,
     ) -> Result<T, LoadError> {
-        let mut buffer = self.buffers.lock().pop().unwrap_or_default();
+        let buffer = self.buffers.lock().pop();
+        let mut buffer = buffer.unwrap_or_else(|| vec![0; BUFFER_BYTES_MIN]);
         if buffer.len() < range.len() {
             buffer.resize(range.len(), 0);
         }
