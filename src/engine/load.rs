@@ -143,9 +143,13 @@ impl Drop for Ended {
 }
 
 /// The tokenizer, as output and sampling see it.
-struct Known(Arc<Tokenizer>);
+pub(super) struct Known(pub(super) Arc<Tokenizer>);
 
 impl Vocabulary for Known {
+    fn size(&self) -> usize {
+        self.0.vocabulary()
+    }
+
     fn is_end(&self, token: u32) -> bool {
         self.0.ends_answer(token)
     }

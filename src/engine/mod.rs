@@ -35,7 +35,7 @@ pub use kernels::{TooLate, set_threads};
 pub use message::{Content, Conversation, Message, Role, ToolCall};
 pub use progress::LoadProgress;
 pub use request::{
-    Candidate, Domain, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
+    Candidate, Domain, Dry, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
     ScoreItem, TokenLogprob, Usage,
 };
 use scheduler::{EVENTS_MAX, Inbox, NewGeneration, Sequence};
@@ -210,7 +210,8 @@ impl Engine {
         }
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
         let fresh = getrandom::u64().map_err(|_| EngineError::Internal)?;
-        let sampler = sampling::Sampler::new(sampling, &prompt, inner.info.vocabulary, fresh)?;
+        let vocabulary = load::Known(Arc::clone(&inner.tokenizer));
+        let sampler = sampling::Sampler::new(sampling, &prompt, &vocabulary, fresh)?;
         let text = Box::new(load::AnswerText::new(Arc::clone(&inner.tokenizer)));
         let output = output::Output::new(text, stop)?;
         let (sender, receiver) = tokio::sync::mpsc::channel(EVENTS_MAX);

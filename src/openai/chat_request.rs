@@ -220,7 +220,9 @@ mod tests {
     fn every_honoured_parameter_reaches_the_engine() {
         let request = accepted(json!({
             "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "seed": -1,
-            "repetition_penalty": 1.1, "presence_penalty": -0.5, "frequency_penalty": 2,
+            "repetition_penalty": 1.1, "repeat_last_n": 64, "typical_p": 0.9,
+            "dry_multiplier": 0.5, "dry_base": 1.5, "dry_allowed_length": 3,
+            "dry_penalty_last_n": 128, "dry_sequence_breakers": ["."], "presence_penalty": -0.5, "frequency_penalty": 2,
             "logit_bias": {"7": -100, "0": 1.5}, "stop": ["a", "b"], "max_tokens": 9,
             "max_completion_tokens": 5, "logprobs": true, "top_logprobs": 3,
         }));
@@ -235,6 +237,15 @@ mod tests {
                 presence_penalty: -0.5,
                 frequency_penalty: 2.0,
                 repetition_penalty: 1.1,
+                repetition_last_n: Some(64),
+                typical_p: 0.9,
+                dry: Some(crate::engine::Dry {
+                    multiplier: 0.5,
+                    base: 1.5,
+                    allowed_length: 3,
+                    last_n: Some(128),
+                    sequence_breakers: vec![".".into()],
+                }),
                 logit_bias: vec![(7, -100.0), (0, 1.5)],
             }
         );
@@ -249,6 +260,9 @@ mod tests {
         assert_eq!((request.sampling.temperature, request.sampling.top_p), (1.0, 1.0));
         assert_eq!((request.max_tokens, request.logprobs, request.stop.len()), (None, None, 0));
         assert_eq!(accepted(json!({"top_p": 0})).sampling.top_k, 1);
+        let all = json!({"repeat_last_n": -1, "dry_multiplier": 0, "dry_base": 2});
+        let sampling = accepted(all).sampling;
+        assert_eq!((sampling.repetition_last_n, sampling.dry), (None, None));
         assert_eq!(accepted(json!({"stop": "x"})).stop, ["x"]);
     }
 
@@ -277,6 +291,13 @@ mod tests {
             ("top_p", vec![json!(-1), json!(1.5), json!(true)]),
             ("top_k", vec![json!(-1), json!(1.5), json!(99_999_999), json!("5")]),
             ("min_p", vec![json!(-0.5), json!(2)]),
+            ("typical_p", vec![json!(0), json!(1.5), json!("x")]),
+            ("repeat_last_n", vec![json!(-2), json!(1.5), json!(i64::MAX)]),
+            ("dry_multiplier", vec![json!(-1), json!(101), json!([])]),
+            ("dry_base", vec![json!(0.5), json!(1e9)]),
+            ("dry_allowed_length", vec![json!(0), json!("2")]),
+            ("dry_penalty_last_n", vec![json!(-2)]),
+            ("dry_sequence_breakers", vec![json!("a"), json!([""]), json!([1]), json!([huge])]),
             ("repetition_penalty", vec![json!(0), json!(-1), json!(11)]),
             ("presence_penalty", vec![json!(-3), json!("x")]),
             ("frequency_penalty", vec![json!(3), json!({})]),

@@ -325,7 +325,7 @@ impl Generate {
         if vocabulary.is_end(token) {
             return Ok((None, Some(FinishReason::Stop)));
         }
-        self.sampler.accept(token);
+        self.sampler.accept(token, vocabulary);
         let logprob = match self.logprobs {
             None => None,
             Some(top) => {
