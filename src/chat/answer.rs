@@ -121,6 +121,7 @@ impl Chat {
                 model: turn.model.clone(),
                 input: Input::Conversation(history.clone().into()),
                 max_tokens: None,
+                choices: 1,
                 sampling: sampling(),
                 stop: Vec::new(),
                 logprobs: None,
@@ -178,6 +179,7 @@ impl Chat {
                     live.notice(&notice);
                     notices.push(notice);
                 }
+                Some(ExchangeEvent::Ended { .. }) => {}
                 Some(ExchangeEvent::Finished { ending, usage }) => break Ok((ending, usage)),
                 Some(ExchangeEvent::Failed(error)) => break Err(error),
                 None => break Err(GateError::Engine(engine::EngineError::Internal)),

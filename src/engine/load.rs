@@ -10,7 +10,7 @@ use super::gguf::{File, TensorType};
 use super::kv::{BLOCK_TOKENS, Pool};
 use super::memory;
 use super::output::{TextStream, Vocabulary};
-use super::scheduler::{Inbox, Scheduler, SchedulerLimits};
+use super::scheduler::{GUESSES_MAX, Inbox, Scheduler, SchedulerLimits};
 use super::stats::EngineStats;
 use super::template::Template;
 use super::tokenizer::{StreamDecoder, Tokenizer};
@@ -53,10 +53,10 @@ pub(super) fn load_file(
         wanted.saturating_mul(options.streams_max.max(1)).saturating_mul(CONTEXTS_A_STREAM);
     let useful = (useful / BLOCK_TOKENS + options.streams_max).saturating_mul(shape.block_bytes());
     let cache_bytes = options.kv_budget_bytes.min(useful);
-    let prefill = options.prefill_chunk_tokens.max(options.streams_max);
+    let decode = options.streams_max.saturating_mul(1 + GUESSES_MAX);
+    let rows = options.prefill_chunk_tokens.max(decode);
     // Every row of a step may want its logits, and they are copied once.
-    let logits =
-        prefill.saturating_mul(tokenizer.vocabulary()).saturating_mul(2 * size_of::<f32>());
+    let logits = rows.saturating_mul(tokenizer.vocabulary()).saturating_mul(2 * size_of::<f32>());
     memory::check(file, cache_bytes.saturating_add(logits) as u64)?;
     let decoder = Decoder::load(file, spec, tokenizer.vocabulary(), progress)?;
     let pool = Pool::new(shape, cache_bytes);
@@ -80,6 +80,7 @@ pub(super) fn load_file(
         streams_max: options.streams_max.max(1),
         prefill_chunk_tokens: options.prefill_chunk_tokens.max(1),
         context,
+        speculation: options.speculation,
     };
     let vocabulary = Arc::new(Known(Arc::clone(&tokenizer)));
     let scheduler = Scheduler::new(decoder, pool, vocabulary, limits, Arc::clone(&inbox), stats);
@@ -98,6 +99,7 @@ pub(super) fn load_file(
         inbox: of_handle,
         next_id: AtomicU64::new(1),
         shutdown_limit: options.shutdown_limit,
+        choices_max: options.streams_max.max(1),
     };
     Ok(Engine { inner: Arc::new(inner) })
 }

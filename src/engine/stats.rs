@@ -23,6 +23,10 @@ pub struct EngineStats {
     pub requests_cancelled_total: u64,
     /// Requests that gave their place to others and were started again.
     pub preemptions_total: u64,
+    /// Tokens that were guessed ahead.
+    pub guessed_tokens_total: u64,
+    /// Guesses that came true; each saved its answer a step.
+    pub guessed_right_total: u64,
     /// Steps of the decoder.
     pub steps_total: u64,
     /// Cache bytes in use by running requests.

@@ -1,5 +1,9 @@
 //! The whole engine over real model files.
 
+mod choices;
+mod load;
+mod speculation;
+
 use super::*;
 use crate::testing::shared;
 
@@ -35,6 +39,26 @@ fn ask(engine: &Engine, text: &str, max_tokens: usize, domain: u128) -> Generati
     let request = GenerationRequest::new(engine.tokenize(text), max_tokens, Domain(domain));
     engine.generate(request).expect("accepted")
 }
+
+fn sampled(engine: &Engine, text: &str, max_tokens: usize, domain: u128) -> GenerationRequest {
+    let mut request = GenerationRequest::new(engine.tokenize(text), max_tokens, Domain(domain));
+    request.sampling = Sampling {
+        temperature: 1.0,
+        top_k: 50,
+        typical_p: 0.95,
+        top_p: 0.95,
+        min_p: 0.01,
+        repetition_penalty: 1.1,
+        repetition_last_n: Some(24),
+        dry: Some(Dry::default()),
+        seed: Some(11),
+        ..Sampling::default()
+    };
+    request
+}
+
+const PARK: &str =
+    "Once upon a time there was a little dog and a big cat and they played in the park all day. ";
 
 #[test]
 fn a_real_model_tells_a_story() {

@@ -1,29 +1,30 @@
 //! A running exchange: a task of its own, between the engine and whoever reads. It passes on what
-//! the guard lets through, ends when the reader leaves, when access is withdrawn or when the
-//! server ends, and closes the books in every case.
+//! the guard lets through of each answer, ends when the reader leaves, when access is withdrawn or
+//! when the server ends, and closes the books in every case.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use futures_util::stream::BoxStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::catalog::Model;
 use super::error::GateError;
-use super::inspect::{Cleared, Seen, Watch};
+use super::inspect::Cleared;
 use super::metrics::Observation;
+use super::pump::Pump;
 use super::record::{Begun, Spent, outcome};
-use super::request::{Ending, ExchangeEvent, ExchangeHandle, ExchangeUsage, Notice};
+use super::request::{Ending, ExchangeEvent, ExchangeHandle, ExchangeUsage};
 use super::running::Place;
 use super::{Gate, Generate};
-use crate::engine::{EngineError, FinishReason, GenerationEvent, TokenLogprob, Usage};
+use crate::engine::GenerationEvent;
 use crate::limits::Reservation;
 
 /// Events between the exchange and its reader; a reader who does not read stops the engine there.
 const EVENTS_MAX: usize = 64;
 /// A reader who takes nothing for so long has gone, whatever the network says.
-const STALL_MAX: Duration = Duration::from_mins(1);
+pub(super) const STALL_MAX: Duration = Duration::from_mins(1);
 
 /// An exchange that is on record and about to start.
 pub(super) struct Exchange {
@@ -45,7 +46,7 @@ impl Exchange {
         model: &Model,
         cleared: Cleared,
     ) -> Result<ExchangeHandle, GateError> {
-        let Cleared { draft, reservation, notices, watch } = cleared;
+        let Cleared { draft, reservation, notices, watches } = cleared;
         let engine = model.generator().ok_or(GateError::ModelNotFound)?;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let stop = Arc::new(Notify::new());
@@ -58,27 +59,24 @@ impl Exchange {
             events,
             stop: Arc::clone(&stop),
         };
+        let choices = draft.choices;
         let request = draft.into_request(self.begun.caller.user);
         let was_redacted = notices.iter().any(|notice| notice.action == "redact");
-        let pump = Pump {
-            answer: String::new(),
-            first_token: None,
-            usage: None,
-            held: Held { is_withheld: was_redacted, ..Held::default() },
-            notices: Vec::new(),
-            watch,
-            sender,
-            stop,
-        };
-        match engine.generate(request) {
-            Ok(stream) => {
+        let pumps: Vec<Pump> = watches
+            .into_iter()
+            .enumerate()
+            .map(|(choice, watch)| Pump::new(choice, watch, sender.clone(), was_redacted))
+            .collect();
+        match engine.generate_choices(request, choices) {
+            Ok(streams) => {
                 let queued = engine.stats().queued;
-                tokio::spawn(self.drive(pump, stream, engine, reservation));
+                let answers = Answers { pumps, sender, stop };
+                tokio::spawn(self.drive(answers, streams, engine, reservation));
                 Ok(ExchangeHandle { queued, ..handle })
             }
             Err(error) => {
                 let result = Err(GateError::from(error));
-                self.close(&result, reservation, ExchangeUsage::default(), &pump).await;
+                self.close(&result, reservation, ExchangeUsage::default(), &pumps).await;
                 result.map(|_: Ending| handle)
             }
         }
@@ -86,23 +84,23 @@ impl Exchange {
 
     async fn drive(
         mut self,
-        mut pump: Pump,
-        stream: BoxStream<'static, GenerationEvent>,
+        mut answers: Answers,
+        streams: Vec<BoxStream<'static, GenerationEvent>>,
         engine: Arc<dyn Generate>,
         reservation: Reservation,
     ) {
-        let result = pump.run(&mut self.place, stream).await;
-        if !matches!(result, Ok(Ending::Stop | Ending::Length | Ending::ContentFilter)) {
+        let result = answers.run(&mut self.place, streams).await;
+        for pump in &mut answers.pumps {
             pump.flush();
         }
-        let usage = pump.usage(&*engine, self.begun.prompt_tokens);
-        self.close(&result, reservation, usage, &pump).await;
+        let usage = answers.usage(&*engine, self.begun.prompt_tokens);
+        self.close(&result, reservation, usage, &answers.pumps).await;
         let last = match result {
             Ok(ending) => ExchangeEvent::Finished { ending, usage },
             Err(error) => ExchangeEvent::Failed(error),
         };
         // The place is kept until the last word is said, so that a shutdown waits for it.
-        let _ = tokio::time::timeout(STALL_MAX, pump.sender.send(last)).await;
+        let _ = tokio::time::timeout(STALL_MAX, answers.sender.send(last)).await;
     }
 
     /// Settles the limits, closes the record, counts.
@@ -111,12 +109,14 @@ impl Exchange {
         result: &Result<Ending, GateError>,
         reservation: Reservation,
         usage: ExchangeUsage,
-        pump: &Pump,
+        pumps: &[Pump],
     ) {
         let accounts = reservation.settle(usage.total());
         let whole = self.at.elapsed();
-        let first_token = pump.first_token.map(|at| at.duration_since(self.at));
-        let spent = Spent { usage, whole, first_token, notices: &pump.notices };
+        let first_token = pumps.iter().filter_map(|pump| pump.first_token).min();
+        let first_token = first_token.map(|at| at.duration_since(self.at));
+        let notices: Vec<_> = pumps.iter().flat_map(|pump| pump.notices.clone()).collect();
+        let spent = Spent { usage, whole, first_token, notices: &notices };
         self.gate.record_end(&self.begun, Some(accounts), result, &spent).await;
         let metrics = &self.gate.inner.metrics;
         metrics.observe(&Observation {
@@ -129,191 +129,54 @@ impl Exchange {
             first_token,
             decode: usage.decode,
         });
-        for notice in &pump.notices {
+        for notice in &notices {
             metrics.noticed("output", &notice.category, &notice.action, notice.count);
         }
     }
 }
 
-/// What flows from the engine to the reader.
-struct Pump {
-    /// What the model said so far, for counting where the engine did not come to tell.
-    answer: String,
-    first_token: Option<Instant>,
-    usage: Option<Usage>,
-    held: Held,
-    notices: Vec<Notice>,
-    watch: Watch,
+/// The answers of an exchange.
+struct Answers {
+    pumps: Vec<Pump>,
     sender: mpsc::Sender<ExchangeEvent>,
     stop: Arc<Notify>,
 }
 
-/// What to do after an event.
-enum Next {
-    GoOn,
-    End(Ending),
-}
-
-impl Pump {
-    /// Runs until the answer ends, one way or another. The stream is dropped on return: an engine
-    /// that is still at work stops within one step.
+impl Answers {
+    /// Runs until all answers have ended, one way or another; one's failure ends the others. The
+    /// streams are dropped on return: an engine that is still at work stops within one step.
     async fn run(
         &mut self,
         place: &mut Place,
-        mut stream: BoxStream<'static, GenerationEvent>,
+        streams: Vec<BoxStream<'static, GenerationEvent>>,
     ) -> Result<Ending, GateError> {
+        let (halt, halted) = watch::channel(false);
+        let pairs = self.pumps.iter_mut().zip(streams);
+        let all = try_join_all(pairs.map(|(pump, stream)| pump.run(stream, halted.clone())));
+        let mut all = std::pin::pin!(all);
         loop {
-            let event = tokio::select! {
+            tokio::select! {
                 biased;
                 end = place.ended() => return Err(end.into()),
-                () = self.sender.closed() => return Ok(Ending::Cancelled),
-                () = self.stop.notified() => return Ok(Ending::Cancelled),
-                event = stream.next() => event,
-            };
-            let next = tokio::select! {
-                biased;
-                end = place.ended() => return Err(end.into()),
-                next = self.pass_on(event) => next?,
-            };
-            if let Next::End(ending) = next {
-                return Ok(ending);
+                () = self.stop.notified() => drop(halt.send_replace(true)),
+                endings = &mut all => {
+                    return endings.map(|all| all.into_iter().max().unwrap_or(Ending::Cancelled));
+                }
             }
         }
     }
 
-    async fn pass_on(&mut self, event: Option<GenerationEvent>) -> Result<Next, GateError> {
-        match event {
-            Some(GenerationEvent::Started) => self.send(ExchangeEvent::Started).await,
-            Some(GenerationEvent::Text { text, logprobs }) => {
-                self.first_token.get_or_insert_with(Instant::now);
-                self.answer.push_str(&text);
-                self.held.push(text.len(), logprobs);
-                let seen = self.watch.push(&text);
-                self.let_through(seen).await
-            }
-            Some(GenerationEvent::Finished { reason, usage }) => {
-                self.usage = Some(usage);
-                let seen = self.watch.finish();
-                let mut next = self.let_through(seen).await?;
-                let logprobs = self.held.rest();
-                if matches!(next, Next::GoOn) && !logprobs.is_empty() {
-                    next = self.send(ExchangeEvent::Text { text: String::new(), logprobs }).await?;
-                }
-                match (next, reason) {
-                    (Next::End(ending), _) => Ok(Next::End(ending)),
-                    (Next::GoOn, FinishReason::Stop) => Ok(Next::End(Ending::Stop)),
-                    (Next::GoOn, FinishReason::Length) => Ok(Next::End(Ending::Length)),
-                    (Next::GoOn, FinishReason::Cancelled) => Err(GateError::ShuttingDown),
-                }
-            }
-            Some(GenerationEvent::Failed(error)) => Err(error.into()),
-            None => Err(GateError::Engine(EngineError::Internal)),
-        }
-    }
-
-    /// Sends what the guard has seen and let through.
-    async fn let_through(&mut self, seen: Vec<Seen>) -> Result<Next, GateError> {
-        for one in seen {
-            match one {
-                Seen::Text(text) => {
-                    let logprobs = self.held.release(text.len());
-                    if let Next::End(ending) =
-                        self.send(ExchangeEvent::Text { text, logprobs }).await?
-                    {
-                        return Ok(Next::End(ending));
-                    }
-                }
-                Seen::Notice(notice) => {
-                    // What is withheld from the text is withheld from its tokens too.
-                    self.held.withhold();
-                    self.notices.push(notice.clone());
-                    self.send(ExchangeEvent::Notice(notice)).await?;
-                }
-                Seen::Stop => return Ok(Next::End(Ending::ContentFilter)),
-            }
-        }
-        Ok(Next::GoOn)
-    }
-
-    /// Lets out what the guard still held of an answer that was cut short, if the reader has room.
-    fn flush(&mut self) {
-        for one in self.watch.finish() {
-            let event = match one {
-                Seen::Text(text) => {
-                    let logprobs = self.held.release(text.len());
-                    ExchangeEvent::Text { text, logprobs }
-                }
-                Seen::Notice(notice) => {
-                    self.held.withhold();
-                    self.notices.push(notice.clone());
-                    ExchangeEvent::Notice(notice)
-                }
-                Seen::Stop => return,
-            };
-            if self.sender.try_send(event).is_err() {
-                return;
-            }
-        }
-    }
-
-    async fn send(&mut self, event: ExchangeEvent) -> Result<Next, GateError> {
-        match tokio::time::timeout(STALL_MAX, self.sender.send(event)).await {
-            Ok(Ok(())) => Ok(Next::GoOn),
-            // The reader has left, or stands there without reading.
-            Ok(Err(_)) | Err(_) => Ok(Next::End(Ending::Cancelled)),
-        }
-    }
-
-    /// What it took. An exchange that was cut short is counted by the text that came.
+    /// What all of it took; the prompt counts once.
     fn usage(&self, engine: &dyn Generate, prompt_tokens: u64) -> ExchangeUsage {
-        let Some(usage) = self.usage else {
-            let completion_tokens = engine.tokenize(&self.answer).len() as u64;
-            let decode = self.first_token.map_or(Duration::ZERO, |first| first.elapsed());
-            return ExchangeUsage { prompt_tokens, cached_tokens: 0, completion_tokens, decode };
-        };
-        ExchangeUsage {
-            prompt_tokens: usage.prompt_tokens as u64,
-            cached_tokens: usage.cached_tokens as u64,
-            completion_tokens: usage.completion_tokens as u64,
-            decode: Duration::from_millis(usage.decode_ms),
-        }
-    }
-}
-
-/// Log-probabilities whose text the guard still holds back.
-#[derive(Default)]
-struct Held {
-    pushed: usize,
-    released: usize,
-    queue: std::collections::VecDeque<(usize, Vec<TokenLogprob>)>,
-    is_withheld: bool,
-}
-
-impl Held {
-    fn push(&mut self, bytes: usize, logprobs: Vec<TokenLogprob>) {
-        self.pushed += bytes;
-        if !logprobs.is_empty() && !self.is_withheld {
-            self.queue.push_back((self.pushed, logprobs));
-        }
-    }
-
-    /// The log-probabilities of all text that is out after so many more bytes.
-    fn release(&mut self, bytes: usize) -> Vec<TokenLogprob> {
-        self.released += bytes;
-        let mut out = Vec::new();
-        while self.queue.front().is_some_and(|(end, _)| *end <= self.released) {
-            out.extend(self.queue.pop_front().into_iter().flat_map(|(_, logprobs)| logprobs));
-        }
-        out
-    }
-
-    /// The log-probabilities of tokens without a text of their own, at the end.
-    fn rest(&mut self) -> Vec<TokenLogprob> {
-        self.queue.drain(..).flat_map(|(_, logprobs)| logprobs).collect()
-    }
-
-    fn withhold(&mut self) {
-        self.is_withheld = true;
-        self.queue.clear();
+        let nothing = ExchangeUsage { prompt_tokens, ..ExchangeUsage::default() };
+        self.pumps.iter().fold(nothing, |sum, pump| {
+            let one = pump.usage(engine);
+            ExchangeUsage {
+                prompt_tokens: sum.prompt_tokens,
+                cached_tokens: sum.cached_tokens.max(one.cached_tokens),
+                completion_tokens: sum.completion_tokens + one.completion_tokens,
+                decode: sum.decode.max(one.decode),
+            }
+        })
     }
 }

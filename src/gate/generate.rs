@@ -5,8 +5,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::engine::{
-    Conversation, Domain, Engine, EngineError, EngineStats, GenerationEvent, GenerationRequest,
-    ModelInfo, PromptError, PromptOptions, Score, ScoreItem,
+    Conversation, Domain, Engine, EngineError, EngineStats, Generation, GenerationEvent,
+    GenerationRequest, ModelInfo, PromptError, PromptOptions, Score, ScoreItem,
 };
 
 /// A loaded model that turns tokens into tokens.
@@ -28,6 +28,14 @@ pub trait Generate: Send + Sync + 'static {
         &self,
         request: GenerationRequest,
     ) -> Result<BoxStream<'static, GenerationEvent>, EngineError>;
+    /// Queues several answers to one prompt, one stream for each. Here each reads it by itself.
+    fn generate_choices(
+        &self,
+        request: GenerationRequest,
+        choices: usize,
+    ) -> Result<Vec<BoxStream<'static, GenerationEvent>>, EngineError> {
+        (0..choices).map(|_| self.generate(request.clone())).collect()
+    }
     /// How likely the model finds each continuation.
     fn score(
         &self,
@@ -40,6 +48,10 @@ pub trait Generate: Send + Sync + 'static {
     fn forget(&self, domain: Domain);
     /// Takes no more requests.
     fn shutdown(&self);
+}
+
+fn events(mut generation: Generation) -> BoxStream<'static, GenerationEvent> {
+    stream::poll_fn(move |context| generation.poll_next(context)).boxed()
 }
 
 impl Generate for Engine {
@@ -67,8 +79,16 @@ impl Generate for Engine {
         &self,
         request: GenerationRequest,
     ) -> Result<BoxStream<'static, GenerationEvent>, EngineError> {
-        let mut generation = Self::generate(self, request)?;
-        Ok(stream::poll_fn(move |context| generation.poll_next(context)).boxed())
+        Self::generate(self, request).map(events)
+    }
+
+    fn generate_choices(
+        &self,
+        request: GenerationRequest,
+        choices: usize,
+    ) -> Result<Vec<BoxStream<'static, GenerationEvent>>, EngineError> {
+        let all = Self::generate_choices(self, request, choices)?;
+        Ok(all.into_iter().map(events).collect())
     }
 
     fn score(

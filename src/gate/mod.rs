@@ -11,6 +11,7 @@ mod inspect;
 mod loaded;
 mod metrics;
 mod prompt;
+mod pump;
 mod record;
 mod request;
 mod running;

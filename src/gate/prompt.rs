@@ -23,6 +23,7 @@ pub(super) struct Draft {
     input: Input,
     pub(super) prompt: Vec<u32>,
     pub(super) max_tokens: usize,
+    pub(super) choices: usize,
     sampling: Sampling,
     stop: Vec<String>,
     logprobs: Option<u8>,
@@ -65,6 +66,7 @@ impl Draft {
             input: request.input,
             prompt: Vec::new(),
             max_tokens: request.max_tokens.unwrap_or(default_max_tokens),
+            choices: request.choices.max(1),
             sampling: request.sampling,
             stop: request.stop,
             logprobs: request.logprobs,
@@ -112,9 +114,9 @@ impl Draft {
         }
     }
 
-    /// What the request may take: its prompt and the longest answer.
+    /// What the request may take: its prompt, once, and the longest answers.
     pub(super) fn tokens(&self) -> u64 {
-        (self.prompt.len() + self.max_tokens) as u64
+        (self.prompt.len() + self.max_tokens * self.choices) as u64
     }
 
     /// The texts, those of names and tools among them.
@@ -134,7 +136,7 @@ impl Draft {
     /// Puts the guard's texts in the place of the caller's. The whole does not become larger than
     /// what was taken for it: where placeholders are longer, the answer's bound gives way.
     pub(super) fn replace(&mut self, texts: Vec<String>) -> Result<(), GateError> {
-        let taken = self.prompt.len() + self.max_tokens;
+        let taken = self.prompt.len() + self.max_tokens * self.choices;
         match &mut self.input {
             Input::Conversation(conversation) => {
                 let mut texts = texts.into_iter();
@@ -144,7 +146,7 @@ impl Draft {
             Input::Tokens(_) => {}
         }
         self.count()?;
-        let room = taken.saturating_sub(self.prompt.len());
+        let room = taken.saturating_sub(self.prompt.len()) / self.choices;
         if room == 0 {
             let context = self.engine.info().context_tokens;
             return Err(GateError::PromptTooLong { tokens: self.prompt.len(), context });

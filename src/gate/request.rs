@@ -64,6 +64,8 @@ pub(crate) struct ExchangeRequest {
     pub(crate) input: Input,
     /// The longest answer; none means the server's own bound.
     pub(crate) max_tokens: Option<usize>,
+    /// How many answers; each may be as long as that.
+    pub(crate) choices: usize,
     /// How tokens are chosen.
     pub(crate) sampling: Sampling,
     /// Texts that end the answer.
@@ -99,8 +101,8 @@ pub(crate) enum NoticeDirection {
     Output,
 }
 
-/// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why an answer ended. Ordered by what matters to whoever reads of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
     /// The model ended it, or a stop text came.
     Stop,
@@ -149,8 +151,10 @@ impl ExchangeUsage {
 pub(crate) enum ExchangeEvent {
     /// The prompt has its place and is being read.
     Started,
-    /// A piece of the answer that the guard has let through.
+    /// A piece of an answer that the guard has let through.
     Text {
+        /// Of which answer; the first is 0.
+        choice: usize,
         /// The piece.
         text: String,
         /// Its tokens, where they were asked for.
@@ -158,9 +162,16 @@ pub(crate) enum ExchangeEvent {
     },
     /// The guard did something.
     Notice(Notice),
-    /// The answer is complete; all is settled and on record.
+    /// One answer has ended; others may go on.
+    Ended {
+        /// Which.
+        choice: usize,
+        /// Why.
+        ending: Ending,
+    },
+    /// All answers are complete; all is settled and on record.
     Finished {
-        /// Why it ended.
+        /// Why the last ended; where they ended differently, what matters most to a reader.
         ending: Ending,
         /// What it took.
         usage: ExchangeUsage,

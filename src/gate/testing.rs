@@ -338,6 +338,7 @@ pub(crate) fn request(prompt: &str) -> ExchangeRequest {
         model: None,
         input: Input::Text(prompt.to_owned()),
         max_tokens: Some(8),
+        choices: 1,
         sampling: Sampling::default(),
         stop: Vec::new(),
         logprobs: None,

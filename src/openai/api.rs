@@ -8,7 +8,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderVal
 use actix_web::web::{Data, Path};
 use serde_json::{Value, json};
 
-use super::answer::{About, Writer};
+use super::answer::{About, Answer, Writer};
 use super::common::Delivery;
 use super::fields::Fields;
 use super::parameters::Endpoint;
@@ -81,7 +81,7 @@ impl OpenAi {
         request: Result<(ExchangeRequest, Delivery), ApiError>,
     ) -> Result<HttpResponse, ApiError> {
         let (request, delivery) = request?;
-        let with_logprobs = request.logprobs.is_some();
+        let (with_logprobs, choices) = (request.logprobs.is_some(), request.choices);
         let handle = self.gate.run(caller, request).await?;
         let model = self.gate.model(caller, Some(&handle.model));
         let writer = Writer::new(About {
@@ -93,9 +93,10 @@ impl OpenAi {
             is_streamed: delivery.is_streamed,
             with_usage: delivery.with_usage,
             with_logprobs,
+            choices,
         });
         if !delivery.is_streamed {
-            return whole(handle, &writer).await;
+            return whole(handle, &writer, choices).await;
         }
         Ok(HttpResponse::Ok()
             .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
@@ -116,20 +117,31 @@ impl OpenAi {
     }
 }
 
-/// Waits for the whole answer. A client who goes away drops this, and with it the work.
-async fn whole(mut handle: ExchangeHandle, writer: &Writer) -> Result<HttpResponse, ApiError> {
-    let (mut text, mut tokens) = (String::new(), Vec::new());
+/// Waits for all of the answers. A client who goes away drops this, and with it the work.
+async fn whole(
+    mut handle: ExchangeHandle,
+    writer: &Writer,
+    choices: usize,
+) -> Result<HttpResponse, ApiError> {
+    let mut answers = vec![Answer::default(); choices];
     let mut notices = handle.notices.clone();
     while let Some(event) = handle.next().await {
         match event {
             ExchangeEvent::Started => {}
-            ExchangeEvent::Text { text: piece, logprobs } => {
-                text.push_str(&piece);
-                tokens.extend(logprobs);
+            ExchangeEvent::Text { choice, text, logprobs } => {
+                if let Some(answer) = answers.get_mut(choice) {
+                    answer.text.push_str(&text);
+                    answer.tokens.extend(logprobs);
+                }
+            }
+            ExchangeEvent::Ended { choice, ending } => {
+                if let Some(answer) = answers.get_mut(choice) {
+                    answer.ending = Some(ending);
+                }
             }
             ExchangeEvent::Notice(notice) => notices.push(notice),
-            ExchangeEvent::Finished { ending, usage } => {
-                let answer = writer.whole(&text, &tokens, ending, usage, &notices);
+            ExchangeEvent::Finished { usage, .. } => {
+                let answer = writer.whole(&answers, usage, &notices);
                 return Ok(HttpResponse::Ok().json(answer));
             }
             ExchangeEvent::Failed(error) => return Err(error.into()),

@@ -30,6 +30,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         model: common::model(&mut fields)?,
         input: Input::Conversation(conversation),
         max_tokens,
+        choices: common::choices(&mut fields)?,
         sampling: common::sampling(&mut fields)?,
         stop: common::stop(&mut fields)?,
         logprobs: logprobs(&mut fields)?,
@@ -224,7 +225,7 @@ mod tests {
             "dry_multiplier": 0.5, "dry_base": 1.5, "dry_allowed_length": 3,
             "dry_penalty_last_n": 128, "dry_sequence_breakers": ["."], "presence_penalty": -0.5, "frequency_penalty": 2,
             "logit_bias": {"7": -100, "0": 1.5}, "stop": ["a", "b"], "max_tokens": 9,
-            "max_completion_tokens": 5, "logprobs": true, "top_logprobs": 3,
+            "max_completion_tokens": 5, "n": 3, "logprobs": true, "top_logprobs": 3,
         }));
         assert_eq!(
             request.sampling,
@@ -249,6 +250,7 @@ mod tests {
                 logit_bias: vec![(7, -100.0), (0, 1.5)],
             }
         );
+        assert_eq!(request.choices, 3);
         assert_eq!(request.stop, ["a", "b"]);
         assert_eq!((request.max_tokens, request.logprobs), (Some(5), Some(3)));
         assert_eq!(request.model.as_deref(), Some("m"));
@@ -317,6 +319,7 @@ mod tests {
                     json!({"99999999999": 1}),
                 ],
             ),
+            ("n", vec![json!(0), json!(129), json!(1.5), json!("2")]),
             ("logprobs", vec![json!(1), json!("true")]),
             ("top_logprobs", vec![json!(21), json!(-1), json!(2)]),
             ("stream", vec![json!("true"), json!(1)]),

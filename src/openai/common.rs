@@ -6,6 +6,8 @@ use super::fields::{Fields, wrong};
 use crate::engine::{Dry, Sampling};
 use crate::web::ApiError;
 
+/// What the specification allows; the engine may have places for fewer.
+const CHOICES_MAX: i64 = 128;
 const STOPS_MAX: usize = 16;
 const STOP_BYTES_MAX: usize = 256;
 const BIASES_MAX: usize = 1024;
@@ -152,6 +154,12 @@ pub(super) fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
     } else {
         Err(refused())
     }
+}
+
+/// Reads how many answers are asked for.
+pub(super) fn choices(fields: &mut Fields) -> Result<usize, ApiError> {
+    let count = fields.whole("n", 1..=CHOICES_MAX)?;
+    Ok(count.and_then(|count| usize::try_from(count).ok()).unwrap_or(1))
 }
 
 /// Reads a bound on the answer.

@@ -24,6 +24,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         model: common::model(&mut fields)?,
         input,
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_TOKENS_MAX)),
+        choices: common::choices(&mut fields)?,
         sampling: common::sampling(&mut fields)?,
         stop: common::stop(&mut fields)?,
         logprobs: logprobs.and_then(|count| u8::try_from(count).ok()),

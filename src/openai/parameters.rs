@@ -101,8 +101,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "up to 32 names and values that the model's chat template may look at",
     ),
     row("enable_thinking", CHAT, Extension, "true or false, for models that can think aloud"),
-    row("n", BOTH, Only(&["1"], "one answer a request"), "1"),
-    row("best_of", TEXT, Only(&["1"], "one answer a request"), "1"),
+    row("n", BOTH, Honoured, "1 to 128, and no more than the server works on at once"),
+    row("best_of", TEXT, Only(&["1"], "all answers that are made are sent; see `n`"), "1"),
     row("echo", TEXT, Only(&["false"], "the prompt is not sent back"), "false"),
     row("suffix", TEXT, Only(&["\"\""], "the models here write forward only"), "an empty text"),
     row(

@@ -63,14 +63,16 @@ impl State {
         };
         match event {
             Some(ExchangeEvent::Started) => {}
-            Some(ExchangeEvent::Text { text, logprobs }) => {
-                self.ready.push_back(data(&self.writer.piece(&text, &logprobs)));
+            Some(ExchangeEvent::Text { choice, text, logprobs }) => {
+                self.ready.push_back(data(&self.writer.piece(choice, &text, &logprobs)));
+            }
+            Some(ExchangeEvent::Ended { choice, ending }) => {
+                self.ready.push_back(data(&self.writer.finish(choice, ending)));
             }
             Some(ExchangeEvent::Notice(notice)) => {
                 self.ready.extend(self.writer.notice(&notice).iter().map(data));
             }
-            Some(ExchangeEvent::Finished { ending, usage }) => {
-                self.ready.push_back(data(&self.writer.finish(ending)));
+            Some(ExchangeEvent::Finished { usage, .. }) => {
                 self.ready.extend(self.writer.usage(usage).iter().map(data));
                 self.ready.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
                 self.is_over = true;

@@ -38,15 +38,14 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// Checks the options. `fresh_seed` is taken where the request has none.
+    /// Checks the options. The seed is the one of this answer, whatever the options say.
     pub(crate) fn new(
         options: Sampling,
         prompt: &[u32],
         vocabulary: &dyn Vocabulary,
-        fresh_seed: u64,
+        seed: u64,
     ) -> Result<Self, EngineError> {
         check(&options, vocabulary.size())?;
-        let seed = options.seed.unwrap_or(fresh_seed);
         let penalties = Penalties::new(&options, prompt);
         let dry = DryPenalty::new(options.dry.as_ref(), prompt, vocabulary);
         Ok(Self { options, seed, penalties, dry, logits: Vec::new(), scratch: Vec::new() })
@@ -187,14 +186,23 @@ fn draw(logits: &[f32], uniform: f64) -> Option<u32> {
     last
 }
 
-/// A number from 0 up to but not 1, from the seed and a counter: SplitMix64 (Steele, Lea and Flood,
-/// 2014), which takes any counter as its state.
+/// A number from 0 up to but not 1, from the seed and a counter.
 fn uniform(seed: u64, counter: u64) -> f64 {
-    let mut x = seed.wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    (mix(seed, counter.wrapping_add(1)) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// The seed of one of several answers; the first has the one that was asked for.
+pub(crate) fn choice_seed(seed: u64, choice: u64) -> u64 {
+    // Mixed twice: a number of the stream itself would make the streams of the choices overlap.
+    if choice == 0 { seed } else { mix(mix(seed, choice), u64::MAX) }
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014), which takes any counter as its state.
+fn mix(seed: u64, counter: u64) -> u64 {
+    let mut x = seed.wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^= x >> 31;
-    (x >> 11) as f64 / (1_u64 << 53) as f64
+    x ^ (x >> 31)
 }
 
 #[cfg(test)]
@@ -219,7 +227,8 @@ mod tests {
     }
 
     fn sampler(options: Sampling) -> Sampler {
-        Sampler::new(options, &[], &Letters, 7).expect("valid options")
+        let seed = options.seed.unwrap_or(7);
+        Sampler::new(options, &[], &Letters, seed).expect("valid options")
     }
 
     fn shares(options: &Sampling, logits: &[f32], draws: usize) -> Vec<f64> {

@@ -34,7 +34,9 @@ impl Penalties {
             tokens_max: options.repetition_last_n,
         };
         if options.repetition_penalty != 1.0 {
-            prompt.iter().for_each(|&token| seen.push(token));
+            for &token in prompt {
+                seen.push(token);
+            }
         }
         Self {
             presence: options.presence_penalty,

@@ -1,10 +1,12 @@
 //! One thread owns model and cache. Each step mixes one row for everybody who is generating with a
 //! bounded slice of the prompts that are being read, so that a long prompt stalls nobody.
 
+mod answer;
 mod fair;
 mod inbox;
 mod plan;
 mod sequence;
+mod speculation;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,6 +23,9 @@ pub(crate) use inbox::Inbox;
 use inbox::{Mail, Phase};
 use plan::{Share, rows};
 pub(crate) use sequence::{EVENTS_MAX, NewGeneration, Sequence};
+pub(crate) use speculation::GUESSES_MAX;
+pub use speculation::Speculation;
+use speculation::StepCost;
 
 /// Steps that may fail one after the other before no more work is taken.
 const FAILURES_MAX: u32 = 3;
@@ -42,6 +47,8 @@ pub(crate) struct SchedulerLimits {
     pub(crate) prefill_chunk_tokens: usize,
     /// Tokens of prompt and answer together.
     pub(crate) context: usize,
+    /// Whether tokens are guessed ahead.
+    pub(crate) speculation: Speculation,
 }
 
 /// The engine thread.
@@ -57,6 +64,8 @@ pub(crate) struct Scheduler {
     /// Without a place until their readers have room again.
     parked: Vec<Sequence>,
     stats: EngineStats,
+    /// What steps have taken.
+    cost: StepCost,
     failures: u32,
     /// Requests that left the waiting line since the last publication.
     left_queue: usize,
@@ -81,6 +90,7 @@ impl Scheduler {
             running: Vec::new(),
             parked: Vec::new(),
             stats,
+            cost: StepCost::default(),
             failures: 0,
             left_queue: 0,
         }
@@ -101,7 +111,8 @@ impl Scheduler {
             if self.left_queue > 0 {
                 self.publish();
             }
-            let shares = self.plan();
+            let mut shares = self.plan();
+            self.speculate(&mut shares);
             wait = if shares.is_empty() {
                 match self.is_idle() {
                     // The next look is the last.
@@ -203,15 +214,24 @@ impl Scheduler {
 
     /// Gives places to those whose turn it is and whose prompt fits.
     fn admit(&mut self) {
-        while self.running.len() < self.limits.streams_max {
+        loop {
+            let taken: usize = self.running.iter().map(Sequence::places).sum();
+            let places = self.limits.streams_max.saturating_sub(taken);
+            if places == 0 {
+                return;
+            }
             let available = self.pool.available_blocks();
             // What the prompts of those that run will still take is theirs, and a block for each is
             // kept back, so that a new prompt does not at once push another sequence out.
             let missing = |one: &Sequence| {
-                one.tokens.len().div_ceil(BLOCK_TOKENS).saturating_sub(one.table.blocks().len()) + 1
+                one.tokens.len().div_ceil(BLOCK_TOKENS).saturating_sub(one.table.blocks().len())
+                    + one.places()
             };
             let kept: usize = self.running.iter().map(missing).sum();
-            let fits = |one: &Sequence| one.tokens.len().div_ceil(BLOCK_TOKENS) + kept <= available;
+            let fits = |one: &Sequence| {
+                one.places() <= places
+                    && one.tokens.len().div_ceil(BLOCK_TOKENS) + kept <= available
+            };
             let Some(mut sequence) = self.queue.pop_if(fits) else { return };
             if !sequence.has_started() {
                 self.left_queue += 1;
@@ -226,6 +246,7 @@ impl Scheduler {
 
     fn step(&mut self, shares: &[Share]) {
         self.stats.steps_total += 1;
+        let begun = Instant::now();
         let outcome = {
             let step = rows(&self.running, shares);
             let (decoder, pool) = (&self.decoder, &mut self.pool);
@@ -234,6 +255,8 @@ impl Scheduler {
         match outcome {
             Ok(Ok(logits)) => {
                 self.failures = 0;
+                let rows = shares.iter().map(|share| share.end() - share.from).sum();
+                self.cost.note(rows, begun.elapsed().as_secs_f64());
                 self.take(shares, logits);
             }
             Ok(Err(error)) => {
@@ -252,7 +275,7 @@ impl Scheduler {
     /// Hands the logits out, and ends what is done.
     fn take(&mut self, shares: &[Share], logits: Vec<Vec<f32>>) {
         let mut logits = logits.into_iter();
-        let mut ended: Vec<(usize, Result<FinishReason, EngineError>)> = Vec::new();
+        let (mut ended, mut begun) = (Vec::new(), Vec::new());
         for share in shares {
             let sequence = &mut self.running[share.index];
             if !sequence.is_decoding() {
@@ -260,18 +283,32 @@ impl Scheduler {
             }
             // Before the tokens change: the wanted rows are those of the step as it was.
             let wanted: Vec<usize> =
-                (share.from..share.to).filter(|&at| sequence.wants_logits(at)).collect();
+                (share.from..share.end()).filter(|&at| sequence.wants_logits(at)).collect();
+            let rows = logits.by_ref().take(wanted.len());
             sequence.computed = share.to;
             self.pool.register(sequence.domain, &mut sequence.table, &sequence.tokens[..share.to]);
-            for position in wanted {
-                let Some(row) = logits.next() else { break };
-                let outcome = sequence
-                    .take_logits(position, &row, &*self.vocabulary, self.limits.context)
-                    .transpose();
+            let (vocabulary, context) = (&*self.vocabulary, self.limits.context);
+            for (position, row) in wanted.into_iter().zip(rows.collect::<Vec<_>>()) {
+                if position >= share.to {
+                    // The row of a guess: it counts where the guess came true.
+                    let guess = share.guesses.get(position - share.to);
+                    if sequence.tokens.get(position) != guess {
+                        break;
+                    }
+                    sequence.computed = position + 1;
+                }
+                for mut follower in sequence.take_followers(|table| self.pool.share(table)) {
+                    let outcome = follower.take_logits(position, &row, vocabulary, context);
+                    begun.push((follower, outcome.transpose()));
+                }
+                let outcome = sequence.take_logits(position, &row, vocabulary, context).transpose();
                 if let Some(outcome) = outcome {
                     ended.push((share.index, outcome));
                     break;
                 }
+            }
+            if !share.guesses.is_empty() {
+                self.settle(share);
             }
         }
         // From the end, so that places before stay what they are.
@@ -279,6 +316,12 @@ impl Scheduler {
         for (index, outcome) in ended {
             let sequence = self.running.remove(index);
             self.end(sequence, outcome);
+        }
+        for (sequence, outcome) in begun {
+            match outcome {
+                None => self.running.push(sequence),
+                Some(outcome) => self.end(sequence, outcome),
+            }
         }
     }
 

@@ -168,7 +168,7 @@ def test_an_unknown_model_is_not_found(client):
 
 @pytest.mark.parametrize(("options", "code", "param"), [
     ({"temperature": 9}, "invalid_value", "temperature"),
-    ({"n": 2}, "unsupported_parameter", "n"),
+    ({"n": 0}, "invalid_value", "n"),
     ({"messages": []}, "invalid_value", "messages"),
     ({"messages": [{"role": "robot", "content": "x"}]}, "invalid_value", "messages[0].role"),
     ({"extra_body": {"colour": 1}}, "unknown_parameter", "colour"),
