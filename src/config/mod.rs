@@ -13,7 +13,7 @@ use std::path::Path;
 pub use layers::Origin;
 pub use settings::{
     Accounts, Api, Engine, Evals, Guard, KeySourceKind, LimitSet, Limits, LogFormat, Logs, Models,
-    Monitor, ROLES, SUITES, Schedule, Server, Settings, Tls, VaultSettings,
+    Monitor, ROLES, SUITES, Schedule, Server, Settings, Speculation, Tls, VaultSettings,
 };
 
 /// Where tests find the data that is shared between checkouts.

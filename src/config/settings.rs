@@ -98,6 +98,15 @@ pub struct Models {
     pub default: String,
 }
 
+/// Whether tokens are guessed ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speculation {
+    Auto,
+    Off,
+    On,
+}
+
 /// How the engine computes.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +116,10 @@ pub struct Engine {
     pub streams_max: u16,
     pub queue_max: u16,
     pub prefill_chunk_tokens: u16,
+    pub queue_limit_s: u16,
+    pub request_limit_s: u32,
+    pub speculation: Speculation,
+    pub draft_file: PathBuf,
     pub context_tokens_max: u32,
 }
 
@@ -270,7 +283,7 @@ impl Settings {
 
     fn check_bounds(&self) -> Result<(), (&'static str, String)> {
         let server = &self.server;
-        let bounds: [(&'static str, u64, u64, u64); 16] = [
+        let bounds: [(&'static str, u64, u64, u64); 18] = [
             ("server.workers", server.workers.into(), 0, 64),
             ("server.connections_max", server.connections_max.into(), 1, 1_000_000),
             ("server.body_bytes_max", server.body_bytes_max.into(), 65_536, 1 << 30),
@@ -282,6 +295,8 @@ impl Settings {
             ("engine.kv_budget_mib", self.engine.kv_budget_mib.into(), 1, 1 << 20),
             ("engine.streams_max", self.engine.streams_max.into(), 1, 1_024),
             ("engine.prefill_chunk_tokens", self.engine.prefill_chunk_tokens.into(), 16, 8_192),
+            ("engine.queue_limit_s", self.engine.queue_limit_s.into(), 0, 3_600),
+            ("engine.request_limit_s", self.engine.request_limit_s.into(), 0, 86_400),
             ("api.default_max_tokens", self.api.default_max_tokens.into(), 1, 1_000_000),
             ("accounts.session_idle_hours", self.accounts.session_idle_hours.into(), 1, 24 * 90),
             ("accounts.session_days", self.accounts.session_days.into(), 1, 365),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::decoder::Decoder;
+use super::draft;
 use super::error::LoadError;
 use super::families;
 use super::gguf::{File, TensorType};
 use super::kv::{BLOCK_TOKENS, Pool};
 use super::memory;
 use super::output::{TextStream, Vocabulary};
-use super::scheduler::{GUESSES_MAX, Inbox, Scheduler, SchedulerLimits};
+use super::scheduler::{DraftModel, GUESSES_MAX, Inbox, Scheduler, SchedulerLimits};
 use super::stats::EngineStats;
 use super::template::Template;
 use super::tokenizer::{StreamDecoder, Tokenizer};
@@ -52,13 +53,15 @@ pub(super) fn load_file(
     let useful =
         wanted.saturating_mul(options.streams_max.max(1)).saturating_mul(CONTEXTS_A_STREAM);
     let useful = (useful / BLOCK_TOKENS + options.streams_max).saturating_mul(shape.block_bytes());
-    let cache_bytes = options.kv_budget_bytes.min(useful);
+    let budget = options.kv_budget_bytes - draft::cache_bytes(options);
+    let cache_bytes = budget.min(useful);
     let decode = options.streams_max.saturating_mul(1 + GUESSES_MAX);
     let rows = options.prefill_chunk_tokens.max(decode);
     // Every row of a step may want its logits, and they are copied once.
     let logits = rows.saturating_mul(tokenizer.vocabulary()).saturating_mul(2 * size_of::<f32>());
     memory::check(file, cache_bytes.saturating_add(logits) as u64)?;
     let decoder = Decoder::load(file, spec, tokenizer.vocabulary(), progress)?;
+    let draft = draft::load(options, &tokenizer)?;
     let pool = Pool::new(shape, cache_bytes);
     let context = wanted.min(pool.total_blocks() * BLOCK_TOKENS);
     if context < CONTEXT_MIN.min(wanted) || context < 2 {
@@ -71,8 +74,9 @@ pub(super) fn load_file(
     let brings_template = template.as_ref().is_ok_and(Template::is_own);
     let info = describe(file, architecture, context, &tokenizer, brings_template)?;
     let stats = EngineStats {
-        kv_total_bytes: pool.storage().bytes(),
-        model_bytes: file.tensors().iter().map(memory::resident_bytes).sum(),
+        kv_total_bytes: pool.storage().bytes() + draft.as_ref().map_or(0, DraftModel::cache_bytes),
+        model_bytes: file.tensors().iter().map(memory::resident_bytes).sum::<u64>()
+            + draft.as_ref().map_or(0, DraftModel::weights_bytes),
         ..EngineStats::default()
     };
     let inbox = Arc::new(Inbox::new(options.queue_max, stats.clone()));
@@ -81,9 +85,11 @@ pub(super) fn load_file(
         prefill_chunk_tokens: options.prefill_chunk_tokens.max(1),
         context,
         speculation: options.speculation,
+        queue_limit: options.queue_limit,
     };
     let vocabulary = Arc::new(Known(Arc::clone(&tokenizer)));
     let scheduler = Scheduler::new(decoder, pool, vocabulary, limits, Arc::clone(&inbox), stats);
+    let scheduler = scheduler.with_draft(draft);
     let of_handle = Arc::clone(&inbox);
     std::thread::Builder::new()
         .name("engine".to_owned())
@@ -100,6 +106,7 @@ pub(super) fn load_file(
         next_id: AtomicU64::new(1),
         shutdown_limit: options.shutdown_limit,
         choices_max: options.streams_max.max(1),
+        request_limit: options.request_limit,
     };
     Ok(Engine { inner: Arc::new(inner) })
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 mod attention;
 mod decoder;
+mod draft;
 mod error;
 mod families;
 mod generation;
@@ -79,8 +80,15 @@ pub struct EngineOptions {
     pub queue_max: usize,
     /// Prompt tokens read in one step, by all requests together.
     pub prefill_chunk_tokens: usize,
+    /// How long a request may wait for its turn.
+    pub queue_limit: Option<Duration>,
+    /// How long a request may take in all.
+    pub request_limit: Option<Duration>,
     /// Whether tokens are guessed ahead.
     pub speculation: Speculation,
+    /// A smaller model of the same vocabulary, which guesses where the text itself gives no guess. Its
+    /// cache takes an eighth of the budget.
+    pub draft: Option<PathBuf>,
     /// Cuts the context below what the model was made for.
     pub context_tokens_max: Option<usize>,
     /// How long running requests may go on after `shutdown`.
@@ -95,7 +103,10 @@ impl Default for EngineOptions {
             streams_max: 16,
             queue_max: 256,
             prefill_chunk_tokens: 256,
+            queue_limit: None,
+            request_limit: None,
             speculation: Speculation::Auto,
+            draft: None,
             context_tokens_max: None,
             shutdown_limit: Duration::from_secs(20),
         }
@@ -138,6 +149,7 @@ struct Inner {
     next_id: AtomicU64,
     shutdown_limit: Duration,
     choices_max: usize,
+    request_limit: Option<Duration>,
 }
 
 impl Drop for Inner {
@@ -258,7 +270,7 @@ impl Engine {
             events,
             max_tokens: request.max_tokens.min(inner.info.context_tokens - prompt.len()),
             logprobs: request.logprobs,
-            time_limit: request.time_limit,
+            time_limit: request.time_limit.into_iter().chain(inner.request_limit).min(),
         };
         let wake = Arc::clone(&inner.inbox) as Arc<dyn generation::Wake>;
         Ok((new, Generation::new(id, receiver, wake)))

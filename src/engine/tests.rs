@@ -11,6 +11,8 @@ fn options() -> EngineOptions {
     EngineOptions {
         kv_budget_bytes: 64 << 20,
         kv_precision: KvPrecision::F32,
+        // What is measured decides about guesses otherwise; the tests of guesses turn them on.
+        speculation: Speculation::Off,
         ..EngineOptions::default()
     }
 }
@@ -30,6 +32,13 @@ fn finish(mut generation: Generation) -> (String, FinishReason, Usage) {
         }
     }
     panic!("the generation ended without an end");
+}
+
+/// Reads many at once: who is not read gives the place up after a while.
+fn each<T: Send + 'static>(all: Vec<Generation>, read: fn(Generation) -> T) -> Vec<T> {
+    let readers: Vec<_> =
+        all.into_iter().map(|one| std::thread::spawn(move || read(one))).collect();
+    readers.into_iter().map(|reader| reader.join().expect("reads")).collect()
 }
 
 const STORIES: &str = "weights/stories260K/stories260K.gguf";

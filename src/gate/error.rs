@@ -55,6 +55,12 @@ pub(crate) enum GateError {
     /// The queue is full.
     #[error("the queue is full")]
     Busy,
+    /// The request waited too long for its turn.
+    #[error("the request waited too long for its turn")]
+    Waited,
+    /// The request took longer than it may.
+    #[error("the time limit was reached")]
+    TimeLimit,
     /// The server takes no more work.
     #[error("shutting down")]
     ShuttingDown,
@@ -82,6 +88,8 @@ impl GateError {
             Self::Refused { .. } => "content_policy",
             Self::NotRecorded => "not_recorded",
             Self::Busy => "busy",
+            Self::Waited => "queue_limit",
+            Self::TimeLimit => "time_limit",
             Self::ShuttingDown => "shutting_down",
             Self::Revoked => "revoked",
             Self::Engine(_) => "engine",
@@ -102,10 +110,11 @@ impl From<EngineError> for GateError {
                 Self::OutOfRange { parameter, expected }
             }
             EngineError::Closed => Self::ShuttingDown,
-            EngineError::TimeLimit
-            | EngineError::NotANumber
-            | EngineError::Internal
-            | EngineError::Unhealthy => Self::Engine(error),
+            EngineError::QueueTimeLimit => Self::Waited,
+            EngineError::TimeLimit => Self::TimeLimit,
+            EngineError::NotANumber | EngineError::Internal | EngineError::Unhealthy => {
+                Self::Engine(error)
+            }
         }
     }
 }

@@ -2,8 +2,10 @@
 //! bounded slice of the prompts that are being read, so that a long prompt stalls nobody.
 
 mod answer;
+mod draft;
 mod fair;
 mod inbox;
+mod outcome;
 mod plan;
 mod sequence;
 mod speculation;
@@ -18,6 +20,7 @@ use super::kv::{BLOCK_TOKENS, Pool};
 use super::output::Vocabulary;
 use super::request::FinishReason;
 use super::stats::EngineStats;
+pub(crate) use draft::DraftModel;
 use fair::FairQueue;
 pub(crate) use inbox::Inbox;
 use inbox::{Mail, Phase};
@@ -49,6 +52,8 @@ pub(crate) struct SchedulerLimits {
     pub(crate) context: usize,
     /// Whether tokens are guessed ahead.
     pub(crate) speculation: Speculation,
+    /// How long a request may wait for its turn.
+    pub(crate) queue_limit: Option<Duration>,
 }
 
 /// The engine thread.
@@ -64,6 +69,8 @@ pub(crate) struct Scheduler {
     /// Without a place until their readers have room again.
     parked: Vec<Sequence>,
     stats: EngineStats,
+    /// Guesses where the text itself gives none.
+    draft: Option<DraftModel>,
     /// What steps have taken.
     cost: StepCost,
     failures: u32,
@@ -90,10 +97,16 @@ impl Scheduler {
             running: Vec::new(),
             parked: Vec::new(),
             stats,
+            draft: None,
             cost: StepCost::default(),
             failures: 0,
             left_queue: 0,
         }
+    }
+
+    /// Has a small model guess.
+    pub(crate) fn with_draft(self, draft: Option<DraftModel>) -> Self {
+        Self { draft, ..self }
     }
 
     /// Works until the inbox is closed and all is done.
@@ -173,11 +186,21 @@ impl Scheduler {
     /// Lets go of what nobody waits for, and of what took too long.
     fn drop_abandoned(&mut self) {
         let now = Instant::now();
-        for mut gone in self.queue.take_where(|one| one.is_abandoned() || one.is_late(now)) {
+        let limit = self.limits.queue_limit;
+        let waited = |one: &Sequence| limit.is_some_and(|limit| one.has_waited(now, limit));
+        let gone = |one: &Sequence| one.is_abandoned() || one.is_late(now) || waited(one);
+        for mut gone in self.queue.take_where(gone) {
             if !gone.has_started() {
                 self.left_queue += 1;
             }
-            gone.fail(EngineError::TimeLimit);
+            let is_late = gone.is_late(now);
+            let error = if is_late { EngineError::TimeLimit } else { EngineError::QueueTimeLimit };
+            if gone.is_abandoned() {
+                self.stats.requests_cancelled_total += 1;
+            } else {
+                self.stats.requests_failed_total += 1;
+            }
+            gone.fail(error);
         }
         let leaves = |one: &mut Sequence| one.is_abandoned() || one.is_late(now);
         let parked = self.parked.extract_if(.., leaves);
@@ -239,6 +262,8 @@ impl Scheduler {
             let (table, cached) =
                 self.pool.start(sequence.domain, &sequence.tokens, sequence.reusable());
             self.stats.cached_tokens_total += cached as u64;
+            self.stats.prefix_lookups_total += 1;
+            self.stats.prefix_hits_total += u64::from(cached > 0);
             sequence.start(table, cached);
             self.running.push(sequence);
         }
@@ -269,102 +294,6 @@ impl Scheduler {
                 self.failures = FAILURES_MAX;
                 self.fail_step(shares);
             }
-        }
-    }
-
-    /// Hands the logits out, and ends what is done.
-    fn take(&mut self, shares: &[Share], logits: Vec<Vec<f32>>) {
-        let mut logits = logits.into_iter();
-        let (mut ended, mut begun) = (Vec::new(), Vec::new());
-        for share in shares {
-            let sequence = &mut self.running[share.index];
-            if !sequence.is_decoding() {
-                self.stats.prompt_tokens_total += (share.to - share.from) as u64;
-            }
-            // Before the tokens change: the wanted rows are those of the step as it was.
-            let wanted: Vec<usize> =
-                (share.from..share.end()).filter(|&at| sequence.wants_logits(at)).collect();
-            let rows = logits.by_ref().take(wanted.len());
-            sequence.computed = share.to;
-            self.pool.register(sequence.domain, &mut sequence.table, &sequence.tokens[..share.to]);
-            let (vocabulary, context) = (&*self.vocabulary, self.limits.context);
-            for (position, row) in wanted.into_iter().zip(rows.collect::<Vec<_>>()) {
-                if position >= share.to {
-                    // The row of a guess: it counts where the guess came true.
-                    let guess = share.guesses.get(position - share.to);
-                    if sequence.tokens.get(position) != guess {
-                        break;
-                    }
-                    sequence.computed = position + 1;
-                }
-                for mut follower in sequence.take_followers(|table| self.pool.share(table)) {
-                    let outcome = follower.take_logits(position, &row, vocabulary, context);
-                    begun.push((follower, outcome.transpose()));
-                }
-                let outcome = sequence.take_logits(position, &row, vocabulary, context).transpose();
-                if let Some(outcome) = outcome {
-                    ended.push((share.index, outcome));
-                    break;
-                }
-            }
-            if !share.guesses.is_empty() {
-                self.settle(share);
-            }
-        }
-        // From the end, so that places before stay what they are.
-        ended.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
-        for (index, outcome) in ended {
-            let sequence = self.running.remove(index);
-            self.end(sequence, outcome);
-        }
-        for (sequence, outcome) in begun {
-            match outcome {
-                None => self.running.push(sequence),
-                Some(outcome) => self.end(sequence, outcome),
-            }
-        }
-    }
-
-    fn fail_step(&mut self, shares: &[Share]) {
-        for share in shares.iter().rev() {
-            let sequence = self.running.remove(share.index);
-            self.end(sequence, Err(EngineError::Internal));
-        }
-        self.failures += 1;
-        if self.failures >= FAILURES_MAX {
-            self.inbox.mark_unhealthy();
-            for mut waiting in self.queue.take_where(|_| true) {
-                self.left_queue += 1;
-                waiting.fail(EngineError::Unhealthy);
-            }
-        }
-    }
-
-    fn end(&mut self, mut sequence: Sequence, outcome: Result<FinishReason, EngineError>) {
-        self.pool.release(&mut sequence.table);
-        match &outcome {
-            Ok(reason) => {
-                let usage = sequence.usage();
-                self.stats.completion_tokens_total += usage.completion_tokens as u64;
-                if let Some(ms) = sequence.first_token_ms() {
-                    self.stats.first_token.add(ms);
-                }
-                if *reason == FinishReason::Cancelled {
-                    self.stats.requests_cancelled_total += 1;
-                } else {
-                    self.stats.requests_finished_total += 1;
-                }
-            }
-            Err(error) => {
-                tracing::debug!(generation = sequence.id, cause = %error, "a request failed");
-                self.stats.requests_failed_total += 1;
-            }
-        }
-        // Before the reader hears of it: whoever has seen the end finds the place free.
-        self.publish();
-        match outcome {
-            Ok(reason) => sequence.finish(reason),
-            Err(error) => sequence.fail(error),
         }
     }
 

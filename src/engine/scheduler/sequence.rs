@@ -242,6 +242,12 @@ impl Sequence {
         self.deadline.is_some_and(|deadline| now >= deadline)
     }
 
+    /// Whether it waited for its turn for so long. Judgements are patient.
+    pub(super) fn has_waited(&self, now: Instant, limit: Duration) -> bool {
+        let is_new = self.started.is_none() && !self.is_score();
+        is_new && now.duration_since(self.submitted) >= limit
+    }
+
     /// Whether its reader can take what the next token may bring.
     pub(super) fn has_room(&self) -> bool {
         match &self.work {

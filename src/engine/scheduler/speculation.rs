@@ -5,11 +5,14 @@
 //!
 //! Here is where guesses come from and when they pay; the scheduler computes and checks them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use super::draft::Wanted;
 use super::{Scheduler, Share};
 
 /// Whether tokens are guessed ahead.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Speculation {
     /// Where it pays, by what was measured.
     #[default]
@@ -88,6 +91,8 @@ pub(super) struct StepCost {
     seconds: f64,
     rows_squared: f64,
     rows_seconds: f64,
+    /// What the small model takes for a guess.
+    guess_seconds: f64,
 }
 
 impl StepCost {
@@ -106,6 +111,13 @@ impl StepCost {
         ];
         for (sum, new) in sums {
             *sum = *sum * 0.99 + new;
+        }
+    }
+
+    /// Notes what the small model took for so many guesses, one after the other.
+    fn note_guesses(&mut self, guesses: usize, seconds: f64) {
+        if guesses > 0 {
+            self.guess_seconds = self.guess_seconds * 0.9 + 0.1 * seconds / guesses as f64;
         }
     }
 
@@ -131,7 +143,7 @@ fn worthwhile(cost: &StepCost, chance: f64, answers: usize, rows: usize) -> usiz
     let rate = |guesses: usize| {
         let powers = std::iter::successors(Some(chance), |power| Some(power * chance));
         let right: f64 = powers.take(guesses).sum();
-        (answers as f64 + right) / cost.of(rows + guesses)
+        (answers as f64 + right) / (cost.of(rows + guesses) + cost.guess_seconds * guesses as f64)
     };
     let all = 0..=GUESSES_MAX;
     all.reduce(|best, more| if rate(more) > rate(best) { more } else { best }).unwrap_or(0)
@@ -144,10 +156,32 @@ impl Scheduler {
         if self.limits.speculation == Speculation::Off {
             return;
         }
-        let is_decoding = |share: &Share| self.running[share.index].is_decoding();
-        let answers = shares.iter().filter(|share| is_decoding(share)).count();
+        let wanted: Vec<(usize, usize)> = self.wanted_guesses(shares);
+        let mut guesses: Vec<Vec<u32>> = wanted
+            .iter()
+            .map(|&(place, most)| look_up(&self.running[shares[place].index].tokens, most))
+            .collect();
+        self.draft(shares, &wanted, &mut guesses);
+        for ((place, _), guesses) in wanted.into_iter().zip(guesses) {
+            let share = &mut shares[place];
+            let sequence = &mut self.running[share.index];
+            if guesses.is_empty()
+                || !self.pool.grow(&mut sequence.table, share.from, share.to + guesses.len())
+            {
+                continue;
+            }
+            sequence.record.since = 0;
+            share.guesses = guesses;
+        }
+    }
+
+    /// For which shares guesses are wanted, and how many.
+    fn wanted_guesses(&mut self, shares: &[Share]) -> Vec<(usize, usize)> {
+        let is_decoding = |share: &&Share| self.running[share.index].is_decoding();
+        let answers = shares.iter().filter(is_decoding).count();
         let mut rows: usize = shares.iter().map(|share| share.to - share.from).sum();
-        for share in shares {
+        let mut wanted = Vec::new();
+        for (place, share) in shares.iter().enumerate() {
             let sequence = &mut self.running[share.index];
             let room = sequence.guess_room(self.limits.context);
             if !sequence.is_decoding() || room == 0 {
@@ -155,7 +189,7 @@ impl Scheduler {
             }
             let record = &mut sequence.record;
             record.since += 1;
-            let wanted = match self.limits.speculation {
+            let pays = match self.limits.speculation {
                 Speculation::Off => 0,
                 Speculation::On => GUESSES_MAX,
                 Speculation::Auto => {
@@ -163,18 +197,38 @@ impl Scheduler {
                     if pays == 0 && record.since >= TRY_EVERY { 1 } else { pays }
                 }
             };
-            if wanted == 0 {
-                continue;
+            let most = pays.min(room);
+            if most > 0 {
+                rows += most;
+                wanted.push((place, most));
             }
-            let guesses = look_up(&sequence.tokens, wanted.min(room));
-            if guesses.is_empty()
-                || !self.pool.grow(&mut sequence.table, share.from, share.to + guesses.len())
-            {
-                continue;
+        }
+        wanted
+    }
+
+    /// Asks the small model, if there is one, where the text itself gave no guess.
+    fn draft(&mut self, shares: &[Share], wanted: &[(usize, usize)], guesses: &mut [Vec<u32>]) {
+        let Some(draft) = &mut self.draft else { return };
+        let running = &self.running;
+        draft.keep(|id| running.iter().any(|one| one.id == id));
+        let asked = wanted.iter().zip(guesses.iter()).map(|(&(place, most), guesses)| {
+            let sequence = &running[shares[place].index];
+            let most = if guesses.is_empty() { most } else { 0 };
+            Wanted { id: sequence.id, tokens: &sequence.tokens, most }
+        });
+        let asked: Vec<Wanted<'_>> = asked.collect();
+        let begun = Instant::now();
+        let Ok(Ok(drafted)) = catch_unwind(AssertUnwindSafe(|| draft.guess(&asked))) else {
+            tracing::error!("the draft model failed: it is not asked again");
+            self.draft = None;
+            return;
+        };
+        let count = drafted.iter().map(Vec::len).max().unwrap_or(0);
+        self.cost.note_guesses(count, begun.elapsed().as_secs_f64());
+        for (guesses, drafted) in guesses.iter_mut().zip(drafted) {
+            if guesses.is_empty() {
+                *guesses = drafted;
             }
-            sequence.record.since = 0;
-            rows += guesses.len();
-            share.guesses = guesses;
         }
     }
 

@@ -7,7 +7,7 @@ fn several_answers_read_their_prompt_once_and_each_repeats() {
     let Some(engine) = engine(STORIES, options()) else { return };
     let prompt = PARK.repeat(2);
     let all = |domain| engine.generate_choices(sampled(&engine, &prompt, 40, domain), 4);
-    let first: Vec<_> = all(1).expect("accepted").into_iter().map(finish).collect();
+    let first = each(all(1).expect("accepted"), finish);
     let stats = engine.stats();
     let prompt_tokens = first[0].2.prompt_tokens;
     assert_eq!(stats.prompt_tokens_total, prompt_tokens as u64);
@@ -21,7 +21,7 @@ fn several_answers_read_their_prompt_once_and_each_repeats() {
     let alone = finish(engine.generate(sampled(&engine, &prompt, 40, 2)).expect("accepted"));
     assert_eq!(alone.0, first[0].0);
     let company = ask(&engine, "Once upon a time", 60, 3);
-    let again: Vec<_> = all(4).expect("accepted").into_iter().map(finish).collect();
+    let again = each(all(4).expect("accepted"), finish);
     finish(company);
     for (first, again) in first.iter().zip(&again) {
         assert_eq!((&first.0, first.1), (&again.0, again.1));
@@ -32,17 +32,14 @@ fn several_answers_read_their_prompt_once_and_each_repeats() {
 fn one_answers_end_does_not_end_the_others() {
     let Some(engine) = engine(STORIES, options()) else { return };
     let request = sampled(&engine, PARK, 60, 1);
-    let whole: Vec<_> = engine
-        .generate_choices(request.clone(), 3)
-        .expect("accepted")
-        .into_iter()
-        .map(|generation| finish(generation).0)
-        .collect();
+    let whole = each(engine.generate_choices(request.clone(), 3).expect("accepted"), finish);
     let mut some = engine.generate_choices(request, 3).expect("accepted");
     // The one that reads the prompt for all goes first.
     drop(some.remove(0));
-    let rest: Vec<_> = some.into_iter().map(|generation| finish(generation).0).collect();
-    assert_eq!(rest, whole[1..]);
+    let rest = each(some, finish);
+    for (rest, whole) in rest.iter().zip(&whole[1..]) {
+        assert_eq!((&rest.0, rest.1), (&whole.0, whole.1));
+    }
     assert_eq!(engine.stats().requests_cancelled_total, 1);
 }
 
@@ -50,17 +47,14 @@ fn one_answers_end_does_not_end_the_others() {
 fn several_answers_survive_a_cache_that_holds_few() {
     let Some(alone) = engine(STORIES, options()) else { return };
     let whole = |engine: &Engine| -> Vec<String> {
-        let running: Vec<Vec<Generation>> = (1..5)
-            .map(|domain| {
-                let request = sampled(engine, PARK, 120, domain);
-                engine.generate_choices(request, 4).expect("accepted")
-            })
-            .collect();
-        running.into_iter().flatten().map(|generation| finish(generation).0).collect()
+        let request = |domain| sampled(engine, PARK, 120, domain);
+        let all = (1..5)
+            .flat_map(|domain| engine.generate_choices(request(domain), 4).expect("accepted"));
+        each(all.collect(), |one| finish(one).0)
     };
     let expected = whole(&alone);
     let crowded = EngineOptions {
-        kv_budget_bytes: 1 << 20,
+        kv_budget_bytes: 1 << 19,
         prefill_chunk_tokens: 16,
         streams_max: 6,
         ..options()

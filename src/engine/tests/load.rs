@@ -5,9 +5,8 @@ use super::*;
 #[test]
 fn sixty_four_of_all_kinds_share_a_cache_for_eight() {
     let Some(lone) = engine(STORIES, options()) else { return };
-    // Eight prompts of middle length with their answers: two blocks and a half each.
-    let block = lone.stats().kv_total_bytes / (lone.stats().kv_total_bytes / (1 << 16)).max(1);
-    let budget = (8 * 4 * block).max(1 << 20);
+    // Four blocks of this model, at 40,960 bytes, hold a prompt of middle length with its answer.
+    let budget = 8 * 4 * 40_960;
     let tight = EngineOptions {
         kv_budget_bytes: budget,
         prefill_chunk_tokens: 32,
@@ -97,6 +96,30 @@ fn a_full_queue_says_so_at_once() {
     });
     assert_eq!(refused, Some(EngineError::Busy));
     assert!(running.len() <= 4, "{}", running.len());
+}
+
+#[test]
+fn who_waits_or_works_too_long_is_told_which() {
+    let limited = EngineOptions {
+        streams_max: 1,
+        queue_limit: Some(Duration::ZERO),
+        request_limit: None,
+        ..options()
+    };
+    let Some(engine) = engine(STORIES, limited.clone()) else { return };
+    let ended = |mut generation: Generation| {
+        std::iter::from_fn(|| generation.next_blocking()).find_map(|event| match event {
+            GenerationEvent::Failed(error) => Some(error),
+            _ => None,
+        })
+    };
+    assert_eq!(ended(ask(&engine, "Once", 5, 1)), Some(EngineError::QueueTimeLimit));
+    assert_eq!(engine.stats().queued, 0);
+    let limited =
+        EngineOptions { queue_limit: None, request_limit: Some(Duration::ZERO), ..limited };
+    let Some(path) = shared(STORIES) else { return };
+    let engine = Engine::load(Weights::File(path), limited, &LoadProgress::new()).expect("loads");
+    assert_eq!(ended(ask(&engine, "Once", 5, 1)), Some(EngineError::TimeLimit));
 }
 
 /// What reading a prompt costs decides when its first token comes. It is the same whether somebody

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::*;
 
 fn with(speculation: Speculation, kv_precision: KvPrecision) -> EngineOptions {
-    EngineOptions { speculation, kv_precision, ..options() }
+    EngineOptions { kv_precision, speculation, ..options() }
 }
 
 /// The tokens and the bits of their log-probabilities, with those of the alternatives.
@@ -45,11 +45,16 @@ fn requests(engine: &Engine) -> Vec<GenerationRequest> {
             request.sampling.temperature = 0.5;
             request.sampling.presence_penalty = 0.2;
             request.sampling.frequency_penalty = 0.1;
-            request.sampling.logit_bias = vec![(5, 1.5), (300, -4.0)];
+            request.sampling.logit_bias = vec![(5, 1.5), (60, -4.0)];
         }
         all.push(request);
     }
     all
+}
+
+fn ask_all(engine: &Engine) -> Vec<Vec<(u32, Vec<u32>)>> {
+    let running = requests(engine).into_iter().map(|one| engine.generate(one).expect("accepted"));
+    each(running.collect(), told)
 }
 
 #[test]
@@ -58,19 +63,10 @@ fn guesses_change_no_bit_of_an_answer() {
         for precision in [KvPrecision::F16, KvPrecision::F32] {
             let Some(plain) = engine(name, with(Speculation::Off, precision)) else { return };
             let Some(guessing) = engine(name, with(Speculation::On, precision)) else { return };
-            let expected: Vec<_> = requests(&plain)
-                .into_iter()
-                .map(|request| told(plain.generate(request).expect("accepted")))
-                .collect();
+            let expected = ask_all(&plain);
             assert_eq!(plain.stats().guessed_tokens_total, 0);
             // All at once, so that guesses of one stand beside tokens of others.
-            let running: Vec<_> = requests(&guessing)
-                .into_iter()
-                .map(|request| guessing.generate(request).expect("accepted"))
-                .collect();
-            for (number, generation) in running.into_iter().enumerate() {
-                assert_eq!(told(generation), expected[number], "{name}, request {number}");
-            }
+            assert!(ask_all(&guessing) == expected, "{name}");
             let stats = guessing.stats();
             assert!(stats.guessed_right_total > 0, "{name}: {stats:?}");
             assert!(stats.guessed_right_total < stats.guessed_tokens_total, "{name}: {stats:?}");
@@ -88,19 +84,49 @@ fn guesses_take_no_room_that_others_need() {
         ..with(Speculation::On, KvPrecision::F32)
     };
     let Some(guessing) = engine(STORIES, tight) else { return };
-    let expected: Vec<_> = requests(&plain)
-        .into_iter()
-        .map(|request| told(plain.generate(request).expect("accepted")))
-        .collect();
-    let running: Vec<_> = requests(&guessing)
-        .into_iter()
-        .map(|request| guessing.generate(request).expect("accepted"))
-        .collect();
-    for (number, generation) in running.into_iter().enumerate() {
-        assert_eq!(told(generation), expected[number], "request {number}");
-    }
+    assert!(ask_all(&guessing) == ask_all(&plain));
     assert!(guessing.stats().preemptions_total > 0);
     assert_eq!(guessing.stats().kv_used_bytes, 0);
+}
+
+#[test]
+fn a_draft_model_changes_the_number_of_steps_alone() {
+    let Some(path) = shared(STORIES) else { return };
+    let Some(plain) = engine(STORIES, with(Speculation::Off, KvPrecision::F16)) else { return };
+    // The model guesses for itself: with greedy choice, nearly always right.
+    let drafted = |kv_budget_bytes| EngineOptions {
+        draft: Some(path.clone()),
+        kv_budget_bytes,
+        ..with(Speculation::On, KvPrecision::F16)
+    };
+    let expected = ask_all(&plain);
+    // With little room, the small model guesses for some and not for others.
+    for budget in [64 << 20, 1 << 20] {
+        let Some(guessing) = engine(STORIES, drafted(budget)) else { return };
+        assert!(guessing.stats().kv_total_bytes <= budget);
+        assert!(ask_all(&guessing) == expected, "with {budget} bytes");
+    }
+    let Some(guessing) = engine(STORIES, drafted(64 << 20)) else { return };
+    let once = |engine: &Engine| {
+        let (text, _, usage) = finish(ask(engine, "Once upon a time", 90, 1));
+        (text, usage.completion_tokens, engine.stats().steps_total)
+    };
+    let Some(fresh) = engine(STORIES, with(Speculation::Off, KvPrecision::F16)) else { return };
+    let (plain, guessed) = (once(&fresh), once(&guessing));
+    assert_eq!((&plain.0, plain.1), (&guessed.0, guessed.1));
+    assert!(guessed.2 * 3 < plain.2, "{} steps instead of {}", guessed.2, plain.2);
+}
+
+#[test]
+fn a_draft_model_of_another_vocabulary_is_not_used() {
+    let Some(path) = shared(BABY) else { return };
+    let options = EngineOptions { draft: Some(path), ..with(Speculation::On, KvPrecision::F16) };
+    let Some(engine) = engine(STORIES, options) else { return };
+    let (text, ..) = finish(ask(&engine, "Once upon a time", 40, 1));
+    let Some(plain) = super::engine(STORIES, with(Speculation::Off, KvPrecision::F16)) else {
+        return;
+    };
+    assert_eq!(text, finish(ask(&plain, "Once upon a time", 40, 1)).0);
 }
 
 #[test]
@@ -130,8 +156,11 @@ const CRITICAL: [f64; 12] =
 
 #[test]
 fn draws_with_guesses_follow_the_models_own_distribution() {
-    let Some(engine) = engine(STORIES, with(Speculation::On, KvPrecision::F32)) else { return };
-    let prompt = engine.tokenize(&PARK.repeat(2));
+    let Some(path) = shared(STORIES) else { return };
+    // A small model guesses at every place, so that every second token is drawn beside a guess.
+    let options = EngineOptions { draft: Some(path), ..with(Speculation::On, KvPrecision::F32) };
+    let Some(engine) = engine(STORIES, options) else { return };
+    let prompt = engine.tokenize("Once upon a time");
     let draw = |seed: u64| {
         let mut request = GenerationRequest::new(prompt.clone(), 3, Domain(1));
         request.logprobs = Some(0);
@@ -139,7 +168,7 @@ fn draws_with_guesses_follow_the_models_own_distribution() {
         request
     };
     let mut pairs = Vec::new();
-    for some in (0..4_000_u64).collect::<Vec<_>>().chunks(200) {
+    for some in (0..1_600_u64).collect::<Vec<_>>().chunks(200) {
         let running: Vec<_> =
             some.iter().map(|&seed| engine.generate(draw(seed)).expect("accepted")).collect();
         for generation in running {
@@ -149,7 +178,7 @@ fn draws_with_guesses_follow_the_models_own_distribution() {
             }
         }
     }
-    assert!(engine.stats().guessed_tokens_total > 1_000);
+    assert!(engine.stats().guessed_tokens_total > 800);
     // The second token is drawn beside guesses. Its distribution, after the most frequent first one,
     // is what the model says when it is asked for one token alone.
     let mut firsts: HashMap<u32, usize> = HashMap::new();
@@ -184,7 +213,7 @@ fn draws_with_guesses_follow_the_models_own_distribution() {
         bins += 1;
     }
     let expected = rest.0 * total as f64;
-    assert!(total > 200 && bins >= 1 && expected > 5.0, "{total} draws, {bins} bins, {expected}");
+    assert!(total > 100 && bins >= 1 && expected > 5.0, "{total} draws, {bins} bins, {expected}");
     statistic += (rest.1 as f64 - expected).powi(2) / expected;
     assert!(statistic < CRITICAL[bins - 1], "{statistic} with {bins} degrees of freedom");
 }
