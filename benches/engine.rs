@@ -146,14 +146,14 @@ impl Bench {
             beside.push(first(self, short, 2));
             drop(reading);
         }
-        let mut alone = Vec::new();
-        for _ in 0..self.runs {
-            let short = self.prompt(32);
-            alone.push(first(self, short, 3));
-        }
         Times::new(cold).row("first token, 1,024 tokens of prompt, new");
         Times::new(warm).row("first token, 32 more after those, known");
-        Times::new(alone).row("first token, 32 tokens, alone");
+        let runs = self.runs;
+        let alone = || {
+            let short = self.prompt(32);
+            first(self, short, 3);
+        };
+        Times::of(1, runs, alone).row("first token, 32 tokens, alone");
         Times::new(beside).row("first token, 32 tokens, beside 4,000 of another");
     }
 }
