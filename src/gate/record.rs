@@ -20,6 +20,9 @@ use crate::vault::BlindPurpose;
 /// A person who runs into the same limit again is on record once in this time.
 const LIMIT_RECORD_EVERY: Duration = Duration::from_mins(1);
 const LIMIT_RECORDS_MAX: usize = 16_384;
+/// Denials of one person that are recorded one by one in a minute; further ones are of no news, and
+/// would let whoever is denied fill the disk.
+const DENIALS_MAX: u32 = 30;
 
 /// The record of an exchange that was begun; what its end needs to be written.
 #[derive(Debug)]
@@ -34,9 +37,26 @@ pub(super) struct Begun {
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     seen: Mutex<HashMap<(UserId, Which), Instant>>,
+    denied: Mutex<HashMap<UserId, (Instant, u32)>>,
 }
 
 impl Refusals {
+    /// Whether one more denial of this person is to be recorded in this minute.
+    fn admits_denial(&self, user: UserId) -> bool {
+        let now = Instant::now();
+        let is_recent = |begun: &Instant| now.duration_since(*begun) < LIMIT_RECORD_EVERY;
+        let mut denied = self.denied.lock();
+        if denied.len() >= LIMIT_RECORDS_MAX {
+            denied.retain(|_, (begun, _)| is_recent(begun));
+        }
+        let (begun, count) = denied.entry(user).or_insert((now, 0));
+        if !is_recent(begun) {
+            (*begun, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= DENIALS_MAX
+    }
+
     /// Whether this one is to be recorded: the first of its kind within a while.
     fn is_new(&self, user: UserId, which: Which) -> bool {
         let now = Instant::now();
@@ -85,6 +105,9 @@ impl Gate {
         what: &'static str,
         model: Option<&str>,
     ) -> Result<(), GateError> {
+        if !self.inner.refusals.admits_denial(caller.user) {
+            return Ok(());
+        }
         let mut denial = event(caller, Action::AccessDenied, Outcome::Denied).with("needed", what);
         if let Some(model) = model {
             denial = denial.subject(model);

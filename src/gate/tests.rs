@@ -142,6 +142,20 @@ async fn an_engine_that_fails_or_refuses_leaves_closed_books() {
 }
 
 #[tokio::test]
+async fn whoever_is_denied_again_and_again_does_not_fill_the_log() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let (one, other) = (caller(), caller());
+    let asked = || ExchangeRequest { model: Some("closed".into()), ..request("Hello") };
+    for _ in 0..40 {
+        let error = house.gate.run(&one, asked()).await.expect_err("not open");
+        assert!(matches!(error, GateError::ModelNotFound));
+    }
+    assert_eq!(house.events().await.len(), 30);
+    house.gate.run(&other, asked()).await.expect_err("not open");
+    assert_eq!(house.events().await.len(), 31, "somebody else's is on record");
+}
+
+#[tokio::test]
 async fn who_may_not_is_refused_and_it_is_on_record() {
     let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
     let asked = |model: &str| ExchangeRequest { model: Some(model.into()), ..request("Hello") };
