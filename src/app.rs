@@ -112,6 +112,7 @@ impl App {
             db: db.clone(),
             vault: vault.clone(),
             default_max_tokens: settings.api.default_max_tokens as usize,
+            refusals: Arc::clone(&refusals),
             clock: clock.clone(),
             runtime: runtime.clone(),
             still_holds: {

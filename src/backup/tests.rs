@@ -78,6 +78,18 @@ impl House {
     }
 }
 
+/// A restore of the data file alone over what is there.
+fn replacing<'a>(made: &'a Created, key: &'a Path, target: &'a Path) -> Restore<'a> {
+    Restore {
+        data: &made.data,
+        keys: None,
+        unlock: Unlock::KeyFile(key),
+        target,
+        is_replacing: true,
+        damaged_log: DamagedLog::Refuse,
+    }
+}
+
 /// Without anything to settle.
 fn put_back(request: &Restore<'_>) -> Result<Restored, BackupError> {
     restore(request, Timestamp::from_ms(0), |_| Ok(())).map(|(restored, ())| restored)
@@ -161,14 +173,7 @@ fn data_is_replaced_only_when_asked_and_then_kept_aside() {
     assert!(matches!(house.restore(&made, "new"), Err(BackupError::NotEmpty(_))));
     let key = house.path("data/keys/root.key");
     let target = house.path("new");
-    let request = Restore {
-        data: &made.data,
-        keys: None,
-        unlock: Unlock::KeyFile(&key),
-        target: &target,
-        is_replacing: true,
-        damaged_log: DamagedLog::Refuse,
-    };
+    let request = replacing(&made, &key, &target);
     let held = crate::db::lock::DataLock::acquire(&target, Timestamp::from_ms(0)).expect("held");
     let outcome = put_back(&request);
     assert!(matches!(outcome, Err(BackupError::Lock(_))));
@@ -189,14 +194,7 @@ fn what_cannot_be_settled_is_not_put_in_its_place() {
     let (key, target) = (house.path("data/keys/root.key"), house.path("new"));
     fs::create_dir(&target).expect("made");
     fs::write(target.join("old"), "data").expect("written");
-    let request = Restore {
-        data: &made.data,
-        keys: None,
-        unlock: Unlock::KeyFile(&key),
-        target: &target,
-        is_replacing: true,
-        damaged_log: DamagedLog::Refuse,
-    };
+    let request = replacing(&made, &key, &target);
     let mut seen = None;
     let outcome = restore(&request, Timestamp::from_ms(0), |directory| {
         seen = Some((directory.to_owned(), directory.join(DATABASE).exists()));

@@ -34,7 +34,7 @@ pub(crate) use request::{
 };
 pub(crate) use score::ScoreText;
 
-use crate::access::{Caller, Revocation};
+use crate::access::{Caller, Refusals, Revocation};
 use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::db::Db;
@@ -67,6 +67,8 @@ pub(crate) struct GateParts {
     pub(crate) vault: Vault,
     /// The longest answer where a request names no bound.
     pub(crate) default_max_tokens: usize,
+    /// How many denials are recorded one by one.
+    pub(crate) refusals: Arc<Refusals>,
     /// Which day it is, for chat templates that say so.
     pub(crate) clock: Clock,
     /// Where exchanges run: it outlives the threads that speak HTTP.
@@ -85,15 +87,15 @@ struct Inner {
     parts: GateParts,
     running: Running,
     metrics: Metrics,
-    refusals: record::Refusals,
+    limited: record::Limited,
 }
 
 impl Gate {
     /// Puts the gate together.
     pub(crate) fn new(parts: GateParts) -> Self {
         let (running, metrics) = (Running::default(), Metrics::default());
-        let refusals = record::Refusals::default();
-        Self { inner: Arc::new(Inner { parts, running, metrics, refusals }) }
+        let limited = record::Limited::default();
+        Self { inner: Arc::new(Inner { parts, running, metrics, limited }) }
     }
 
     /// The road. Whoever comes out at its end has passed every control; what comes out is read

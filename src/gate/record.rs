@@ -12,7 +12,8 @@ use super::inspect::Cleared;
 use super::request::{Ending, ExchangeUsage, Notice, Purpose};
 use super::{Gate, store};
 use crate::access::Caller;
-use crate::audit::{Action, Event, Outcome};
+use crate::access::refusals::Source;
+use crate::audit::{Action, AuditError, Event, Outcome};
 use crate::ids::{RequestId, UserId};
 use crate::limits::{Refusal, ReservedFor, Which};
 use crate::vault::BlindPurpose;
@@ -20,9 +21,6 @@ use crate::vault::BlindPurpose;
 /// A person who runs into the same limit again is on record once in this time.
 const LIMIT_RECORD_EVERY: Duration = Duration::from_mins(1);
 const LIMIT_RECORDS_MAX: usize = 16_384;
-/// Denials of one person that are recorded one by one in a minute; further ones are of no news, and
-/// would let whoever is denied fill the disk.
-const DENIALS_MAX: u32 = 30;
 
 /// The record of an exchange that was begun; what its end needs to be written.
 #[derive(Debug)]
@@ -35,28 +33,11 @@ pub(super) struct Begun {
 
 /// Which refusals by limits are on record already.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
+pub(super) struct Limited {
     seen: Mutex<HashMap<(UserId, Which), Instant>>,
-    denied: Mutex<HashMap<UserId, (Instant, u32)>>,
 }
 
-impl Refusals {
-    /// Whether one more denial of this person is to be recorded in this minute.
-    fn admits_denial(&self, user: UserId) -> bool {
-        let now = Instant::now();
-        let is_recent = |begun: &Instant| now.duration_since(*begun) < LIMIT_RECORD_EVERY;
-        let mut denied = self.denied.lock();
-        if denied.len() >= LIMIT_RECORDS_MAX {
-            denied.retain(|_, (begun, _)| is_recent(begun));
-        }
-        let (begun, count) = denied.entry(user).or_insert((now, 0));
-        if !is_recent(begun) {
-            (*begun, *count) = (now, 0);
-        }
-        *count = count.saturating_add(1);
-        *count <= DENIALS_MAX
-    }
-
+impl Limited {
     /// Whether this one is to be recorded: the first of its kind within a while.
     fn is_new(&self, user: UserId, which: Which) -> bool {
         let now = Instant::now();
@@ -85,6 +66,11 @@ fn notices(notices: &[Notice]) -> Value {
     notices.iter().map(one).collect()
 }
 
+fn not_recorded(error: &AuditError) -> GateError {
+    tracing::error!(cause = %error, "the record cannot be written: nothing runs");
+    GateError::NotRecorded
+}
+
 impl Gate {
     /// Puts an event on record that must be there before anything else happens.
     pub(super) async fn record(
@@ -93,26 +79,24 @@ impl Gate {
         events: Vec<Event>,
     ) -> Result<(), GateError> {
         let parts = &self.inner.parts;
-        store::write(&parts.db, &parts.audit, accounts, events).await.map_err(|error| {
-            tracing::error!(cause = %error, "the record cannot be written: nothing runs");
-            GateError::NotRecorded
-        })
+        let written = store::write(&parts.db, &parts.audit, accounts, events).await;
+        written.map_err(|error| not_recorded(&error))
     }
 
+    /// Puts a denial on record, or counts it where there were too many.
     pub(super) async fn record_denial(
         &self,
         caller: &Caller,
         what: &'static str,
         model: Option<&str>,
     ) -> Result<(), GateError> {
-        if !self.inner.refusals.admits_denial(caller.user) {
-            return Ok(());
-        }
         let mut denial = event(caller, Action::AccessDenied, Outcome::Denied).with("needed", what);
         if let Some(model) = model {
             denial = denial.subject(model);
         }
-        self.record(None, vec![denial]).await
+        let source = Source::Person(caller.user);
+        let recorded = self.inner.parts.refusals.record(denial, source).await;
+        recorded.map_err(|error| not_recorded(&error))
     }
 
     pub(super) async fn record_limit(
@@ -121,7 +105,7 @@ impl Gate {
         model: &Model,
         refusal: Refusal,
     ) -> Result<(), GateError> {
-        if !self.inner.refusals.is_new(caller.user, refusal.which) {
+        if !self.inner.limited.is_new(caller.user, refusal.which) {
             return Ok(());
         }
         let denial = event(caller, Action::GenerationRefuse, Outcome::Denied)

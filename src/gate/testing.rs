@@ -15,7 +15,7 @@ use super::loaded::Engines;
 use super::request::{ExchangeRequest, Input, Purpose};
 use super::{Gate, GateParts};
 use crate::access::permission::BuiltinRole;
-use crate::access::{Caller, KeyContext, Via};
+use crate::access::{Caller, KeyContext, Refusals, Via};
 use crate::audit::{AuditLog, Filter, Record};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{LimitSet, Limits};
@@ -240,6 +240,7 @@ impl House {
             db: db.clone(),
             vault: vault.clone(),
             default_max_tokens: 50,
+            refusals: Arc::new(Refusals::new(&audit, &clock)),
             clock: clock.clone(),
             runtime,
             still_holds: Box::new(|_| true),
@@ -275,6 +276,7 @@ impl House {
             db: self.db.clone(),
             vault: self.vault.clone(),
             default_max_tokens: 50,
+            refusals: Arc::new(Refusals::new(&self.audit, &self.clock)),
             clock: self.clock.clone(),
             runtime: tokio::runtime::Handle::current(),
             still_holds: Box::new(still_holds),

@@ -77,6 +77,14 @@ impl Linear {
             TensorType::Iq4Xs => Weight::Iq4Xs(BlockMatrix::read(bytes, columns, Iq4Xs::from)),
             TensorType::Mxfp4 => Weight::Mxfp4(BlockMatrix::read(bytes, columns, Mxfp4::from)),
             TensorType::Candle(dtype) => {
+                // Candle's products of these take two blocks at a time, and assert it.
+                let in_pairs = matches!(dtype, GgmlDType::Q4_1 | GgmlDType::Q5_0 | GgmlDType::Q5_1);
+                if in_pairs && !(columns / kind.block_size()).is_multiple_of(2) {
+                    bail!(
+                        "rows of {columns} weights in {} are an odd number of blocks",
+                        kind.name()
+                    );
+                }
                 let rows = bytes.len() / kind.row_bytes(columns).max(1);
                 let tensor = Arc::new(candle_tensor(dtype, &[rows, columns], bytes)?);
                 let alone = match dtype {
@@ -303,6 +311,16 @@ mod tests {
                 let [fused, _] = project([&linear, &linear], &some).expect("multiplies");
                 assert!(bits(&fused) == part, "{kind:?}: {count} from {first}, fused");
             }
+        }
+    }
+
+    #[test]
+    fn rows_that_candle_cannot_take_are_refused() {
+        for (dtype, bytes) in [(GgmlDType::Q4_1, 20), (GgmlDType::Q5_0, 22), (GgmlDType::Q5_1, 24)]
+        {
+            let kind = TensorType::Candle(dtype);
+            assert!(Linear::new(kind, &vec![0; 3 * bytes], 96, None).is_err(), "{dtype:?}");
+            assert!(Linear::new(kind, &vec![0; 4 * bytes], 128, None).is_ok(), "{dtype:?}");
         }
     }
 
