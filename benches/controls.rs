@@ -26,8 +26,9 @@ use serde_json::{Value, json};
 use strongroom::bench::{Generate, serve_engine};
 use strongroom::config::Config;
 use strongroom::engine::{
-    Conversation, Domain, EngineError, EngineStats, FinishReason, GenerationEvent,
-    GenerationRequest, ModelInfo, PromptError, PromptOptions, Score, ScoreItem, Usage,
+    AnswerParser, Constraint, Conversation, Domain, EngineError, EngineStats, FinishReason,
+    GenerationEvent, GenerationRequest, Grammar, GrammarError, ModelInfo, PromptError,
+    PromptOptions, Score, ScoreItem, TokenCount, ToolRules, Usage,
 };
 
 const WARM: usize = 200;
@@ -61,6 +62,22 @@ impl Generate for Echo {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    fn constrain(&self, _: &Grammar) -> Result<Constraint, GrammarError> {
+        Err(GrammarError::Unavailable)
+    }
+
+    fn constrain_calls(
+        &self,
+        _: &[Value],
+        _: &ToolRules,
+    ) -> Result<Option<Constraint>, GrammarError> {
+        Ok(None)
+    }
+
+    fn parser(&self, _: &[u32], functions: Vec<String>, _: bool) -> AnswerParser {
+        AnswerParser::without_marks(functions)
+    }
+
     fn generate(
         &self,
         request: GenerationRequest,
@@ -75,7 +92,10 @@ impl Generate for Echo {
         let said =
             words.into_iter().map(|text| GenerationEvent::Text { text, logprobs: Vec::new() });
         let last = GenerationEvent::Finished { reason: FinishReason::Stop, usage };
-        let first = std::iter::once(GenerationEvent::Started);
+        let first = std::iter::once(GenerationEvent::Started {
+            cached_tokens: 0,
+            generated: TokenCount::default(),
+        });
         Ok(stream::iter(first.chain(said).chain([last]).collect::<Vec<_>>()).boxed())
     }
 

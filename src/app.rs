@@ -34,7 +34,7 @@ use crate::chat::{Chat, ChatParts};
 use crate::config::{Config, Settings};
 use crate::db::{Db, DbOptions};
 use crate::evals::{EvalParts, Evals};
-use crate::gate::{Catalog, Gate, GateParts};
+use crate::gate::{Catalog, Gate, GateParts, WaitOptions};
 use crate::guard::Guard;
 use crate::keys::Keys;
 use crate::limits::Limiter;
@@ -109,10 +109,14 @@ impl App {
             limits,
             guard,
             audit: audit.clone(),
+            refusals: Arc::clone(&refusals),
             db: db.clone(),
             vault: vault.clone(),
+            wait: WaitOptions {
+                limit: Duration::from_secs(settings.models.load_wait_s.into()),
+                waiting_max: settings.models.load_waiting_max.into(),
+            },
             default_max_tokens: settings.api.default_max_tokens as usize,
-            refusals: Arc::clone(&refusals),
             clock: clock.clone(),
             runtime: runtime.clone(),
             still_holds: {
@@ -266,6 +270,7 @@ impl App {
         orders.abort();
         self.evals.close();
         let closing = actix_web::rt::spawn(handle.stop(true));
+        self.library.close();
         self.gate.drain(grace).await;
         // Connections over HTTP/2 stay open as long as the browser likes; they are not waited for.
         let last_words = Duration::from_secs(LAST_WORDS_S);

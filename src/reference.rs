@@ -44,6 +44,13 @@ fn parameters() {
 }
 
 #[test]
+fn parameters_of_texts() {
+    let (embeddings, rerank) = openai::text_markdown();
+    keep("openai-compat.md", "embeddings", &embeddings);
+    keep("openai-compat.md", "rerank", &rerank);
+}
+
+#[test]
 fn errors() {
     let rows = ErrorCode::ALL.iter().map(|code| {
         vec![

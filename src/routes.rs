@@ -14,7 +14,9 @@ pub(crate) fn all() -> Routes {
         .get("/v1/models", openai::api::models)
         .get("/v1/models/{id:.+}", openai::api::model)
         .post("/v1/chat/completions", openai::api::chat_completions)
-        .post("/v1/completions", openai::api::completions);
+        .post("/v1/completions", openai::api::completions)
+        .post("/v1/embeddings", openai::api::embeddings)
+        .post("/v1/rerank", openai::api::rerank);
     web_app(conversations(people(routes)))
 }
 
@@ -41,7 +43,13 @@ fn people(routes: Routes) -> Routes {
         .post("/api/admin/people/{id}/reset", accounts::admin_api::reset)
         .get("/api/admin/roles", accounts::admin_api::roles)
         .get("/api/admin/models", models::api::admin_list)
+        .post("/api/admin/models/{id:.+}/load", models::api::load)
+        .post("/api/admin/models/{id:.+}/unload", models::api::unload)
+        .post("/api/admin/models/{id:.+}/cancel", models::api::cancel)
         .patch("/api/admin/models/{id:.+}", models::api::change_access)
+        .post("/api/admin/model-scan", models::api::scan)
+        .post("/api/admin/model-aliases", models::api::add_alias)
+        .delete("/api/admin/model-aliases/{alias:.+}", models::api::remove_alias)
         .get("/api/admin/audit", admin::audit_api::list)
         .post("/api/admin/audit/verify", admin::audit_api::verify)
         .get("/api/admin/guard", admin::guard_api::show)

@@ -14,7 +14,7 @@ use common::damaged::{
 use common::{GUIDE, Home, Server, Session, guide_file, shared, skip, text, wait_for};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use strongroom::engine::gguf::testing;
+use strongroom::engine::gguf::testing::{self, Writer};
 
 #[test]
 fn files_that_are_cut_short_are_refused_wherever_the_cut_is() {
@@ -186,6 +186,75 @@ fn a_model_in_parts_is_one_model_by_one_name_and_one_digest() {
     let reason = reason_of(&states, "broken");
     assert!(reason.contains("\"broken-00001-of-00003.gguf\" cannot be opened"), "{reason}");
     server.assert_alive();
+}
+
+#[test]
+fn a_model_in_memory_takes_what_its_file_does() {
+    const MIB: usize = 1 << 20;
+    let home = Home::prepared();
+    let before = {
+        let server = serve(&home, &[]);
+        settled(&server.sign_in());
+        let resident = server.resident_mib();
+        assert!(server.stop().success());
+        resident
+    };
+    let (file, bytes) = large_model();
+    assert!(bytes > 128 * MIB);
+    let file = home.write("large.gguf", file);
+    let server = serve(&home, &[file]);
+    let states = settled(&server.sign_in());
+    assert_eq!(state_of(&states, "large"), ("ready".to_owned(), String::new()));
+    let taken = server.resident_mib().saturating_sub(before) as usize;
+    let tensors = bytes / MIB;
+    // What the allocator keeps of the pieces that were on their way is a part of it.
+    assert!(taken >= tensors, "{taken} MiB for {tensors} MiB of weights");
+    assert!(taken <= tensors * 105 / 100 + 8, "{taken} MiB for {tensors} MiB of weights");
+    assert!(server.stop().success());
+}
+
+/// A sound model of F16 with all weights zero, and how many bytes they are.
+fn large_model() -> (Vec<u8>, usize) {
+    const WIDTH: usize = 1024;
+    const HIDDEN: usize = 4096;
+    let tokens = 4_096;
+    let mut bytes = 0;
+    let names: Vec<String> = (0..tokens).map(|number| format!("t{number}")).collect();
+    let mut writer = Writer::new()
+        .string("general.architecture", "llama")
+        .u32("llama.block_count", 6)
+        .u32("llama.context_length", 256)
+        .u32("llama.embedding_length", WIDTH as u32)
+        .u32("llama.feed_forward_length", HIDDEN as u32)
+        .u32("llama.attention.head_count", 8)
+        .f32("llama.attention.layer_norm_rms_epsilon", 1e-5)
+        .string("tokenizer.ggml.model", "llama")
+        .strings("tokenizer.ggml.tokens", &names)
+        .f32s("tokenizer.ggml.scores", &vec![0.0; tokens]);
+    let mut add = |name: &str, shape: &[usize], code: u32, width: usize| {
+        let size = shape.iter().product::<usize>() * width;
+        bytes += size;
+        let taken = std::mem::take(&mut writer);
+        writer = taken.tensor(name, shape, code, &vec![0; size]);
+    };
+    add("token_embd.weight", &[tokens, WIDTH], 1, 2);
+    add("output_norm.weight", &[WIDTH], 0, 4);
+    for layer in 0..6 {
+        for norm in ["attn_norm", "ffn_norm"] {
+            add(&format!("blk.{layer}.{norm}.weight"), &[WIDTH], 0, 4);
+        }
+        for part in ["attn_q", "attn_k", "attn_v", "attn_output"] {
+            add(&format!("blk.{layer}.{part}.weight"), &[WIDTH, WIDTH], 1, 2);
+        }
+        for (part, shape) in [
+            ("ffn_gate", [HIDDEN, WIDTH]),
+            ("ffn_up", [HIDDEN, WIDTH]),
+            ("ffn_down", [WIDTH, HIDDEN]),
+        ] {
+            add(&format!("blk.{layer}.{part}.weight"), &shape, 1, 2);
+        }
+    }
+    (writer.finish(), bytes)
 }
 
 #[test]

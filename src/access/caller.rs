@@ -44,6 +44,19 @@ pub(crate) struct KeyContext {
 }
 
 impl Caller {
+    /// The server itself, or its operator at the console where nobody's account is acted on.
+    pub(crate) fn system() -> Self {
+        Self {
+            user: UserId::parse("usr_00000000000000000000000000000000")
+                .expect("thirty-two digits after the prefix"),
+            roles: Vec::new(),
+            permissions: BuiltinRole::Operator.permissions(),
+            via: Via::System,
+            address: None,
+            request: RequestId::new(),
+        }
+    }
+
     /// The operator at the console, acting on a person's account with these roles.
     pub(crate) fn operator(user: UserId, roles: &[BuiltinRole]) -> Self {
         let none = PermissionSet::default();

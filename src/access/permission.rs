@@ -52,7 +52,7 @@ permissions! {
     ManagePeople "people.manage" [Owner, Admin] "Invite, disable and change the roles of people.";
     ReadPeople "people.read" [Owner, Admin, Auditor] "See who has an account, and with which roles.";
     ReadModels "models.read" [Owner, Admin, Operator, Auditor] "See every model, where it came from and who may use it.";
-    ManageModels "models.manage" [Owner, Admin, Operator] "Say who may use which model.";
+    ManageModels "models.manage" [Owner, Admin, Operator] "Load and unload models, name them, and say who may use which.";
     ReadAudit "audit.read" [Owner, Auditor] "Read and verify the audit log.";
     ReadMetrics "metrics.read" [Owner, Admin, Operator, Auditor] "Read metrics.";
     ReadPosture "posture.read" [Owner, Admin, Operator, Auditor] "Read the posture page and alerts.";

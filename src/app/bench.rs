@@ -46,7 +46,7 @@ pub fn serve_engine(
     let stop = StopSignals::listen(runtime.handle())?;
     let model = Model {
         is_default: true,
-        ..Model::new("echo", Timestamp::from_ms(0)).ready(Engines::Generate(engine))
+        ..Model::new("echo", Timestamp::from_ms(0)).ready(Engines::Generate(engine), &home.clock)
     };
     let app = App::build_over(&home, config, runtime.handle().clone(), |_| {
         Arc::new(Only(Arc::new(model)))

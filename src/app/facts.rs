@@ -1,5 +1,6 @@
 //! What rooms are told of each other that may not import each other, and of the settings.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,7 +11,7 @@ use crate::config::Settings;
 use crate::db::{Connection, DbError};
 use crate::engine::EngineOptions;
 use crate::guard::{Action, Category, Direction, Policy};
-use crate::models::LibraryOptions;
+use crate::models::{LibraryOptions, Rules};
 use crate::monitor::posture::FairnessRun;
 
 /// When fairness was last measured, for the monitor.
@@ -69,6 +70,15 @@ pub(crate) fn guard_in_words(settings: &Settings) -> Option<String> {
     ))
 }
 
+/// A number that was set; 0 stands for none.
+fn some(number: u32) -> Option<u32> {
+    (number > 0).then_some(number)
+}
+
+fn some_path(path: &Path) -> Option<PathBuf> {
+    (!path.as_os_str().is_empty()).then(|| path.to_owned())
+}
+
 /// What the library is told of the settings.
 pub(super) fn library_options(settings: &Settings) -> LibraryOptions {
     let engine = &settings.engine;
@@ -76,15 +86,27 @@ pub(super) fn library_options(settings: &Settings) -> LibraryOptions {
     LibraryOptions {
         guide: settings.models.embedded_guide.then_some(crate::models::GUIDE_BYTES),
         files: settings.models.files.clone(),
+        directory: some_path(&settings.models.directory),
         default: settings.models.default.clone(),
-        aliases: std::collections::BTreeMap::new(),
+        aliases: settings.models.aliases.clone(),
+        all: Rules {
+            load: settings.models.load,
+            idle: some(settings.models.idle_minutes)
+                .map(|minutes| Duration::from_mins(minutes.into())),
+            answer_tokens_max: some(settings.models.answer_tokens_max).map(|most| most as usize),
+        },
+        limits: settings.models.limits.clone(),
+        memory_bytes: some(settings.models.memory_mib).map(|mib| u64::from(mib) << 20),
+        evict: settings.models.evict,
+        grace: Duration::from_secs(settings.server.shutdown_grace_s.into()),
         engine: EngineOptions {
             kv_budget_bytes: (engine.kv_budget_mib as usize) << 20,
             streams_max: engine.streams_max.into(),
             queue_max: engine.queue_max.into(),
             prefill_chunk_tokens: engine.prefill_chunk_tokens.into(),
             context_tokens_max: (context > 0).then_some(context),
-            shutdown_limit: Duration::from_secs(settings.server.shutdown_grace_s.into()),
+            // Whoever ends an engine has given its answers their time before.
+            shutdown_limit: Duration::from_secs(1),
             ..EngineOptions::default()
         },
     }

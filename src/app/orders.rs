@@ -13,11 +13,14 @@ use tokio::runtime::{Builder, Handle};
 
 use super::people::People;
 use super::{App, Home, control};
+use crate::access::Caller;
 use crate::accounts::{AccountError, Accounts, ConsoleReset};
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::backup::{self, Sources};
 use crate::config::Settings;
 use crate::db::{Db, DbOptions};
+use crate::models::api::{ScanJson, served};
+use crate::models::{Library, ModelsError};
 
 /// An order.
 #[derive(Debug, Serialize, Deserialize)]
@@ -63,6 +66,25 @@ pub(crate) enum Order {
         /// The person's sign-in name.
         username: String,
     },
+    /// List the models.
+    Models {},
+    /// Load a model; answered when it is begun.
+    LoadModel {
+        /// Its name or alias.
+        name: String,
+    },
+    /// Unload a model; answered when it is begun.
+    UnloadModel {
+        /// Its name or alias.
+        name: String,
+    },
+    /// Cancel the loading of a model.
+    CancelModel {
+        /// Its name or alias.
+        name: String,
+    },
+    /// Look through the models directory.
+    ScanModels {},
 }
 
 /// What carries orders out.
@@ -74,6 +96,8 @@ pub(crate) struct Operator {
     settings: Settings,
     /// Where a server runs.
     accounts: Option<Accounts>,
+    /// Where a server runs; else there is nothing to load into.
+    library: Option<Library>,
     /// One backup at a time.
     turn: Arc<Mutex<()>>,
 }
@@ -87,7 +111,7 @@ impl Operator {
             AuditLog::open(&db, &home.vault, &home.audit_directory(), &home.clock.ordered())
                 .context("the audit log cannot be opened")?;
         let settings = settings.clone();
-        Ok(Self { home, db, audit, settings, accounts: None, turn: Arc::default() })
+        Ok(Self { home, db, audit, settings, accounts: None, library: None, turn: Arc::default() })
     }
 
     /// Over the parts of a running server.
@@ -98,12 +122,14 @@ impl Operator {
             audit: app.audit.clone(),
             settings: app.settings.clone(),
             accounts: Some(app.accounts.clone()),
+            library: Some(app.library.clone()),
             turn: Arc::default(),
         }
     }
 
     /// Carries an order out. Blocks.
     pub(crate) fn perform(&self, order: Order) -> Result<Value> {
+        let console = Caller::system();
         let answer = match order {
             Order::Backup { to } => self.back_up(&to)?,
             Order::VerifyBackup { file } => self.verify_backup(&file)?,
@@ -125,6 +151,13 @@ impl Operator {
             }
             Order::Reset { username } => self.reset(&username)?,
             Order::Delete { username } => self.delete_person(&username)?,
+            Order::Models {} => serde_json::to_value(served(self.library()?))?,
+            Order::LoadModel { name } => done(wait(self.library()?.load(&name, &console))?)?,
+            Order::UnloadModel { name } => done(wait(self.library()?.unload(&name, &console))?)?,
+            Order::CancelModel { name } => done(wait(self.library()?.cancel(&name, &console))?)?,
+            Order::ScanModels {} => {
+                serde_json::to_value(ScanJson::from(wait(self.library()?.rescan(&console))??))?
+            }
         };
         self.audit.flush()?;
         Ok(answer)
@@ -184,6 +217,10 @@ impl Operator {
         Ok(json!({}))
     }
 
+    fn library(&self) -> Result<&Library> {
+        self.library.as_ref().context("no server runs: there is nothing to load models into")
+    }
+
     /// The running server's accounts, so that whoever is deleted is out at once; else opened here,
     /// for no other order: a backup must be possible where an account cannot be read.
     fn accounts(&self) -> Result<Accounts> {
@@ -193,6 +230,12 @@ impl Operator {
         let people = People::open(&self.home, &self.settings, &self.db, &self.audit)?;
         Ok(people.accounts)
     }
+}
+
+/// What was begun, as an answer.
+fn done(begun: Result<(), ModelsError>) -> Result<Value> {
+    begun?;
+    Ok(json!({}))
 }
 
 /// Waits for what is to be done on other threads; here nothing else waits.

@@ -11,6 +11,8 @@ use crate::web::tls::Certificates;
 
 /// How often what was seen in memory is kept on disk.
 const KEEP_EVERY: Duration = Duration::from_mins(1);
+/// How often models that nobody uses are looked for.
+const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// How often conversations in which nothing was said are looked for.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
 /// How often the certificate is looked at.
@@ -21,11 +23,13 @@ impl App {
     pub(super) async fn upkeep(self, certificates: Option<Arc<Certificates>>) {
         let files = CertificateFiles::new(self.home.data(), &self.settings);
         let mut keep = tokio::time::interval(KEEP_EVERY);
+        let mut idle = tokio::time::interval(IDLE_EVERY);
         let mut tidy = tokio::time::interval(TIDY_EVERY);
         let mut renew = tokio::time::interval(CERTIFICATE_EVERY);
         loop {
             tokio::select! {
                 _ = keep.tick() => self.keep().await,
+                _ = idle.tick() => self.library.unload_idle(),
                 _ = tidy.tick() => if let Err(error) = self.chat.delete_empty().await {
                     tracing::warn!(cause = %error, "empty conversations could not be deleted");
                 },

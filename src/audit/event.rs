@@ -63,7 +63,11 @@ actions! {
     PeopleRead "people.read" "The list of people was read.";
     KeyCreate "key.create" "An API key was made.";
     KeyRevoke "key.revoke" "An API key was revoked.";
-    ModelLoad "model.load" "A model was loaded.";
+    ModelLoad "model.load" "A model was loaded; `started` where somebody asked for it.";
+    ModelUnload "model.unload" "A model was unloaded; `started` where somebody asked for it.";
+    ModelCancel "model.cancel" "The loading of a model was cancelled.";
+    ModelAlias "model.alias" "A further name of a model was made or taken away.";
+    ModelScan "model.scan" "The models directory was looked through.";
     ModelAccess "model.access" "Who may use a model was changed.";
     GenerationStart "generation.start" "A generation was admitted; written before the engine sees it.";
     GenerationEnd "generation.end" "A generation ended.";

@@ -15,7 +15,7 @@ use super::store::{self, Ended};
 use super::turn::{Prepared, Turn};
 use crate::access::Caller;
 use crate::audit::Action;
-use crate::engine::{self, Role, Sampling};
+use crate::engine::{self, Sampling};
 use crate::gate::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, GateError, Input,
     Notice, NoticeDirection, Purpose,
@@ -109,6 +109,8 @@ impl Chat {
         model: Option<String>,
         claim: Claim,
     ) -> Result<Begun, ChatError> {
+        // Before anything is read, sealed or written for them: whether it is their turn at all.
+        let entry = self.parts.gate.enter(caller, Purpose::Chat).await?;
         let prepared =
             self.prepare(caller.user, conversation, ask, model, claim.live.message).await?;
         let (turn, history) = match prepared {
@@ -117,7 +119,19 @@ impl Chat {
         };
         claim.live.replaces(turn.replaced.clone());
         self.store_turn(caller, &turn).await?;
-        let (mut handle, dropped) = match self.run(caller, &turn, history).await {
+        let request = ExchangeRequest {
+            purpose: Purpose::Chat,
+            model: turn.model.clone(),
+            input: Input::Conversation(history.into()),
+            max_tokens: None,
+            sampling: sampling(),
+            held_to: None,
+            tools: None,
+            takes_apart: false,
+            stop: Vec::new(),
+            logprobs: None,
+        };
+        let mut handle = match self.parts.gate.proceed(entry, request).await {
             Ok(started) => started,
             Err(error) => {
                 // Nothing was acknowledged: the conversation is as it was.
@@ -134,12 +148,12 @@ impl Chat {
         }
         let first = first.unwrap_or_default();
         let mut notices = handle.notices.clone();
-        if dropped > 0 {
+        if handle.dropped > 0 {
             notices.push(Notice {
                 category: "context".into(),
                 action: "trimmed".into(),
                 direction: NoticeDirection::Input,
-                count: u32::try_from(dropped).unwrap_or(u32::MAX),
+                count: u32::try_from(handle.dropped).unwrap_or(u32::MAX),
             });
         }
         for notice in &notices {
@@ -151,40 +165,6 @@ impl Chat {
             chat.write(&turn, handle, first, notices, claim).await;
         });
         Ok(Begun::Now(reader))
-    }
-
-    /// Takes the road. Where the conversation has grown longer than the model's context, its
-    /// oldest part is left out, and how much is told.
-    async fn run(
-        &self,
-        caller: &Caller,
-        turn: &Turn,
-        mut history: Vec<engine::Message>,
-    ) -> Result<(ExchangeHandle, usize), GateError> {
-        let mut dropped = 0;
-        loop {
-            let request = ExchangeRequest {
-                purpose: Purpose::Chat,
-                model: turn.model.clone(),
-                input: Input::Conversation(history.clone().into()),
-                max_tokens: None,
-                sampling: sampling(),
-                stop: Vec::new(),
-                logprobs: None,
-            };
-            match self.parts.gate.run(caller, request).await {
-                Err(GateError::PromptTooLong { .. }) if history.len() > 1 => {
-                    let mut cut = history.len().div_ceil(4).min(history.len() - 1);
-                    // What is left begins with the person, as templates want it.
-                    while cut + 1 < history.len() && history[cut].role != Role::User {
-                        cut += 1;
-                    }
-                    history.drain(..cut);
-                    dropped += cut;
-                }
-                other => return other.map(|handle| (handle, dropped)),
-            }
-        }
     }
 
     /// Writes the answer down as it comes, until it ends.
@@ -221,6 +201,12 @@ impl Chat {
             match event {
                 Some(ExchangeEvent::Started) => live.event("started", json!({})),
                 Some(ExchangeEvent::Text { text, .. }) => live.say(&text),
+                // Not asked for here.
+                Some(
+                    ExchangeEvent::Reasoning(_)
+                    | ExchangeEvent::Call { .. }
+                    | ExchangeEvent::Arguments { .. },
+                ) => {}
                 Some(ExchangeEvent::Notice(notice)) => {
                     live.notice(&notice);
                     notices.push(notice);

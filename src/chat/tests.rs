@@ -16,6 +16,7 @@ use super::*;
 use crate::access::permission::BuiltinRole;
 use crate::access::registry::{PersonEntry, SessionEntry};
 use crate::access::{Caller, Registry, Via};
+use crate::config::LimitSet;
 use crate::gate::GateError;
 use crate::gate::testing::{House, Scripted, Then, caller};
 use crate::ids::{ConversationId, MessageId};
@@ -51,7 +52,10 @@ fn admit(house: &House, registry: &Registry, caller: &Caller) {
 
 impl Room {
     async fn new(engine: Arc<Scripted>) -> Self {
-        let house = House::new(engine).await;
+        Self::in_house(House::new(engine).await).await
+    }
+
+    async fn in_house(house: House) -> Self {
         let registry = Arc::new(Registry::new(Duration::from_hours(1)));
         let chat = open(&house, &registry).await;
         let ann = caller();
@@ -292,6 +296,34 @@ async fn turns_without_an_answer_reach_the_model_as_one() {
     drain(room.say(id, "Are you there?").await.expect("answers")).await;
     let seen = room.house.engine.seen.lock().last().cloned().expect("seen");
     assert_eq!(seen, "User:Hello\n\nAre you there?\n");
+}
+
+#[tokio::test]
+async fn whoever_is_over_their_pace_is_refused_before_anything_is_written() {
+    let one = LimitSet { requests_per_minute: Some(1), ..LimitSet::default() };
+    let house = House::with_limits(Scripted::new(&["x"], Then::Finish), one).await;
+    let room = Room::in_house(house).await;
+    let id = room.begin().await;
+    drain(room.say(id, "Hello").await.expect("answers")).await;
+    let sql = "CREATE TRIGGER full BEFORE INSERT ON messages BEGIN SELECT raise(ABORT, 'no'); END";
+    let full = move |tx: &rusqlite::Transaction<'_>| -> Result<(), crate::db::DbError> {
+        Ok(tx.execute_batch(sql)?)
+    };
+    room.house.db.write(full).await.expect("fills");
+    let refused = room.say(id, "And again").await.map(drop);
+    assert!(matches!(refused, Err(ChatError::Gate(GateError::Limited(_)))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_long_conversation_is_one_request_however_often_it_is_cut() {
+    let two = LimitSet { requests_per_minute: Some(2), ..LimitSet::default() };
+    let house = House::with_limits(Scripted::new(&["yes"], Then::Finish), two).await;
+    let room = Room::in_house(house).await;
+    let id = room.begin().await;
+    let long = "word ".repeat(24);
+    drain(room.say(id, &long).await.expect("answers")).await;
+    let events = drain(room.say(id, &"word ".repeat(8)).await.expect("is cut")).await;
+    assert!(events.iter().any(|(_, data)| data["action"] == "trimmed"), "{events:?}");
 }
 
 #[tokio::test]

@@ -104,6 +104,9 @@ impl Fairness {
         if let ModelState::Failed(reason) = &model.state {
             bail!("{} cannot be loaded. {reason}", model.name);
         }
+        if let Some(setback) = &model.setback {
+            bail!("{} is not loaded. {}", model.name, setback.words());
+        }
         let request = StartRequest {
             data: self.data.clone(),
             ..StartRequest::new(self.suite.name(), Some(&model.name), Origin::Console)

@@ -7,6 +7,7 @@ mod doctor;
 mod eval;
 mod init;
 mod key;
+mod models;
 mod monitor;
 mod options;
 mod orders;
@@ -51,6 +52,8 @@ enum Command {
     Audit(audit::Audit),
     /// Make, verify or restore a sealed backup.
     Backup(backup::Backup),
+    /// List, load and unload the models of a running server.
+    Models(models::Models),
     /// Measure how fair a model is, and whether it knows the language.
     Eval(eval::Eval),
     /// Show the configuration in force, and where each value came from.
@@ -97,6 +100,7 @@ fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
         Command::User(command) => command.run(common),
         Command::Audit(command) => command.run(common),
         Command::Backup(command) => command.run(common),
+        Command::Models(command) => command.run(common),
         Command::Eval(command) => command.run(common),
         Command::Config(command) => command.run(common),
         Command::Doctor(command) => command.run(common),
@@ -143,6 +147,9 @@ mod tests {
             "strongroom audit verify --fingerprint F --head 1:2",
             "strongroom audit verify --public-key F",
             "strongroom user reset ada",
+            "strongroom models list --json --data-dir D",
+            "strongroom models load qwen3-4b",
+            "strongroom models scan",
             "strongroom backup restore B.data --keep-keys",
             "strongroom backup create --data-dir D --to B",
             "strongroom backup restore B.data --keys B.keys --root-key K --data-dir D --replace",

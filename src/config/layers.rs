@@ -6,13 +6,59 @@ use std::fmt;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
+use super::settings::{MODEL_NAME_RULE, is_model_name};
 use super::{ConfigError, ROLES, Settings};
 
 const DEFAULTS: &str = include_str!("../../config/strongroom.toml");
 
-/// Sections below which there is one for each of these names, with the section that shows what may
-/// stand in each.
-const OPEN: &[(&str, &str, &[&str])] = &[("limits.roles", "limits.person", &ROLES)];
+/// A section below which people choose the names.
+struct Open {
+    section: &'static str,
+    names: Names,
+    holds: Holds,
+}
+
+/// Which names may stand below an open section.
+enum Names {
+    These(&'static [&'static str]),
+    OfModels,
+}
+
+/// What stands under each name.
+enum Holds {
+    /// A section like this one.
+    Like(&'static str),
+    /// A section of these settings, each with the one that holds where it is absent.
+    Fields(&'static [(&'static str, &'static str)]),
+    /// A value such as this one's.
+    Value(&'static str),
+}
+
+const OPEN: &[Open] = &[
+    Open {
+        section: "limits.roles",
+        names: Names::These(&ROLES),
+        holds: Holds::Like("limits.person"),
+    },
+    Open {
+        section: "models.limits",
+        names: Names::OfModels,
+        holds: Holds::Fields(&[
+            ("load", "models.load"),
+            ("idle_minutes", "models.idle_minutes"),
+            ("answer_tokens_max", "models.answer_tokens_max"),
+            ("context_tokens_max", "engine.context_tokens_max"),
+            ("kv_budget_mib", "engine.kv_budget_mib"),
+            ("streams_max", "engine.streams_max"),
+            ("queue_max", "engine.queue_max"),
+        ]),
+    },
+    Open {
+        section: "models.aliases",
+        names: Names::OfModels,
+        holds: Holds::Value("models.default"),
+    },
+];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +114,9 @@ impl Layers {
                 if let Some(error) = unknown_name(key, &origin) {
                     return Err(error);
                 }
-                return match self.values.get(key) {
+                return match self.pattern(key) {
                     None => Ok(()),
-                    Some((known, _)) => Err(wrong_type(origin, key, known, "a section")),
+                    Some(known) => Err(wrong_type(origin, key, known, "a section")),
                 };
             }
             self.put(key, plain(value.get_ref()), origin)
@@ -140,12 +186,20 @@ impl Layers {
         if let Some((value, _)) = self.values.get(key) {
             return Some(value);
         }
-        let (name, (_, model, names)) = below_open(key)?;
-        let (name, field) = name.split_once('.')?;
-        if !names.contains(&name) {
+        let (below, open) = below_open(key)?;
+        let (name, field) = split(below);
+        if !open.names.has(name) {
             return None;
         }
-        self.values.get(&format!("{model}.{field}")).map(|(value, _)| value)
+        let like = match (&open.holds, field) {
+            (Holds::Like(section), Some(field)) => format!("{section}.{field}"),
+            (Holds::Fields(fields), Some(field)) => {
+                fields.iter().find(|(name, _)| *name == field)?.1.to_owned()
+            }
+            (Holds::Value(like), None) => (*like).to_owned(),
+            _ => return None,
+        };
+        self.values.get(&like).map(|(value, _)| value)
     }
 
     fn hint(&self, key: &str) -> String {
@@ -195,24 +249,57 @@ impl Layers {
     }
 }
 
-type Open = (&'static str, &'static str, &'static [&'static str]);
+impl Names {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::These(names) => names.contains(&name),
+            Self::OfModels => is_model_name(name),
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::These(names) => format!("; there are: {}", names.join(", ")),
+            Self::OfModels => format!("; {MODEL_NAME_RULE}"),
+        }
+    }
+}
 
 /// What stands below an open section, and which that is.
 fn below_open(key: &str) -> Option<(&str, &'static Open)> {
-    let below = |open: &'static Open| Some((key.strip_prefix(open.0)?.strip_prefix('.')?, open));
+    let below =
+        |open: &'static Open| Some((key.strip_prefix(open.section)?.strip_prefix('.')?, open));
     OPEN.iter().find_map(below)
+}
+
+/// The key of a setting under a name below an open section.
+pub(super) fn key(section: &str, name: &str, field: &str) -> String {
+    format!("{section}.{}.{field}", part(name))
+}
+
+/// The first part of a dotted key, and the rest. A part that has dots of its own stands in quotes.
+fn split(key: &str) -> (&str, Option<&str>) {
+    if let Some((name, rest)) = key.strip_prefix('"').and_then(|key| key.split_once('"')) {
+        return (name, rest.strip_prefix('.'));
+    }
+    key.split_once('.').map_or((key, None), |(name, rest)| (name, Some(rest)))
+}
+
+/// A part of a dotted key.
+fn part(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    if name.chars().all(is_bare) { name.to_owned() } else { format!("\"{name}\"") }
 }
 
 /// What is wrong with a key below an open section whose name is none of those that may stand there.
 fn unknown_name(key: &str, origin: &Origin) -> Option<ConfigError> {
-    let (below, (section, _, names)) = below_open(key)?;
-    let name = below.split('.').next().unwrap_or(below);
-    if names.contains(&name) {
+    let (below, Open { section, names, .. }) = below_open(key)?;
+    let name = split(below).0;
+    if names.has(name) {
         return None;
     }
-    let hint = format!("; there are: {}", names.join(", "));
-    let key = format!("{section}.{name}");
-    Some(ConfigError::UnknownKey { origin: origin.clone(), key, hint })
+    let key = format!("{section}.{}", part(name));
+    Some(ConfigError::UnknownKey { origin: origin.clone(), key, hint: names.hint() })
 }
 
 fn parse<'a>(name: &str, text: &'a str) -> Result<Spanned<DeTable<'a>>, ConfigError> {
@@ -230,11 +317,8 @@ fn flatten<'a>(
     visit: &mut impl FnMut(&str, &Spanned<DeValue<'a>>) -> Result<(), ConfigError>,
 ) -> Result<(), ConfigError> {
     for (name, value) in table.get_ref() {
-        let key = if prefix.is_empty() {
-            name.get_ref().to_string()
-        } else {
-            format!("{prefix}.{}", name.get_ref())
-        };
+        let name = part(name.get_ref());
+        let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         visit(&key, value)?;
         if let DeValue::Table(inner) = value.get_ref() {
             let inner = Spanned::new(value.span(), inner.clone());
@@ -264,11 +348,11 @@ fn plain(value: &DeValue<'_>) -> Value {
 }
 
 fn insert(root: &mut toml::Table, key: &str, value: Value) {
-    match key.split_once('.') {
-        None => {
-            root.insert(key.to_owned(), value);
+    match split(key) {
+        (name, None) => {
+            root.insert(name.to_owned(), value);
         }
-        Some((section, rest)) => {
+        (section, Some(rest)) => {
             let entry = root.entry(section).or_insert_with(|| Value::Table(toml::Table::new()));
             if let Value::Table(inner) = entry {
                 insert(inner, rest, value);

@@ -12,8 +12,9 @@ use std::path::Path;
 
 pub use layers::Origin;
 pub use settings::{
-    Accounts, Api, Engine, Evals, Guard, KeySourceKind, LimitSet, Limits, LogFormat, Logs, Models,
-    Monitor, ROLES, SUITES, Schedule, Server, Settings, Tls, VaultSettings,
+    Accounts, Api, Engine, Evals, Guard, KeySourceKind, LimitSet, Limits, LoadWhen, LogFormat,
+    Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES, SUITES, Schedule, Server, Settings,
+    Tls, VaultSettings, is_model_name,
 };
 
 /// Where tests find the data that is shared between checkouts.
@@ -93,11 +94,7 @@ impl Config {
         let settings = layers.settings()?;
         let config = Self { settings, values: layers.into_values() };
         if let Err((key, reason)) = config.settings.check() {
-            return Err(ConfigError::BadValue {
-                origin: config.origin(key),
-                key: key.into(),
-                reason,
-            });
+            return Err(ConfigError::BadValue { origin: config.origin(&key), key, reason });
         }
         Ok(config)
     }
@@ -228,6 +225,29 @@ mod tests {
                 "[limits.roles]\njanitor = 3",
                 "my.toml, line 2: there is no setting `limits.roles.janitor`",
             ),
+            ("[models]\nload = \"soon\"", "my.toml, line 2: `models.load`"),
+            (
+                "[models.limits.\"a b\"]\nload = \"start\"",
+                "my.toml, line 1: there is no setting `models.limits.\"a b\"`; a model's name",
+            ),
+            (
+                "[models.limits.\"a.b\"]\n\nstreams_max = \"x\"",
+                "my.toml, line 3: `models.limits.\"a.b\".streams_max` must be a whole number, not text",
+            ),
+            (
+                "[models.limits.a]\nstreams_max = 0",
+                "my.toml, line 2: `models.limits.a.streams_max` must be between 1 and 1024, not 0",
+            ),
+            ("[models.limits.a]\nload = \"soon\"", "my.toml, line 2: `models.limits.a.load`"),
+            ("[models.limits]\na = 3", "my.toml, line 2: there is no setting `models.limits.a`"),
+            (
+                "[models.aliases]\n\"gpt-4.1\" = 4",
+                "my.toml, line 2: `models.aliases.\"gpt-4.1\"` must be text, not a whole number",
+            ),
+            (
+                "[models.aliases.x]\ny = \"z\"",
+                "my.toml, line 1: `models.aliases.x` must be text, not a section",
+            ),
             (
                 "[limits.roles.service]\ncolour = 1",
                 "my.toml, line 2: there is no setting `limits.roles.service.colour`",
@@ -245,6 +265,23 @@ mod tests {
         assert!(Config::from_layers(None, &[], &pair("server.lisen", "x")).is_err());
         let role = pair("limits.roles.janitor.concurrent", "1");
         assert!(Config::from_layers(None, &[], &role).is_err());
+    }
+
+    #[test]
+    fn limits_and_aliases_can_be_set_for_a_model_whatever_its_name() {
+        let file = "[models.limits.\"qwen3-4b.q4\"]\nstreams_max = 2\nload = \"demand\"\n\
+            [models.aliases]\n\"gpt-4.1\" = \"qwen3-4b.q4\"\n";
+        let config = with_file(file).expect("valid");
+        let models = &config.settings().models;
+        let limits = &models.limits["qwen3-4b.q4"];
+        assert_eq!((limits.streams_max, limits.load), (Some(2), Some(LoadWhen::Demand)));
+        assert_eq!(limits.queue_max, None);
+        assert_eq!(models.aliases["gpt-4.1"], "qwen3-4b.q4");
+        let key = "models.limits.\"qwen3-4b.q4\".streams_max";
+        assert_eq!(config.origin(key), Origin::File { name: "my.toml".into(), line: 2 });
+        let flag = pair("models.limits.\"a.b\".idle_minutes", "7");
+        let config = Config::from_layers(None, &[], &flag).expect("valid");
+        assert_eq!(config.settings().models.limits["a.b"].idle_minutes, Some(7));
     }
 
     #[test]

@@ -95,7 +95,50 @@ pub enum KeySourceKind {
 pub struct Models {
     pub embedded_guide: bool,
     pub files: Vec<PathBuf>,
+    pub directory: PathBuf,
     pub default: String,
+    pub load: LoadWhen,
+    pub idle_minutes: u32,
+    pub memory_mib: u32,
+    pub evict: bool,
+    pub load_wait_s: u32,
+    pub load_waiting_max: u16,
+    pub answer_tokens_max: u32,
+    pub aliases: BTreeMap<String, String>,
+    pub limits: BTreeMap<String, ModelLimits>,
+}
+
+/// When a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadWhen {
+    /// When the server starts.
+    Start,
+    /// When somebody asks it.
+    Demand,
+}
+
+/// What holds for one model; what is absent holds as for all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelLimits {
+    pub load: Option<LoadWhen>,
+    pub idle_minutes: Option<u32>,
+    pub answer_tokens_max: Option<u32>,
+    pub context_tokens_max: Option<u32>,
+    pub kv_budget_mib: Option<u32>,
+    pub streams_max: Option<u16>,
+    pub queue_max: Option<u16>,
+}
+
+/// What a model may be called, in words.
+pub const MODEL_NAME_RULE: &str =
+    "a model's name has 1 to 128 letters, digits or . _ - / : + and nothing else";
+
+/// Whether a model, or an alias of one, may be called so.
+pub fn is_model_name(name: &str) -> bool {
+    (1..=128).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:+".contains(&byte))
 }
 
 /// How the engine computes.
@@ -214,7 +257,16 @@ impl Settings {
     }
 
     /// Holds every value against its bounds; gives the key at fault and what is wrong with it.
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+    pub(super) fn check(&self) -> Result<(), (String, String)> {
+        self.check_rules().map_err(|(key, reason)| (key.to_owned(), reason))?;
+        for (name, limits) in &self.models.limits {
+            let wrong = |field, reason| (super::layers::key("models.limits", name, field), reason);
+            limits.check().map_err(|(field, reason)| wrong(field, reason))?;
+        }
+        Ok(())
+    }
+
+    fn check_rules(&self) -> Result<(), (&'static str, String)> {
         let server = &self.server;
         let Ok(address) = server.listen.parse::<SocketAddr>() else {
             return Err((
@@ -270,7 +322,7 @@ impl Settings {
 
     fn check_bounds(&self) -> Result<(), (&'static str, String)> {
         let server = &self.server;
-        let bounds: [(&'static str, u64, u64, u64); 16] = [
+        let bounds = [
             ("server.workers", server.workers.into(), 0, 64),
             ("server.connections_max", server.connections_max.into(), 1, 1_000_000),
             ("server.body_bytes_max", server.body_bytes_max.into(), 65_536, 1 << 30),
@@ -281,6 +333,9 @@ impl Settings {
             ("engine.threads", self.engine.threads.into(), 0, 1_024),
             ("engine.kv_budget_mib", self.engine.kv_budget_mib.into(), 1, 1 << 20),
             ("engine.streams_max", self.engine.streams_max.into(), 1, 1_024),
+            ("models.idle_minutes", self.models.idle_minutes.into(), 0, 525_600),
+            ("models.load_wait_s", self.models.load_wait_s.into(), 0, 3_600),
+            ("models.load_waiting_max", self.models.load_waiting_max.into(), 1, 10_000),
             ("engine.prefill_chunk_tokens", self.engine.prefill_chunk_tokens.into(), 16, 8_192),
             ("api.default_max_tokens", self.api.default_max_tokens.into(), 1, 1_000_000),
             ("accounts.session_idle_hours", self.accounts.session_idle_hours.into(), 1, 24 * 90),
@@ -288,11 +343,30 @@ impl Settings {
             ("accounts.password_chars_min", self.accounts.password_chars_min.into(), 15, 64),
             ("accounts.hashes_at_once", self.accounts.hashes_at_once.into(), 1, 64),
         ];
-        for (key, value, least, most) in bounds {
-            if !(least..=most).contains(&value) {
-                return Err((key, format!("must be between {least} and {most}, not {value}")));
-            }
-        }
-        Ok(())
+        bounds.into_iter().try_for_each(within)
     }
+}
+
+impl ModelLimits {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let bounds: [(&'static str, Option<u64>, u64, u64); 3] = [
+            ("idle_minutes", self.idle_minutes.map(u64::from), 0, 525_600),
+            ("kv_budget_mib", self.kv_budget_mib.map(u64::from), 1, 1 << 20),
+            ("streams_max", self.streams_max.map(u64::from), 1, 1_024),
+        ];
+        let given = bounds
+            .into_iter()
+            .filter_map(|(key, value, least, most)| value.map(|value| (key, value, least, most)));
+        { given }.try_for_each(within)
+    }
+}
+
+/// Holds one value against its bounds: key, value, least, most.
+fn within(
+    (key, value, least, most): (&'static str, u64, u64, u64),
+) -> Result<(), (&'static str, String)> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err((key, format!("must be between {least} and {most}, not {value}")))
 }

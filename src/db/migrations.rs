@@ -28,6 +28,11 @@ pub(super) const ALL: &[Migration] = &[
     Migration { number: 6, name: "chat", sql: include_str!("migrations/0006_chat.sql") },
     Migration { number: 7, name: "evals", sql: include_str!("migrations/0007_evals.sql") },
     Migration { number: 8, name: "monitor", sql: include_str!("migrations/0008_monitor.sql") },
+    Migration {
+        number: 9,
+        name: "model_aliases",
+        sql: include_str!("migrations/0009_model_aliases.sql"),
+    },
 ];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.

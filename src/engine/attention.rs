@@ -46,10 +46,21 @@ pub(crate) struct AttentionShape<'a> {
     /// A score of each head that takes part in the softmax and brings no value ("attention sinks",
     /// Xiao et al., 2023), [heads].
     pub(crate) sinks: Option<&'a [f32]>,
+    /// Which way a row looks.
+    pub(crate) sight: Sight,
+}
+
+/// Which positions of its sequence a row sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Those before it, and its own.
+    Back,
+    /// All that have been written, those of this step among them. There is no window.
+    Around,
 }
 
 /// Computes every row's mixture of values: `queries` and the result are [rows, heads × head_dim].
-/// A row sees the positions up to its own. The result of a row does not depend on the other rows.
+/// A row sees the positions up to its own, or all. The result of a row does not depend on the other rows.
 pub(crate) fn attend(
     queries: &[f32],
     runs: &[Run<'_>],
@@ -140,7 +151,8 @@ impl Kernel for Tile<'_, '_, '_> {
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let AttentionShape { heads, kv_heads, head_dim, scale, cap, window, sinks } = self.shape;
+        let AttentionShape { heads, kv_heads, head_dim, scale, cap, window, sinks, sight } =
+            self.shape;
         let group = heads / kv_heads;
         let rows = self.item.rows.clone();
         let first_position = self.item.run.start + (rows.start - self.item.run.rows.start);
@@ -154,7 +166,12 @@ impl Kernel for Tile<'_, '_, '_> {
         let mut running: Vec<Running> = (0..count).map(begin).collect();
         let mut mixed = vec![0.0_f32; count * head_dim];
         let (mut key_scratch, mut value_scratch) = (Vec::new(), Vec::new());
-        let seen = first_position + rows.len();
+        let written = self.item.run.start + self.item.run.rows.len();
+        let seen_by = |row: usize| match sight {
+            Sight::Back => first_position + row + 1,
+            Sight::Around => written,
+        };
+        let seen = seen_by(rows.len() - 1);
         // The first position that the first row of the tile sees; the others see none before it.
         let first_seen = window.map_or(0, |window| (first_position + 1).saturating_sub(window));
         let blocks = self.item.run.blocks.iter().take(seen.div_ceil(BLOCK_TOKENS)).enumerate();
@@ -164,9 +181,12 @@ impl Kernel for Tile<'_, '_, '_> {
                 self.cache.values(self.layer, block, self.item.kv_head, &mut value_scratch);
             let begin = index * BLOCK_TOKENS;
             // Rows before the block do not see it.
-            let skip = begin.saturating_sub(first_position).min(rows.len()) * group;
+            let skip = match sight {
+                Sight::Back => begin.saturating_sub(first_position).min(rows.len()) * group,
+                Sight::Around => 0,
+            };
             let seen_of = |query: usize| {
-                let end = first_position + query / group + 1;
+                let end = seen_by(query / group);
                 let from = window.map_or(0, |window| end.saturating_sub(window));
                 from.saturating_sub(begin).min(BLOCK_TOKENS)..(end - begin).min(BLOCK_TOKENS)
             };

@@ -42,6 +42,9 @@ pub enum EngineError {
     /// The model gave something that is not a number; the weights are damaged or unsuited.
     #[error("the model gave no usable probabilities")]
     NotANumber,
+    /// The grammar of the request costs more than one request may.
+    #[error("the grammar of this request became too costly to follow")]
+    Constraint,
     /// A step failed inside; the engine goes on with other requests.
     #[error("the engine failed inside")]
     Internal,

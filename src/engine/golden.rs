@@ -73,8 +73,13 @@ fn expected(name: &str) -> Vec<Vec<f32>> {
 
 /// The same model with every weight in F32.
 fn widened(name: &str) -> &'static [u8] {
-    let bytes = std::fs::read(folder().join(format!("{name}.gguf"))).expect("a model");
-    let file = File::open(&folder().join(format!("{name}.gguf"))).expect("a sound model");
+    widened_file(&folder().join(format!("{name}.gguf")))
+}
+
+/// The model of a file with every weight in F32.
+pub(super) fn widened_file(path: &Path) -> &'static [u8] {
+    let bytes = std::fs::read(path).expect("a model");
+    let file = File::open(path).expect("a sound model");
     let mut writer: Writer = testing::like(&bytes);
     for tensor in file.tensors() {
         let numbers = file.numbers(&tensor.name).expect("reads");

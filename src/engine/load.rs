@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::constraint::Constraints;
 use super::decoder::Decoder;
+use super::embedding;
 use super::error::LoadError;
 use super::families;
 use super::gguf::{File, TensorType};
 use super::kv::{BLOCK_TOKENS, Pool};
 use super::memory;
-use super::output::{TextStream, Vocabulary};
+use super::output::{CONTROLS, MARK, THINK, TextStream, Vocabulary};
 use super::scheduler::{Inbox, Scheduler, SchedulerLimits};
 use super::stats::EngineStats;
 use super::template::Template;
 use super::tokenizer::{StreamDecoder, Tokenizer};
-use super::{Engine, EngineOptions, Inner, LoadProgress, ModelInfo, Weights};
+use super::{Embedder, Engine, EngineOptions, Inner, LoadProgress, Loaded, ModelInfo, Weights};
 
 /// The shortest context that is of any use.
 const CONTEXT_MIN: usize = 64;
@@ -27,12 +29,28 @@ pub(super) fn load(
     options: &EngineOptions,
     progress: &LoadProgress,
 ) -> Result<Engine, LoadError> {
-    let file = match weights {
+    load_file(&open(weights)?, options, progress)
+}
+
+/// Loads a model of whatever kind.
+pub(super) fn load_any(
+    weights: Weights,
+    options: &EngineOptions,
+    progress: &LoadProgress,
+) -> Result<Loaded, LoadError> {
+    let file = open(weights)?;
+    if embedding::is_embedding(&file)? {
+        return Embedder::from_file(&file, options, progress).map(Loaded::Embed);
+    }
+    load_file(&file, options, progress).map(Loaded::Generate)
+}
+
+fn open(weights: Weights) -> Result<File, LoadError> {
+    Ok(match weights {
         Weights::File(path) => File::open(&path)?,
         Weights::Opened(files) => File::from_files(files)?,
         Weights::Embedded(bytes) => File::from_static(bytes)?,
-    };
-    load_file(&file, options, progress)
+    })
 }
 
 /// Loads a model that was opened.
@@ -57,7 +75,7 @@ pub(super) fn load_file(
     // Every row of a step may want its logits, and they are copied once.
     let logits =
         prefill.saturating_mul(tokenizer.vocabulary()).saturating_mul(2 * size_of::<f32>());
-    memory::check(file, cache_bytes.saturating_add(logits) as u64)?;
+    memory::check(file, cache_bytes.saturating_add(logits) as u64, progress)?;
     let decoder = Decoder::load(file, spec, tokenizer.vocabulary(), progress)?;
     let pool = Pool::new(shape, cache_bytes);
     let context = wanted.min(pool.total_blocks() * BLOCK_TOKENS);
@@ -95,6 +113,7 @@ pub(super) fn load_file(
         info,
         tokenizer,
         template,
+        constraints: Constraints::default(),
         inbox: of_handle,
         next_id: AtomicU64::new(1),
         shutdown_limit: options.shutdown_limit,
@@ -102,7 +121,7 @@ pub(super) fn load_file(
     Ok(Engine { inner: Arc::new(inner) })
 }
 
-fn describe(
+pub(super) fn describe(
     file: &File,
     architecture: &str,
     context: usize,
@@ -159,17 +178,37 @@ impl Vocabulary for Known {
 pub(super) struct AnswerText {
     tokenizer: Arc<Tokenizer>,
     stream: StreamDecoder,
+    marks: bool,
+}
+
+/// Whether a prompt ends with the beginning of a thought.
+pub(super) fn ends_in_thought(tokenizer: &Tokenizer, prompt: &[u32]) -> bool {
+    let last = &prompt[prompt.len().saturating_sub(8)..];
+    let spelled = |&token: &u32| match tokenizer.token_name(token) {
+        Some(name) if tokenizer.is_control(token) => name.to_owned(),
+        _ => String::from_utf8_lossy(tokenizer.token_bytes(token)).into_owned(),
+    };
+    let text: String = last.iter().map(spelled).collect();
+    text.trim_end().ends_with(THINK[0])
 }
 
 impl AnswerText {
-    pub(super) fn new(tokenizer: Arc<Tokenizer>) -> Self {
-        Self { tokenizer, stream: StreamDecoder::new() }
+    pub(super) fn new(tokenizer: Arc<Tokenizer>, marks: bool) -> Self {
+        Self { tokenizer, stream: StreamDecoder::new(), marks }
     }
 }
 
 impl TextStream for AnswerText {
     fn push(&mut self, token: u32) -> String {
-        self.stream.push(&self.tokenizer, token)
+        if self.marks && self.tokenizer.is_control(token) {
+            let name = self.tokenizer.token_name(token).unwrap_or_default();
+            if CONTROLS.contains(&name) {
+                return format!("{}{MARK}{name}{MARK}", self.stream.finish());
+            }
+        }
+        let text = self.stream.push(&self.tokenizer, token);
+        // The mark is ours alone.
+        if self.marks && text.contains(MARK) { text.replace(MARK, "\u{fffd}") } else { text }
     }
 
     fn finish(&mut self) -> String {

@@ -5,13 +5,21 @@ use candle_core::quantized::GgmlDType;
 use super::decoder::READERS;
 use super::error::LoadError;
 use super::gguf::{File, TensorInfo, TensorType};
+use super::progress::LoadProgress;
 
-/// Refuses a model that the machine has no memory for, before any is taken. `working_bytes` are
-/// those of the cache and of the logits.
-pub(super) fn check(file: &File, working_bytes: u64) -> Result<(), LoadError> {
-    let Some(available) = available_bytes() else { return Ok(()) };
+/// Refuses a model that there is no memory for, before any is taken: whoever watches the load says
+/// so, else the machine. `working_bytes` are those of the cache and of the logits.
+pub(super) fn check(
+    file: &File,
+    working_bytes: u64,
+    progress: &LoadProgress,
+) -> Result<(), LoadError> {
     let weights: u64 = file.tensors().iter().map(resident_bytes).sum();
     let needed = weights.max(while_reading(file)).saturating_add(working_bytes);
+    if let Some(answer) = progress.admit(needed) {
+        return answer;
+    }
+    let Some(available) = available_bytes() else { return Ok(()) };
     if needed <= available {
         return Ok(());
     }
@@ -52,12 +60,19 @@ pub(super) fn resident_bytes(tensor: &TensorInfo) -> u64 {
 
 /// What can be taken without swapping, of the machine and of the group of processes that this one
 /// is bounded with.
-fn available_bytes() -> Option<u64> {
+pub fn available_bytes() -> Option<u64> {
     let of_machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
     });
     [of_machine, available_of_group()].into_iter().flatten().min()
+}
+
+/// What this process has taken for itself, files that it only reads not counted.
+pub fn own_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 /// What a control group (version 2) leaves; none where it sets no bound.

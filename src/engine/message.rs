@@ -195,6 +195,12 @@ impl Conversation {
         }
     }
 
+    /// Whether tools are offered, called or answered in it.
+    pub fn has_tools(&self) -> bool {
+        let has = |one: &Message| one.role == Role::Tool || !one.tool_calls.is_empty();
+        !self.tools.is_empty() || self.messages.iter().any(has)
+    }
+
     /// How many bytes all texts have together.
     pub fn bytes(&self) -> usize {
         self.texts().iter().map(|text| text.len()).sum()
@@ -218,6 +224,13 @@ pub(super) fn with_texts(value: &Value, replace: &mut dyn FnMut(&str) -> String)
             Value::Object(replaced)
         }
     }
+}
+
+/// Every text of a JSON value, names of fields among them.
+pub(super) fn texts(value: &Value) -> Vec<&str> {
+    let mut texts = Vec::new();
+    collect_texts(value, &mut texts);
+    texts
 }
 
 fn collect_texts<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {

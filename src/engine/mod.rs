@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 mod attention;
+mod constraint;
 mod decoder;
+mod embedding;
 mod error;
 mod families;
+pub mod fuzz;
 mod generation;
 pub mod gguf;
 mod kernels;
@@ -29,14 +32,18 @@ mod stats;
 pub mod template;
 pub mod tokenizer;
 
+pub use constraint::{Constraint, Grammar, GrammarError, ToolChoice, ToolRules};
+pub use embedding::{Cut, Dimensions, EmbedInput, EmbedRequest, Embedder, Embedding};
 pub use error::{EngineError, LoadError};
 pub use generation::Generation;
-pub use kernels::{TooLate, set_threads};
+pub use kernels::{TooLate, give_back_memory, set_threads};
+pub use memory::{available_bytes, own_bytes};
 pub use message::{Content, Conversation, Message, Role, ToolCall};
+pub use output::{AnswerParser, Said};
 pub use progress::LoadProgress;
 pub use request::{
     Candidate, Domain, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
-    ScoreItem, TokenLogprob, Usage,
+    ScoreItem, TokenCount, TokenLogprob, Usage,
 };
 use scheduler::{EVENTS_MAX, Inbox, NewGeneration, Sequence};
 pub use stats::{EngineStats, Histogram};
@@ -126,10 +133,31 @@ pub struct Engine {
     inner: Arc<Inner>,
 }
 
+/// A loaded model, of one kind or the other.
+#[derive(Clone)]
+pub enum Loaded {
+    /// One that answers in words.
+    Generate(Engine),
+    /// One that makes vectors of texts, or judges pairs of them.
+    Embed(Embedder),
+}
+
+impl Loaded {
+    /// Loads a model and starts its thread. Takes as long as reading the file; blocks.
+    pub fn load(
+        weights: Weights,
+        options: EngineOptions,
+        progress: &LoadProgress,
+    ) -> Result<Self, LoadError> {
+        load::load_any(weights, &options, progress)
+    }
+}
+
 struct Inner {
     info: ModelInfo,
     tokenizer: Arc<Tokenizer>,
     template: Result<Template, PromptError>,
+    constraints: constraint::Constraints,
     inbox: Arc<Inbox>,
     next_id: AtomicU64,
     shutdown_limit: Duration,
@@ -169,6 +197,10 @@ impl Engine {
         options: &PromptOptions,
     ) -> Result<Vec<u32>, PromptError> {
         match &self.inner.template {
+            Ok(template) if !template.knows_tools() && conversation.has_tools() => {
+                let told = template::told(conversation);
+                template::prompt_tokens(&self.inner.tokenizer, template, &told, options)
+            }
             Ok(template) => {
                 template::prompt_tokens(&self.inner.tokenizer, template, conversation, options)
             }
@@ -193,11 +225,59 @@ impl Engine {
         self.inner.tokenizer.decode(tokens)
     }
 
+    /// Compiles a grammar that an answer is to be held to. Blocks: milliseconds as a rule, and for the
+    /// first grammar of a model up to a second.
+    pub fn constrain(&self, grammar: &Grammar) -> Result<Constraint, GrammarError> {
+        self.inner.constraints.compile(&self.inner.tokenizer, grammar)
+    }
+
+    /// Compiles what holds calls of these functions to their schemas. Blocks, as `constrain` does.
+    /// Nothing where the model's format gives no hold.
+    pub fn constrain_calls(
+        &self,
+        tools: &[serde_json::Value],
+        rules: &ToolRules,
+    ) -> Result<Option<Constraint>, GrammarError> {
+        let inner = &self.inner;
+        inner.constraints.calls(&inner.tokenizer, &self.format(), tools, rules)
+    }
+
+    /// What takes the answer to a prompt apart; needs `GenerationRequest::marks`. Calls of these
+    /// functions are looked for; `is_forced`: the answer is calls from its beginning.
+    pub fn parser(&self, prompt: &[u32], functions: Vec<String>, is_forced: bool) -> AnswerParser {
+        let tokenizer = &self.inner.tokenizer;
+        let source = self.inner.template.as_ref().map_or("", Template::source);
+        let thinks = !is_forced && source.contains(output::THINK[1]);
+        let is_control = |name: &&str| {
+            tokenizer.token_named(name).is_some_and(|token| tokenizer.is_control(token))
+        };
+        AnswerParser::new(output::Expected {
+            format: self.format(),
+            functions,
+            thinks,
+            starts_thinking: thinks && load::ends_in_thought(tokenizer, prompt),
+            controls: output::CONTROLS.iter().copied().filter(is_control).collect(),
+        })
+    }
+
+    fn format(&self) -> output::Format {
+        output::Format::of(self.inner.template.as_ref().map_or("", Template::source))
+    }
+
     /// Queues a generation. Returns at once.
     pub fn generate(&self, request: GenerationRequest) -> Result<Generation, EngineError> {
         let inner = &self.inner;
-        let GenerationRequest { prompt, max_tokens, sampling, stop, domain, logprobs, time_limit } =
-            request;
+        let GenerationRequest {
+            prompt,
+            max_tokens,
+            sampling,
+            constraint,
+            stop,
+            domain,
+            logprobs,
+            time_limit,
+            marks,
+        } = request;
         self.check(&prompt, inner.info.context_tokens - 1)?;
         if max_tokens == 0 {
             return Err(EngineError::OutOfRange {
@@ -211,7 +291,7 @@ impl Engine {
         let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
         let fresh = getrandom::u64().map_err(|_| EngineError::Internal)?;
         let sampler = sampling::Sampler::new(sampling, &prompt, inner.info.vocabulary, fresh)?;
-        let text = Box::new(load::AnswerText::new(Arc::clone(&inner.tokenizer)));
+        let text = Box::new(load::AnswerText::new(Arc::clone(&inner.tokenizer), marks));
         let output = output::Output::new(text, stop)?;
         let (sender, receiver) = tokio::sync::mpsc::channel(EVENTS_MAX);
         let max_tokens = max_tokens.min(inner.info.context_tokens - prompt.len());
@@ -220,6 +300,7 @@ impl Engine {
             domain,
             prompt,
             sampler,
+            constraint,
             output,
             events: sender,
             max_tokens,

@@ -11,17 +11,40 @@ pub struct LoadProgress {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     done: AtomicU64,
     total: AtomicU64,
     is_cancelled: AtomicBool,
+    admit: Option<Box<Admit>>,
+}
+
+/// Asked once, before any memory is taken, with the bytes that will be.
+type Admit = dyn Fn(u64) -> Result<(), LoadError> + Send + Sync;
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("LoadProgress").field("done", &self.done).finish_non_exhaustive()
+    }
 }
 
 impl LoadProgress {
     /// Of nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Of nothing yet, under somebody who says whether the memory may be taken.
+    pub fn admitted_by(
+        admit: impl Fn(u64) -> Result<(), LoadError> + Send + Sync + 'static,
+    ) -> Self {
+        let inner = Inner { admit: Some(Box::new(admit)), ..Inner::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Whether this much memory may be taken; none where nobody is there to say.
+    pub(in crate::engine) fn admit(&self, bytes: u64) -> Option<Result<(), LoadError>> {
+        self.inner.admit.as_ref().map(|admit| admit(bytes))
     }
 
     /// Says how many bytes of tensors there are to read.
@@ -43,6 +66,12 @@ impl LoadProgress {
     /// Whether somebody wants the reading to end.
     pub fn is_cancelled(&self) -> bool {
         self.inner.is_cancelled.load(Ordering::Relaxed)
+    }
+
+    /// How much of the tensors was read, from 0 to 100; none before the file was opened.
+    pub fn percent(&self) -> Option<u8> {
+        let (done, total) = self.bytes();
+        (total > 0).then(|| (u128::from(done) * 100 / u128::from(total)).min(100) as u8)
     }
 
     /// Bytes of tensors that were read, and that there are; 0 and 0 before the file was opened.

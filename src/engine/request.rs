@@ -1,7 +1,10 @@
 //! What goes into the engine and what comes out of it: plain data, no behaviour.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::constraint::Constraint;
 use super::error::EngineError;
 
 /// Whose cache a request may share: prompts of one domain never speed up those of another.
@@ -17,6 +20,8 @@ pub struct GenerationRequest {
     pub max_tokens: usize,
     /// How the next token is chosen.
     pub sampling: Sampling,
+    /// What the answer is held to, as `Engine::constrain` made it.
+    pub constraint: Option<Constraint>,
     /// Texts that end the answer; they are not part of it.
     pub stop: Vec<String>,
     /// Whose cache may be shared.
@@ -25,6 +30,9 @@ pub struct GenerationRequest {
     pub logprobs: Option<u8>,
     /// How long the request may take from submission to its end; `None` sets no limit.
     pub time_limit: Option<Duration>,
+    /// Whether control tokens that mean something in an answer are shown, marked: for
+    /// `Engine::parser`.
+    pub marks: bool,
 }
 
 impl GenerationRequest {
@@ -34,10 +42,12 @@ impl GenerationRequest {
             prompt,
             max_tokens,
             sampling: Sampling::default(),
+            constraint: None,
             stop: Vec::new(),
             domain,
             logprobs: None,
             time_limit: None,
+            marks: false,
         }
     }
 }
@@ -85,7 +95,12 @@ impl Default for Sampling {
 #[derive(Clone, Debug)]
 pub enum GenerationEvent {
     /// The prompt has a place and is being read.
-    Started,
+    Started {
+        /// Tokens of it that were in the cache already.
+        cached_tokens: usize,
+        /// What is generated from here on, as the engine counts it.
+        generated: TokenCount,
+    },
     /// A piece of the answer: whole characters, never part of a stop text.
     Text {
         /// The piece.
@@ -102,6 +117,23 @@ pub enum GenerationEvent {
     },
     /// The answer could not be completed.
     Failed(EngineError),
+}
+
+/// How many tokens of an answer were generated so far. Handles of one count: the engine's grows, and
+/// the reader's tells of it even where the answer is cut short.
+#[derive(Clone, Debug, Default)]
+pub struct TokenCount(Arc<AtomicU64>);
+
+impl TokenCount {
+    /// The count as it is now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts more.
+    pub fn add(&self, tokens: u64) {
+        self.0.fetch_add(tokens, Ordering::Relaxed);
+    }
 }
 
 /// Why an answer ended.

@@ -19,7 +19,7 @@ fn finish(mut generation: Generation) -> (String, FinishReason, Usage) {
     let mut text = String::new();
     while let Some(event) = generation.next_blocking() {
         match event {
-            GenerationEvent::Started => {}
+            GenerationEvent::Started { .. } => {}
             GenerationEvent::Text { text: piece, .. } => text.push_str(&piece),
             GenerationEvent::Finished { reason, usage } => return (text, reason, usage),
             GenerationEvent::Failed(error) => panic!("{error}"),
@@ -44,6 +44,26 @@ fn a_real_model_tells_a_story() {
     assert!(text.contains("was"), "{text}");
     assert!(matches!(reason, FinishReason::Length | FinishReason::Stop));
     assert!(usage.completion_tokens <= 80 && usage.prompt_tokens >= 4);
+}
+
+#[test]
+fn the_engines_count_is_there_from_the_start_and_outlives_a_cancelled_answer() {
+    let Some(engine) = engine(STORIES, options()) else { return };
+    let mut whole = ask(&engine, "Once upon a time", 20, 1);
+    let Some(GenerationEvent::Started { generated, .. }) = whole.next_blocking() else {
+        panic!("it starts first");
+    };
+    assert_eq!(finish(whole).2.completion_tokens as u64, generated.get());
+    let mut cut = ask(&engine, "Once upon a time", 60, 1);
+    let Some(GenerationEvent::Started { generated, cached_tokens }) = cut.next_blocking() else {
+        panic!("it starts first");
+    };
+    assert_eq!(cached_tokens, 0, "the prompt is shorter than a block");
+    for _ in 0..5 {
+        assert!(matches!(cut.next_blocking(), Some(GenerationEvent::Text { .. })));
+    }
+    drop(cut);
+    assert!((5..60).contains(&generated.get()), "{}", generated.get());
 }
 
 /// Greedy tokens and logits by candle-transformers, an implementation that is not ours.

@@ -43,7 +43,7 @@ use crate::access::Caller;
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::db::Db;
-use crate::gate::{Gate, Model, ModelState};
+use crate::gate::{Gate, GateError, Lease, Model};
 use crate::ids::RunId;
 use plan::Suite;
 use run::{Progress, RunError};
@@ -132,8 +132,9 @@ impl Evals {
 
     /// Starts a run and returns at once. It is on record before anything is scored.
     pub(crate) async fn start(&self, request: StartRequest) -> Result<RunId, EvalsError> {
-        let model = self.model(&request)?;
+        self.model(&request)?;
         let suite = self.suite(&request).await?;
+        let (model, lease) = self.hold(&request).await?;
         let run = RunSummary {
             id: RunId::new(),
             suite: suite.name().into(),
@@ -158,11 +159,12 @@ impl Evals {
         };
         // A run that is on record is under way, also where whoever asked has gone meanwhile.
         let evals = self.clone();
-        self.inner.parts.db.write_then(begin, move |()| evals.spawn(id, model, suite)).await?;
+        let held = (model, lease);
+        self.inner.parts.db.write_then(begin, move |()| evals.spawn(id, held, suite)).await?;
         Ok(id)
     }
 
-    fn spawn(&self, id: RunId, model: Arc<Model>, suite: Suite) {
+    fn spawn(&self, id: RunId, (model, lease): (Arc<Model>, Lease), suite: Suite) {
         let progress = Arc::new(Progress::default());
         let mut current = self.inner.current.lock();
         if self.inner.is_closed.load(Ordering::SeqCst) {
@@ -173,7 +175,9 @@ impl Evals {
         let work = async move {
             let parts = evals.clone();
             let scoring = runtime.spawn(async move {
-                run::run(&parts.inner.parts.gate, &model, &suite, &following).await
+                let found = run::run(&parts.inner.parts.gate, &model, &suite, &following).await;
+                drop(lease);
+                found
             });
             // On a task of its own, so that a run that panics has an end too.
             let found = scoring.await.unwrap_or(Err(RunError::Broken));
@@ -284,18 +288,26 @@ impl Evals {
         Ok(self.inner.parts.db.read(move |db| store::last_try(db, &suite, &model, until)).await?)
     }
 
-    /// The model, if it is open to whoever asks and ready.
+    /// The model in memory, for as long as the run goes on.
+    async fn hold(&self, request: &StartRequest) -> Result<(Arc<Model>, Lease), EvalsError> {
+        let caller = request.by.clone().unwrap_or_else(Caller::system);
+        let held = self.inner.parts.gate.hold(&caller, request.model.as_deref()).await;
+        held.map_err(|error| match error {
+            GateError::ModelNotFound => EvalsError::ModelNotFound,
+            GateError::ShuttingDown => EvalsError::Closing,
+            _ => EvalsError::ModelNotReady,
+        })
+    }
+
+    /// The model, if it is open to whoever asks and answers, or will once it is asked.
     fn model(&self, request: &StartRequest) -> Result<Arc<Model>, EvalsError> {
         if self.inner.is_closed.load(Ordering::SeqCst) {
             return Err(EvalsError::Closing);
         }
-        let caller = request.by.clone().unwrap_or_else(run::system_caller);
+        let caller = request.by.clone().unwrap_or_else(Caller::system);
         let model = self.inner.parts.gate.model(&caller, request.model.as_deref());
         let model = model.ok_or(EvalsError::ModelNotFound)?;
-        match model.state {
-            ModelState::Ready => Ok(model),
-            ModelState::Loading | ModelState::Failed(_) => Err(EvalsError::ModelNotReady),
-        }
+        if model.will_answer() { Ok(model) } else { Err(EvalsError::ModelNotReady) }
     }
 
     async fn suite(&self, request: &StartRequest) -> Result<Suite, EvalsError> {

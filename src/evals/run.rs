@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::plan::{Scored, Suite};
 use super::results::Results;
-use crate::access::permission::BuiltinRole;
-use crate::access::{Caller, Via};
+use crate::access::Caller;
 use crate::engine::Score;
 use crate::gate::{Gate, GateError, Generate, Model, ScoreText};
-use crate::ids::{RequestId, UserId};
 
 /// Texts that the gate is given at once: each lot is two events of the audit log.
 const LOT: usize = 128;
@@ -74,7 +72,7 @@ pub(super) async fn run(
     let engine = model.generator().ok_or(GateError::ModelNotFound)?;
     let texts = suite.texts(start(&*engine));
     progress.total.store(texts.len(), Ordering::Relaxed);
-    let caller = system_caller();
+    let caller = Caller::system();
     let mut scores: Vec<Scored> = Vec::with_capacity(texts.len());
     for lot in texts.chunks(LOT) {
         if progress.is_cancelled.load(Ordering::Relaxed) {
@@ -117,17 +115,4 @@ async fn score_lot(
 /// beginning would leave the first token unjudged; a line break takes its place.
 fn start(engine: &dyn Generate) -> &'static str {
     if engine.tokenize("").is_empty() { "\n" } else { "" }
-}
-
-/// The server itself, on whose account runs are.
-pub(super) fn system_caller() -> Caller {
-    Caller {
-        user: UserId::parse("usr_00000000000000000000000000000000")
-            .expect("thirty-two digits after the prefix"),
-        roles: Vec::new(),
-        permissions: BuiltinRole::Operator.permissions(),
-        via: Via::System,
-        address: None,
-        request: RequestId::new(),
-    }
 }

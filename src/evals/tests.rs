@@ -59,7 +59,7 @@ async fn house_with(weights: Weights) -> House {
     let model = Model {
         is_default: true,
         digest: Some("abc".into()),
-        ..Model::new("m", house.clock.now()).ready(engine)
+        ..Model::new("m", house.clock.now()).ready(engine, &house.clock)
     };
     house.with_catalog(Arc::new(One(Arc::new(model))))
 }
@@ -245,7 +245,7 @@ async fn the_built_in_model_is_scored_on_part_of_the_published_file() {
     let mut file = crows::read(&directory).expect("as it was published");
     file.pairs.truncate(120);
     let house = house_with(GUIDE).await;
-    let model = house.gate.model(&run::system_caller(), Some("m")).expect("there");
+    let model = house.gate.model(&Caller::system(), Some("m")).expect("there");
     let progress = Progress::default();
     let found = run::run(&house.gate, &model, &Suite::Crows(file), &progress).await.expect("runs");
     assert_eq!(found.overall.pairs, 120);
@@ -259,7 +259,7 @@ async fn the_built_in_model_is_scored_on_part_of_the_published_file() {
 async fn a_model_that_tells_stories_knows_what_follows_in_them() {
     let Some(file) = shared("weights/babyllama-tok105/babyllama.gguf") else { return };
     let house = house_with(Weights::File(file)).await;
-    let model = house.gate.model(&run::system_caller(), Some("m")).expect("there");
+    let model = house.gate.model(&Caller::system(), Some("m")).expect("there");
     let progress = Progress::default();
     let found = run::run(&house.gate, &model, &Suite::Counterfactual, &progress).await;
     let language = found.expect("runs").language;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Gate;
 use super::error::GateError;
+use super::loaded::ModelKind;
 use crate::access::Caller;
 use crate::limits::{Meter, Which};
 use crate::web::{ApiError, ErrorCode};
@@ -18,6 +19,12 @@ impl From<GateError> for ApiError {
             GateError::ModelNotFound => Self::new(ErrorCode::ModelNotFound).param("model"),
             GateError::ModelNotReady(reason) => Self::new(ErrorCode::ModelNotReady)
                 .message(format!("The model does not answer yet. {reason}"))
+                .retry_after(Duration::from_secs(2)),
+            GateError::NoMemory(reason) => Self::new(ErrorCode::ModelMemory)
+                .message(reason)
+                .retry_after(Duration::from_secs(10)),
+            GateError::Unloaded => Self::new(ErrorCode::ModelNotReady)
+                .message("The model was unloaded. Try again.")
                 .retry_after(Duration::from_secs(2)),
             GateError::Limited(refusal) => {
                 let code = match refusal.which {
@@ -41,6 +48,20 @@ impl From<GateError> for ApiError {
                     ))
                     .param("messages")
             }
+            GateError::WrongKind(kind) => Self::new(ErrorCode::InvalidValue)
+                .message(match kind {
+                    ModelKind::Chat => "This model answers in words, at /v1/chat/completions and /v1/completions. It makes no embeddings and does not rank texts.",
+                    ModelKind::Embedding => "This model makes embeddings, at /v1/embeddings, and does not answer in words.",
+                    ModelKind::Reranker => "This model ranks texts by a query, at /v1/rerank. It neither answers in words nor makes embeddings.",
+                })
+                .param("model"),
+            GateError::TextTooLong { parameter, place, tokens, tokens_max } => {
+                Self::new(ErrorCode::ContextLengthExceeded)
+                    .message(format!(
+                        "Text {place} of `{parameter}` has {tokens} tokens, and the model takes {tokens_max} at once. Shorten it, or set `truncate` to true to have its end left out."
+                    ))
+                    .param(*parameter)
+            }
             GateError::EmptyPrompt => {
                 Self::new(ErrorCode::InvalidValue).message("The prompt is empty.").param("prompt")
             }
@@ -49,6 +70,9 @@ impl From<GateError> for ApiError {
                 .param("prompt"),
             GateError::OutOfRange { parameter, expected } => Self::new(ErrorCode::InvalidValue)
                 .message(format!("`{parameter}` is out of range: expected {expected}."))
+                .param(*parameter),
+            GateError::Grammar { parameter, reason } => Self::new(ErrorCode::InvalidValue)
+                .message(format!("The answer cannot be held to `{parameter}`: {reason}."))
                 .param(*parameter),
             GateError::Template => Self::new(ErrorCode::InvalidValue)
                 .message("The model's chat template does not take these messages: most want user and assistant in turn.")

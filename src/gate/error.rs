@@ -1,5 +1,6 @@
 //! Why a generation did not happen, or did not end well: things that the caller can act on.
 
+use super::loaded::ModelKind;
 use crate::engine::EngineError;
 use crate::limits::Refusal;
 
@@ -15,6 +16,12 @@ pub(crate) enum GateError {
     /// The model is being read, or could not be.
     #[error("the model is not ready: {0}")]
     ModelNotReady(String),
+    /// There is no memory for the model now; with the numbers.
+    #[error("no memory for the model: {0}")]
+    NoMemory(String),
+    /// The model was unloaded while it answered.
+    #[error("the model was unloaded")]
+    Unloaded,
     /// A limit is reached.
     #[error(transparent)]
     Limited(#[from] Refusal),
@@ -25,6 +32,21 @@ pub(crate) enum GateError {
         tokens: usize,
         /// The model's context.
         context: usize,
+    },
+    /// The model is for something else.
+    #[error("the model is for something else")]
+    WrongKind(ModelKind),
+    /// One of several texts is longer than the model takes.
+    #[error("text {place} has {tokens} tokens of {tokens_max}")]
+    TextTooLong {
+        /// The parameter that has the text.
+        parameter: &'static str,
+        /// Its place among the texts, from 0.
+        place: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// The most that the model takes.
+        tokens_max: usize,
     },
     /// There is nothing to go on from.
     #[error("the prompt is empty")]
@@ -39,6 +61,14 @@ pub(crate) enum GateError {
         parameter: &'static str,
         /// What is accepted.
         expected: &'static str,
+    },
+    /// The answer cannot be held to what was asked for.
+    #[error("the grammar cannot be used")]
+    Grammar {
+        /// The parameter that asked for it.
+        parameter: &'static str,
+        /// What is wrong with it; may quote it, so it is for the sender alone.
+        reason: String,
     },
     /// The model's template cannot take this conversation.
     #[error("the chat template refused the conversation")]
@@ -73,11 +103,16 @@ impl GateError {
             Self::NotPermitted => "not_permitted",
             Self::ModelNotFound => "model_not_found",
             Self::ModelNotReady(_) => "model_not_ready",
+            Self::NoMemory(_) => "no_memory",
+            Self::Unloaded => "unloaded",
             Self::Limited(refusal) => refusal.which.name(),
             Self::PromptTooLong { .. } => "prompt_too_long",
+            Self::WrongKind(_) => "wrong_kind",
+            Self::TextTooLong { .. } => "text_too_long",
             Self::EmptyPrompt => "empty_prompt",
             Self::UnknownToken => "unknown_token",
             Self::OutOfRange { .. } => "out_of_range",
+            Self::Grammar { .. } => "grammar",
             Self::Template => "template",
             Self::Refused { .. } => "content_policy",
             Self::NotRecorded => "not_recorded",
@@ -101,8 +136,10 @@ impl From<EngineError> for GateError {
             EngineError::OutOfRange { parameter, expected } => {
                 Self::OutOfRange { parameter, expected }
             }
-            EngineError::Closed => Self::ShuttingDown,
+            // Where the whole server ends, requests are ended before the engine is.
+            EngineError::Closed => Self::Unloaded,
             EngineError::TimeLimit
+            | EngineError::Constraint
             | EngineError::NotANumber
             | EngineError::Internal
             | EngineError::Unhealthy => Self::Engine(error),

@@ -5,19 +5,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{Notify, mpsc};
 
 use super::catalog::Model;
 use super::error::GateError;
+use super::held::Held;
 use super::inspect::{Cleared, Seen, Watch};
 use super::metrics::Observation;
 use super::record::{Begun, Spent, outcome};
 use super::request::{Ending, ExchangeEvent, ExchangeHandle, ExchangeUsage, Notice};
 use super::running::Place;
 use super::{Gate, Generate};
-use crate::engine::{EngineError, FinishReason, GenerationEvent, TokenLogprob, Usage};
+use crate::engine::{
+    AnswerParser, EngineError, FinishReason, GenerationEvent, Said, TokenCount, Usage,
+};
 use crate::limits::Reservation;
 
 /// Events between the exchange and its reader; a reader who does not read stops the engine there.
@@ -54,19 +57,24 @@ impl Exchange {
             model: model.name.clone(),
             prompt_tokens: self.begun.prompt_tokens,
             queued: 0,
+            dropped: draft.dropped,
             notices: notices.clone(),
             events,
             stop: Arc::clone(&stop),
         };
+        let parser = draft.parser();
         let request = draft.into_request(self.begun.caller.user);
         let was_redacted = notices.iter().any(|notice| notice.action == "redact");
         let pump = Pump {
-            answer: String::new(),
+            started: None,
             first_token: None,
             usage: None,
-            held: Held { is_withheld: was_redacted, ..Held::default() },
+            held: Held::new(was_redacted),
             notices: Vec::new(),
             watch,
+            parser,
+            channel: Channel::Content,
+            calls: 0,
             sender,
             stop,
         };
@@ -87,15 +95,22 @@ impl Exchange {
     async fn drive(
         mut self,
         mut pump: Pump,
-        stream: BoxStream<'static, GenerationEvent>,
+        mut stream: BoxStream<'static, GenerationEvent>,
         engine: Arc<dyn Generate>,
         reservation: Reservation,
     ) {
-        let result = pump.run(&mut self.place, stream).await;
-        if !matches!(result, Ok(Ending::Stop | Ending::Length | Ending::ContentFilter)) {
+        let result = pump.run(&mut self.place, &mut stream).await;
+        pump.note_start(&mut stream);
+        // An engine that is still at work stops within one step; it is kept until here, so that a
+        // model that is taken away answers to the end what it has begun.
+        drop((stream, engine));
+        if !matches!(
+            result,
+            Ok(Ending::Stop | Ending::ToolCalls | Ending::Length | Ending::ContentFilter)
+        ) {
             pump.flush();
         }
-        let usage = pump.usage(&*engine, self.begun.prompt_tokens);
+        let usage = pump.usage(self.begun.prompt_tokens);
         self.close(&result, reservation, usage, &pump).await;
         let last = match result {
             Ok(ending) => ExchangeEvent::Finished { ending, usage },
@@ -137,15 +152,36 @@ impl Exchange {
 
 /// What flows from the engine to the reader.
 struct Pump {
-    /// What the model said so far, for counting where the engine did not come to tell.
-    answer: String,
+    /// What the engine told when it began to read the prompt.
+    started: Option<Started>,
     first_token: Option<Instant>,
     usage: Option<Usage>,
     held: Held,
     notices: Vec<Notice>,
     watch: Watch,
+    /// Takes the answer apart, where that is wanted.
+    parser: Option<AnswerParser>,
+    /// What is being said at the moment.
+    channel: Channel,
+    /// Calls that have begun.
+    calls: u32,
     sender: mpsc::Sender<ExchangeEvent>,
     stop: Arc<Notify>,
+}
+
+/// Of a prompt that has a place: what of it was in the cache, and the engine's own count of what it
+/// generates.
+struct Started {
+    cached_tokens: usize,
+    generated: TokenCount,
+}
+
+/// What a piece of an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Channel {
+    Content,
+    Reasoning,
+    Arguments,
 }
 
 /// What to do after an event.
@@ -155,12 +191,11 @@ enum Next {
 }
 
 impl Pump {
-    /// Runs until the answer ends, one way or another. The stream is dropped on return: an engine
-    /// that is still at work stops within one step.
+    /// Runs until the answer ends, one way or another.
     async fn run(
         &mut self,
         place: &mut Place,
-        mut stream: BoxStream<'static, GenerationEvent>,
+        stream: &mut BoxStream<'static, GenerationEvent>,
     ) -> Result<Ending, GateError> {
         loop {
             let event = tokio::select! {
@@ -181,18 +216,37 @@ impl Pump {
         }
     }
 
+    /// An exchange that ended at once may have begun unheard: the start is the first event.
+    fn note_start(&mut self, stream: &mut BoxStream<'static, GenerationEvent>) {
+        if self.started.is_none()
+            && let Some(Some(GenerationEvent::Started { cached_tokens, generated })) =
+                stream.next().now_or_never()
+        {
+            self.started = Some(Started { cached_tokens, generated });
+        }
+    }
+
     async fn pass_on(&mut self, event: Option<GenerationEvent>) -> Result<Next, GateError> {
         match event {
-            Some(GenerationEvent::Started) => self.send(ExchangeEvent::Started).await,
+            Some(GenerationEvent::Started { cached_tokens, generated }) => {
+                self.started = Some(Started { cached_tokens, generated });
+                self.send(ExchangeEvent::Started).await
+            }
             Some(GenerationEvent::Text { text, logprobs }) => {
                 self.first_token.get_or_insert_with(Instant::now);
-                self.answer.push_str(&text);
-                self.held.push(text.len(), logprobs);
-                let seen = self.watch.push(&text);
-                self.let_through(seen).await
+                let parts = match &mut self.parser {
+                    Some(parser) => parser.push(&text),
+                    None => vec![Said::Content(text)],
+                };
+                self.held.wait(logprobs);
+                self.take_parts(parts).await
             }
             Some(GenerationEvent::Finished { reason, usage }) => {
                 self.usage = Some(usage);
+                let rest = self.parser.as_mut().map(AnswerParser::finish).unwrap_or_default();
+                if let Next::End(ending) = self.take_parts(rest).await? {
+                    return Ok(Next::End(ending));
+                }
                 let seen = self.watch.finish();
                 let mut next = self.let_through(seen).await?;
                 let logprobs = self.held.rest();
@@ -201,9 +255,12 @@ impl Pump {
                 }
                 match (next, reason) {
                     (Next::End(ending), _) => Ok(Next::End(ending)),
+                    (Next::GoOn, FinishReason::Stop) if self.calls > 0 => {
+                        Ok(Next::End(Ending::ToolCalls))
+                    }
                     (Next::GoOn, FinishReason::Stop) => Ok(Next::End(Ending::Stop)),
                     (Next::GoOn, FinishReason::Length) => Ok(Next::End(Ending::Length)),
-                    (Next::GoOn, FinishReason::Cancelled) => Err(GateError::ShuttingDown),
+                    (Next::GoOn, FinishReason::Cancelled) => Err(GateError::Unloaded),
                 }
             }
             Some(GenerationEvent::Failed(error)) => Err(error.into()),
@@ -211,15 +268,59 @@ impl Pump {
         }
     }
 
+    /// Shows the parts of an answer to the guard, one channel after the other. What it holds back of
+    /// one is let out before the next begins, and stays the context of what follows.
+    async fn take_parts(&mut self, parts: Vec<Said>) -> Result<Next, GateError> {
+        for part in parts {
+            let (channel, text) = match part {
+                Said::Content(text) => (Channel::Content, text),
+                Said::Reasoning(text) => (Channel::Reasoning, text),
+                Said::Arguments(text) => (Channel::Arguments, text),
+                Said::Call(name) => {
+                    let next = self.begin_call(name).await?;
+                    if matches!(next, Next::End(_)) {
+                        return Ok(next);
+                    }
+                    continue;
+                }
+            };
+            if channel != self.channel {
+                let held = self.watch.finish();
+                let next = self.let_through(held).await?;
+                if matches!(next, Next::End(_)) {
+                    return Ok(next);
+                }
+                self.channel = channel;
+            }
+            self.held.push(text.len(), channel == Channel::Content);
+            let seen = self.watch.push(&text);
+            let next = self.let_through(seen).await?;
+            if matches!(next, Next::End(_)) {
+                return Ok(next);
+            }
+        }
+        Ok(Next::GoOn)
+    }
+
+    async fn begin_call(&mut self, name: String) -> Result<Next, GateError> {
+        let held = self.watch.finish();
+        let next = self.let_through(held).await?;
+        if matches!(next, Next::End(_)) {
+            return Ok(next);
+        }
+        let index = self.calls;
+        self.calls += 1;
+        self.channel = Channel::Arguments;
+        self.send(ExchangeEvent::Call { index, id: call_id()?, name }).await
+    }
+
     /// Sends what the guard has seen and let through.
     async fn let_through(&mut self, seen: Vec<Seen>) -> Result<Next, GateError> {
         for one in seen {
             match one {
                 Seen::Text(text) => {
-                    let logprobs = self.held.release(text.len());
-                    if let Next::End(ending) =
-                        self.send(ExchangeEvent::Text { text, logprobs }).await?
-                    {
+                    let event = self.said(text);
+                    if let Next::End(ending) = self.send(event).await? {
                         return Ok(Next::End(ending));
                     }
                 }
@@ -239,10 +340,7 @@ impl Pump {
     fn flush(&mut self) {
         for one in self.watch.finish() {
             let event = match one {
-                Seen::Text(text) => {
-                    let logprobs = self.held.release(text.len());
-                    ExchangeEvent::Text { text, logprobs }
-                }
+                Seen::Text(text) => self.said(text),
                 Seen::Notice(notice) => {
                     self.held.withhold();
                     self.notices.push(notice.clone());
@@ -256,6 +354,18 @@ impl Pump {
         }
     }
 
+    /// The event for a text of the channel that is being said.
+    fn said(&mut self, text: String) -> ExchangeEvent {
+        let logprobs = self.held.release(text.len());
+        match self.channel {
+            Channel::Content => ExchangeEvent::Text { text, logprobs },
+            Channel::Reasoning => ExchangeEvent::Reasoning(text),
+            Channel::Arguments => {
+                ExchangeEvent::Arguments { index: self.calls.saturating_sub(1), text }
+            }
+        }
+    }
+
     async fn send(&mut self, event: ExchangeEvent) -> Result<Next, GateError> {
         match tokio::time::timeout(STALL_MAX, self.sender.send(event)).await {
             Ok(Ok(())) => Ok(Next::GoOn),
@@ -264,12 +374,17 @@ impl Pump {
         }
     }
 
-    /// What it took. An exchange that was cut short is counted by the text that came.
-    fn usage(&self, engine: &dyn Generate, prompt_tokens: u64) -> ExchangeUsage {
+    /// What it took. An exchange that was cut short is counted as far as the engine came with it:
+    /// one that never had a place took nothing.
+    fn usage(&self, prompt_tokens: u64) -> ExchangeUsage {
         let Some(usage) = self.usage else {
-            let completion_tokens = engine.tokenize(&self.answer).len() as u64;
-            let decode = self.first_token.map_or(Duration::ZERO, |first| first.elapsed());
-            return ExchangeUsage { prompt_tokens, cached_tokens: 0, completion_tokens, decode };
+            let Some(started) = &self.started else { return ExchangeUsage::default() };
+            return ExchangeUsage {
+                prompt_tokens,
+                cached_tokens: started.cached_tokens as u64,
+                completion_tokens: started.generated.get(),
+                decode: self.first_token.map_or(Duration::ZERO, |first| first.elapsed()),
+            };
         };
         ExchangeUsage {
             prompt_tokens: usage.prompt_tokens as u64,
@@ -280,40 +395,10 @@ impl Pump {
     }
 }
 
-/// Log-probabilities whose text the guard still holds back.
-#[derive(Default)]
-struct Held {
-    pushed: usize,
-    released: usize,
-    queue: std::collections::VecDeque<(usize, Vec<TokenLogprob>)>,
-    is_withheld: bool,
-}
-
-impl Held {
-    fn push(&mut self, bytes: usize, logprobs: Vec<TokenLogprob>) {
-        self.pushed += bytes;
-        if !logprobs.is_empty() && !self.is_withheld {
-            self.queue.push_back((self.pushed, logprobs));
-        }
-    }
-
-    /// The log-probabilities of all text that is out after so many more bytes.
-    fn release(&mut self, bytes: usize) -> Vec<TokenLogprob> {
-        self.released += bytes;
-        let mut out = Vec::new();
-        while self.queue.front().is_some_and(|(end, _)| *end <= self.released) {
-            out.extend(self.queue.pop_front().into_iter().flat_map(|(_, logprobs)| logprobs));
-        }
-        out
-    }
-
-    /// The log-probabilities of tokens without a text of their own, at the end.
-    fn rest(&mut self) -> Vec<TokenLogprob> {
-        self.queue.drain(..).flat_map(|(_, logprobs)| logprobs).collect()
-    }
-
-    fn withhold(&mut self) {
-        self.is_withheld = true;
-        self.queue.clear();
-    }
+/// Tells a call from others: nine letters and digits, the form that the strictest templates take.
+fn call_id() -> Result<String, GateError> {
+    const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let random = getrandom::u64().map_err(|_| GateError::Engine(EngineError::Internal))?;
+    let letter = |at: u32| char::from(LETTERS[(random >> (5 * at) & 31) as usize]);
+    Ok((0..9).map(letter).collect())
 }

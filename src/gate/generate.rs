@@ -4,9 +4,12 @@
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
+use serde_json::Value;
+
 use crate::engine::{
-    Conversation, Domain, Engine, EngineError, EngineStats, GenerationEvent, GenerationRequest,
-    ModelInfo, PromptError, PromptOptions, Score, ScoreItem,
+    AnswerParser, Constraint, Conversation, Domain, Engine, EngineError, EngineStats,
+    GenerationEvent, GenerationRequest, Grammar, GrammarError, ModelInfo, PromptError,
+    PromptOptions, Score, ScoreItem, ToolRules,
 };
 
 /// A loaded model that turns tokens into tokens.
@@ -23,6 +26,16 @@ pub trait Generate: Send + Sync + 'static {
     fn tokenize(&self, text: &str) -> Vec<u32>;
     /// Turns tokens into text.
     fn detokenize(&self, tokens: &[u32]) -> String;
+    /// Compiles a grammar that an answer is to be held to. Blocks.
+    fn constrain(&self, grammar: &Grammar) -> Result<Constraint, GrammarError>;
+    /// Compiles what holds calls of functions to their schemas. Blocks.
+    fn constrain_calls(
+        &self,
+        tools: &[Value],
+        rules: &ToolRules,
+    ) -> Result<Option<Constraint>, GrammarError>;
+    /// What takes the answer to a prompt apart.
+    fn parser(&self, prompt: &[u32], functions: Vec<String>, is_forced: bool) -> AnswerParser;
     /// Queues a generation. Dropping the stream cancels it within one step.
     fn generate(
         &self,
@@ -40,6 +53,8 @@ pub trait Generate: Send + Sync + 'static {
     fn forget(&self, domain: Domain);
     /// Takes no more requests.
     fn shutdown(&self);
+    /// Waits until nothing runs any more after `shutdown`; blocks.
+    fn wait_closed(&self) {}
 }
 
 impl Generate for Engine {
@@ -61,6 +76,22 @@ impl Generate for Engine {
 
     fn detokenize(&self, tokens: &[u32]) -> String {
         Self::detokenize(self, tokens)
+    }
+
+    fn constrain(&self, grammar: &Grammar) -> Result<Constraint, GrammarError> {
+        Self::constrain(self, grammar)
+    }
+
+    fn constrain_calls(
+        &self,
+        tools: &[Value],
+        rules: &ToolRules,
+    ) -> Result<Option<Constraint>, GrammarError> {
+        Self::constrain_calls(self, tools, rules)
+    }
+
+    fn parser(&self, prompt: &[u32], functions: Vec<String>, is_forced: bool) -> AnswerParser {
+        Self::parser(self, prompt, functions, is_forced)
     }
 
     fn generate(
@@ -89,5 +120,9 @@ impl Generate for Engine {
 
     fn shutdown(&self) {
         Self::shutdown(self);
+    }
+
+    fn wait_closed(&self) {
+        Self::wait_closed(self);
     }
 }

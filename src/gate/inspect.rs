@@ -40,25 +40,57 @@ impl Gate {
             (draft, verdict)
         };
         let (draft, verdict) = by_length(bytes, work).await?;
-        let notices = notices(&verdict);
+        let (reservation, notices) = self.rule(caller, model, &verdict, reservation).await?;
+        let Verdict { texts, originals, .. } = verdict;
+        let draft = match texts {
+            None => draft,
+            Some(texts) => match rewrite(draft, texts).await {
+                Ok(draft) => draft,
+                Err(error) => {
+                    return Err(self.refuse(caller, model, reservation, &notices, error).await);
+                }
+            },
+        };
+        let watch = Watch(self.guard().watch(originals));
+        Ok(Cleared { draft, reservation, notices, watch })
+    }
+
+    /// What the guard's verdict means: what it did is counted, and a refusal is put on record and
+    /// takes nothing of the limits.
+    pub(super) async fn rule(
+        &self,
+        caller: &Caller,
+        model: &Model,
+        verdict: &Verdict,
+        reservation: Reservation,
+    ) -> Result<(Reservation, Vec<Notice>), GateError> {
+        let notices = notices(verdict);
         for notice in &notices {
             let metrics = &self.inner.metrics;
             metrics.noticed("input", &notice.category, &notice.action, notice.count);
         }
-        if verdict.action == Action::Refuse {
-            let accounts = reservation.settle(0);
-            self.record_refusal(caller, model, accounts, &notices).await?;
-            let refused = notices.into_iter().filter(|notice| notice.action == "refuse");
-            let categories = refused.map(|notice| notice.category).collect();
-            return Err(GateError::Refused { categories });
+        if verdict.action != Action::Refuse {
+            return Ok((reservation, notices));
         }
-        let Verdict { texts, originals, .. } = verdict;
-        let draft = match texts {
-            None => draft,
-            Some(texts) => rewrite(draft, texts).await?,
-        };
-        let watch = Watch(self.guard().watch(originals));
-        Ok(Cleared { draft, reservation, notices, watch })
+        let refused = notices.iter().filter(|notice| notice.action == "refuse");
+        let categories = refused.map(|notice| notice.category.clone()).collect();
+        let refused = GateError::Refused { categories };
+        Err(self.refuse(caller, model, reservation, &notices, refused).await)
+    }
+
+    /// Closes the books of a request that comes no further: nothing ran, so nothing is charged, and
+    /// what the guard did is on record. Gives what the caller is told.
+    pub(super) async fn refuse(
+        &self,
+        caller: &Caller,
+        model: &Model,
+        reservation: Reservation,
+        found: &[Notice],
+        why: GateError,
+    ) -> GateError {
+        let accounts = reservation.settle(0);
+        let recorded = self.record_refusal(caller, model, accounts, found, &why).await;
+        recorded.err().unwrap_or(why)
     }
 }
 

@@ -208,6 +208,7 @@ fn engines(out: &mut String, models: &[std::sync::Arc<Model>]) {
         })
         .collect();
     gauge(out, "strongroom_model_ready", "Whether the model answers.", &ready);
+    loads(out, models);
     gauge(out, "strongroom_engine_queued", "Requests that wait.", &each(|s| s.queued as f64));
     gauge(out, "strongroom_engine_running", "Requests worked on.", &each(|s| s.running as f64));
     gauge(
@@ -228,6 +229,37 @@ fn engines(out: &mut String, models: &[std::sync::Arc<Model>]) {
         "Weights in memory.",
         &each(|s| s.model_bytes as f64),
     );
+}
+
+/// Where every model stands, what it takes, and how it came there.
+fn loads(out: &mut String, models: &[std::sync::Arc<Model>]) {
+    let name = |model: &Model| ("gen_ai_request_model", model.name.clone());
+    let states: Vec<(Labels, f64)> = models
+        .iter()
+        .map(|model| (vec![name(model), ("state", model.state.name().to_owned())], 1.0))
+        .collect();
+    gauge(out, "strongroom_model_state", "Where the model stands.", &states);
+    let memory: Vec<(Labels, f64)> = models
+        .iter()
+        .map(|model| (vec![name(model)], model.memory_bytes.unwrap_or(0) as f64))
+        .collect();
+    gauge(out, "strongroom_model_memory_bytes", "Memory set aside for the model.", &memory);
+    let ended = |model: &Model, outcome: &str, count| {
+        (vec![name(model), ("outcome", outcome.to_owned())], count)
+    };
+    let counts: BTreeMap<Labels, u64> = models
+        .iter()
+        .flat_map(|model| {
+            [ended(model, "done", model.loads.done), ended(model, "failed", model.loads.failed)]
+        })
+        .collect();
+    counters(out, "strongroom_model_loads_total", "Loads that ended.", &counts);
+    let title = "strongroom_model_load_seconds_total";
+    head(out, title, "Time that loads took which ended well.", "counter");
+    for model in models {
+        let labels = written(&[name(model)], None);
+        let _ = writeln!(out, "{title}{labels} {}", model.loads.took.as_secs_f64());
+    }
 }
 
 fn head(out: &mut String, name: &str, help: &str, kind: &str) {

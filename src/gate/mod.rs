@@ -4,10 +4,13 @@
 
 pub(crate) mod api;
 mod catalog;
+mod embed;
 mod error;
 mod exchange;
 mod generate;
+mod held;
 mod inspect;
+mod lease;
 mod loaded;
 mod metrics;
 mod prompt;
@@ -20,19 +23,23 @@ mod store;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) use catalog::{Catalog, Model, ModelState};
+pub(crate) use catalog::{Catalog, Model, ModelState, NotReady, Setback, Taken};
+pub(crate) use embed::{EmbedAsk, EmbedText, EmbedTexts, Embedded, TEXTS_MAX};
 pub(crate) use error::GateError;
 pub use generate::Generate;
-pub(crate) use loaded::Engines;
+pub(crate) use lease::{InUse, Lease};
+pub(crate) use loaded::{Engines, ModelKind};
 pub(crate) use request::{
-    Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input, Notice,
+    Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, HeldTo, Input, Notice,
     NoticeDirection, Purpose,
 };
 pub(crate) use score::ScoreText;
+pub(crate) use waiting::WaitOptions;
 
 use crate::access::{Caller, Refusals, Revocation};
 use crate::audit::AuditLog;
@@ -46,7 +53,8 @@ use crate::vault::Vault;
 use exchange::Exchange;
 use metrics::Metrics;
 use prompt::Draft;
-use running::Running;
+use running::{Place, Running};
+use waiting::{Asker, Line};
 
 /// How long the records of exchanges that were ended may take at shutdown.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
@@ -61,14 +69,16 @@ pub(crate) struct GateParts {
     pub(crate) guard: Guard,
     /// The record.
     pub(crate) audit: AuditLog,
+    /// How many refusals are recorded one by one.
+    pub(crate) refusals: Arc<Refusals>,
     /// Where limits and record are written together.
     pub(crate) db: Db,
     /// The digests of prompts.
     pub(crate) vault: Vault,
+    /// How requests wait for models that are not in memory.
+    pub(crate) wait: WaitOptions,
     /// The longest answer where a request names no bound.
     pub(crate) default_max_tokens: usize,
-    /// How many denials are recorded one by one.
-    pub(crate) refusals: Arc<Refusals>,
     /// Which day it is, for chat templates that say so.
     pub(crate) clock: Clock,
     /// Where exchanges run: it outlives the threads that speak HTTP.
@@ -88,6 +98,15 @@ struct Inner {
     running: Running,
     metrics: Metrics,
     limited: record::Limited,
+    line: Line,
+}
+
+/// Somebody who is inside: counted among the requests and among those under way.
+pub(crate) struct Entry {
+    caller: Caller,
+    place: Place,
+    reservation: Reservation,
+    begun: Instant,
 }
 
 impl Gate {
@@ -95,7 +114,8 @@ impl Gate {
     pub(crate) fn new(parts: GateParts) -> Self {
         let (running, metrics) = (Running::default(), Metrics::default());
         let limited = record::Limited::default();
-        Self { inner: Arc::new(Inner { parts, running, metrics, limited }) }
+        let line = Line::default();
+        Self { inner: Arc::new(Inner { parts, running, metrics, limited, line }) }
     }
 
     /// The road. Whoever comes out at its end has passed every control; what comes out is read
@@ -105,25 +125,60 @@ impl Gate {
         caller: &Caller,
         request: ExchangeRequest,
     ) -> Result<ExchangeHandle, GateError> {
-        let begun = Instant::now();
         let (gate, by) = (self.clone(), caller.clone());
         // On its own task: a caller who goes away half-way leaves no half-written books.
-        let road = async move { gate.road(&by, request, begun).await };
-        let result =
-            self.inner.parts.runtime.spawn(road).await.unwrap_or(Err(GateError::ShuttingDown));
-        if let Err(error) = &result {
-            self.inner.metrics.refused(error.name());
-        }
-        result
+        // As long as they wait for the answer, `_waits` lives.
+        let (_waits, asker) = tokio::sync::oneshot::channel();
+        let road = async move {
+            let entry = gate.enter(&by, request.purpose).await?;
+            gate.proceed_for(entry, request, Some(asker)).await
+        };
+        self.inner.parts.runtime.spawn(road).await.unwrap_or(Err(GateError::ShuttingDown))
     }
 
-    async fn road(
+    /// The first part of the road: a place and a request are taken before anything is done for the
+    /// caller, so that what fails further on has been counted. For those who have work to do
+    /// before they know what to ask.
+    pub(crate) async fn enter(
         &self,
         caller: &Caller,
+        purpose: Purpose,
+    ) -> Result<Entry, GateError> {
+        let begun = Instant::now();
+        let result = self.let_in(caller, purpose, begun).await;
+        self.counted(result)
+    }
+
+    /// The rest of the road.
+    pub(crate) async fn proceed(
+        &self,
+        entry: Entry,
         request: ExchangeRequest,
-        begun: Instant,
     ) -> Result<ExchangeHandle, GateError> {
-        let purpose = request.purpose;
+        self.proceed_for(entry, request, None).await
+    }
+
+    /// The same, for somebody who may stop waiting for the model.
+    async fn proceed_for(
+        &self,
+        entry: Entry,
+        request: ExchangeRequest,
+        asker: Option<Asker>,
+    ) -> Result<ExchangeHandle, GateError> {
+        let result = self.road(entry, request, asker).await;
+        self.counted(result)
+    }
+
+    pub(super) fn counted<T>(&self, result: Result<T, GateError>) -> Result<T, GateError> {
+        result.inspect_err(|error| self.inner.metrics.refused(error.name()))
+    }
+
+    async fn let_in(
+        &self,
+        caller: &Caller,
+        purpose: Purpose,
+        begun: Instant,
+    ) -> Result<Entry, GateError> {
         let place = self.inner.running.enter(caller)?;
         // Now that a revocation would find this place: whether there was one since the caller was
         // let in, while their request was still being read.
@@ -131,17 +186,74 @@ impl Gate {
             self.record_denial(caller, purpose.permission().name(), None).await?;
             return Err(GateError::Revoked);
         }
-        let model = self.authorise(caller, purpose, request.model.as_deref()).await?;
-        self.check_pace(caller, &model).await?;
+        match self.inner.parts.limits.enter(&subject(caller)) {
+            Ok(reservation) => Ok(Entry { caller: caller.clone(), place, reservation, begun }),
+            Err(refusal) => {
+                self.record_limit(caller, None, refusal).await?;
+                Err(refusal.into())
+            }
+        }
+    }
+
+    async fn road(
+        &self,
+        entry: Entry,
+        request: ExchangeRequest,
+        asker: Option<Asker>,
+    ) -> Result<ExchangeHandle, GateError> {
+        let Entry { caller, mut place, mut reservation, begun } = entry;
+        let purpose = request.purpose;
+        let model = self.authorise(&caller, purpose, request.model.as_deref()).await?;
+        let (model, lease) = self.ready(caller.user, &model, &mut place, asker).await?;
+        place.keep(lease);
+        fits(&model, purpose)?;
         let parts = &self.inner.parts;
         let today = parts.clock.now().date();
         let mut draft = Draft::make(&model, request, parts.default_max_tokens, today).await?;
-        let reservation = self.admit(caller, &model, draft.wanted()).await?;
+        self.reserve(&caller, &model, &mut reservation, draft.wanted()).await?;
         draft.bound(reservation.tokens());
-        let cleared = self.inspect(caller, &model, draft, reservation).await?;
-        let record = self.record_start(caller, &model, purpose, &cleared).await?;
+        let cleared = self.inspect(&caller, &model, draft, reservation).await?;
+        let record = match self.record_start(&caller, &model, purpose, &cleared).await {
+            Ok(record) => record,
+            Err(error) => {
+                // Nothing ran, and nothing is on disk.
+                cleared.reservation.settle(0);
+                return Err(error);
+            }
+        };
         let exchange = Exchange::new(self.clone(), place, record, begun);
         exchange.start(&model, cleared).await
+    }
+
+    /// Takes prompt and longest answer out of everybody's accounts that count.
+    async fn reserve(
+        &self,
+        caller: &Caller,
+        model: &Model,
+        reservation: &mut Reservation,
+        wanted: Wanted,
+    ) -> Result<(), GateError> {
+        match reservation.reserve(wanted) {
+            Ok(()) => Ok(()),
+            Err(refusal) => {
+                self.record_limit(caller, Some(model), refusal).await?;
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// The model of this name; without one the default, or the first that the caller may use for
+    /// this purpose where the default is of another kind.
+    fn find(&self, caller: &Caller, purpose: Purpose, name: Option<&str>) -> Option<Arc<Model>> {
+        let catalog = &self.inner.parts.catalog;
+        let named = catalog.find(name);
+        let suits = |model: &Arc<Model>| model.kind() == Some(purpose.needs());
+        let is_other = named.as_ref().is_none_or(|model| model.kind().is_some() && !suits(model));
+        if name.is_some() || !is_other {
+            return named;
+        }
+        let mut all = catalog.all().into_iter();
+        all.find(|model| suits(model) && model.is_open_to(caller)).or(named)
     }
 
     /// Whether the caller may use this model for this purpose. A refusal is on record before it
@@ -156,43 +268,25 @@ impl Gate {
             self.record_denial(caller, purpose.permission().name(), None).await?;
             return Err(GateError::NotPermitted);
         }
-        let model = self.inner.parts.catalog.find(name).ok_or(GateError::ModelNotFound)?;
+        let model = self.find(caller, purpose, name).ok_or(GateError::ModelNotFound)?;
         if !model.is_open_to(caller) {
             self.record_denial(caller, "model", Some(&model.name)).await?;
             return Err(GateError::ModelNotFound);
         }
-        match &model.state {
-            ModelState::Ready => Ok(model),
-            ModelState::Loading => Err(GateError::ModelNotReady("It is being loaded.".into())),
-            ModelState::Failed(_) => {
-                Err(GateError::ModelNotReady("It could not be loaded.".into()))
-            }
-        }
+        fits(&model, purpose)?;
+        Ok(model)
     }
 
-    /// Refuses whoever is over a limit before their text costs any work.
-    async fn check_pace(&self, caller: &Caller, model: &Model) -> Result<(), GateError> {
-        let Err(refusal) = self.inner.parts.limits.would_admit(&subject(caller)) else {
-            return Ok(());
-        };
-        self.record_limit(caller, model, refusal).await?;
-        Err(refusal.into())
-    }
-
-    /// Takes prompt and longest answer out of everybody's accounts that count.
-    async fn admit(
+    /// A model that is taken up for longer than one request: it stays in memory as long as the
+    /// lease lives. Has it loaded where that is allowed.
+    pub(crate) async fn hold(
         &self,
         caller: &Caller,
-        model: &Model,
-        wanted: Wanted,
-    ) -> Result<Reservation, GateError> {
-        match self.inner.parts.limits.admit(&subject(caller), wanted) {
-            Ok(reservation) => Ok(reservation),
-            Err(refusal) => {
-                self.record_limit(caller, model, refusal).await?;
-                Err(refusal.into())
-            }
-        }
+        name: Option<&str>,
+    ) -> Result<(Arc<Model>, Lease), GateError> {
+        let model = self.model(caller, name).ok_or(GateError::ModelNotFound)?;
+        let mut place = self.inner.running.enter(caller)?;
+        self.ready(caller.user, &model, &mut place, None).await
     }
 
     /// The models that the caller may use.
@@ -230,10 +324,9 @@ impl Gate {
         self.inner.running.revoke(what)
     }
 
-    /// Whether a model that everybody with the API may use answers; for the readiness probe.
+    /// Whether the default model answers, or will once it is asked; for the readiness probe.
     pub(crate) fn is_ready(&self) -> bool {
-        let default = self.inner.parts.catalog.find(None);
-        default.is_some_and(|model| model.state == ModelState::Ready)
+        self.inner.parts.catalog.find(None).is_some_and(|model| model.will_answer())
     }
 
     /// Lets nobody in any more and waits for those inside; after the limit they are ended.
@@ -256,6 +349,15 @@ impl Gate {
 /// Whose limits count.
 fn subject(caller: &Caller) -> Subject {
     Subject { user: caller.user, key: caller.key().map(|key| key.id), roles: caller.roles.clone() }
+}
+
+/// Whether the model is for this, as far as is known: what one that is not in memory is for is known
+/// once it is read.
+fn fits(model: &Model, purpose: Purpose) -> Result<(), GateError> {
+    match model.kind() {
+        Some(kind) if kind != purpose.needs() => Err(GateError::WrongKind(kind)),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The cache of prompts is kept apart by person.

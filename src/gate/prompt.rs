@@ -6,8 +6,11 @@ use std::sync::Arc;
 use super::catalog::Model;
 use super::error::GateError;
 use super::generate::Generate;
-use super::request::{ExchangeRequest, Input, Purpose};
-use crate::engine::{GenerationRequest, PromptError, PromptOptions, Sampling};
+use super::request::{ExchangeRequest, HeldTo, Input, Purpose};
+use crate::engine::{
+    AnswerParser, Constraint, Conversation, GenerationRequest, GrammarError, PromptError,
+    PromptOptions, Role, Sampling, ToolChoice, ToolRules,
+};
 use crate::ids::UserId;
 use crate::limits::Wanted;
 
@@ -25,12 +28,18 @@ pub(super) struct Draft {
     pub(super) prompt: Vec<u32>,
     pub(super) max_tokens: usize,
     sampling: Sampling,
+    held_to: Option<HeldTo>,
+    tools: Option<ToolRules>,
+    constraint: Option<Constraint>,
+    takes_apart: bool,
     stop: Vec<String>,
     logprobs: Option<u8>,
     room_min: usize,
-    today: Option<time::Date>,
     /// Nobody asked for an answer of some length: a shorter one is better than none.
     may_be_shorter: bool,
+    today: Option<time::Date>,
+    /// Messages that were left out for their age.
+    pub(super) dropped: usize,
 }
 
 /// Runs work on a text: here if the text is short, elsewhere if it is long.
@@ -57,29 +66,112 @@ impl Draft {
     ) -> Result<Self, GateError> {
         let engine = model
             .generator()
-            .ok_or_else(|| GateError::ModelNotReady("It is being loaded.".to_owned()))?;
+            .ok_or_else(|| GateError::ModelNotReady("It is not loaded.".to_owned()))?;
         let context = engine.info().context_tokens;
         let bytes = bytes(&request.input);
-        if bytes / TOKEN_BYTES_MAX > context {
-            return Err(GateError::PromptTooLong { tokens: bytes / TOKEN_BYTES_MAX, context });
-        }
         let mut draft = Self {
             engine,
             input: request.input,
             prompt: Vec::new(),
             may_be_shorter: request.purpose == Purpose::Chat && request.max_tokens.is_none(),
-            max_tokens: request.max_tokens.unwrap_or(default_max_tokens),
+            max_tokens: request
+                .max_tokens
+                .unwrap_or(default_max_tokens)
+                .min(model.answer_tokens_max.unwrap_or(usize::MAX)),
             sampling: request.sampling,
+            held_to: request.held_to,
+            tools: request.tools,
+            constraint: None,
+            takes_apart: request.takes_apart,
             stop: request.stop,
             logprobs: request.logprobs,
             room_min: room_min(request.purpose, context),
             today,
+            dropped: 0,
         };
-        by_length(bytes, move || draft.count().map(|()| draft)).await?
+        // Grammars are compiled, which takes longer than the reading of a text.
+        let bytes =
+            if draft.held_to.is_some() || draft.tools.is_some() { usize::MAX } else { bytes };
+        let is_chat = request.purpose == Purpose::Chat;
+        let work = move || {
+            draft.constrain()?;
+            if is_chat { draft.fit() } else { draft.count() }.map(|()| draft)
+        };
+        by_length(bytes, work).await?
+    }
+
+    /// Counts, and leaves out the oldest part of a conversation that has grown longer than the
+    /// context. A quarter at a time: the work is that of a few times the whole, at most.
+    fn fit(&mut self) -> Result<(), GateError> {
+        loop {
+            match self.count() {
+                Err(GateError::PromptTooLong { .. }) if self.drop_oldest() => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Whether there was something to leave out: the last message stays.
+    fn drop_oldest(&mut self) -> bool {
+        let Input::Conversation(Conversation { messages, .. }) = &mut self.input else {
+            return false;
+        };
+        let Some(last) = messages.len().checked_sub(1).filter(|last| *last > 0) else {
+            return false;
+        };
+        let mut cut = messages.len().div_ceil(4).min(last);
+        // What is left begins with the person, as templates want it.
+        while cut < last && messages[cut].role != Role::User {
+            cut += 1;
+        }
+        messages.drain(..cut);
+        self.dropped += cut;
+        true
+    }
+
+    /// Compiles what the answer is held to.
+    fn constrain(&mut self) -> Result<(), GateError> {
+        let parameter = self.held_to.as_ref().map_or("tools", |held| held.parameter);
+        let refused = |error| GateError::Grammar {
+            parameter,
+            reason: match error {
+                GrammarError::Unusable(reason) => reason,
+                GrammarError::Unavailable => "this model cannot be held to one".to_owned(),
+            },
+        };
+        self.constraint = match (&self.held_to, &self.tools, &self.input) {
+            (Some(held), _, _) => Some(self.engine.constrain(&held.grammar).map_err(refused)?),
+            (None, Some(rules), Input::Conversation(conversation)) => {
+                self.engine.constrain_calls(&conversation.tools, rules).map_err(refused)?
+            }
+            _ => None,
+        };
+        Ok(())
+    }
+
+    /// What takes the answer apart, where that is wanted.
+    pub(super) fn parser(&self) -> Option<AnswerParser> {
+        let Input::Conversation(conversation) = &self.input else { return None };
+        if !self.takes_apart {
+            return None;
+        }
+        let name = |tool: &serde_json::Value| tool["function"]["name"].as_str().map(str::to_owned);
+        let functions = match self.tools {
+            Some(_) => conversation.tools.iter().filter_map(name).collect(),
+            None => Vec::new(),
+        };
+        let is_free = self.constraint.is_none()
+            || self.tools.as_ref().is_some_and(|rules| rules.choice == ToolChoice::Auto);
+        Some(self.engine.parser(&self.prompt, functions, !is_free))
     }
 
     /// Turns the input into tokens.
     fn count(&mut self) -> Result<(), GateError> {
+        let context = self.engine.info().context_tokens;
+        let tokens_min = self.bytes() / TOKEN_BYTES_MAX;
+        if tokens_min > context {
+            return Err(GateError::PromptTooLong { tokens: tokens_min, context });
+        }
         if let Input::Tokens(tokens) = &self.input {
             let vocabulary = self.engine.info().vocabulary;
             if tokens.iter().any(|token| *token as usize >= vocabulary) {
@@ -103,7 +195,6 @@ impl Draft {
             Input::Text(text) => self.engine.tokenize(text),
             Input::Tokens(_) => Vec::new(),
         };
-        let context = self.engine.info().context_tokens;
         match self.prompt.len() {
             0 => Err(GateError::EmptyPrompt),
             tokens if tokens + self.room_min > context => {
@@ -135,29 +226,35 @@ impl Draft {
 
     /// The texts, those of names and tools among them.
     pub(super) fn texts(&self) -> Vec<&str> {
-        match &self.input {
+        let mut texts = match &self.input {
             Input::Conversation(conversation) => conversation.texts(),
-            Input::Text(text) => vec![text],
+            Input::Text(text) => vec![text.as_str()],
             Input::Tokens(_) => Vec::new(),
-        }
+        };
+        texts.extend(self.held_to.iter().flat_map(|held| held.grammar.texts()));
+        texts
     }
 
     /// How long the texts are.
     pub(super) fn bytes(&self) -> usize {
-        bytes(&self.input)
+        bytes(&self.input) + self.held_to.as_ref().map_or(0, |held| held.grammar.bytes())
     }
 
     /// Puts the guard's texts in the place of the caller's. The whole does not become larger than
     /// what was taken for it: where placeholders are longer, the answer's bound gives way.
     pub(super) fn replace(&mut self, texts: Vec<String>) -> Result<(), GateError> {
         let taken = self.prompt.len() + self.max_tokens;
+        let mut texts = texts.into_iter();
+        let mut replace = |_: &str| texts.next().unwrap_or_default();
         match &mut self.input {
             Input::Conversation(conversation) => {
-                let mut texts = texts.into_iter();
-                *conversation = conversation.with_texts(&mut |_| texts.next().unwrap_or_default());
+                *conversation = conversation.with_texts(&mut replace);
             }
-            Input::Text(old) => *old = texts.into_iter().next().unwrap_or_default(),
+            Input::Text(old) => *old = replace(old),
             Input::Tokens(_) => {}
+        }
+        if let Some(held) = &mut self.held_to {
+            held.grammar = held.grammar.with_texts(&mut replace);
         }
         self.count()?;
         let room = taken.saturating_sub(self.prompt.len());
@@ -175,10 +272,12 @@ impl Draft {
             prompt: self.prompt,
             max_tokens: self.max_tokens,
             sampling: self.sampling,
+            constraint: self.constraint,
             stop: self.stop,
             domain: super::domain(user),
             logprobs: self.logprobs,
             time_limit: None,
+            marks: self.takes_apart,
         }
     }
 }
@@ -188,7 +287,7 @@ impl Draft {
 fn room_min(purpose: Purpose, context: usize) -> usize {
     match purpose {
         Purpose::Chat => (context / 4).clamp(1, CHAT_ROOM),
-        Purpose::Api | Purpose::Evaluation => 1,
+        Purpose::Api | Purpose::Evaluation | Purpose::Embeddings | Purpose::Rerank => 1,
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn event(caller: &Caller, action: Action, outcome: Outcome) -> Event 
 }
 
 /// What the guard did, as the log takes it: `category:action:count` each.
-fn notices(notices: &[Notice]) -> Value {
+pub(super) fn notices(notices: &[Notice]) -> Value {
     let one = |Notice { category, action, count, .. }: &Notice| {
         Value::from(format!("{category}:{action}:{count}"))
     };
@@ -83,7 +83,8 @@ impl Gate {
         written.map_err(|error| not_recorded(&error))
     }
 
-    /// Puts a denial on record, or counts it where there were too many.
+    /// Puts on record that the caller was denied something, within the bound that holds for all
+    /// refusals: whoever asks again and again fills no disk.
     pub(super) async fn record_denial(
         &self,
         caller: &Caller,
@@ -94,37 +95,43 @@ impl Gate {
         if let Some(model) = model {
             denial = denial.subject(model);
         }
-        let source = Source::Person(caller.user);
-        let recorded = self.inner.parts.refusals.record(denial, source).await;
+        let refusals = &self.inner.parts.refusals;
+        let recorded = refusals.record(denial, Source::Person(caller.user)).await;
         recorded.map_err(|error| not_recorded(&error))
     }
 
+    /// Puts on record that a limit stood in the way; of which model, where that is known by then.
     pub(super) async fn record_limit(
         &self,
         caller: &Caller,
-        model: &Model,
+        model: Option<&Model>,
         refusal: Refusal,
     ) -> Result<(), GateError> {
         if !self.inner.limited.is_new(caller.user, refusal.which) {
             return Ok(());
         }
-        let denial = event(caller, Action::GenerationRefuse, Outcome::Denied)
-            .subject(&model.name)
+        let mut denial = event(caller, Action::GenerationRefuse, Outcome::Denied)
             .with("limit", refusal.which.name())
             .with("limit_value", refusal.limit);
+        if let Some(model) = model {
+            denial = denial.subject(&model.name);
+        }
         self.record(None, vec![denial]).await
     }
 
-    /// Records what the guard refused.
+    /// Records what the guard refused, or what it did to a prompt that was then refused for
+    /// something else.
     pub(super) async fn record_refusal(
         &self,
         caller: &Caller,
         model: &Model,
         accounts: ReservedFor,
         found: &[Notice],
+        why: &GateError,
     ) -> Result<(), GateError> {
         let refusal = event(caller, Action::GenerationRefuse, Outcome::Denied)
             .subject(&model.name)
+            .with("reason", why.name())
             .with("guard", notices(found));
         self.record(Some(accounts), vec![refusal]).await
     }
@@ -157,7 +164,7 @@ impl Gate {
 
     /// A keyed digest: two equal prompts can be told from two different ones, by whoever has the
     /// key, and nothing else can be told.
-    fn prompt_digest(&self, prompt: &[u32]) -> Result<String, GateError> {
+    pub(super) fn prompt_digest(&self, prompt: &[u32]) -> Result<String, GateError> {
         let bytes: Vec<u8> = prompt.iter().flat_map(|token| token.to_le_bytes()).collect();
         let digest = self.inner.parts.vault.blind(BlindPurpose::Prompt, &bytes);
         digest.map(hex::encode).map_err(|_| GateError::NotRecorded)
@@ -213,9 +220,11 @@ pub(super) struct Spent<'a> {
 /// How it ended, in the words of the log.
 pub(super) fn outcome(result: &Result<Ending, GateError>) -> Outcome {
     match result {
-        Ok(Ending::Stop | Ending::Length) => Outcome::Done,
+        Ok(Ending::Stop | Ending::ToolCalls | Ending::Length) => Outcome::Done,
         Ok(Ending::ContentFilter) | Err(GateError::Revoked) => Outcome::Stopped,
-        Ok(Ending::Cancelled) | Err(GateError::ShuttingDown) => Outcome::Cancelled,
+        Ok(Ending::Cancelled) | Err(GateError::ShuttingDown | GateError::Unloaded) => {
+            Outcome::Cancelled
+        }
         Err(_) => Outcome::Failed,
     }
 }

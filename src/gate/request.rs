@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use tokio::sync::{Notify, mpsc};
 
 use super::error::GateError;
+use super::loaded::ModelKind;
 use crate::access::permission::Permission;
-use crate::engine::{Conversation, Sampling, TokenLogprob};
+use crate::engine::{Conversation, Grammar, Sampling, TokenLogprob, ToolRules};
 use crate::ids::RequestId;
 
 /// Why somebody asks; decides which permission is needed.
@@ -20,13 +21,17 @@ pub(crate) enum Purpose {
     Chat,
     /// An evaluation.
     Evaluation,
+    /// A program that wants vectors of texts.
+    Embeddings,
+    /// A program that wants texts judged against a query.
+    Rerank,
 }
 
 impl Purpose {
     /// The permission that the caller needs.
     pub(crate) const fn permission(self) -> Permission {
         match self {
-            Self::Api => Permission::UseApi,
+            Self::Api | Self::Embeddings | Self::Rerank => Permission::UseApi,
             Self::Chat => Permission::Chat,
             Self::Evaluation => Permission::RunEvals,
         }
@@ -38,6 +43,17 @@ impl Purpose {
             Self::Api => "api",
             Self::Chat => "chat",
             Self::Evaluation => "evaluation",
+            Self::Embeddings => "embeddings",
+            Self::Rerank => "rerank",
+        }
+    }
+
+    /// The kind of model that it takes.
+    pub(crate) const fn needs(self) -> ModelKind {
+        match self {
+            Self::Api | Self::Chat | Self::Evaluation => ModelKind::Chat,
+            Self::Embeddings => ModelKind::Embedding,
+            Self::Rerank => ModelKind::Reranker,
         }
     }
 }
@@ -53,6 +69,15 @@ pub(crate) enum Input {
     Tokens(Vec<u32>),
 }
 
+/// A grammar that an answer is held to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HeldTo {
+    /// The grammar.
+    pub(crate) grammar: Grammar,
+    /// The parameter that asks for it, for saying what is wrong with it.
+    pub(crate) parameter: &'static str,
+}
+
 /// One generation that somebody asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct ExchangeRequest {
@@ -66,6 +91,12 @@ pub(crate) struct ExchangeRequest {
     pub(crate) max_tokens: Option<usize>,
     /// How tokens are chosen.
     pub(crate) sampling: Sampling,
+    /// What the answer is held to.
+    pub(crate) held_to: Option<HeldTo>,
+    /// How the tools of the conversation may be called; none: they may not.
+    pub(crate) tools: Option<ToolRules>,
+    /// Whether the answer is taken apart into what the model thinks, says and calls.
+    pub(crate) takes_apart: bool,
     /// Texts that end the answer.
     pub(crate) stop: Vec<String>,
     /// Log-probabilities of the chosen token and of so many others.
@@ -104,6 +135,8 @@ pub(crate) enum NoticeDirection {
 pub(crate) enum Ending {
     /// The model ended it, or a stop text came.
     Stop,
+    /// The model calls functions and waits for their results.
+    ToolCalls,
     /// The bound was reached.
     Length,
     /// The guard ended it.
@@ -117,6 +150,7 @@ impl Ending {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Stop => "stop",
+            Self::ToolCalls => "tool_calls",
             Self::Length => "length",
             Self::ContentFilter => "content_filter",
             Self::Cancelled => "cancelled",
@@ -156,6 +190,24 @@ pub(crate) enum ExchangeEvent {
         /// Its tokens, where they were asked for.
         logprobs: Vec<TokenLogprob>,
     },
+    /// A piece of what the model thinks before its answer.
+    Reasoning(String),
+    /// A call of a function begins.
+    Call {
+        /// Its place among the calls of the answer.
+        index: u32,
+        /// Tells it from others.
+        id: String,
+        /// The function.
+        name: String,
+    },
+    /// A piece of the arguments of a call: JSON.
+    Arguments {
+        /// The place of the call.
+        index: u32,
+        /// The piece.
+        text: String,
+    },
     /// The guard did something.
     Notice(Notice),
     /// The answer is complete; all is settled and on record.
@@ -181,6 +233,8 @@ pub(crate) struct ExchangeHandle {
     pub(crate) prompt_tokens: u64,
     /// Requests of that model that wait, this one included; 0 when it did not have to wait.
     pub(crate) queued: usize,
+    /// Messages of a chat that were left out, oldest first, so that the rest fits the context.
+    pub(crate) dropped: usize,
     /// What the guard did to the prompt.
     pub(crate) notices: Vec<Notice>,
     pub(super) events: mpsc::Receiver<ExchangeEvent>,

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::error::GateError;
+use super::lease::Lease;
 use crate::access::{Caller, Revocation};
 
 /// Why an exchange is ended from outside.
@@ -57,7 +58,7 @@ impl Running {
         state.next += 1;
         let (sender, end) = watch::channel(None);
         state.places.insert(number, (caller.clone(), sender));
-        Ok(Place { number, end, running: self.clone() })
+        Ok(Place { number, end, running: self.clone(), lease: None })
     }
 
     /// Ends what the withdrawn thing had let in; says how many.
@@ -113,9 +114,16 @@ pub(super) struct Place {
     number: u64,
     end: watch::Receiver<Option<End>>,
     running: Running,
+    /// Keeps the model in memory.
+    lease: Option<Lease>,
 }
 
 impl Place {
+    /// Keeps a model in memory as long as the place.
+    pub(super) fn keep(&mut self, lease: Lease) {
+        self.lease = Some(lease);
+    }
+
     /// Waits until the exchange is to end.
     pub(super) async fn ended(&mut self) -> End {
         if self.end.wait_for(Option::is_some).await.is_err() {

@@ -35,6 +35,8 @@ impl Gate {
         let begun_at = Instant::now();
         let mut place = self.inner.running.enter(caller)?;
         let model = self.authorise(caller, Purpose::Evaluation, model).await?;
+        let (model, lease) = self.ready(caller.user, &model, &mut place, None).await?;
+        place.keep(lease);
         let engine = model.generator().ok_or(GateError::ModelNotFound)?;
         if texts.len() > ITEMS_MAX {
             return Err(GateError::OutOfRange { parameter: "items", expected: "at most 4096" });

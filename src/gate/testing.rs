@@ -13,7 +13,7 @@ use super::catalog::{Catalog, Model};
 use super::generate::Generate;
 use super::loaded::Engines;
 use super::request::{ExchangeRequest, Input, Purpose};
-use super::{Gate, GateParts};
+use super::{Gate, GateParts, WaitOptions};
 use crate::access::permission::BuiltinRole;
 use crate::access::{Caller, KeyContext, Refusals, Via};
 use crate::audit::{AuditLog, Filter, Record};
@@ -21,9 +21,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{LimitSet, Limits};
 use crate::db::{Db, DbOptions};
 use crate::engine::{
-    Candidate, Conversation, Domain, EngineError, EngineStats, FinishReason, GenerationEvent,
-    GenerationRequest, Message, ModelInfo, PromptError, PromptOptions, Sampling, Score, ScoreItem,
-    TokenLogprob, Usage,
+    AnswerParser, Candidate, Constraint, Conversation, Domain, EngineError, EngineStats,
+    FinishReason, GenerationEvent, GenerationRequest, Grammar, GrammarError, Message, ModelInfo,
+    PromptError, PromptOptions, Sampling, Score, ScoreItem, TokenCount, TokenLogprob, ToolRules,
+    Usage,
 };
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 use crate::limits::Limiter;
@@ -37,6 +38,8 @@ pub(crate) struct Scripted {
     pub(crate) then: Then,
     /// Prompts that reached the engine.
     pub(crate) seen: Mutex<Vec<String>>,
+    /// Tokens that are generated before any text comes of them.
+    pub(crate) unseen: AtomicUsize,
     /// Streams that are alive.
     pub(crate) alive: Arc<AtomicUsize>,
 }
@@ -46,6 +49,8 @@ pub(crate) struct Scripted {
 pub(crate) enum Then {
     Finish,
     Hang,
+    /// It never gets a place.
+    Wait,
     Fail,
     Refuse,
 }
@@ -67,6 +72,7 @@ impl Scripted {
             pieces: pieces.iter().map(|piece| (*piece).to_owned()).collect(),
             then,
             seen: Mutex::default(),
+            unseen: AtomicUsize::default(),
             alive: Arc::default(),
         })
     }
@@ -103,6 +109,22 @@ impl Generate for Scripted {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    fn constrain(&self, _: &Grammar) -> Result<Constraint, GrammarError> {
+        Err(GrammarError::Unavailable)
+    }
+
+    fn constrain_calls(
+        &self,
+        _: &[serde_json::Value],
+        _: &ToolRules,
+    ) -> Result<Option<Constraint>, GrammarError> {
+        Ok(None)
+    }
+
+    fn parser(&self, _: &[u32], functions: Vec<String>, _: bool) -> AnswerParser {
+        AnswerParser::without_marks(functions)
+    }
+
     fn generate(
         &self,
         request: GenerationRequest,
@@ -131,21 +153,28 @@ impl Generate for Scripted {
         let last = match self.then {
             Then::Fail => vec![GenerationEvent::Failed(EngineError::NotANumber)],
             Then::Finish => vec![GenerationEvent::Finished { reason: FinishReason::Stop, usage }],
-            Then::Hang | Then::Refuse => Vec::new(),
+            Then::Hang | Then::Wait | Then::Refuse => Vec::new(),
         };
-        let events: Vec<GenerationEvent> = std::iter::once(GenerationEvent::Started)
+        let generated = TokenCount::default();
+        generated.add(self.unseen.load(Ordering::SeqCst) as u64);
+        let started = GenerationEvent::Started { cached_tokens: 0, generated: generated.clone() };
+        let events: Vec<GenerationEvent> = std::iter::once(started)
             .chain(self.pieces.iter().map(piece))
             .chain(last)
+            .take(if self.then == Then::Wait { 0 } else { usize::MAX })
             .collect();
         self.alive.fetch_add(1, Ordering::SeqCst);
         let alive = Alive(Arc::clone(&self.alive));
         let spoken = stream::iter(events);
-        let hangs = self.then == Then::Hang;
+        let hangs = matches!(self.then, Then::Hang | Then::Wait);
         let rest = stream::pending().take(usize::from(hangs));
         Ok(spoken
             .chain(rest)
             .map(move |event| {
                 let _ = &alive;
+                if let GenerationEvent::Text { text, .. } = &event {
+                    generated.add(text.len() as u64);
+                }
                 event
             })
             .boxed())
@@ -228,7 +257,7 @@ impl House {
                 is_default: name == "m",
                 roles: roles.map(|role| vec![role.to_owned()]),
                 digest: Some("0123456789abcdef".into()),
-                ..Model::new(name, clock.now()).ready(engine)
+                ..Model::new(name, clock.now()).ready(engine, &clock)
             })
         };
         let models = vec![model("m", &["gpt-4o"], None), model("closed", &[], Some("owner"))];
@@ -236,11 +265,12 @@ impl House {
             catalog: Arc::new(TwoModels(models)),
             limits,
             guard: guard(),
+            refusals: Arc::new(Refusals::new(&audit, &clock)),
             audit: audit.clone(),
             db: db.clone(),
             vault: vault.clone(),
+            wait: WaitOptions { limit: Duration::from_mins(1), waiting_max: 8 },
             default_max_tokens: 50,
-            refusals: Arc::new(Refusals::new(&audit, &clock)),
             clock: clock.clone(),
             runtime,
             still_holds: Box::new(|_| true),
@@ -272,11 +302,12 @@ impl House {
             catalog,
             limits,
             guard: guard(),
+            refusals: Arc::new(Refusals::new(&self.audit, &self.clock)),
             audit: self.audit.clone(),
             db: self.db.clone(),
             vault: self.vault.clone(),
+            wait: WaitOptions { limit: Duration::from_mins(1), waiting_max: 8 },
             default_max_tokens: 50,
-            refusals: Arc::new(Refusals::new(&self.audit, &self.clock)),
             clock: self.clock.clone(),
             runtime: tokio::runtime::Handle::current(),
             still_holds: Box::new(still_holds),
@@ -341,6 +372,9 @@ pub(crate) fn request(prompt: &str) -> ExchangeRequest {
         input: Input::Text(prompt.to_owned()),
         max_tokens: Some(8),
         sampling: Sampling::default(),
+        held_to: None,
+        tools: None,
+        takes_apart: false,
         stop: Vec::new(),
         logprobs: None,
     }

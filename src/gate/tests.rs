@@ -1,10 +1,12 @@
 //! The road, walked with everything real around it but the model.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::testing::{House, Scripted, Then, caller, caller_with_key, request};
 use super::*;
 use crate::config::LimitSet;
+use crate::engine;
 use crate::ids::KeyId;
 
 async fn read_all(mut handle: ExchangeHandle) -> (String, Option<ExchangeEvent>) {
@@ -57,9 +59,11 @@ async fn nothing_runs_where_the_record_cannot_be_written() {
         Ok(tx.execute_batch(sql)?)
     };
     house.db.write(fill).await.expect("fills");
-    let error = house.gate.run(&caller(), request("Hello")).await.expect_err("refused");
+    let caller = caller();
+    let error = house.gate.run(&caller, request("Hello")).await.expect_err("refused");
     assert!(matches!(error, GateError::NotRecorded));
     assert!(house.engine.seen.lock().is_empty());
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 0, "nothing ran");
 }
 
 #[tokio::test]
@@ -74,6 +78,34 @@ async fn a_reader_who_leaves_ends_the_work_and_is_charged_for_what_came() {
     house.gate.drain(Duration::from_secs(5)).await;
     assert_eq!(house.events().await[1], "generation.end cancelled");
     assert_eq!(house.gate.usage(&caller).tokens_day.used, 9);
+}
+
+#[tokio::test]
+async fn what_was_generated_is_charged_also_where_no_text_came_of_it() {
+    let engine = Scripted::new(&["abc "], Then::Hang);
+    engine.unseen.store(7, Ordering::SeqCst);
+    let house = House::new(engine).await;
+    let caller = caller();
+    let mut handle = house.gate.run(&caller, request("Hello")).await.expect("passes");
+    assert!(matches!(handle.next().await, Some(ExchangeEvent::Started)));
+    assert!(matches!(handle.next().await, Some(ExchangeEvent::Text { .. })));
+    handle.stop();
+    let (_, last) = read_all(handle).await;
+    let Some(ExchangeEvent::Finished { usage, .. }) = last else { panic!("{last:?}") };
+    assert_eq!((usage.prompt_tokens, usage.completion_tokens), (5, 11));
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 16);
+}
+
+#[tokio::test]
+async fn whoever_leaves_the_waiting_line_is_charged_nothing() {
+    let house = House::new(Scripted::new(&["abc "], Then::Wait)).await;
+    let caller = caller();
+    let handle = house.gate.run(&caller, request("Hello")).await.expect("passes");
+    handle.stop();
+    let (_, last) = read_all(handle).await;
+    let Some(ExchangeEvent::Finished { ending, usage }) = last else { panic!("{last:?}") };
+    assert_eq!((ending, usage), (Ending::Cancelled, ExchangeUsage::default()));
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 0);
 }
 
 #[tokio::test]
@@ -175,6 +207,59 @@ async fn who_may_not_is_refused_and_it_is_on_record() {
         house.gate.models(&caller()).iter().map(|model| model.name.clone()).collect();
     assert_eq!(names, ["m"]);
     assert!(house.engine.seen.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_flood_of_denials_is_within_the_bound_of_all_refusals() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let bound = caller_with_key(KeyId::new(), Some(vec!["other".into()]));
+    for _ in 0..40 {
+        let error = house.gate.run(&bound, request("Hello")).await.expect_err("not the key's");
+        assert!(matches!(error, GateError::ModelNotFound));
+    }
+    assert_eq!(house.events().await, ["access.denied denied"; 30]);
+}
+
+#[tokio::test]
+async fn whoever_is_denied_has_used_a_request() {
+    let two = LimitSet { requests_per_minute: Some(2), ..LimitSet::default() };
+    let house = House::with_limits(Scripted::new(&["x"], Then::Finish), two).await;
+    let bound = caller_with_key(KeyId::new(), Some(vec!["other".into()]));
+    for _ in 0..2 {
+        let error = house.gate.run(&bound, request("Hello")).await.expect_err("not the key's");
+        assert!(matches!(error, GateError::ModelNotFound));
+    }
+    let error = house.gate.run(&bound, request("Hello")).await.expect_err("over the pace");
+    assert!(matches!(error, GateError::Limited(_)), "{error:?}");
+    let denied = "access.denied denied";
+    assert_eq!(house.events().await, [denied, denied, "generation.refuse denied"]);
+}
+
+#[tokio::test]
+async fn what_fails_before_its_tokens_are_reserved_has_used_a_request() {
+    let limits = LimitSet { requests_per_minute: Some(3), ..LimitSet::default() };
+    let house = House::with_limits(Scripted::new(&["x"], Then::Finish), limits).await;
+    let caller = caller();
+    for prompt in ["a".repeat(1_000_000), "a".repeat(200), String::new()] {
+        let error = house.gate.run(&caller, request(&prompt)).await.expect_err("does not fit");
+        assert!(matches!(error, GateError::PromptTooLong { .. } | GateError::EmptyPrompt));
+    }
+    let error = house.gate.run(&caller, request("Hello")).await.expect_err("over the pace");
+    assert!(matches!(error, GateError::Limited(_)), "{error:?}");
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 0);
+}
+
+#[tokio::test]
+async fn a_request_that_is_still_being_read_has_a_place_among_those_that_run() {
+    let one = LimitSet { concurrent: Some(1), ..LimitSet::default() };
+    let house = House::with_limits(Scripted::new(&["x"], Then::Finish), one).await;
+    let caller = caller();
+    let entry = house.gate.enter(&caller, Purpose::Api).await.expect("enters");
+    let error = house.gate.run(&caller, request("Hello")).await.expect_err("one at a time");
+    assert!(matches!(error, GateError::Limited(_)), "{error:?}");
+    read_all(house.gate.proceed(entry, request("Hello")).await.expect("passes")).await;
+    drop(house.gate.enter(&caller, Purpose::Api).await.expect("and leaves again"));
+    house.gate.run(&caller, request("Hello")).await.expect("passes");
 }
 
 #[tokio::test]
@@ -296,4 +381,66 @@ async fn a_chat_takes_a_shorter_answer_where_the_limits_leave_no_longer_one() {
     let told = crate::web::ApiError::from(error);
     assert_eq!(told.code(), crate::web::ErrorCode::RequestExceedsLimit);
     assert!(told.to_string().contains("limit of 5 "), "{told}");
+}
+
+#[tokio::test]
+async fn a_prompt_that_placeholders_make_too_long_is_on_record_and_costs_nothing() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let caller = caller();
+    let asked = request(&"pwd=a1b2c3d4 ".repeat(15));
+    let error = house.gate.run(&caller, asked).await.expect_err("grows over the context");
+    assert!(matches!(error, GateError::PromptTooLong { .. }), "{error:?}");
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 0);
+    let records = house.records().await;
+    assert_eq!(house.events().await, ["generation.refuse denied"]);
+    let detail = records[0].field("detail");
+    assert_eq!(detail["reason"], "prompt_too_long");
+    assert_eq!(detail["guard"], serde_json::json!(["secret.assigned:redact:15"]));
+}
+
+/// A conversation with one function, whose schema says `told`.
+fn with_tool(told: &str) -> ExchangeRequest {
+    let schema = serde_json::json!({"type": "object", "properties": {"a": {"enum": [told]}}});
+    let function = serde_json::json!({"name": "pay", "parameters": schema});
+    let tools = vec![serde_json::json!({"type": "function", "function": function})];
+    let messages = vec![engine::Message::new(engine::Role::User, "Hi")];
+    let rules = engine::ToolRules { choice: engine::ToolChoice::Auto, is_parallel: true };
+    ExchangeRequest {
+        input: Input::Conversation(engine::Conversation { tools, ..messages.into() }),
+        tools: Some(rules),
+        takes_apart: true,
+        ..request("")
+    }
+}
+
+#[tokio::test]
+async fn schemas_and_grammars_are_inspected_as_prompts_are() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let asked = with_tool("some forbidden words");
+    let error = house.gate.run(&caller(), asked).await.expect_err("refused");
+    assert!(matches!(error, GateError::Refused { .. }), "{error:?}");
+    assert!(house.engine.seen.lock().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_guard_takes_out_of_answers_it_takes_out_of_arguments() {
+    let said = [
+        "<tool_call>{\"name\": \"pay\", \"arguments\": {\"card\": \"4111 11",
+        "11 1111 1111\", \"for\": \"tea\"}}</tool_call>",
+    ];
+    let house = House::new(Scripted::new(&said, Then::Finish)).await;
+    let mut handle = house.gate.run(&caller(), with_tool("tea")).await.expect("passes");
+    let (mut arguments, mut name, mut ending) = (String::new(), None, None);
+    while let Some(event) = handle.next().await {
+        match event {
+            ExchangeEvent::Call { name: called, .. } => name = Some(called),
+            ExchangeEvent::Arguments { text, .. } => arguments.push_str(&text),
+            ExchangeEvent::Finished { ending: how, .. } => ending = Some(how),
+            _ => {}
+        }
+    }
+    assert_eq!((name.as_deref(), ending), (Some("pay"), Some(Ending::ToolCalls)));
+    assert!(!arguments.contains("4111"), "{arguments}");
+    let read: serde_json::Value = serde_json::from_str(&arguments).expect("still JSON");
+    assert_eq!(read["for"], "tea");
 }

@@ -1,5 +1,6 @@
 //! The arithmetic of limits: whole numbers, no clock of its own, no storage.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
@@ -21,8 +22,8 @@ pub(super) struct Minute {
     pub(super) spent: u64,
     /// When `spent` was right.
     pub(super) at_ms: i64,
-    /// What was ever taken since the start, in parts. With `spent` it says how far the account has
-    /// emptied: what was taken first leaks out first.
+    /// What was ever taken since the start and not given back, in parts. With `spent` it says how far
+    /// the account has emptied: what was taken first leaks out first.
     pub(super) taken: u64,
 }
 
@@ -46,12 +47,17 @@ impl Minute {
         self.taken = self.taken.saturating_add(parts);
     }
 
-    /// Gives back `units` of the `taken` that were taken last when `mark` was. What of them has
-    /// leaked out already is not there to be given back: it would be somebody else's.
-    pub(super) fn give_back(&mut self, units: u64, taken: u64, mark: u64) {
+    /// Gives back up to `units` of the `taken` that were taken last when `taken` stood at `mark`;
+    /// says how many parts it were. What has leaked out already is not there to be given back: it
+    /// would be somebody else's.
+    fn give_back(&mut self, units: u64, taken: u64, mark: u64) -> u64 {
         let emptied_to = self.taken.saturating_sub(self.spent);
         let left = mark.saturating_sub(emptied_to).min(taken.saturating_mul(PARTS));
-        self.spent = self.spent.saturating_sub(units.saturating_mul(PARTS).min(left));
+        let given = units.saturating_mul(PARTS).min(left);
+        self.spent = self.spent.saturating_sub(given);
+        // What stands above moves down by as much, so that what leaked is not what was given back.
+        self.taken = self.taken.saturating_sub(given);
+        given
     }
 
     /// Whole units used; a part of one counts as one.
@@ -122,12 +128,28 @@ impl Now {
 }
 
 /// The accounts of one person or key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counters {
     pub(super) requests: Minute,
     pub(super) tokens: Minute,
     pub(super) day: Day,
     pub(super) running: u32,
+    /// Where the tokens of each reservation that is open end in `tokens`, in the order in which they
+    /// were taken. At most one for each request that runs.
+    open: BTreeMap<Ticket, u64>,
+    next_ticket: u64,
+}
+
+/// By which an account knows the tokens of one reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket(u64);
+
+/// The tokens of a reservation, as they were taken from one account.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    pub(super) tokens: u64,
+    pub(super) on_day: i64,
+    pub(super) ticket: Ticket,
 }
 
 /// A limit that stands in the way.
@@ -138,6 +160,13 @@ pub(super) struct Obstacle {
     pub(super) remaining: u64,
     /// `None`: waiting does not help.
     pub(super) wait: Option<Duration>,
+}
+
+impl Obstacle {
+    /// How long it stands in the way: for ever where waiting does not help.
+    pub(super) fn waiting(&self) -> Duration {
+        self.wait.unwrap_or(Duration::MAX)
+    }
 }
 
 /// The kinds of limits.
@@ -216,8 +245,14 @@ impl Counters {
         minute.into_iter().chain(day).min().unwrap_or(u64::MAX)
     }
 
-    /// The limit that keeps a request of so many tokens waiting longest, if any does.
-    pub(super) fn obstacle(&self, tokens: u64, bounds: &Bounds, now: Now) -> Option<Obstacle> {
+    /// Accounts as they were written down, with nothing running.
+    pub(super) fn kept(requests: Minute, tokens: Minute) -> Self {
+        Self { requests, tokens, ..Self::default() }
+    }
+
+    /// The limit that keeps one more request waiting longest, if any does: of requests, of those
+    /// that run, or of tokens, of which it will need at least one.
+    pub(super) fn obstacle_to_entry(&self, bounds: &Bounds, now: Now) -> Option<Obstacle> {
         let concurrent =
             bounds.concurrent.filter(|limit| u64::from(self.running) >= *limit).map(|limit| {
                 Obstacle {
@@ -236,6 +271,17 @@ impl Counters {
                 wait,
             })
         });
+        let tokens = self.obstacle_to_tokens(1, bounds, now);
+        [concurrent, requests, tokens].into_iter().flatten().max_by_key(Obstacle::waiting)
+    }
+
+    /// The limit that keeps so many tokens waiting longest, if any does.
+    pub(super) fn obstacle_to_tokens(
+        &self,
+        tokens: u64,
+        bounds: &Bounds,
+        now: Now,
+    ) -> Option<Obstacle> {
         let in_minute = bounds.tokens.and_then(|limit| {
             let wait = self.tokens.wait_for(tokens, limit);
             (wait != Some(Duration::ZERO)).then(|| Obstacle {
@@ -254,33 +300,46 @@ impl Counters {
                 wait: (tokens <= limit).then(|| self.day.until_next(now.date)),
             })
         });
-        [concurrent, requests, in_minute, in_day]
-            .into_iter()
-            .flatten()
-            .max_by_key(|obstacle| obstacle.wait.unwrap_or(Duration::MAX))
+        [in_minute, in_day].into_iter().flatten().max_by_key(Obstacle::waiting)
     }
 
-    /// Takes a request and so many tokens; gives the mark by which these are known later.
-    pub(super) fn take(&mut self, tokens: u64) -> u64 {
+    /// Takes a request and a place among those that run.
+    pub(super) fn enter(&mut self) {
         self.requests.take(1);
-        self.tokens.take(tokens);
         self.day.requests = self.day.requests.saturating_add(1);
-        self.day.tokens = self.day.tokens.saturating_add(tokens);
         self.running = self.running.saturating_add(1);
-        self.tokens.taken
     }
 
-    /// Puts what was really used in the place of what was taken on day `taken_on`, under `mark`.
-    pub(super) fn settle(&mut self, taken: u64, actual: u64, taken_on: i64, mark: u64) {
+    /// Takes tokens for a request that has entered.
+    pub(super) fn take(&mut self, tokens: u64) -> Taken {
+        self.tokens.take(tokens);
+        self.day.tokens = self.day.tokens.saturating_add(tokens);
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.open.insert(ticket, self.tokens.taken);
+        Taken { tokens, on_day: self.day.number, ticket }
+    }
+
+    /// Gives the place back.
+    pub(super) fn leave(&mut self) {
         self.running = self.running.saturating_sub(1);
-        if actual >= taken {
-            self.tokens.take(actual - taken);
+    }
+
+    /// Puts what was really used in the place of what was taken. Does nothing the second time.
+    pub(super) fn settle(&mut self, taken: Taken, actual: u64) {
+        let Some(mark) = self.open.remove(&taken.ticket) else { return };
+        if actual >= taken.tokens {
+            self.tokens.take(actual - taken.tokens);
         } else {
-            self.tokens.give_back(taken - actual, taken, mark);
+            let unused = taken.tokens - actual;
+            let given = self.tokens.give_back(unused, taken.tokens, mark);
+            for (_, later) in self.open.range_mut(taken.ticket..) {
+                *later = later.saturating_sub(given);
+            }
         }
         // A reservation of yesterday is yesterday's: its estimate stays there.
-        if self.day.number == taken_on {
-            self.day.tokens = self.day.tokens.saturating_sub(taken).saturating_add(actual);
+        if self.day.number == taken.on_day {
+            self.day.tokens = self.day.tokens.saturating_sub(taken.tokens).saturating_add(actual);
         }
     }
 
@@ -294,77 +353,4 @@ impl Counters {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(ms: i64) -> Timestamp {
-        Timestamp::from_ms(ms)
-    }
-
-    #[test]
-    fn a_minute_gives_back_what_its_limit_allows_and_no_more() {
-        let mut minute = Minute::default();
-        minute.take(10);
-        assert_eq!((minute.used(), minute.remaining(10)), (10, 0));
-        assert_eq!(minute.wait_for(1, 10), Some(Duration::from_secs(6)));
-        minute.leak(at(5_999), Some(10));
-        assert_eq!(minute.wait_for(1, 10), Some(Duration::from_millis(1)));
-        minute.leak(at(6_000), Some(10));
-        assert_eq!(minute.wait_for(1, 10), Some(Duration::ZERO));
-        minute.leak(at(60_000), Some(10));
-        assert_eq!((minute.used(), minute.reset(10)), (0, Duration::ZERO));
-    }
-
-    #[test]
-    fn what_has_leaked_out_is_not_given_back() {
-        let mut counters = Counters::default();
-        let first = counters.take(60);
-        counters.tokens.leak(at(30_000), Some(60));
-        let second = counters.take(60);
-        assert_eq!(counters.tokens.used(), 90);
-        // Half of the first has leaked: of its 60 no more than 30 are there to be given back.
-        counters.settle(60, 0, 0, first);
-        assert_eq!(counters.tokens.used(), 60, "the second's are all there");
-        counters.settle(60, 20, 0, second);
-        assert_eq!(counters.tokens.used(), 20);
-    }
-
-    #[test]
-    fn what_is_given_back_leaks_no_more() {
-        let mut counters = Counters::default();
-        let (first, second) = (counters.take(60), counters.take(60));
-        counters.settle(60, 0, 0, second);
-        counters.tokens.leak(at(60_000), Some(60));
-        assert_eq!(counters.tokens.used(), 0);
-        counters.take(10);
-        counters.settle(60, 0, 0, first);
-        assert_eq!(counters.tokens.used(), 10, "nothing of the first is left");
-    }
-
-    #[test]
-    fn more_than_the_limit_never_fits() {
-        assert_eq!(Minute::default().wait_for(11, 10), None);
-    }
-
-    #[test]
-    fn time_that_runs_back_gives_nothing() {
-        let mut minute = Minute { at_ms: 60_000, ..Minute::default() };
-        minute.take(5);
-        minute.leak(at(0), Some(10));
-        assert_eq!((minute.spent, minute.at_ms), (5 * PARTS, 60_000));
-        let mut day = Day { number: 5, requests: 1, tokens: 7 };
-        day.roll(at(4 * DAY_MS));
-        assert_eq!((day.number, day.tokens), (4, 7));
-        day.roll(at(6 * DAY_MS));
-        assert_eq!(day.tokens, 0);
-    }
-
-    #[test]
-    fn the_tightest_set_counts_and_zero_is_no_limit() {
-        let wide = LimitSet { requests_per_minute: Some(9), ..LimitSet::default() };
-        let tight = LimitSet { requests_per_minute: Some(2), ..LimitSet::default() };
-        let none = LimitSet { requests_per_minute: Some(0), ..LimitSet::default() };
-        assert_eq!(Bounds::tightest([&wide, &tight, &none]).requests, Some(2));
-        assert_eq!(Bounds::tightest([&none]).requests, None);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::counters::{Bounds, Counters, Day, Now, Obstacle};
+use super::counters::{Bounds, Counters, Day, Now, Obstacle, Taken};
 use super::store::{self, Account};
 use super::view::{Meter, Refusal, Standing, Subject, Usage, Wanted};
 use crate::clock::{Clock, Timestamp};
@@ -55,71 +55,30 @@ impl Limiter {
         })
     }
 
-    /// Takes a request and an estimate of its tokens out of every account that it counts on, or
-    /// out of none. What the limits leave bounds the estimate, where that is enough of it.
-    pub fn admit(&self, subject: &Subject, wanted: Wanted) -> Result<Reservation, Refusal> {
+    /// Takes a request and a place among those that run out of every account that they count on, or
+    /// out of none. What they will cost in tokens is reserved when it is known; whoever has none
+    /// left is not let in.
+    pub fn enter(&self, subject: &Subject) -> Result<Reservation, Refusal> {
         let now = Now::of(&self.shared.clock);
         let scopes = self.shared.scopes(subject);
         let mut accounts = self.shared.accounts.lock();
-        let tokens = Self::size(&mut accounts, &scopes, wanted, now);
-        Self::check(&mut accounts, &scopes, tokens, now)?;
-        let take =
-            |(account, _): &(Account, Bounds)| accounts.entry(*account).or_default().take(tokens);
-        let marks = scopes.iter().map(take).collect();
+        check(&mut accounts, &scopes, now, |counters, bounds| {
+            counters.obstacle_to_entry(bounds, now)
+        })?;
+        for (account, _) in &scopes {
+            accounts.entry(*account).or_default().enter();
+        }
         if accounts.len() > ACCOUNTS_SOFT_MAX {
             accounts.retain(|_, counters| !counters.is_idle(now));
         }
-        let accounts = scopes.into_iter().map(|(account, _)| account).collect();
+        drop(accounts);
+        let accounts = scopes.iter().map(|(account, _)| *account).collect();
         Ok(Reservation {
             of: ReservedFor { shared: Arc::clone(&self.shared), accounts },
-            marks,
-            tokens,
-            day: Day::of(now.date),
+            scopes,
+            taken: Vec::new(),
             is_settled: false,
         })
-    }
-
-    /// How many tokens to ask for: all that are wanted, else what there is room for now, else what
-    /// is worth waiting for.
-    fn size(
-        accounts: &mut HashMap<Account, Counters>,
-        scopes: &[(Account, Bounds)],
-        wanted: Wanted,
-        now: Now,
-    ) -> u64 {
-        let (mut room, mut ceiling) = (u64::MAX, u64::MAX);
-        for (account, bounds) in scopes {
-            let counters = accounts.entry(*account).or_default();
-            counters.advance(now, bounds);
-            room = room.min(counters.room(bounds));
-            ceiling = ceiling.min(bounds.ceiling());
-        }
-        let worth = wanted.enough.min(ceiling).max(wanted.least);
-        wanted.most.min(room.max(worth))
-    }
-
-    /// Whether a request of one token would be admitted now; for refusing before costly work.
-    pub fn would_admit(&self, subject: &Subject) -> Result<(), Refusal> {
-        let scopes = self.shared.scopes(subject);
-        let mut accounts = self.shared.accounts.lock();
-        Self::check(&mut accounts, &scopes, 1, Now::of(&self.shared.clock))
-    }
-
-    fn check(
-        accounts: &mut HashMap<Account, Counters>,
-        scopes: &[(Account, Bounds)],
-        tokens: u64,
-        now: Now,
-    ) -> Result<(), Refusal> {
-        let worst = scopes
-            .iter()
-            .filter_map(|(account, bounds)| {
-                let counters = accounts.entry(*account).or_default();
-                counters.advance(now, bounds);
-                counters.obstacle(tokens, bounds, now)
-            })
-            .max_by_key(|obstacle| obstacle.wait.unwrap_or(Duration::MAX));
-        worst.map_or(Ok(()), |obstacle| Err(obstacle.into()))
     }
 
     /// Where a subject stands, for the headers of an answer.
@@ -127,9 +86,9 @@ impl Limiter {
         let now = Now::of(&self.shared.clock);
         let mut accounts = self.shared.accounts.lock();
         let meters = self.shared.scopes(subject).into_iter().map(|(account, bounds)| {
-            let mut counters = accounts.get(&account).copied().unwrap_or_default();
+            let mut none = Counters::default();
+            let counters = accounts.get_mut(&account).unwrap_or(&mut none);
             counters.advance(now, &bounds);
-            accounts.entry(account).and_modify(|kept| *kept = counters);
             Standing {
                 requests: minute_meter(counters.requests, bounds.requests),
                 tokens: minute_meter(counters.tokens, bounds.tokens),
@@ -148,7 +107,7 @@ impl Limiter {
         let now = Now::of(&self.shared.clock);
         let bounds = self.shared.person_bounds(roles);
         let mut counters =
-            self.shared.accounts.lock().get(&Account::Person(user)).copied().unwrap_or_default();
+            self.shared.accounts.lock().get(&Account::Person(user)).cloned().unwrap_or_default();
         counters.advance(now, &bounds);
         let midnight = (Day::of(now.date) + 1).saturating_mul(86_400_000);
         Usage {
@@ -161,6 +120,43 @@ impl Limiter {
             requests_day: counters.day.requests,
         }
     }
+}
+
+/// Brings the accounts up to the present, and refuses by the limit that stands longest in the way.
+fn check(
+    accounts: &mut HashMap<Account, Counters>,
+    scopes: &[(Account, Bounds)],
+    now: Now,
+    obstacle: impl Fn(&Counters, &Bounds) -> Option<Obstacle>,
+) -> Result<(), Refusal> {
+    let worst = scopes
+        .iter()
+        .filter_map(|(account, bounds)| {
+            let counters = accounts.entry(*account).or_default();
+            counters.advance(now, bounds);
+            obstacle(counters, bounds)
+        })
+        .max_by_key(Obstacle::waiting);
+    worst.map_or(Ok(()), |obstacle| Err(obstacle.into()))
+}
+
+/// How many tokens to ask for: all that are wanted, else what there is room for now, else what is
+/// worth waiting for.
+fn size(
+    accounts: &mut HashMap<Account, Counters>,
+    scopes: &[(Account, Bounds)],
+    wanted: Wanted,
+    now: Now,
+) -> u64 {
+    let (mut room, mut ceiling) = (u64::MAX, u64::MAX);
+    for (account, bounds) in scopes {
+        let counters = accounts.entry(*account).or_default();
+        counters.advance(now, bounds);
+        room = room.min(counters.room(bounds));
+        ceiling = ceiling.min(bounds.ceiling());
+    }
+    let worth = wanted.enough.min(ceiling).max(wanted.least);
+    wanted.most.min(room.max(worth))
 }
 
 fn minute_meter(minute: super::counters::Minute, limit: Option<u64>) -> Meter {
@@ -207,7 +203,7 @@ impl ReservedFor {
     /// The accounts as they stand now.
     pub(super) fn snapshot(&self) -> Vec<(Account, Counters)> {
         let accounts = self.shared.accounts.lock();
-        let state = |account| accounts.get(account).copied().unwrap_or_default();
+        let state = |account| accounts.get(account).cloned().unwrap_or_default();
         self.accounts.iter().map(|account| (*account, state(account))).collect()
     }
 }
@@ -217,17 +213,16 @@ impl ReservedFor {
 #[must_use = "a reservation that is dropped counts in full"]
 pub struct Reservation {
     of: ReservedFor,
-    /// By which each account knows what was taken from it.
-    marks: Vec<u64>,
-    tokens: u64,
-    day: i64,
+    scopes: Vec<(Account, Bounds)>,
+    /// The tokens, by account; none until they are reserved.
+    taken: Vec<(Account, Taken)>,
     is_settled: bool,
 }
 
 impl Reservation {
     /// How many tokens were taken.
     pub fn tokens(&self) -> u64 {
-        self.tokens
+        self.taken.first().map_or(0, |(_, taken)| taken.tokens)
     }
 
     /// The accounts it was taken from.
@@ -235,29 +230,49 @@ impl Reservation {
         self.of.clone()
     }
 
+    /// Takes an estimate of tokens out of every account, or out of none; once for a request. What
+    /// the limits leave bounds the estimate, where that is enough of it.
+    pub fn reserve(&mut self, wanted: Wanted) -> Result<(), Refusal> {
+        debug_assert!(self.taken.is_empty(), "tokens are reserved once");
+        let now = Now::of(&self.of.shared.clock);
+        let mut accounts = self.of.shared.accounts.lock();
+        let tokens = size(&mut accounts, &self.scopes, wanted, now);
+        check(&mut accounts, &self.scopes, now, |counters, bounds| {
+            counters.obstacle_to_tokens(tokens, bounds, now)
+        })?;
+        for (account, _) in &self.scopes {
+            self.taken.push((*account, accounts.entry(*account).or_default().take(tokens)));
+        }
+        Ok(())
+    }
+
     /// Ends the request with the tokens that it really took; the rest is given back.
     pub fn settle(mut self, actual: u64) -> ReservedFor {
-        self.finish(actual);
+        self.finish(Some(actual));
         self.of.clone()
     }
 
-    fn finish(&mut self, actual: u64) {
-        if self.is_settled {
+    /// `None`: what was taken is what was used.
+    fn finish(&mut self, actual: Option<u64>) {
+        if std::mem::replace(&mut self.is_settled, true) {
             return;
         }
-        self.is_settled = true;
         let mut accounts = self.of.shared.accounts.lock();
-        for (account, mark) in self.of.accounts.iter().zip(&self.marks) {
-            if let Some(counters) = accounts.get_mut(account) {
-                counters.settle(self.tokens, actual, self.day, *mark);
-            }
+        for account in &self.of.accounts {
+            accounts.entry(*account).and_modify(Counters::leave);
+        }
+        for (account, taken) in &self.taken {
+            let settle = |counters: &mut Counters| {
+                counters.settle(*taken, actual.unwrap_or(taken.tokens));
+            };
+            accounts.entry(*account).and_modify(settle);
         }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.finish(self.tokens);
+        self.finish(None);
     }
 }
 

@@ -1,9 +1,10 @@
 //! Request rates, token budgets and concurrency: how much a person or key may use, and how much
 //! of it is used. Knows no HTTP, no role's meaning and no engine.
 //!
-//! A request is admitted with an estimate that is taken at once (`Limiter::admit`), and settled
-//! with what it really took. What is taken stays taken until it is settled: a crash, a dropped
-//! task or a lost write can only leave too much counted, never too little.
+//! A request is counted before anything is done for it (`Limiter::enter`), an estimate of its tokens
+//! is taken when it is known (`Reservation::reserve`), and it is settled with what it really took.
+//! What is taken stays taken until it is settled: a crash, a dropped task or a lost write can only
+//! leave too much counted, never too little.
 
 mod counters;
 mod limiter;

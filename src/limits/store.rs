@@ -103,6 +103,7 @@ pub(super) fn load(
 ) -> Result<HashMap<Account, Counters>, DbError> {
     let today = Day::of(now.date);
     connection.execute("DELETE FROM limit_days WHERE day < ?1", [today - DAYS_KEPT])?;
+    fold_days_ahead(connection, today)?;
     let mut accounts: HashMap<Account, Counters> = HashMap::new();
     let mut minutes = connection.prepare(
         "SELECT account, requests_spent, requests_at, tokens_spent, tokens_at FROM limit_minutes",
@@ -114,14 +115,12 @@ pub(super) fn load(
             let spent = unsigned(spent);
             Minute { spent, at_ms: at.min(now.steady.ms()), taken: spent }
         };
-        let counters = accounts.entry(account).or_default();
-        counters.requests = minute(row.get(1)?, row.get(2)?);
-        counters.tokens = minute(row.get(3)?, row.get(4)?);
+        let requests = minute(row.get(1)?, row.get(2)?);
+        let tokens = minute(row.get(3)?, row.get(4)?);
+        accounts.insert(account, Counters::kept(requests, tokens));
     }
-    let mut days = connection.prepare(
-        "SELECT account, max(requests), max(tokens) FROM limit_days WHERE day >= ?1
-         GROUP BY account",
-    )?;
+    let mut days =
+        connection.prepare("SELECT account, requests, tokens FROM limit_days WHERE day = ?1")?;
     let mut rows = days.query([today])?;
     while let Some(row) = rows.next()? {
         let Some(account) = Account::parse(&row.get::<_, String>(0)?) else { continue };
@@ -129,4 +128,20 @@ pub(super) fn load(
             Day { number: today, requests: unsigned(row.get(1)?), tokens: unsigned(row.get(2)?) };
     }
     Ok(accounts)
+}
+
+/// Counts as today's what a clock that was ahead has put on days that are to come: the most that is
+/// on record for one of them, as a clock that is set back while the server runs counts on from
+/// there. Once: those days begin empty when they come.
+fn fold_days_ahead(connection: &Connection, today: i64) -> Result<(), DbError> {
+    connection.execute(
+        "INSERT INTO limit_days (account, day, requests, tokens)
+         SELECT account, ?1, max(requests), max(tokens) FROM limit_days
+         WHERE day >= ?1 GROUP BY account HAVING max(day) > ?1
+         ON CONFLICT (account, day) DO UPDATE SET
+           requests = excluded.requests, tokens = excluded.tokens",
+        [today],
+    )?;
+    connection.execute("DELETE FROM limit_days WHERE day > ?1", [today])?;
+    Ok(())
 }

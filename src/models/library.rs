@@ -1,90 +1,138 @@
-//! The models of this server. They are read one after the other on a thread of their own, so that
-//! the server listens at once; a model that cannot be read says why and stands in nobody's way.
+//! The models of this server: which there are, where each stands, who may use it. How they come
+//! into memory and leave it again stands in `loads.rs` and `unloads.rs`.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::RwLock;
-use sha2::{Digest, Sha256};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
-use super::store;
-use crate::access::{Caller, Changes, Registry, Withdrawn};
-use crate::audit::{Action, Actor, AuditError, AuditLog, Event, Outcome};
+use super::error::ModelsError;
+use super::loads::Queue;
+use super::plan::{Plan, Reservation};
+use super::sources::{self, Identity, Source};
+use super::{aliases, store};
+use crate::access::{Caller, Changes, Registry};
+use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::Clock;
-use crate::db::{Db, DbError, Transaction};
-use crate::engine::gguf::{self, GgufError, ModelFiles};
-use crate::engine::{Engine, EngineOptions, LoadError, LoadProgress, Weights};
-use crate::gate::{Catalog, Engines, Model, ModelState};
-
-/// The name of the model that is built in.
-pub(crate) const GUIDE: &str = "guide";
-const NAME_BYTES_MAX: usize = 128;
-
-/// What can go wrong with the library.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ModelsError {
-    /// A file's name is no model's name.
-    #[error(
-        "the file name of a model must be 1 to 128 letters, digits or . _ - / : +, and `{0}` is not"
-    )]
-    BadName(String),
-    /// Two models have the same name.
-    #[error(
-        "two models are called `{0}`: rename one of the files; of a model in several, name one part"
-    )]
-    SameName(String),
-    /// The default model is none of those that are served.
-    #[error("`models.default` is `{0}`, and no model of that name is served")]
-    NoSuchDefault(String),
-    /// There is no model of that name.
-    #[error("no such model")]
-    NotFound,
-    /// The database failed.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// What let the caller in was withdrawn.
-    #[error(transparent)]
-    Withdrawn(#[from] Withdrawn),
-    /// The record cannot be written.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// The thread that reads models cannot be started.
-    #[error("the thread that reads models cannot be started: {0}")]
-    Thread(std::io::Error),
-}
+use crate::config::{LoadWhen, ModelLimits};
+use crate::db::{Db, Transaction};
+use crate::engine::{EngineOptions, Weights};
+use crate::gate::{Catalog, Model, ModelState, NotReady, Setback, Taken};
 
 /// Which models are served, and how.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct LibraryOptions {
     /// The built-in guide, if it is served.
     pub(crate) guide: Option<&'static [u8]>,
     /// Files.
     pub(crate) files: Vec<PathBuf>,
+    /// A directory whose files are served too.
+    pub(crate) directory: Option<PathBuf>,
     /// The default model; empty: the first file, else the guide.
     pub(crate) default: String,
-    /// Further names of models: name, model.
+    /// Further names of models, by the configuration: name, model.
     pub(crate) aliases: BTreeMap<String, String>,
     /// How the engines compute.
     pub(crate) engine: EngineOptions,
+    /// What holds for every model, but for what `limits` says of one.
+    pub(crate) all: Rules,
+    /// What holds for one model instead.
+    pub(crate) limits: BTreeMap<String, ModelLimits>,
+    /// What all models together may take.
+    pub(crate) memory_bytes: Option<u64>,
+    /// Whether idle models make room for others.
+    pub(crate) evict: bool,
+    /// How long running answers may go on when their model is unloaded.
+    pub(crate) grace: Duration,
+}
+
+/// When a model is loaded and unloaded, and how long its answers may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// When it is loaded.
+    pub(crate) load: LoadWhen,
+    /// How long it may be idle.
+    pub(crate) idle: Option<Duration>,
+    /// Upper bound of an answer, in tokens.
+    pub(crate) answer_tokens_max: Option<usize>,
+}
+
+impl Default for LibraryOptions {
+    fn default() -> Self {
+        Self {
+            guide: None,
+            files: Vec::new(),
+            directory: None,
+            default: String::new(),
+            aliases: BTreeMap::new(),
+            engine: EngineOptions::default(),
+            all: Rules { load: LoadWhen::Start, idle: None, answer_tokens_max: None },
+            limits: BTreeMap::new(),
+            memory_bytes: None,
+            evict: true,
+            grace: Duration::from_secs(20),
+        }
+    }
 }
 
 /// The library. A handle.
 #[derive(Clone)]
 pub(crate) struct Library {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    changes: Changes,
-    audit: AuditLog,
-    engine: EngineOptions,
-    sources: Vec<(String, Weights)>,
-    models: RwLock<Vec<Arc<Model>>>,
+pub(super) struct Inner {
+    pub(super) changes: Changes,
+    pub(super) audit: AuditLog,
+    pub(super) clock: Clock,
+    pub(super) options: LibraryOptions,
+    pub(super) plan: Plan,
+    pub(super) queue: Mutex<Queue>,
+    pub(super) state: RwLock<State>,
+    changed: watch::Sender<()>,
+}
+
+/// Everything that changes, under one lock that is never held while anything waits.
+pub(super) struct State {
+    pub(super) entries: Vec<Entry>,
+    /// The roles of every model that is not open to all; of those too that are not there just now.
+    access: HashMap<String, Vec<String>>,
+    /// Aliases that were made at run time: name, model.
+    pub(super) aliases: BTreeMap<String, String>,
+    default: Option<String>,
+    pub(super) is_closed: bool,
+}
+
+/// One model, and what belongs to it here.
+pub(super) struct Entry {
+    pub(super) source: Source,
+    pub(super) rules: Rules,
+    pub(super) engine: EngineOptions,
+    /// The file that was loaded last, or could not be.
+    pub(super) identity: Option<Identity>,
+    /// What it needed the last time that somebody tried.
+    pub(super) needed: Option<u64>,
+    pub(super) reservation: Option<Reservation>,
+    pub(super) model: Arc<Model>,
+}
+
+impl State {
+    pub(super) fn find(&self, name: Option<&str>) -> Option<&Entry> {
+        let fits = |entry: &&Entry| match name {
+            None => entry.model.is_default,
+            Some(name) => {
+                entry.model.name == name || entry.model.aliases.iter().any(|alias| alias == name)
+            }
+        };
+        self.entries.iter().find(fits)
+    }
 }
 
 impl Library {
-    /// Draws up the list of models; none is read yet. Blocks for the database.
+    /// Draws up the list of models; none is read yet. Blocks for the database and the directory.
     pub(crate) fn open(
         db: &Db,
         audit: &AuditLog,
@@ -92,89 +140,87 @@ impl Library {
         registry: &Arc<Registry>,
         options: LibraryOptions,
     ) -> Result<Self, ModelsError> {
-        let sources = sources(&options)?;
-        let default = default_name(&options, &sources)?;
-        let access = db.read_blocking(store::access)?;
-        let model = |(name, _): &(String, Weights)| {
-            let is_alias = |(_, model): &(&String, &String)| *model == name;
-            Arc::new(Model {
-                aliases: options.aliases.iter().filter(is_alias).map(|(a, _)| a.clone()).collect(),
-                is_default: default.as_ref() == Some(name),
-                roles: access.get(name).cloned(),
-                ..Model::new(name, clock.now())
-            })
+        let (access, kept) = db.read_blocking(store::load)?;
+        let state =
+            State { entries: Vec::new(), access, aliases: kept, default: None, is_closed: false };
+        let inner = Inner {
+            changes: Changes::new(db, audit, registry),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            plan: Plan::new(options.memory_bytes),
+            queue: Mutex::default(),
+            state: RwLock::new(state),
+            changed: watch::channel(()).0,
+            options,
         };
-        let models = RwLock::new(sources.iter().map(model).collect());
-        let (changes, audit) = (Changes::new(db, audit, registry), audit.clone());
-        let inner = Inner { changes, audit, engine: options.engine, sources, models };
-        Ok(Self { inner: Arc::new(inner) })
+        let library = Self { inner: Arc::new(inner) };
+        library.draw_up()?;
+        Ok(library)
     }
 
-    /// Reads the models on a thread of its own; returns at once.
-    pub(crate) fn load_in_background(&self) -> Result<(), ModelsError> {
-        let library = self.clone();
-        let work = move || {
-            for (name, weights) in library.inner.sources.clone() {
-                library.load(&name, weights);
-            }
-        };
-        let thread = std::thread::Builder::new().name("models".into()).spawn(work);
-        thread.map(drop).map_err(ModelsError::Thread)
-    }
-
-    /// Reads one model and no other, for a command that needs no more. Blocks.
-    pub(crate) fn load_only(&self, name: Option<&str>) -> Result<Arc<Model>, ModelsError> {
-        let model = self.find(name).ok_or(ModelsError::NotFound)?;
-        let source = self.inner.sources.iter().find(|(known, _)| *known == model.name);
-        let (name, weights) = source.cloned().ok_or(ModelsError::NotFound)?;
-        self.load(&name, weights);
-        self.find(Some(&name)).ok_or(ModelsError::NotFound)
-    }
-
-    /// Reads one model. What it is, by digest, is on record before it answers anybody.
-    fn load(&self, name: &str, weights: Weights) {
-        let loaded = opened(weights)
-            .and_then(|weights| Ok((digest(&weights)?, weights)))
-            .map_err(LoadError::from)
-            .and_then(|(digest, weights)| {
-                let options = self.inner.engine.clone();
-                Ok((digest, Engine::load(weights, options, &LoadProgress::new())?))
-            })
-            .map_err(|error| format!("{error}."))
-            .and_then(|(digest, engine)| {
-                self.record_load(name, Ok(&digest))
-                    .map_err(|_| "That it was loaded cannot be put on record.".to_owned())?;
-                Ok((digest, engine))
-            });
-        match loaded {
-            Ok((digest, engine)) => {
-                tracing::info!(model = name, sha256 = digest, "model is ready");
-                self.serve(name, digest, Engines::Generate(Arc::new(engine)));
-            }
-            Err(reason) => {
-                tracing::error!(model = name, reason, "model cannot be served");
-                let _ = self.record_load(name, Err(&reason));
-                self.change(name, |model| model.state = ModelState::Failed(reason));
+    /// Takes up what the configuration names and what lies in the directory.
+    fn draw_up(&self) -> Result<(), ModelsError> {
+        let options = &self.inner.options;
+        let configured = sources::configured(&options.files, options.guide)?;
+        {
+            let mut state = self.inner.state.write();
+            for source in configured {
+                self.take_up(&mut state, source, options.all);
             }
         }
+        if options.directory.is_some() {
+            for (file, reason) in self.scan()?.refused {
+                tracing::warn!(file, reason, "a file of the models directory is not served");
+            }
+        }
+        let mut state = self.inner.state.write();
+        aliases::check(&state, &options.aliases)?;
+        let default = default_name(options, &state)?;
+        state.default.clone_from(&default);
+        for name in options.limits.keys().filter(|name| state.find(Some(name)).is_none()) {
+            tracing::warn!(model = name, "models.limits names a model that is not there");
+        }
+        aliases::spread(&mut state, &options.aliases);
+        for entry in &mut state.entries {
+            let is_default = default.as_ref() == Some(&entry.model.name);
+            entry.model = Arc::new(Model { is_default, ..Model::clone(&entry.model) });
+        }
+        Ok(())
     }
 
-    /// Lets a loaded model answer under this name.
-    pub(crate) fn serve(&self, name: &str, digest: String, engine: Engines) {
-        self.change(name, |model| {
-            *model = Model { digest: Some(digest), ..model.clone().ready(engine) };
+    /// Adds a model to the list, with what is kept of it.
+    pub(super) fn take_up(&self, state: &mut State, source: Source, all: Rules) {
+        let options = &self.inner.options;
+        let own = options.limits.get(&source.name).copied().unwrap_or_default();
+        let rules = rules_of(all, &own);
+        let name = source.name.clone();
+        let model = Model {
+            is_default: state.default.as_ref() == Some(&name),
+            is_on_demand: rules.load == LoadWhen::Demand,
+            roles: state.access.get(&name).cloned(),
+            answer_tokens_max: rules.answer_tokens_max,
+            ..Model::new(name, self.inner.clock.now())
+        };
+        state.entries.push(Entry {
+            source,
+            rules,
+            engine: engine_of(&options.engine, &own),
+            identity: None,
+            needed: None,
+            reservation: None,
+            model: Arc::new(model),
         });
     }
 
-    fn record_load(&self, name: &str, result: Result<&str, &str>) -> Result<(), AuditError> {
-        let event =
-            match result {
-                Ok(digest) => Event::new(Action::ModelLoad, Outcome::Done, Actor::System)
-                    .with("sha256", digest),
-                Err(reason) => Event::new(Action::ModelLoad, Outcome::Failed, Actor::System)
-                    .with("reason", reason),
-            };
-        self.inner.audit.record_blocking(event.subject(name)).map(drop)
+    /// Whether there is a directory that can be looked through.
+    pub(super) fn has_directory(&self) -> bool {
+        self.inner.options.directory.is_some()
+    }
+
+    /// How large a model's file is; none where it is not there.
+    pub(super) fn file_bytes(&self, name: &str) -> Option<u64> {
+        let source = self.inner.state.read().find(Some(name)).map(|entry| entry.source.clone());
+        source?.bytes()
     }
 
     /// Says which roles may use a model; none means everybody who may use models. The change and
@@ -186,10 +232,8 @@ impl Library {
         caller: &Caller,
     ) -> Result<(), ModelsError> {
         let model = self.find(Some(name)).ok_or(ModelsError::NotFound)?;
-        let event = Event::new(Action::ModelAccess, Outcome::Done, caller.actor())
-            .from_request(caller.address, caller.request)
-            .subject(name)
-            .with("roles", roles.clone());
+        let event = event(Action::ModelAccess, Outcome::Done, &model.name, caller);
+        let event = event.with("roles", roles.clone());
         let (audit, name, kept) = (self.inner.audit.clone(), model.name.clone(), roles.clone());
         let library = self.clone();
         let set = move |tx: &Transaction<'_>| -> Result<(), ModelsError> {
@@ -197,134 +241,137 @@ impl Library {
             audit.record_in(tx, event)?;
             Ok(())
         };
-        let change = move |(): &()| library.change(&model.name, |model| model.roles = roles);
+        let change = move |(): &()| {
+            let name = &model.name;
+            let kept = roles.clone();
+            library.with_state(|state| match kept {
+                Some(roles) => drop(state.access.insert(name.clone(), roles)),
+                None => drop(state.access.remove(name)),
+            });
+            library.change(name, |_, model| model.roles = roles);
+        };
         self.inner.changes.make(caller, set, change).await
     }
 
-    fn change(&self, name: &str, change: impl FnOnce(&mut Model)) {
-        let mut models = self.inner.models.write();
-        if let Some(model) = models.iter_mut().find(|model| model.name == name) {
-            let mut changed = Model::clone(model);
-            change(&mut changed);
-            *model = Arc::new(changed);
-        }
+    /// Changes one model, and tells whoever waits for that.
+    pub(super) fn change<T>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Entry, &mut Model) -> T,
+    ) -> Option<T> {
+        self.with_state(|state| {
+            let entry = state.entries.iter_mut().find(|entry| entry.model.name == name)?;
+            let mut model = Model::clone(&entry.model);
+            let done = change(entry, &mut model);
+            entry.model = Arc::new(model);
+            Some(done)
+        })
+    }
+
+    /// Changes the list, and tells whoever waits for that.
+    pub(super) fn with_state<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let done = change(&mut self.inner.state.write());
+        self.inner.changed.send_replace(());
+        done
     }
 }
 
 impl Catalog for Library {
     fn find(&self, name: Option<&str>) -> Option<Arc<Model>> {
-        let models = self.inner.models.read();
-        let fits = |model: &&Arc<Model>| match name {
-            None => model.is_default,
-            Some(name) => model.name == name || model.aliases.iter().any(|alias| alias == name),
-        };
-        models.iter().find(fits).cloned()
+        self.inner.state.read().find(name).map(|entry| Arc::clone(&entry.model))
     }
 
     fn all(&self) -> Vec<Arc<Model>> {
-        self.inner.models.read().clone()
+        self.inner.state.read().entries.iter().map(|entry| Arc::clone(&entry.model)).collect()
     }
-}
 
-fn sources(options: &LibraryOptions) -> Result<Vec<(String, Weights)>, ModelsError> {
-    let mut sources: Vec<(String, Weights)> = Vec::new();
-    for file in &options.files {
-        sources.push((name_of(file)?, Weights::File(file.clone())));
-    }
-    if let Some(bytes) = options.guide {
-        sources.push((GUIDE.to_owned(), Weights::Embedded(bytes)));
-    }
-    let mut names: HashSet<&str> = HashSet::new();
-    let all = sources.iter().map(|(name, _)| name).chain(options.aliases.keys());
-    for name in all {
-        if !names.insert(name) {
-            return Err(ModelsError::SameName(name.clone()));
+    fn take(&self, name: &str, has_waited: bool) -> Taken {
+        {
+            let state = self.inner.state.read();
+            let Some(entry) = state.find(Some(name)) else { return Taken::No(NotReady::Gone) };
+            let model = &entry.model;
+            match (&model.state, &model.in_use) {
+                // Under the lock: who unloads it takes `in_use` away first.
+                (ModelState::Ready, Some(in_use)) => {
+                    return Taken::Ready(Arc::clone(model), in_use.lease());
+                }
+                (ModelState::Failed(_), _) => return Taken::No(NotReady::Failed),
+                (ModelState::Loading, _) => return Taken::Wait,
+                (ModelState::Unloading, _) if model.is_on_demand => return Taken::Wait,
+                _ if !model.is_on_demand => return Taken::No(NotReady::NotLoaded),
+                _ => {}
+            }
+            if let Some(setback) = model.setback.as_ref().filter(|_| has_waited) {
+                return Taken::No(match setback {
+                    Setback::Memory(reason) => NotReady::Memory(reason.clone()),
+                    Setback::Cancelled => NotReady::Cancelled,
+                    Setback::KeptOld(_) => NotReady::Failed,
+                });
+            }
+            if let Some(Err(shortage)) = entry.needed.map(|bytes| self.has_room(&state, bytes)) {
+                return Taken::No(NotReady::Memory(shortage.to_string()));
+            }
         }
+        self.load_on_demand(name)
     }
-    Ok(sources)
+
+    fn changes(&self) -> watch::Receiver<()> {
+        self.inner.changed.subscribe()
+    }
 }
 
-/// The name of the model in a file.
-fn name_of(file: &Path) -> Result<String, ModelsError> {
-    let name = gguf::model_name(file);
-    let is_fit = (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:+".contains(&byte));
-    if is_fit { Ok(name) } else { Err(ModelsError::BadName(name)) }
+/// An event in somebody's name.
+pub(super) fn event(action: Action, outcome: Outcome, subject: &str, caller: &Caller) -> Event {
+    Event::new(action, outcome, caller.actor())
+        .from_request(caller.address, caller.request)
+        .subject(subject)
 }
 
-fn default_name(
-    options: &LibraryOptions,
-    sources: &[(String, Weights)],
-) -> Result<Option<String>, ModelsError> {
+/// What holds for a model: what its own section says, else what holds for all.
+fn rules_of(all: Rules, own: &ModelLimits) -> Rules {
+    let some = |number: u32| (number > 0).then_some(number);
+    Rules {
+        load: own.load.unwrap_or(all.load),
+        idle: own.idle_minutes.map_or(all.idle, |minutes| {
+            some(minutes).map(|minutes| Duration::from_mins(minutes.into()))
+        }),
+        answer_tokens_max: own
+            .answer_tokens_max
+            .map_or(all.answer_tokens_max, |most| some(most).map(|most| most as usize)),
+    }
+}
+
+fn engine_of(all: &EngineOptions, own: &ModelLimits) -> EngineOptions {
+    let mut options = all.clone();
+    if let Some(mib) = own.kv_budget_mib {
+        options.kv_budget_bytes = (mib as usize) << 20;
+    }
+    if let Some(streams) = own.streams_max {
+        options.streams_max = streams.into();
+    }
+    if let Some(most) = own.queue_max {
+        options.queue_max = most.into();
+    }
+    if let Some(most) = own.context_tokens_max {
+        options.context_tokens_max = (most > 0).then_some(most as usize);
+    }
+    options
+}
+
+/// The configured default, else the first file, else the guide, else the first of the directory.
+fn default_name(options: &LibraryOptions, state: &State) -> Result<Option<String>, ModelsError> {
     if options.default.is_empty() {
-        return Ok(sources.first().map(|(name, _)| name.clone()));
+        return Ok(state.entries.first().map(|entry| entry.model.name.clone()));
     }
     let wanted = options.aliases.get(&options.default).unwrap_or(&options.default);
-    if sources.iter().any(|(name, _)| name == wanted) {
+    if state.find(Some(wanted)).is_some() {
         Ok(Some(wanted.clone()))
     } else {
         Err(ModelsError::NoSuchDefault(options.default.clone()))
     }
 }
 
-/// Opens the model's files, so that what is digested is what is loaded.
-fn opened(weights: Weights) -> Result<Weights, GgufError> {
-    match weights {
-        Weights::File(path) => ModelFiles::open(&path).map(Weights::Opened),
-        other => Ok(other),
-    }
-}
-
-/// SHA-256 in hexadecimal, of the file or of all parts one after the other.
-fn digest(weights: &Weights) -> Result<String, GgufError> {
-    let mut sha = Sha256::new();
-    match weights {
-        Weights::Embedded(bytes) => sha.update(bytes),
-        Weights::File(path) => ModelFiles::open(path)?.read_through(|bytes| sha.update(bytes))?,
-        Weights::Opened(files) => files.read_through(|bytes| sha.update(bytes))?,
-    }
-    Ok(hex::encode(sha.finalize()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options(files: &[&str], default: &str) -> LibraryOptions {
-        LibraryOptions {
-            files: files.iter().map(PathBuf::from).collect(),
-            guide: Some(b"x"),
-            default: default.into(),
-            ..LibraryOptions::default()
-        }
-    }
-
-    #[test]
-    fn the_default_is_the_named_model_else_the_first_file_else_the_guide() {
-        for (files, default, expected) in [
-            (vec![], "", "guide"),
-            (vec!["/m/a.gguf", "/m/b.gguf"], "", "a"),
-            (vec!["/m/a.gguf", "/m/b.gguf"], "b", "b"),
-            (vec!["/m/a.gguf"], "guide", "guide"),
-            (vec!["/m/a-00001-of-00002.gguf"], "a", "a"),
-        ] {
-            let options = options(&files, default);
-            let sources = sources(&options).expect("fit");
-            let name = default_name(&options, &sources).expect("there");
-            assert_eq!(name.as_deref(), Some(expected));
-        }
-    }
-
-    #[test]
-    fn names_that_do_not_fit_are_refused() {
-        let refused = |files: &[&str], default: &str| {
-            let options = options(files, default);
-            sources(&options).and_then(|sources| default_name(&options, &sources)).is_err()
-        };
-        assert!(refused(&["/m/a b.gguf"], ""));
-        assert!(refused(&["/m/a.gguf", "/n/a.gguf"], ""));
-        assert!(refused(&["/m/guide.gguf"], ""));
-        assert!(refused(&["/m/a-00001-of-00002.gguf", "/m/a-00002-of-00002.gguf"], ""));
-        assert!(refused(&["/m/a.gguf"], "c"));
-    }
+/// Whether the weights are a file.
+pub(super) fn is_file(source: &Source) -> bool {
+    matches!(source.weights, Weights::File(_))
 }

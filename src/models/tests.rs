@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod several;
+
+use super::error::ModelsError;
 use super::{Library, LibraryOptions};
 use crate::access::{Caller, Registry, Via};
 use crate::engine::{EngineOptions, Message, Role};
@@ -13,16 +16,24 @@ use crate::gate::{
 };
 use crate::testing::shared;
 
+/// Opens a library off the runtime, as at the start of the server.
+async fn open(house: &House, options: LibraryOptions) -> Result<Library, ModelsError> {
+    let (db, audit, clock) = (house.db.clone(), house.audit.clone(), house.clock.clone());
+    let registry = Arc::new(Registry::new(Duration::from_hours(1)));
+    let open = move || Library::open(&db, &audit, &clock, &registry, options);
+    tokio::task::spawn_blocking(open).await.expect("runs")
+}
+
+/// The operator at the console.
+fn console() -> Caller {
+    Caller { via: Via::System, ..caller() }
+}
+
 async fn library(house: &House, files: Vec<PathBuf>) -> Library {
     let engine = EngineOptions { kv_budget_bytes: 8 << 20, ..EngineOptions::default() };
     let aliases = [("gpt-4o".to_owned(), "stories260K".to_owned())].into();
     let options = LibraryOptions { files, aliases, engine, ..LibraryOptions::default() };
-    let (db, audit, clock) = (house.db.clone(), house.audit.clone(), house.clock.clone());
-    let registry = Arc::new(Registry::new(Duration::from_hours(1)));
-    tokio::task::spawn_blocking(move || Library::open(&db, &audit, &clock, &registry, options))
-        .await
-        .expect("runs")
-        .expect("opens")
+    open(house, options).await.expect("opens")
 }
 
 async fn loaded(library: &Library, name: &str) -> ModelState {
@@ -99,13 +110,35 @@ async fn who_may_use_a_model_is_kept_across_restarts() {
     let house = House::new(Scripted::new(&[], Then::Finish)).await;
     let files = || vec![PathBuf::from("/nowhere/stories260K.gguf")];
     let first = library(&house, files()).await;
-    let console = Caller { via: Via::System, ..caller() };
+    let console = console();
     let roles = Some(vec!["owner".to_owned()]);
     first.set_access("stories260K", roles.clone(), &console).await.expect("sets");
     assert_eq!(library(&house, files()).await.all()[0].roles, roles);
     assert!(!first.all()[0].is_open_to(&caller()));
     first.set_access("stories260K", None, &console).await.expect("opens");
     assert!(library(&house, files()).await.all()[0].is_open_to(&caller()));
+}
+
+#[tokio::test]
+async fn the_default_is_the_named_model_else_the_first_file_else_the_guide() {
+    let house = House::new(Scripted::new(&[], Then::Finish)).await;
+    for (files, default, expected) in [
+        (vec![], "", Some("guide")),
+        (vec!["/m/a.gguf", "/m/b.gguf"], "", Some("a")),
+        (vec!["/m/a.gguf", "/m/b.gguf"], "b", Some("b")),
+        (vec!["/m/a.gguf"], "guide", Some("guide")),
+        (vec!["/m/a.gguf"], "c", None),
+    ] {
+        let options = LibraryOptions {
+            files: files.iter().map(PathBuf::from).collect(),
+            guide: Some(b"x"),
+            default: default.into(),
+            ..LibraryOptions::default()
+        };
+        let found = open(&house, options).await;
+        let name = found.ok().and_then(|library| Some(library.find(None)?.name.clone()));
+        assert_eq!(name.as_deref(), expected);
+    }
 }
 
 #[test]

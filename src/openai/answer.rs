@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::chat_answer::{self, ChatCompletion, Choice, Chunk, ChunkChoice, Delta, Said};
+use super::chat_answer::{self, CallView, ChatCompletion, Choice, Chunk, ChunkChoice, Delta, Said};
 use super::completion_answer::{self, TextChoice, TextCompletion};
 use super::parameters::Endpoint;
 use crate::clock::Timestamp;
@@ -57,6 +57,16 @@ pub(super) struct Writer {
     chars_written: usize,
 }
 
+/// All that was said in an answer.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    pub(super) text: String,
+    pub(super) reasoning: String,
+    pub(super) calls: Vec<CallView>,
+    pub(super) tokens: Vec<TokenLogprob>,
+    pub(super) notices: Vec<Notice>,
+}
+
 /// What a writer needs to know about its answer.
 #[derive(Clone, Debug)]
 pub(super) struct About {
@@ -96,20 +106,20 @@ impl Writer {
     }
 
     /// A whole answer.
-    pub(super) fn whole(
-        &self,
-        text: &str,
-        tokens: &[TokenLogprob],
-        ending: Ending,
-        usage: ExchangeUsage,
-        notices: &[Notice],
-    ) -> Value {
+    pub(super) fn whole(&self, said: &Whole, ending: Ending, usage: ExchangeUsage) -> Value {
+        let Whole { text, reasoning, calls, tokens, notices } = said;
         let answer = match self.endpoint {
             Endpoint::Chat => serde_json::to_value(ChatCompletion {
                 frame: &self.frame,
                 choices: [Choice {
                     index: 0,
-                    message: Said { role: "assistant", content: text, refusal: None },
+                    message: Said {
+                        role: "assistant",
+                        content: (!text.is_empty() || calls.is_empty()).then_some(text),
+                        refusal: None,
+                        reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
+                        tool_calls: calls,
+                    },
                     logprobs: self.with_logprobs.then(|| chat_answer::logprobs(tokens)),
                     finish_reason: ending.name(),
                 }],
@@ -132,7 +142,7 @@ impl Writer {
 
     /// The chunk that opens a stream; the older form has none.
     pub(super) fn opening(&self, notices: &[Notice]) -> Option<Value> {
-        let delta = Delta { role: Some("assistant"), content: Some("") };
+        let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
         (self.endpoint == Endpoint::Chat).then(|| self.chunk(delta, None, None, notices))
     }
 
@@ -141,7 +151,8 @@ impl Writer {
         match self.endpoint {
             Endpoint::Chat => {
                 let logprobs = self.with_logprobs.then(|| chat_answer::logprobs(tokens));
-                self.chunk(Delta { role: None, content: Some(text) }, logprobs, None, &[])
+                let delta = Delta { content: Some(text), ..Delta::default() };
+                self.chunk(delta, logprobs, None, &[])
             }
             Endpoint::Completions => {
                 let offset = self.chars_written;
@@ -151,6 +162,18 @@ impl Writer {
                 self.text_chunk(TextChoice { text, index: 0, logprobs, finish_reason: None })
             }
         }
+    }
+
+    /// A chunk with a piece of what the model thinks.
+    pub(super) fn reasoning(&self, text: &str) -> Value {
+        let delta = Delta { reasoning_content: Some(text), ..Delta::default() };
+        self.chunk(delta, None, None, &[])
+    }
+
+    /// A chunk with a call, or a piece of one.
+    pub(super) fn call(&self, call: CallView) -> Value {
+        let delta = Delta { tool_calls: Some([call]), ..Delta::default() };
+        self.chunk(delta, None, None, &[])
     }
 
     /// A chunk that says what the guard did.

@@ -8,15 +8,17 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderVal
 use actix_web::web::{Data, Path};
 use serde_json::{Value, json};
 
-use super::answer::{About, Writer};
+use super::answer::{About, Whole, Writer};
+use super::chat_answer::CallView;
 use super::common::Delivery;
 use super::fields::Fields;
 use super::parameters::Endpoint;
-use super::{chat_request, completion_request, stream};
+use super::text_answer::{EmbeddingList, Ranking};
+use super::{chat_request, completion_request, stream, text_request};
 use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::clock::Clock;
-use crate::gate::{ExchangeEvent, ExchangeHandle, ExchangeRequest, Gate, Model};
+use crate::gate::{ExchangeEvent, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind};
 use crate::web::{ApiError, Body, ErrorCode};
 
 /// What the handlers work with.
@@ -73,6 +75,26 @@ pub(crate) async fn completions(
     api.answer(grant.caller(), result)
 }
 
+/// `POST /v1/embeddings`
+pub(crate) async fn embeddings(
+    grant: Grant<UseApi>,
+    body: Result<Body<Fields>, ApiError>,
+    api: Data<OpenAi>,
+) -> HttpResponse {
+    let result = api.embed(grant.caller(), body).await;
+    api.answer(grant.caller(), result)
+}
+
+/// `POST /v1/rerank`
+pub(crate) async fn rerank(
+    grant: Grant<UseApi>,
+    body: Result<Body<Fields>, ApiError>,
+    api: Data<OpenAi>,
+) -> HttpResponse {
+    let result = api.rank(grant.caller(), body).await;
+    api.answer(grant.caller(), result)
+}
+
 impl OpenAi {
     async fn complete(
         &self,
@@ -104,6 +126,28 @@ impl OpenAi {
             .streaming(stream::body(handle, writer, self.heartbeat)))
     }
 
+    async fn embed(
+        &self,
+        caller: &Caller,
+        body: Result<Body<Fields>, ApiError>,
+    ) -> Result<HttpResponse, ApiError> {
+        let Body(fields) = body?;
+        let (ask, encoding) = text_request::embeddings(fields)?;
+        let made = self.gate.embed(caller, ask).await?;
+        Ok(HttpResponse::Ok().json(EmbeddingList::new(made, encoding)))
+    }
+
+    async fn rank(
+        &self,
+        caller: &Caller,
+        body: Result<Body<Fields>, ApiError>,
+    ) -> Result<HttpResponse, ApiError> {
+        let Body(fields) = body?;
+        let (ask, selection) = text_request::rerank(fields)?;
+        let made = self.gate.embed(caller, ask).await?;
+        Ok(HttpResponse::Ok().json(Ranking::new(made, selection)))
+    }
+
     /// Puts the caller's limits on the answer, good or bad.
     fn answer(&self, caller: &Caller, result: Result<HttpResponse, ApiError>) -> HttpResponse {
         let mut response = result.unwrap_or_else(|error| error.error_response());
@@ -118,18 +162,24 @@ impl OpenAi {
 
 /// Waits for the whole answer. A client who goes away drops this, and with it the work.
 async fn whole(mut handle: ExchangeHandle, writer: &Writer) -> Result<HttpResponse, ApiError> {
-    let (mut text, mut tokens) = (String::new(), Vec::new());
-    let mut notices = handle.notices.clone();
+    let mut said = Whole { notices: handle.notices.clone(), ..Whole::default() };
     while let Some(event) = handle.next().await {
         match event {
             ExchangeEvent::Started => {}
             ExchangeEvent::Text { text: piece, logprobs } => {
-                text.push_str(&piece);
-                tokens.extend(logprobs);
+                said.text.push_str(&piece);
+                said.tokens.extend(logprobs);
             }
-            ExchangeEvent::Notice(notice) => notices.push(notice),
+            ExchangeEvent::Reasoning(piece) => said.reasoning.push_str(&piece),
+            ExchangeEvent::Call { id, name, .. } => said.calls.push(CallView::begun(id, name)),
+            ExchangeEvent::Arguments { text: piece, .. } => {
+                if let Some(call) = said.calls.last_mut() {
+                    call.function.arguments.push_str(&piece);
+                }
+            }
+            ExchangeEvent::Notice(notice) => said.notices.push(notice),
             ExchangeEvent::Finished { ending, usage } => {
-                let answer = writer.whole(&text, &tokens, ending, usage, &notices);
+                let answer = writer.whole(&said, ending, usage);
                 return Ok(HttpResponse::Ok().json(answer));
             }
             ExchangeEvent::Failed(error) => return Err(error.into()),
@@ -154,7 +204,8 @@ fn view(model: &Model) -> Value {
             "architecture": info.map(|info| info.architecture.clone()),
             "parameters": info.map(|info| info.parameters),
             "quantization": info.map(|info| info.quantization.clone()),
-            "capabilities": ["chat", "completions", "logprobs"],
+            "kind": model.kind().map(ModelKind::name),
+            "capabilities": model.kind().map(ModelKind::capabilities),
         },
     })
 }

@@ -29,8 +29,15 @@ pub(super) struct Choice<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct Said<'a> {
     pub(super) role: &'static str,
-    pub(super) content: &'a str,
+    /// Absent where the answer only calls functions.
+    pub(super) content: Option<&'a str>,
     pub(super) refusal: Option<&'a str>,
+    /// What the model thought first, where its family tells that apart. An extension that other
+    /// servers have too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[CallView]>::is_empty")]
+    pub(super) tool_calls: &'a [CallView],
 }
 
 /// One chunk of a streamed answer.
@@ -60,6 +67,44 @@ pub(super) struct Delta<'a> {
     pub(super) role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tool_calls: Option<[CallView; 1]>,
+}
+
+/// A call of a function, or a piece of one.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct CallView {
+    /// Its place among the calls, in streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) index: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<&'static str>,
+    pub(super) function: FunctionView,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct FunctionView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
+    pub(super) arguments: String,
+}
+
+impl CallView {
+    /// A call whose arguments are still to come.
+    pub(super) fn begun(id: String, name: String) -> Self {
+        let function = FunctionView { name: Some(name), arguments: String::new() };
+        Self { index: None, id: Some(id), kind: Some("function"), function }
+    }
+
+    /// A piece of the arguments of a call.
+    pub(super) fn piece(index: u32, arguments: String) -> Self {
+        let function = FunctionView { name: None, arguments };
+        Self { index: Some(index), function, ..Self::default() }
+    }
 }
 
 /// Log-probabilities of the tokens of a text.

@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use super::common::{self, Delivery};
 use super::fields::{Fields, wrong};
+use super::held_to;
 use super::parameters::{self, Endpoint, unknown};
 use super::template_arguments;
+use super::tools;
 use crate::engine::{Content, Conversation, Message, Role};
 use crate::gate::{ExchangeRequest, Input, Purpose};
 use crate::web::{ApiError, ErrorCode};
@@ -17,10 +19,11 @@ const TOP_LOGPROBS_MAX: i64 = 20;
 /// Reads the body.
 pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), ApiError> {
     parameters::check(&mut fields, Endpoint::Chat)?;
+    let tools = tools::read(&mut fields)?;
     let conversation = Conversation {
         messages: messages(&mut fields)?,
+        tools: tools.offered,
         arguments: template_arguments::read(&mut fields)?,
-        ..Conversation::default()
     };
     let delivery = common::delivery(&mut fields)?;
     let legacy_max = common::tokens_max(&mut fields, "max_tokens")?;
@@ -29,11 +32,17 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         purpose: Purpose::Api,
         model: common::model(&mut fields)?,
         input: Input::Conversation(conversation),
+        tools: tools.rules,
+        takes_apart: true,
         max_tokens,
         sampling: common::sampling(&mut fields)?,
+        held_to: held_to::read(&mut fields)?,
         stop: common::stop(&mut fields)?,
         logprobs: logprobs(&mut fields)?,
     };
+    if let (Some(_), Some(held)) = (&request.tools, &request.held_to) {
+        return Err(wrong(held.parameter, "no form of the answer together with `tools`"));
+    }
     Ok((request, delivery))
 }
 
@@ -82,16 +91,18 @@ fn message(mut fields: Fields) -> Result<Message, ApiError> {
         Some("system" | "developer") => Role::System,
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
-        Some("tool" | "function") => {
-            return Err(ApiError::new(ErrorCode::UnsupportedParameter)
-                .message(format!("`{role_path}`: this server does not call tools."))
-                .param(role_path));
-        }
-        _ => return Err(wrong(&role_path, "system, developer, user or assistant")),
+        Some("tool") => Role::Tool,
+        _ => return Err(wrong(&role_path, "system, developer, user, assistant or tool")),
     };
     let name = name(&mut fields)?;
     let content = content(&mut fields, role)?;
+    let mut tool_calls = Vec::new();
+    let mut tool_call_id = None;
+    if role == Role::Tool {
+        tool_call_id = Some(tools::id(&mut fields, "tool_call_id")?);
+    }
     if role == Role::Assistant {
+        tool_calls = tools::calls(&mut fields)?;
         refuse_calls(&mut fields)?;
         // What another server sent along with an earlier answer; not part of it.
         fields.take("annotations");
@@ -100,7 +111,9 @@ fn message(mut fields: Fields) -> Result<Message, ApiError> {
     match fields.names().next() {
         // Clients write fields that they leave empty.
         Some(left) if fields.peek(left).is_some() => Err(unknown(&fields.path(left))),
-        _ => Ok(Message { name, reasoning, ..Message::new(role, content) }),
+        _ => {
+            Ok(Message { name, reasoning, tool_calls, tool_call_id, ..Message::new(role, content) })
+        }
     }
 }
 
@@ -125,14 +138,14 @@ fn reasoning(fields: &mut Fields, role: Role) -> Result<Option<String>, ApiError
 }
 
 fn refuse_calls(fields: &mut Fields) -> Result<(), ApiError> {
-    for name in ["tool_calls", "function_call", "audio"] {
+    for name in ["function_call", "audio"] {
         let path = fields.path(name);
         match fields.take(name) {
             None => {}
             Some(Value::Array(calls)) if calls.is_empty() => {}
             Some(_) => {
                 return Err(ApiError::new(ErrorCode::UnsupportedParameter)
-                    .message(format!("`{path}` is not supported: texts only, and no tools."))
+                    .message(format!("`{path}` is not supported: texts and `tool_calls` only."))
                     .param(path));
             }
         }
@@ -342,7 +355,8 @@ mod tests {
             (json!({"role": "robot", "content": "x"}), "messages[0].role"),
             (json!({"content": "x"}), "messages[0].role"),
             (json!({"role": 1, "content": "x"}), "messages[0].role"),
-            (json!({"role": "tool", "content": "x", "tool_call_id": "1"}), "messages[0].role"),
+            (json!({"role": "function", "content": "x", "name": "f"}), "messages[0].role"),
+            (json!({"role": "tool", "content": "x"}), "messages[0].tool_call_id"),
             (json!({"role": "user"}), "messages[0].content"),
             (json!({"role": "user", "content": null}), "messages[0].content"),
             (json!({"role": "user", "content": 1}), "messages[0].content"),
@@ -353,7 +367,10 @@ mod tests {
             (json!({"role": "user", "content": [{"type": "x"}]}), "messages[0].content[0].type"),
             (json!({"role": "user", "content": "x", "name": ""}), "messages[0].name"),
             (json!({"role": "user", "content": "x", "colour": 1}), "messages[0].colour"),
-            (json!({"role": "assistant", "tool_calls": [{"id": "1"}]}), "messages[0].tool_calls"),
+            (
+                json!({"role": "assistant", "tool_calls": [{"id": "1"}]}),
+                "messages[0].tool_calls[0].type",
+            ),
             (json!("x"), "messages[0]"),
         ] {
             assert_eq!(refused_at(json!({ "messages": [message] })), param);

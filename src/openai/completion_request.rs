@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::common::{self, Delivery};
 use super::fields::{Fields, wrong};
+use super::held_to;
 use super::parameters::{self, Endpoint};
 use crate::gate::{ExchangeRequest, Input, Purpose};
 use crate::web::{ApiError, ErrorCode};
@@ -23,8 +24,11 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         purpose: Purpose::Api,
         model: common::model(&mut fields)?,
         input,
+        tools: None,
+        takes_apart: false,
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_TOKENS_MAX)),
         sampling: common::sampling(&mut fields)?,
+        held_to: held_to::read(&mut fields)?,
         stop: common::stop(&mut fields)?,
         logprobs: logprobs.and_then(|count| u8::try_from(count).ok()),
     };

@@ -8,11 +8,18 @@ mod common;
 mod completion_answer;
 mod completion_request;
 mod fields;
+mod held_to;
 mod parameters;
 mod stream;
 mod template_arguments;
 #[cfg(test)]
 mod tests;
+mod text_answer;
+mod text_parameters;
+mod text_request;
+mod tools;
 
 #[cfg(test)]
 pub(crate) use parameters::markdown;
+#[cfg(test)]
+pub(crate) use text_parameters::markdown as text_markdown;

@@ -32,6 +32,19 @@ pub(super) enum Treatment {
     Only(&'static [&'static str], &'static str),
 }
 
+#[cfg(test)]
+impl Treatment {
+    /// In words, for the documentation.
+    pub(super) fn describe(self) -> String {
+        match self {
+            Honoured => "honoured".to_owned(),
+            Extension => "honoured; an extension".to_owned(),
+            WithoutEffect(reason) => format!("no effect: {reason}"),
+            Only(_, reason) => format!("other values are refused with 400: {reason}"),
+        }
+    }
+}
+
 /// One parameter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parameter {
@@ -58,7 +71,7 @@ const fn row(
     Parameter { name, on, treatment, accepts }
 }
 
-const NO_TOOLS: &str = "this server does not call tools";
+const OLD_TOOLS: &str = "the older form of `tools`";
 const NO_SOUND: &str = "this server works with text only";
 
 /// The table.
@@ -96,14 +109,24 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     row(
         "response_format",
         CHAT,
-        Only(&["{\"type\":\"text\"}"], "answers are not bound to a JSON form here"),
-        "`{\"type\": \"text\"}`",
+        Honoured,
+        "`text`, `json_object`, `json_schema`; every schema is enforced, `strict` or not",
     ),
-    row("tools", CHAT, Only(&["[]"], NO_TOOLS), "an empty list"),
-    row("tool_choice", CHAT, Only(&["\"none\"", "\"auto\""], NO_TOOLS), "`none`, `auto`"),
-    row("functions", CHAT, Only(&["[]"], NO_TOOLS), "an empty list"),
-    row("function_call", CHAT, Only(&["\"none\"", "\"auto\""], NO_TOOLS), "`none`, `auto`"),
-    row("parallel_tool_calls", CHAT, WithoutEffect(NO_TOOLS), "anything"),
+    row(
+        "structured_outputs",
+        BOTH,
+        Extension,
+        "one of `json` (a schema), `regex`, `choice`, `grammar` (Lark), `json_object`",
+    ),
+    row("guided_json", BOTH, Extension, "a JSON schema, as an object or a text"),
+    row("guided_regex", BOTH, Extension, "a regular expression for the whole answer"),
+    row("guided_choice", BOTH, Extension, "a list of texts, one of which is the answer"),
+    row("guided_grammar", BOTH, Extension, "a grammar (Lark)"),
+    row("tools", CHAT, Honoured, "up to 128 functions; not together with `response_format`"),
+    row("tool_choice", CHAT, Honoured, "`none`, `auto`, `required`, or one function by its name"),
+    row("parallel_tool_calls", CHAT, Honoured, "true or false; true where absent"),
+    row("functions", CHAT, Only(&["[]"], OLD_TOOLS), "an empty list"),
+    row("function_call", CHAT, Only(&["\"none\"", "\"auto\""], OLD_TOOLS), "`none`, `auto`"),
     row("modalities", CHAT, Only(&["[\"text\"]"], NO_SOUND), "`[\"text\"]`"),
     row("audio", CHAT, Only(&[], NO_SOUND), "nothing"),
     row("prediction", CHAT, Only(&[], "predicted outputs are not supported"), "nothing"),
@@ -144,12 +167,20 @@ pub(super) const PARAMETERS: &[Parameter] = &[
 /// Refuses by name whatever this server cannot do, and takes out what has no effect. What is left
 /// is honoured.
 pub(super) fn check(fields: &mut Fields, endpoint: Endpoint) -> Result<(), ApiError> {
+    check_against(fields, |name| {
+        let mut all = PARAMETERS.iter();
+        all.find(|parameter| parameter.name == name && parameter.on.contains(&endpoint))
+    })
+}
+
+/// The same, with what `find` knows of.
+pub(super) fn check_against(
+    fields: &mut Fields,
+    find: impl Fn(&str) -> Option<&'static Parameter>,
+) -> Result<(), ApiError> {
     let names: Vec<String> = fields.names().map(str::to_owned).collect();
     for name in names {
-        let parameter = PARAMETERS
-            .iter()
-            .find(|parameter| parameter.name == name && parameter.on.contains(&endpoint))
-            .ok_or_else(|| unknown(&name))?;
+        let parameter = find(&name).ok_or_else(|| unknown(&name))?;
         match parameter.treatment {
             Honoured | Extension => {}
             WithoutEffect(_) => drop(fields.take(&name)),
@@ -192,12 +223,7 @@ pub(crate) fn markdown() -> String {
     text.push_str("| --- | --- | --- | --- | --- |\n");
     for parameter in PARAMETERS {
         let mark = |endpoint| if parameter.on.contains(&endpoint) { "yes" } else { "" };
-        let happens = match parameter.treatment {
-            Honoured => "honoured".to_owned(),
-            Extension => "honoured; an extension".to_owned(),
-            WithoutEffect(reason) => format!("no effect: {reason}"),
-            Only(_, reason) => format!("other values are refused with 400: {reason}"),
-        };
+        let happens = parameter.treatment.describe();
         // Writing to a text does not fail.
         let _ = writeln!(
             text,

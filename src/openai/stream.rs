@@ -12,6 +12,7 @@ use futures_util::stream::unfold;
 use serde_json::Value;
 
 use super::answer::Writer;
+use super::chat_answer::CallView;
 use crate::gate::{ExchangeEvent, ExchangeHandle};
 use crate::web::ApiError;
 
@@ -65,6 +66,16 @@ impl State {
             Some(ExchangeEvent::Started) => {}
             Some(ExchangeEvent::Text { text, logprobs }) => {
                 self.ready.push_back(data(&self.writer.piece(&text, &logprobs)));
+            }
+            Some(ExchangeEvent::Reasoning(text)) => {
+                self.ready.push_back(data(&self.writer.reasoning(&text)));
+            }
+            Some(ExchangeEvent::Call { index, id, name }) => {
+                let call = CallView { index: Some(index), ..CallView::begun(id, name) };
+                self.ready.push_back(data(&self.writer.call(call)));
+            }
+            Some(ExchangeEvent::Arguments { index, text }) => {
+                self.ready.push_back(data(&self.writer.call(CallView::piece(index, text))));
             }
             Some(ExchangeEvent::Notice(notice)) => {
                 self.ready.extend(self.writer.notice(&notice).iter().map(data));

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use super::answer::{About, Writer};
+use super::answer::{About, Whole, Writer};
 use super::parameters::Endpoint;
 use super::stream;
+use crate::engine::{Conversation, Message, Role, ToolChoice, ToolRules};
 use crate::gate::testing::{House, Scripted, Then, caller, request};
-use crate::gate::{Ending, ExchangeRequest, ExchangeUsage};
+use crate::gate::{Ending, ExchangeRequest, ExchangeUsage, Input};
 use crate::ids::RequestId;
 
 fn writer(endpoint: Endpoint, is_streamed: bool, with_usage: bool, with_logprobs: bool) -> Writer {
@@ -140,8 +141,9 @@ async fn dropping_the_body_ends_the_work() {
 #[test]
 fn whole_answers_have_the_published_form() {
     let usage = ExchangeUsage { prompt_tokens: 3, completion_tokens: 4, ..Default::default() };
+    let hi = Whole { text: "Hi".into(), ..Whole::default() };
     let chat = writer(Endpoint::Chat, false, false, false);
-    let answer = chat.whole("Hi", &[], Ending::Length, usage, &[]);
+    let answer = chat.whole(&hi, Ending::Length, usage);
     assert_eq!(answer["object"], "chat.completion");
     assert_eq!(
         answer["choices"],
@@ -155,7 +157,56 @@ fn whole_answers_have_the_published_form() {
     );
     assert!(answer.get("strongroom_notices").is_none());
     let text = writer(Endpoint::Completions, false, false, false);
-    let answer = text.whole("Hi", &[], Ending::Stop, usage, &[]);
+    let answer = text.whole(&hi, Ending::Stop, usage);
     assert_eq!(answer["choices"][0]["text"], "Hi");
     assert!(answer["id"].as_str().is_some_and(|id| id.starts_with("cmpl-")));
+}
+
+/// A conversation in which one function may be called.
+fn with_tools() -> ExchangeRequest {
+    let tool = json!({"type": "function", "function": {"name": "add"}});
+    let said = vec![Message::new(Role::User, "Hi")];
+    let conversation = Conversation { tools: vec![tool], ..said.into() };
+    ExchangeRequest {
+        input: Input::Conversation(conversation),
+        tools: Some(ToolRules { choice: ToolChoice::Auto, is_parallel: true }),
+        takes_apart: true,
+        ..request("")
+    }
+}
+
+const CALLS: &[&str] = &[
+    "<think>So",
+    "</think>Well.\n<tool_",
+    "call>{\"name\": \"add\", \"argu",
+    "ments\": {\"a\": 1}}</tool_call><tool_call>{\"name\": \"add\", \"arguments\": {}}</tool_call>",
+];
+
+#[tokio::test]
+async fn calls_are_streamed_name_first_and_no_mark_of_them_is_content() {
+    let engine = Scripted::new(CALLS, Then::Finish);
+    let events = streamed(engine, writer(Endpoint::Chat, true, false, false), with_tools()).await;
+    let chunks = chunks(&events);
+    let deltas: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"]).collect();
+    let text =
+        |name: &str| -> String { deltas.iter().filter_map(|delta| delta[name].as_str()).collect() };
+    assert_eq!((text("content").trim(), text("reasoning_content").trim()), ("Well.", "So"));
+    let calls: Vec<&Value> = deltas
+        .iter()
+        .map(|delta| &delta["tool_calls"][0])
+        .filter(|call| call.is_object())
+        .collect();
+    let begun: Vec<&&Value> = calls.iter().filter(|call| call["id"].is_string()).collect();
+    assert_eq!(begun.len(), 2);
+    for (index, call) in begun.iter().enumerate() {
+        assert_eq!(call["index"], index);
+        assert_eq!(call["type"], "function");
+        assert_eq!(call["function"], json!({"name": "add", "arguments": ""}));
+    }
+    let arguments = |index: usize| -> String {
+        let of_call = calls.iter().filter(|call| call["index"] == index);
+        of_call.filter_map(|call| call["function"]["arguments"].as_str()).collect()
+    };
+    assert_eq!((arguments(0).as_str(), arguments(1).as_str()), ("{\"a\": 1}", "{}"));
+    assert_eq!(chunks.last().expect("some")["choices"][0]["finish_reason"], "tool_calls");
 }

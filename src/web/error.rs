@@ -78,6 +78,7 @@ error_codes! {
     AuditUnavailable SERVICE_UNAVAILABLE "server_error" "audit_unavailable" "The audit log cannot be written, so nothing was done.";
     ShuttingDown SERVICE_UNAVAILABLE "server_error" "shutting_down" "The server is shutting down.";
     ModelNotReady SERVICE_UNAVAILABLE "server_error" "model_not_ready" "The model is not loaded yet.";
+    ModelMemory SERVICE_UNAVAILABLE "server_error" "model_memory" "There is not enough memory to load the model now.";
     Internal INTERNAL_SERVER_ERROR "server_error" "internal_error" "Something went wrong on the server. The request id names it in the log.";
 }
 

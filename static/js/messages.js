@@ -104,7 +104,7 @@ export const text = {
       ["Make a list", "List five questions to ask before signing a contract."],
     ],
     model: "Model", noModel: "No model",
-    modelStates: /** @type {Record<string, string>} */ ({ loading: "loading", failed: "cannot be used", ready: "ready" }),
+    modelStates: /** @type {Record<string, string>} */ ({ not_loaded: "not loaded", loading: "loading", unloading: "being unloaded", failed: "cannot be used", ready: "ready" }),
     gone: "This chat was deleted, here or in another window. Your text is still in the box; send it in a new chat.",
     elsewhere: "This chat changed in the meantime, perhaps in another window. It is shown as it is now, and nothing was sent.",
     replaced: "What was in the box made room for this text.",

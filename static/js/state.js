@@ -6,7 +6,7 @@ import { api, setCsrf } from "./api.js";
  * @typedef {{ id: string, username: string, display_name: string, roles: string[], permissions: string[] }} Person
  * @typedef {{ used: number, limit: number | null }} Meter
  * @typedef {{ person: Person, csrf: string, session_id: string, usage?: { tokens_day?: Meter, tokens_minute?: Meter } }} Me
- * @typedef {{ id: string, context_tokens?: number, parameters?: number, quantization?: string, architecture?: string, state?: string, default?: boolean }} Model
+ * @typedef {{ id: string, context_tokens?: number, parameters?: number, quantization?: string, architecture?: string, kind?: string | null, state?: string, default?: boolean }} Model
  */
 
 /** @type {import("../vendor/signals.js").Signal<Me | null>} */
@@ -41,7 +41,9 @@ export async function refreshMe() {
 }
 
 export async function refreshModels() {
-  models.value = (await api.get("/api/models")).models;
+  // A model that makes vectors has nothing to say in a chat; one that is still read may have.
+  const all = (await api.get("/api/models")).models;
+  models.value = all.filter((/** @type {Model} */ one) => (one.kind ?? "chat") === "chat");
 }
 
 /**

@@ -36,6 +36,9 @@ export const number = (value) => new Intl.NumberFormat().format(value);
 export const short = (value) =>
   new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 }).format(value);
 
+/** @param {number} bytes */
+export const mebibytes = (bytes) => `${number(Math.round(bytes / 1_048_576))} MiB`;
+
 /** @param {number} seconds */
 export function wait(seconds) {
   if (!Number.isFinite(seconds) || seconds <= 0) return "a moment";

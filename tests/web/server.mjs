@@ -2,7 +2,7 @@
 //
 //   STRONGROOM_BIN   the binary to start (default: target/debug/strongroom)
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -44,7 +44,7 @@ function endless(file) {
 
 /**
  * A server with three models: the guide that is built in, one that never stops by itself, and a
- * file that ends too early. One failed sign-in is an alert here.
+ * file that ends too early; and with a models directory that is empty. One failed sign-in is an alert here.
  */
 export async function startServer() {
   const binary = process.env.STRONGROOM_BIN ?? join(root, "target/debug/strongroom");
@@ -52,11 +52,13 @@ export async function startServer() {
   const data = join(home, "data");
   const storyteller = join(home, "storyteller.gguf");
   const broken = join(home, "broken-copy.gguf");
+  const models = join(home, "models");
+  mkdirSync(models);
   const whole = readFileSync(guide);
   writeFileSync(storyteller, endless(whole));
   writeFileSync(broken, whole.subarray(0, Math.floor(whole.length / 2)));
   const child = spawn(binary, ["serve", "--data-dir", data, "--listen", `127.0.0.1:${await freePort()}`,
-    "--model", storyteller, "--model", broken, "--set", "models.default=guide", "--set", "monitor.failed_sign_ins=1",
+    "--model", storyteller, "--model", broken, "--set", "models.default=guide", "--set", `models.directory=${models}`, "--set", "monitor.failed_sign_ins=1",
     "--set", "limits.person.requests_per_minute=0"],
   { stdio: ["ignore", "pipe", "pipe"], cwd: home });
   let output = "";
@@ -105,5 +107,7 @@ export async function startServer() {
     clearTimeout(timer);
     rmSync(home, { recursive: true, force: true });
   };
-  return { base: new URL(link).origin, link, authority: join(data, "tls/ca.pem"), slowly, stop };
+  /** @param {string} name puts a copy of the guide into the models directory */
+  const addModel = (name) => writeFileSync(join(models, `${name}.gguf`), whole);
+  return { base: new URL(link).origin, link, authority: join(data, "tls/ca.pem"), slowly, addModel, stop };
 }

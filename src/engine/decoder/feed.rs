@@ -11,7 +11,7 @@ use crate::engine::layers::{Activation, Linear, activate, activate_alone, projec
 /// The feed-forward part: rows [rows, width] to rows of the same shape.
 pub(super) enum FeedForward {
     Gated(Gated),
-    Plain { up: Linear, down: Linear },
+    Plain { up: Linear, down: Linear, activation: Activation },
     Experts { router: Linear, experts: Vec<Gated>, used: usize },
 }
 
@@ -39,7 +39,7 @@ impl FeedForward {
         let down = || read.matrix(&name("ffn_down"), width, hidden);
         if activation == Activation::Gelu {
             let up = read.matrix(&name("ffn_up"), hidden, width)?;
-            return Ok(Self::Plain { up, down: down()? });
+            return Ok(Self::Plain { up, down: down()?, activation });
         }
         let [gate, up] = if read.has(&name("ffn_gate.weight")) {
             let gate = read.matrix(&name("ffn_gate"), hidden, width)?;
@@ -71,9 +71,9 @@ impl FeedForward {
     pub(super) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
         match self {
             Self::Gated(gated) => gated.forward(rows),
-            Self::Plain { up, down } => {
+            Self::Plain { up, down, activation } => {
                 let inner = up.forward(rows)?;
-                activate_alone(&inner)?;
+                activate_alone(&inner, *activation)?;
                 down.forward(&inner)
             }
             Self::Experts { router, experts, used } => mix(rows, router, experts, *used),

@@ -2,12 +2,12 @@
 
 mod feed;
 mod in_parallel;
-mod weights;
+pub(super) mod weights;
 
 use candle_core::{CpuStorage, Device, Storage as TensorStorage, Tensor};
 
 use super::LoadProgress;
-use super::attention::{AttentionShape, Run, attend};
+use super::attention::{AttentionShape, Run, Sight, attend};
 use super::error::LoadError;
 use super::families::{DecoderSpec, LayerSpec, Placement, QkNorm};
 use super::gguf::File;
@@ -100,6 +100,19 @@ impl Decoder {
         step: &Step<'_>,
         cache: &mut Pool,
     ) -> candle_core::Result<Vec<Vec<f32>>> {
+        match self.hidden(step, cache)? {
+            Some(rows) => self.logits(&rows),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Runs a step as `forward` does, and gives the wanted rows as they are before the head,
+    /// [wanted, width]; none where none are wanted.
+    pub(crate) fn hidden(
+        &self,
+        step: &Step<'_>,
+        cache: &mut Pool,
+    ) -> candle_core::Result<Option<Tensor>> {
         let spec = &self.spec;
         let ids = Tensor::new(step.tokens.as_slice(), &Device::Cpu)?;
         let rows = self.embedding.rows(&ids)?; // [rows, width]
@@ -128,10 +141,10 @@ impl Decoder {
             self.add(&rows, fed, layer.feed_post.as_ref())?;
         }
         if step.wanted.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let wanted = Tensor::new(step.wanted.as_slice(), &Device::Cpu)?;
-        self.logits(&self.norm.forward(&rows.index_select(&wanted, 0)?)?)
+        self.norm.forward(&rows.index_select(&wanted, 0)?).map(Some)
     }
 
     /// Adds what a part of a layer gives to the rows.
@@ -196,6 +209,7 @@ impl Decoder {
             cap: self.spec.score_cap,
             window: layer.spec.window,
             sinks: layer.sinks.as_deref(),
+            sight: Sight::Back,
         };
         let mixed = with_elements(&q, |queries| {
             attend(queries, &step.runs, cache.storage(), number, shape)
@@ -262,7 +276,10 @@ impl Layer {
 }
 
 /// Reads the elements of a contiguous f32 tensor in place.
-fn with_elements<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> candle_core::Result<T> {
+pub(super) fn with_elements<T>(
+    tensor: &Tensor,
+    read: impl FnOnce(&[f32]) -> T,
+) -> candle_core::Result<T> {
     let (storage, layout) = tensor.storage_and_layout();
     let (TensorStorage::Cpu(CpuStorage::F32(data)), Some((start, end))) =
         (&*storage, layout.contiguous_offsets())

@@ -10,10 +10,10 @@ use crate::engine::LoadProgress;
 use crate::engine::error::LoadError;
 use crate::engine::families::DecoderSpec;
 use crate::engine::gguf::{File, TensorInfo};
-use crate::engine::layers::{Linear, Norm};
+use crate::engine::layers::{Linear, Norm, NormKind};
 
 /// The weights of a file. Several threads may read them at once.
-pub(super) struct Weights<'a> {
+pub(in crate::engine) struct Weights<'a> {
     file: &'a File,
     progress: &'a LoadProgress,
     /// The names of those that the decoder has.
@@ -21,6 +21,10 @@ pub(super) struct Weights<'a> {
     /// Memory that bytes are read into, kept for the next reading.
     buffers: Mutex<Vec<Vec<u8>>>,
 }
+
+/// The least size of a buffer. What is larger than 32 MiB glibc gives back to the system when it is
+/// freed, and what is smaller it may keep; pages that were not written to take no memory.
+const BUFFER_BYTES_MIN: usize = (32 << 20) + 1;
 
 /// Bytes that are read between two looks at whether somebody wants the reading to end.
 const PIECE: usize = 16 << 20;
@@ -30,18 +34,18 @@ const NOT_OURS: [&str; 3] =
     ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 
 impl<'a> Weights<'a> {
-    pub(super) fn new(file: &'a File, progress: &'a LoadProgress) -> Self {
+    pub(in crate::engine) fn new(file: &'a File, progress: &'a LoadProgress) -> Self {
         progress.begin(file.tensors().iter().map(|tensor| tensor.bytes as u64).sum());
         Self { file, progress, taken: Mutex::default(), buffers: Mutex::default() }
     }
 
     /// Whether the file has a tensor of this whole name.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(in crate::engine) fn has(&self, name: &str) -> bool {
         self.file.tensor(name).is_some()
     }
 
     /// A weight that nothing uses is a part of the model that would be left out.
-    pub(super) fn check_all_taken(&self) -> Result<(), LoadError> {
+    pub(in crate::engine) fn check_all_taken(&self) -> Result<(), LoadError> {
         let taken = self.taken.lock();
         let mut names = self.file.tensors().iter().map(|tensor| tensor.name.as_str());
         match names.find(|name| !taken.contains(*name) && !NOT_OURS.contains(name)) {
@@ -64,13 +68,18 @@ impl<'a> Weights<'a> {
     }
 
     /// The matrix [out, input] called `NAME.weight`, with `NAME.bias` where that is there.
-    pub(super) fn matrix(&self, name: &str, out: usize, input: usize) -> Result<Linear, LoadError> {
+    pub(in crate::engine) fn matrix(
+        &self,
+        name: &str,
+        out: usize,
+        input: usize,
+    ) -> Result<Linear, LoadError> {
         let [whole] = self.fused(name, [out], input)?;
         Ok(whole)
     }
 
     /// Matrices that lie over one another in one tensor, each so many rows high.
-    pub(super) fn fused<const N: usize>(
+    pub(in crate::engine) fn fused<const N: usize>(
         &self,
         name: &str,
         heights: [usize; N],
@@ -96,7 +105,7 @@ impl<'a> Weights<'a> {
     }
 
     /// The matrices [out, input] of all experts, which lie over one another in one tensor.
-    pub(super) fn experts(
+    pub(in crate::engine) fn experts(
         &self,
         name: &str,
         count: usize,
@@ -140,7 +149,8 @@ impl<'a> Weights<'a> {
         range: Range<usize>,
         take: impl FnOnce(&[u8]) -> Result<T, LoadError>,
     ) -> Result<T, LoadError> {
-        let mut buffer = self.buffers.lock().pop().unwrap_or_default();
+        let buffer = self.buffers.lock().pop();
+        let mut buffer = buffer.unwrap_or_else(|| vec![0; BUFFER_BYTES_MIN]);
         if buffer.len() < range.len() {
             buffer.resize(range.len(), 0);
         }
@@ -155,16 +165,27 @@ impl<'a> Weights<'a> {
     }
 
     /// The norm called `NAME.weight`, with `NAME.bias` where that is there.
-    pub(super) fn norm(
+    pub(in crate::engine) fn norm(
         &self,
         name: &str,
         width: usize,
         spec: &DecoderSpec,
     ) -> Result<Norm, LoadError> {
+        self.norm_of(name, width, spec.norm, spec.epsilon)
+    }
+
+    /// As `norm`, of this kind.
+    pub(in crate::engine) fn norm_of(
+        &self,
+        name: &str,
+        width: usize,
+        kind: NormKind,
+        epsilon: f32,
+    ) -> Result<Norm, LoadError> {
         let weight = self.tensor(&format!("{name}.weight"), width)?;
         let bias = format!("{name}.bias");
         let bias = self.has(&bias).then(|| self.tensor(&bias, width)).transpose()?;
-        Ok(Norm::new(spec.norm, weight, bias, spec.epsilon))
+        Ok(Norm::new(kind, weight, bias, epsilon))
     }
 
     fn tensor(&self, name: &str, length: usize) -> Result<Tensor, LoadError> {
@@ -184,7 +205,11 @@ impl<'a> Weights<'a> {
     }
 
     /// The numbers of the tensor of this whole name.
-    pub(super) fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
+    pub(in crate::engine) fn vector(
+        &self,
+        name: &str,
+        length: usize,
+    ) -> Result<Vec<f32>, LoadError> {
         self.numbers(name, &[length])
     }
 }

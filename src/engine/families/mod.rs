@@ -1,6 +1,7 @@
 //! What differs between model families, as data: one row a family. Every number comes from the
 //! file and is held against its bounds here, so that the decoder can rely on it.
 
+mod encoder;
 mod reader;
 mod rope;
 
@@ -9,6 +10,7 @@ use super::gguf::{File, GgufError};
 use super::kv::CacheShape;
 use super::layers::{Activation, NormKind, Rope, RopeKind, YarnBorders};
 use crate::engine::KvPrecision;
+pub(crate) use encoder::{EncoderSpec, Pooling, encoder_spec, pooling};
 use reader::Reader;
 
 /// The shape of a decoder.
@@ -250,7 +252,12 @@ fn family(file: &File) -> Result<&'static Family, LoadError> {
     let name = file.required_string("general.architecture")?;
     FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| LoadError::UnknownFamily {
         family: name.chars().filter(char::is_ascii_graphic).take(64).collect(),
-        supported: FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", "),
+        supported: FAMILIES
+            .iter()
+            .map(|family| family.name)
+            .chain(encoder::names())
+            .collect::<Vec<_>>()
+            .join(", "),
     })
 }
 

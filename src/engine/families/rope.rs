@@ -91,3 +91,29 @@ fn factors(
         Err(bad("a factor is not a positive number"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::gguf::testing::Writer;
+
+    fn rope(writer: &Writer) -> String {
+        let file = writer.open().expect("a sound file");
+        let read_from = Reader { file: &file, family: "llama" };
+        let kind = (RopeKind::HalfSplit, YarnBorders::Whole);
+        format!("{:?}", read(&read_from, kind, 64, 4_096).expect("a known rope"))
+    }
+
+    #[test]
+    fn yarn_without_an_original_context_means_the_context_of_the_file() {
+        let yarn = || {
+            Writer::new()
+                .u32("llama.context_length", 4_096)
+                .string("llama.rope.scaling.type", "yarn")
+                .f32("llama.rope.scaling.factor", 4.0)
+        };
+        let said = |original| yarn().u32("llama.rope.scaling.original_context_length", original);
+        assert_eq!(rope(&yarn()), rope(&said(4_096)));
+        assert_ne!(rope(&yarn()), rope(&said(1_024)));
+    }
+}

@@ -190,6 +190,14 @@ impl File {
         })
     }
 
+    /// A list of bytes, if the key is there, where it lies.
+    pub(in crate::engine) fn byte_list(&self, key: &str) -> Result<Option<&[u8]>, GgufError> {
+        self.get(key, "a list of bytes", |entry, bytes| {
+            entry.count?;
+            matches!(entry.kind, Kind::U8 | Kind::I8).then(|| entry.raw(bytes))
+        })
+    }
+
     /// A list of whole numbers, or a single one as a list of one, if the key is there.
     pub fn i64s(&self, key: &str) -> Result<Option<Vec<i64>>, GgufError> {
         self.get(key, "a list of whole numbers", |entry, bytes| {

@@ -4,8 +4,10 @@ mod blocks;
 mod float;
 mod target;
 mod threads;
+mod trim;
 
 pub(crate) use blocks::{Block, Iq4Nl, Iq4Xs, Mxfp4};
 pub(crate) use float::{Float, FloatProduct};
 pub(crate) use target::*;
 pub use threads::{TooLate, set_threads};
+pub use trim::give_back_memory;

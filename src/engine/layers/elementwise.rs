@@ -5,7 +5,7 @@ use candle_core::{
 };
 
 use super::for_each_part;
-use crate::engine::kernels::{GateClamped, GateSilu, Gelu, Sum, SumOfSquares, Target};
+use crate::engine::kernels::{GateClamped, GateSilu, Gelu, GeluErf, Sum, SumOfSquares, Target};
 
 /// The elements of a contiguous f32 tensor.
 pub(super) fn elements<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -174,6 +174,8 @@ pub(crate) enum Activation {
     GeluGate,
     /// `gelu(up)`, without a gate
     Gelu,
+    /// The same, by the error function instead of its approximation
+    GeluErf,
     /// `gate * sigmoid(1.702 * gate) * (up + 1)`, both held within 7 (gpt-oss)
     ClampedGate,
 }
@@ -186,9 +188,9 @@ pub(crate) fn activate(gate: &Tensor, up: &Tensor, activation: Activation) -> Re
     gate.inplace_op2(up, &Gate { activation })
 }
 
-/// `rows = gelu(rows)`, in place.
-pub(crate) fn activate_alone(rows: &Tensor) -> Result<()> {
-    rows.inplace_op1(&Alone)
+/// `rows = activation(rows)`, in place, for the units without a gate.
+pub(crate) fn activate_alone(rows: &Tensor, activation: Activation) -> Result<()> {
+    rows.inplace_op1(&Alone { activation })
 }
 
 struct Gate {
@@ -217,7 +219,7 @@ impl InplaceOp2 for Gate {
             match self.activation {
                 Activation::SiluGate => Target::best().run(GateSilu { gate, up }),
                 Activation::ClampedGate => Target::best().run(GateClamped { gate, up }),
-                Activation::GeluGate | Activation::Gelu => {
+                Activation::GeluGate | Activation::Gelu | Activation::GeluErf => {
                     Target::best().run(Gelu { gate });
                     gate.iter_mut().zip(up).for_each(|(gate, up)| *gate *= up);
                 }
@@ -227,7 +229,9 @@ impl InplaceOp2 for Gate {
     }
 }
 
-struct Alone;
+struct Alone {
+    activation: Activation,
+}
 
 impl InplaceOp1 for Alone {
     fn name(&self) -> &'static str {
@@ -236,7 +240,13 @@ impl InplaceOp1 for Alone {
 
     fn cpu_fwd(&self, rows: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let rows = elements_mut(rows, layout)?;
-        for_each_part(rows, PART, |_, gate| Target::best().run(Gelu { gate }));
+        for_each_part(rows, PART, |_, gate| match self.activation {
+            Activation::GeluErf => Target::best().run(GeluErf { gate }),
+            Activation::Gelu
+            | Activation::GeluGate
+            | Activation::SiluGate
+            | Activation::ClampedGate => Target::best().run(Gelu { gate }),
+        });
         Ok(())
     }
 }

@@ -1,12 +1,20 @@
 //! From chosen tokens to the events that a reader sees: whole characters, nothing of a stop text, and
 //! each token's log-probability beside the text that it became.
 
+mod call_reader;
+mod format;
+mod parser;
 mod stops;
 
 use std::collections::VecDeque;
 
 use super::error::EngineError;
 use super::request::{GenerationEvent, TokenLogprob};
+#[cfg(test)]
+pub(crate) use format::FORMATS;
+pub(crate) use format::{CONTROLS, Format, MARK, Shape, THINK, TOLD};
+pub(crate) use parser::Expected;
+pub use parser::{AnswerParser, Said};
 use stops::{Found, StopFinder};
 
 /// The most stop texts of a request.

@@ -9,7 +9,7 @@ use crate::engine::request::Domain;
 const QUANTUM: usize = 512;
 
 /// Entries that wait.
-pub(super) struct FairQueue<T> {
+pub(in crate::engine) struct FairQueue<T> {
     lines: HashMap<Domain, Line<T>>,
     /// Domains with entries, the next to be served in front.
     turns: VecDeque<Domain>,
@@ -22,28 +22,28 @@ struct Line<T> {
 
 impl<T> FairQueue<T> {
     /// An empty line.
-    pub(super) fn new() -> Self {
+    pub(in crate::engine) fn new() -> Self {
         Self { lines: HashMap::new(), turns: VecDeque::new() }
     }
 
     /// How many wait.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::engine) fn len(&self) -> usize {
         self.lines.values().map(|line| line.entries.len()).sum()
     }
 
     /// Adds an entry at the end of its domain's line.
-    pub(super) fn push(&mut self, domain: Domain, cost: usize, entry: T) {
+    pub(in crate::engine) fn push(&mut self, domain: Domain, cost: usize, entry: T) {
         self.line(domain).entries.push_back((cost, entry));
     }
 
     /// Adds an entry that had its turn already, in front of its domain's line, for nothing.
-    pub(super) fn push_back_in_front(&mut self, domain: Domain, entry: T) {
+    pub(in crate::engine) fn push_back_in_front(&mut self, domain: Domain, entry: T) {
         self.line(domain).entries.push_front((0, entry));
     }
 
     /// Takes the entry whose turn it is, if `fits` says that there is room for it. Where there is
     /// not, nobody else is let past it: a large request would wait for ever.
-    pub(super) fn pop_if(&mut self, fits: impl FnOnce(&T) -> bool) -> Option<T> {
+    pub(in crate::engine) fn pop_if(&mut self, fits: impl FnOnce(&T) -> bool) -> Option<T> {
         loop {
             let domain = *self.turns.front()?;
             let line = self.lines.get_mut(&domain)?;
@@ -67,7 +67,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes out all entries of which `leave` says so.
-    pub(super) fn take_where(&mut self, mut leave: impl FnMut(&T) -> bool) -> Vec<T> {
+    pub(in crate::engine) fn take_where(&mut self, mut leave: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
         for line in self.lines.values_mut() {
             if line.entries.iter().any(|(_, entry)| leave(entry)) {
@@ -96,7 +96,7 @@ impl<T> FairQueue<T> {
 /// Shares `rows` among those who need some, who stand in the order of their age. The domains share
 /// evenly, and what one does not need goes to the others; within a domain the older comes first. So
 /// a long prompt delays a short one of somebody else by a step or two.
-pub(super) fn share(rows: usize, needs: &[(Domain, usize)]) -> Vec<usize> {
+pub(in crate::engine) fn share(rows: usize, needs: &[(Domain, usize)]) -> Vec<usize> {
     let mut domains: Vec<(Domain, usize)> = Vec::new();
     for (domain, need) in needs.iter().filter(|(_, need)| *need > 0) {
         match domains.iter_mut().find(|(known, _)| known == domain) {

@@ -16,7 +16,7 @@ use super::kv::{BLOCK_TOKENS, Pool};
 use super::output::Vocabulary;
 use super::request::FinishReason;
 use super::stats::EngineStats;
-use fair::FairQueue;
+pub(in crate::engine) use fair::FairQueue;
 pub(crate) use inbox::Inbox;
 use inbox::{Mail, Phase};
 use plan::{Share, rows};

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::engine::constraint::Constraint;
 use crate::engine::error::EngineError;
 use crate::engine::kv::BlockTable;
 use crate::engine::output::{Output, Vocabulary};
 use crate::engine::request::{
-    Candidate, Domain, FinishReason, GenerationEvent, Score, TokenLogprob, Usage,
+    Candidate, Domain, FinishReason, GenerationEvent, Score, TokenCount, TokenLogprob, Usage,
 };
 use crate::engine::sampling::{LogSoftmax, Logprob, Sampler, logprobs};
 
@@ -42,11 +43,14 @@ enum Work {
 
 struct Generate {
     sampler: Sampler,
+    constraint: Option<Constraint>,
     output: Output,
     events: mpsc::Sender<GenerationEvent>,
     max_tokens: usize,
     logprobs: Option<u8>,
     generated: usize,
+    /// The same count, as the reader sees it.
+    counted: TokenCount,
 }
 
 struct Scoring {
@@ -63,6 +67,7 @@ pub(crate) struct NewGeneration {
     pub(crate) domain: Domain,
     pub(crate) prompt: Vec<u32>,
     pub(crate) sampler: Sampler,
+    pub(crate) constraint: Option<Constraint>,
     pub(crate) output: Output,
     pub(crate) events: mpsc::Sender<GenerationEvent>,
     pub(crate) max_tokens: usize,
@@ -81,13 +86,23 @@ impl Sequence {
             domain,
             prompt,
             sampler,
+            constraint,
             output,
             events,
             max_tokens,
             logprobs,
             time_limit,
         } = new;
-        let generate = Generate { sampler, output, events, max_tokens, logprobs, generated: 0 };
+        let generate = Generate {
+            sampler,
+            constraint,
+            output,
+            events,
+            max_tokens,
+            logprobs,
+            generated: 0,
+            counted: TokenCount::default(),
+        };
         let mut sequence = Self::new(id, domain, prompt, Work::Generate(Box::new(generate)));
         sequence.deadline = time_limit.map(|limit| sequence.submitted + limit);
         sequence
@@ -148,7 +163,10 @@ impl Sequence {
             self.cached_tokens = cached;
             if let Work::Generate(generate) = &self.work {
                 // A reader that left is noticed by `is_abandoned`.
-                let _ = generate.events.try_send(GenerationEvent::Started);
+                let generated = generate.counted.clone();
+                let _ = generate
+                    .events
+                    .try_send(GenerationEvent::Started { cached_tokens: cached, generated });
             }
         }
     }
@@ -320,8 +338,9 @@ impl Generate {
         logits: &[f32],
         vocabulary: &dyn Vocabulary,
     ) -> Result<(Option<u32>, Option<FinishReason>), EngineError> {
-        let token = self.sampler.choose(logits, self.generated)?;
+        let token = self.choose(logits)?;
         self.generated += 1;
+        self.counted.add(1);
         if vocabulary.is_end(token) {
             return Ok((None, Some(FinishReason::Stop)));
         }
@@ -349,6 +368,18 @@ impl Generate {
         }
         let is_last = self.generated >= self.max_tokens;
         Ok((Some(token), is_last.then_some(FinishReason::Length)))
+    }
+
+    /// Chooses among what the constraint allows.
+    fn choose(&mut self, logits: &[f32]) -> Result<u32, EngineError> {
+        let Some(constraint) = &mut self.constraint else {
+            return self.sampler.choose(logits, self.generated);
+        };
+        let mut allowed = logits.to_vec();
+        constraint.mask(&mut allowed)?;
+        let token = self.sampler.choose(&allowed, self.generated)?;
+        constraint.accept(token)?;
+        Ok(token)
     }
 
     /// Whether a stop text was found: what was held back behind it is not sent.

@@ -12,8 +12,10 @@ mod known;
 mod operators;
 mod python;
 mod render;
+mod told;
 
 pub use input::is_reserved;
+pub(super) use told::told;
 
 use super::Conversation;
 use super::gguf::File;
@@ -84,6 +86,16 @@ impl Template {
     ) -> Result<String, PromptError> {
         let context = names.iter().map(|(name, json)| (name.as_str(), input::value(json)));
         self.program.render_value(context.collect(), date, RENDER_WORK)
+    }
+
+    /// Its text.
+    pub(super) fn source(&self) -> &str {
+        self.program.source()
+    }
+
+    /// Whether it gives tools to the model.
+    pub(super) fn knows_tools(&self) -> bool {
+        self.source().contains("tools")
     }
 
     /// Whether the model file brought it.

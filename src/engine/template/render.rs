@@ -50,6 +50,11 @@ impl Program {
         Ok(program)
     }
 
+    /// The text of the template.
+    pub(super) fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Renders a conversation.
     pub(super) fn render(
         &self,

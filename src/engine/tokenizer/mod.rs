@@ -2,14 +2,16 @@
 //!
 //! A text is first cut at the added tokens that stand in it (`special`), and what is between them
 //! goes to the model of the file: SentencePiece (`spm`), BPE over bytes (`bpe`, after `words` has
-//! cut it into words), or WordPiece (`wordpiece`). The merge tables hold no control token, so no
+//! cut it into words), WordPiece (`wordpiece`), or Unigram (`unigram`, after `charsmap`). The merge tables hold no control token, so no
 //! text can be merged into one.
 
 mod bpe;
+mod charsmap;
 mod error;
 mod special;
 mod spm;
 mod stream;
+mod unigram;
 mod vocabulary;
 mod wordpiece;
 mod words;
@@ -31,6 +33,17 @@ pub enum Special {
     Parse,
 }
 
+/// The tokens that an encoder expects around a text, and between the two of a pair.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Frame {
+    /// In front of all.
+    pub(in crate::engine) first: u32,
+    /// Behind all.
+    pub(in crate::engine) last: u32,
+    /// Behind the first text of a pair, in front of the second.
+    pub(in crate::engine) between: Vec<u32>,
+}
+
 /// A model's tokenizer.
 #[derive(Debug)]
 pub struct Tokenizer {
@@ -44,6 +57,7 @@ enum Model {
     Spm(Box<spm::Spm>),
     Bpe(Box<bpe::Bpe>),
     WordPiece(Box<wordpiece::WordPiece>),
+    Unigram(Box<unigram::Unigram>),
 }
 
 impl Tokenizer {
@@ -55,6 +69,7 @@ impl Tokenizer {
             Kind::Spm => Model::Spm(Box::new(spm::Spm::new(&vocabulary, file)?)),
             Kind::Bpe => Model::Bpe(Box::new(bpe::Bpe::new(&vocabulary, file)?)),
             Kind::WordPiece => Model::WordPiece(Box::new(wordpiece::WordPiece::new(&vocabulary)?)),
+            Kind::Unigram => Model::Unigram(Box::new(unigram::Unigram::new(&vocabulary, file)?)),
         };
         Ok(Self { vocabulary, added, model })
     }
@@ -117,6 +132,7 @@ impl Tokenizer {
             Model::Spm(spm) => spm.encode(text, at_start, tokens),
             Model::Bpe(bpe) => bpe.encode(text, tokens),
             Model::WordPiece(wordpiece) => wordpiece.encode(text, tokens),
+            Model::Unigram(unigram) => unigram.encode(text, at_start, tokens),
         }
     }
 
@@ -136,6 +152,7 @@ impl Tokenizer {
         match &self.model {
             Model::Spm(spm) => spm.adds_space(),
             Model::WordPiece(_) => true,
+            Model::Unigram(unigram) => unigram.adds_space(),
             Model::Bpe(_) => false,
         }
     }
@@ -168,6 +185,27 @@ impl Tokenizer {
     /// Whether the model expects `bos` in front of every text.
     pub fn adds_bos(&self) -> bool {
         self.vocabulary.adds_bos && self.vocabulary.bos.is_some()
+    }
+
+    /// Whether the model expects `eos` behind every text.
+    pub fn adds_eos(&self) -> bool {
+        self.vocabulary.adds_eos && self.vocabulary.eos.is_some()
+    }
+
+    /// How an encoder's model frames a text.
+    pub(in crate::engine) fn frame(&self) -> Option<Frame> {
+        let Vocabulary { bos, eos, class, separator, .. } = self.vocabulary;
+        match &self.model {
+            Model::WordPiece(_) => {
+                let first = class.or(bos).or_else(|| self.token_named("[CLS]"))?;
+                let last = separator.or(eos).or_else(|| self.token_named("[SEP]"))?;
+                Some(Frame { first, last, between: vec![last] })
+            }
+            Model::Unigram(_) | Model::Bpe(_) | Model::Spm(_) => {
+                let (first, last) = (bos.or(class)?, eos.or(separator)?);
+                Some(Frame { first, last, between: vec![last, last] })
+            }
+        }
     }
 
     /// Whether an answer ends with this token.

@@ -150,6 +150,45 @@ fn vectors_of_another_library_are_met_exactly() {
     }
 }
 
+/// A Unigram model that `sentencepiece` trained, and what it makes of texts.
+#[test]
+fn unigram_is_as_sentencepiece_has_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine");
+    let (_, tokenizer) = open(&folder.join("unigram.gguf"));
+    let cases = json(&folder.join("unigram.json"));
+    let cases = cases.as_array().expect("cases");
+    assert!(cases.len() >= 40);
+    let vectors: Vec<(String, Vec<u32>)> = cases
+        .iter()
+        .map(|case| {
+            let tokens = case["tokens"].as_array().expect("tokens").iter();
+            let tokens = tokens.map(|id| id.as_u64().expect("an id") as u32).collect();
+            (case["text"].as_str().expect("a text").to_owned(), tokens)
+        })
+        .collect();
+    check_vectors("unigram", &tokenizer, &vectors, false);
+}
+
+#[test]
+fn a_vocabulary_with_capital_letters_is_met_with_them() {
+    let encode = |names: &[&str], text: &str| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let file = Writer::new()
+            .string("tokenizer.ggml.model", "bert")
+            .strings("tokenizer.ggml.tokens", &names)
+            .i32s("tokenizer.ggml.token_type", &vec![1; names.len()])
+            .u32("tokenizer.ggml.unknown_token_id", 0);
+        let tokenizer = Tokenizer::from_gguf(&file.open().expect("a file")).expect("a tokenizer");
+        tokenizer.encode(text, Special::Plain)
+    };
+    let cased = ["[UNK]", "\u{2581}A", "\u{2581}a", "\u{2581}Été", "\u{2581}ete"];
+    assert_eq!(encode(&cased, "A a Été ete"), [1, 2, 3, 4]);
+    let uncased = ["[UNK]", "\u{2581}a", "\u{2581}ete", "\u{2581}\u{928}\u{93e}"];
+    assert_eq!(encode(&uncased, "A a Été ete"), [1, 1, 2, 2]);
+    // A vowel sign that takes room of its own is no accent.
+    assert_eq!(encode(&uncased, "\u{928}\u{93e}"), [3]);
+}
+
 /// Pieces of text that tokenizers are known to differ on.
 const UGLY: [&str; 40] = [
     " ",

@@ -26,6 +26,7 @@ pub(super) enum Kind {
     Spm,
     Bpe,
     WordPiece,
+    Unigram,
 }
 
 /// The tokens of a model.
@@ -41,6 +42,11 @@ pub(super) struct Vocabulary {
     pub(super) eos: Option<u32>,
     pub(super) unknown: Option<u32>,
     pub(super) adds_bos: bool,
+    pub(super) adds_eos: bool,
+    /// In front of a text, for BERT and its like.
+    pub(super) class: Option<u32>,
+    /// Behind a text, for BERT and its like.
+    pub(super) separator: Option<u32>,
     /// Ascending.
     pub(super) ends: Vec<u32>,
 }
@@ -51,6 +57,7 @@ impl Vocabulary {
             "llama" => Kind::Spm,
             "gpt2" => Kind::Bpe,
             "bert" => Kind::WordPiece,
+            "t5" => Kind::Unigram,
             other => return Err(TokenizerError::Kind(other.to_owned())),
         };
         let names = file.strings("tokenizer.ggml.tokens")?.unwrap_or_default();
@@ -65,6 +72,13 @@ impl Vocabulary {
             attributes[token as usize] = Attribute::Control;
         }
         let adds_bos = file.bool("tokenizer.ggml.add_bos_token")?;
+        let adds_eos = file.bool("tokenizer.ggml.add_eos_token")?;
+        // The format spells it so; some writers do not.
+        let separator = match id(file, "tokenizer.ggml.seperator_token_id", names.len())? {
+            None => id(file, "tokenizer.ggml.separator_token_id", names.len())?,
+            found => found,
+        };
+        let class = id(file, "tokenizer.ggml.cls_token_id", names.len())?;
         let words = file.string("tokenizer.ggml.pre")?.unwrap_or_default();
         let mut vocabulary = Self {
             kind,
@@ -76,6 +90,9 @@ impl Vocabulary {
             eos,
             unknown,
             adds_bos: adds_bos.unwrap_or(kind == Kind::Spm || Words::adds_bos(words)),
+            adds_eos: adds_eos.unwrap_or(false),
+            class,
+            separator,
             ends,
         };
         vocabulary.spell();
@@ -94,7 +111,7 @@ impl Vocabulary {
                     // Not spelled in the alphabet of bytes: the name is the text.
                     None => self.bytes.extend(name.bytes()),
                 },
-                (_, Kind::Spm | Kind::WordPiece) => {
+                (_, Kind::Spm | Kind::WordPiece | Kind::Unigram) => {
                     self.bytes.extend(name.replace('\u{2581}', " ").bytes());
                 }
             }

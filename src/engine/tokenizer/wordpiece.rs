@@ -1,11 +1,11 @@
-//! WordPiece, as in BERT: lower-cased words without accents, spelled by the longest pieces first.
+//! WordPiece, as in BERT: words, lower-cased and without accents but where the vocabulary has capital
+//! letters, spelled by the longest pieces first.
 
 use ahash::AHashMap;
 use tokenizers::Model as _;
 use tokenizers::models::wordpiece::WordPiece as Pieces;
 use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
-use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use super::TokenizerError;
 use super::vocabulary::{Attribute, Vocabulary};
@@ -14,6 +14,7 @@ use super::vocabulary::{Attribute, Vocabulary};
 #[derive(Debug)]
 pub(super) struct WordPiece {
     pieces: Pieces,
+    lowers: bool,
 }
 
 impl WordPiece {
@@ -32,6 +33,8 @@ impl WordPiece {
         let unknown = unknown.ok_or_else(|| {
             TokenizerError::Damaged("it has no token for what is unknown".to_owned())
         })?;
+        // No field says it; a vocabulary that has capital letters was made to be met by them.
+        let lowers = !('A'..='Z').any(|c| pieces.contains_key(&format!("\u{2581}{c}")));
         // The crate looks the unknown token up by name. No text contains a noncharacter: they are
         // dropped with the control characters below.
         pieces.insert(UNKNOWN.to_owned(), unknown);
@@ -42,11 +45,11 @@ impl WordPiece {
             .max_input_chars_per_word(WORD_CHARS_MAX)
             .build()
             .map_err(|error| TokenizerError::Damaged(error.to_string()))?;
-        Ok(Self { pieces })
+        Ok(Self { pieces, lowers })
     }
 
     pub(super) fn encode(&self, text: &str, tokens: &mut Vec<u32>) {
-        for word in words(text) {
+        for word in words(text, self.lowers) {
             // In GGUF a piece that begins a word has the mark, and one that goes on has none.
             let word = format!("\u{2581}{word}");
             if let Ok(found) = self.pieces.tokenize(&word) {
@@ -56,26 +59,40 @@ impl WordPiece {
     }
 }
 
-/// Cuts a text into lower-case words without accents; punctuation and Chinese characters are words
-/// of their own.
-fn words(text: &str) -> Vec<String> {
+/// Cuts a text into words; punctuation and Chinese characters are words of their own. `lowers`: in
+/// lower case and without accents.
+fn words(text: &str, lowers: bool) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
-    for c in text.nfd() {
+    let mut take = |c: char| {
         let group = c.general_category_group();
         if c.is_whitespace() {
             words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
-        } else if group == GeneralCategoryGroup::Other || c == '\u{fffd}' || is_combining_mark(c) {
-            // Control characters, and accents that NFD took off their letters.
+        } else if lowers && c.general_category() == GeneralCategory::NonspacingMark {
+            // Accents that the decomposition took off their letters.
         } else if stands_alone(c, group) {
             words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
             words.push(c.to_string());
-        } else {
+        } else if lowers {
             word.extend(c.to_lowercase());
+        } else {
+            word.push(c);
         }
+    };
+    let clean = text.chars().filter(|c| !is_dropped(*c));
+    if lowers {
+        clean.nfd().for_each(&mut take);
+    } else {
+        clean.for_each(&mut take);
     }
     words.extend((!word.is_empty()).then_some(word));
     words
+}
+
+/// Control characters and what is no character.
+fn is_dropped(c: char) -> bool {
+    let is_other = c.general_category_group() == GeneralCategoryGroup::Other;
+    (is_other && !c.is_whitespace()) || c == '\u{fffd}'
 }
 
 fn stands_alone(c: char, group: GeneralCategoryGroup) -> bool {

@@ -72,6 +72,13 @@ fn person() -> Subject {
     Subject { user: UserId::new(), key: None, roles: Vec::new() }
 }
 
+/// Lets a request in and reserves its tokens.
+fn admit(limiter: &Limiter, subject: &Subject, wanted: Wanted) -> Result<Reservation, Refusal> {
+    let mut reservation = limiter.enter(subject)?;
+    reservation.reserve(wanted)?;
+    Ok(reservation)
+}
+
 fn refused(result: Result<Reservation, Refusal>) -> Refusal {
     result.map(drop).expect_err("a limit stands in the way")
 }
@@ -86,8 +93,8 @@ fn each_limit_refuses_by_its_name() {
     ] {
         let limiter = Bench::new(limits, LimitSet::default()).open();
         let subject = person();
-        let first = limiter.admit(&subject, Wanted::exactly(tokens)).expect("fits");
-        assert_eq!(refused(limiter.admit(&subject, Wanted::exactly(tokens))).which, which);
+        let first = admit(&limiter, &subject, Wanted::exactly(tokens)).expect("fits");
+        assert_eq!(refused(admit(&limiter, &subject, Wanted::exactly(tokens))).which, which);
         drop(first);
     }
 }
@@ -96,12 +103,12 @@ fn each_limit_refuses_by_its_name() {
 fn the_tightest_of_person_key_and_role_counts() {
     let limiter = Bench::new(set(9, 0, 0, 0), set(1, 0, 0, 0)).open();
     let with_key = Subject { key: Some(KeyId::new()), ..person() };
-    limiter.admit(&with_key, Wanted::exactly(1)).expect("fits").settle(1);
-    assert_eq!(refused(limiter.admit(&with_key, Wanted::exactly(1))).limit, 1);
+    admit(&limiter, &with_key, Wanted::exactly(1)).expect("fits").settle(1);
+    assert_eq!(refused(admit(&limiter, &with_key, Wanted::exactly(1))).limit, 1);
     let in_role = Subject { roles: vec!["service".into()], ..person() };
-    limiter.admit(&in_role, Wanted::exactly(1)).expect("fits").settle(1);
-    limiter.admit(&in_role, Wanted::exactly(1)).expect("fits").settle(1);
-    assert_eq!(refused(limiter.admit(&in_role, Wanted::exactly(1))).limit, 2);
+    admit(&limiter, &in_role, Wanted::exactly(1)).expect("fits").settle(1);
+    admit(&limiter, &in_role, Wanted::exactly(1)).expect("fits").settle(1);
+    assert_eq!(refused(admit(&limiter, &in_role, Wanted::exactly(1))).limit, 2);
     assert_eq!(limiter.standing(&in_role).requests.remaining(), Some(0));
 }
 
@@ -110,33 +117,51 @@ fn a_key_does_not_multiply_what_its_owner_may_use() {
     let limiter = Bench::new(set(0, 10, 0, 0), LimitSet::default()).open();
     let user = UserId::new();
     let by = |key| Subject { user, key: Some(key), roles: Vec::new() };
-    limiter.admit(&by(KeyId::new()), Wanted::exactly(10)).expect("fits").settle(10);
-    assert_eq!(refused(limiter.admit(&by(KeyId::new()), Wanted::exactly(1))).which, Which::Tokens);
+    admit(&limiter, &by(KeyId::new()), Wanted::exactly(10)).expect("fits").settle(10);
+    assert_eq!(
+        refused(admit(&limiter, &by(KeyId::new()), Wanted::exactly(1))).which,
+        Which::Tokens
+    );
 }
 
 #[test]
-fn a_refused_request_takes_nothing_anywhere() {
-    let limiter = Bench::new(set(9, 0, 0, 0), set(0, 5, 0, 0)).open();
+fn a_request_that_is_not_let_in_takes_nothing_anywhere() {
+    let limiter = Bench::new(set(9, 0, 0, 0), set(1, 0, 0, 0)).open();
     let subject = Subject { key: Some(KeyId::new()), ..person() };
-    refused(limiter.admit(&subject, Wanted::exactly(6)));
-    assert_eq!(limiter.standing(&subject).requests.used, 0);
+    drop(limiter.enter(&subject).expect("fits"));
+    assert_eq!(refused(limiter.enter(&subject)).limit, 1);
+    let person = Subject { key: None, ..subject };
+    assert_eq!(limiter.standing(&person).requests.used, 1);
+}
+
+#[test]
+fn what_fails_before_its_tokens_are_known_counts_as_a_request_and_takes_no_tokens() {
+    let limiter = Bench::new(set(2, 5, 0, 1), LimitSet::default()).open();
+    let subject = person();
+    let entered = limiter.enter(&subject).expect("fits");
+    assert_eq!(refused(limiter.enter(&subject)).which, Which::Concurrent, "it has a place");
+    drop(entered);
+    assert_eq!(refused(admit(&limiter, &subject, Wanted::exactly(6))).which, Which::Tokens);
+    let standing = limiter.standing(&subject);
+    assert_eq!((standing.requests.used, standing.tokens.used), (2, 0));
+    assert_eq!(refused(limiter.enter(&subject)).which, Which::Requests);
 }
 
 #[test]
 fn what_was_not_used_comes_back_and_dropped_reservations_count_in_full() {
     let limiter = Bench::new(set(0, 100, 1_000, 1), LimitSet::default()).open();
     let subject = person();
-    limiter.admit(&subject, Wanted::exactly(90)).expect("fits").settle(10);
+    admit(&limiter, &subject, Wanted::exactly(90)).expect("fits").settle(10);
     assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 10);
-    drop(limiter.admit(&subject, Wanted::exactly(90)).expect("fits"));
+    drop(admit(&limiter, &subject, Wanted::exactly(90)).expect("fits"));
     assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 100);
-    assert_eq!(refused(limiter.admit(&subject, Wanted::exactly(1))).which, Which::Tokens);
+    assert_eq!(refused(admit(&limiter, &subject, Wanted::exactly(1))).which, Which::Tokens);
 }
 
 #[test]
 fn a_request_that_never_fits_is_told_so() {
     let limiter = Bench::new(set(0, 100, 0, 0), LimitSet::default()).open();
-    assert_eq!(refused(limiter.admit(&person(), Wanted::exactly(101))).retry_after, None);
+    assert_eq!(refused(admit(&limiter, &person(), Wanted::exactly(101))).retry_after, None);
 }
 
 #[test]
@@ -146,20 +171,20 @@ fn a_request_that_may_be_smaller_takes_what_there_is_room_for() {
         let limiter = Bench::new(set(0, 60, 100, 0), LimitSet::default()).open();
         let subject = person();
         if used > 0 {
-            limiter.admit(&subject, Wanted::exactly(used)).expect("fits").settle(used);
+            admit(&limiter, &subject, Wanted::exactly(used)).expect("fits").settle(used);
         }
-        limiter.admit(&subject, wanted).map(|reservation| reservation.tokens())
+        admit(&limiter, &subject, wanted).map(|reservation| reservation.tokens())
     };
     assert_eq!(take(0).expect("the whole limit"), 60);
     assert_eq!(take(15).expect("what is left"), 45);
     // 35 are left, which is too little for an answer, and 40 will be there in five seconds.
     assert_eq!(take(25).expect_err("waits").retry_after, Some(Duration::from_secs(5)));
     let tight = Bench::new(set(0, 20, 0, 0), LimitSet::default()).open();
-    assert_eq!(tight.admit(&person(), wanted).expect("never more").tokens(), 20);
+    assert_eq!(admit(&tight, &person(), wanted).expect("never more").tokens(), 20);
     let tighter = Bench::new(set(0, 10, 0, 0), LimitSet::default()).open();
-    assert_eq!(refused(tighter.admit(&person(), wanted)).retry_after, None);
+    assert_eq!(refused(admit(&tighter, &person(), wanted)).retry_after, None);
     let none = Bench::new(LimitSet::default(), LimitSet::default()).open();
-    assert_eq!(none.admit(&person(), wanted).expect("no limit").tokens(), 90);
+    assert_eq!(admit(&none, &person(), wanted).expect("no limit").tokens(), 90);
 }
 
 #[test]
@@ -167,10 +192,10 @@ fn nothing_is_written_anew_of_who_was_deleted() {
     let bench = Bench::new(set(3, 100, 1_000, 2), LimitSet::default());
     let (limiter, stays) = (bench.open(), bench.person());
     for subject in [person(), Subject { key: Some(KeyId::new()), ..person() }] {
-        bench.save(&limiter.admit(&subject, Wanted::exactly(5)).expect("fits").settle(5));
+        bench.save(&admit(&limiter, &subject, Wanted::exactly(5)).expect("fits").settle(5));
     }
     assert_eq!(bench.rows(), 0);
-    bench.save(&limiter.admit(&stays, Wanted::exactly(5)).expect("fits").settle(5));
+    bench.save(&admit(&limiter, &stays, Wanted::exactly(5)).expect("fits").settle(5));
     assert_eq!(bench.rows(), 2);
 }
 
@@ -180,13 +205,13 @@ fn the_day_ends_at_midnight() {
     let limiter = bench.open();
     let subject = person();
     bench.clock.advance(Duration::from_secs(86_000));
-    limiter.admit(&subject, Wanted::exactly(10)).expect("fits").settle(10);
+    admit(&limiter, &subject, Wanted::exactly(10)).expect("fits").settle(10);
     assert_eq!(
-        refused(limiter.admit(&subject, Wanted::exactly(1))).retry_after,
+        refused(admit(&limiter, &subject, Wanted::exactly(1))).retry_after,
         Some(Duration::from_secs(400))
     );
     bench.clock.advance(Duration::from_secs(400));
-    limiter.admit(&subject, Wanted::exactly(10)).expect("a new day").settle(10);
+    admit(&limiter, &subject, Wanted::exactly(10)).expect("a new day").settle(10);
 }
 
 #[test]
@@ -194,10 +219,10 @@ fn a_restart_forgets_nothing_and_counts_what_was_running_in_full() {
     let bench = Bench::new(set(3, 100, 1_000, 2), LimitSet::default());
     let subject = bench.person();
     let limiter = bench.open();
-    let done = limiter.admit(&subject, Wanted::exactly(50)).expect("fits");
+    let done = admit(&limiter, &subject, Wanted::exactly(50)).expect("fits");
     bench.save(&done.reserved_for());
     bench.save(&done.settle(20));
-    let running = limiter.admit(&subject, Wanted::exactly(60)).expect("fits");
+    let running = admit(&limiter, &subject, Wanted::exactly(60)).expect("fits");
     bench.save(&running.reserved_for());
     std::mem::forget(running);
 
@@ -206,8 +231,8 @@ fn a_restart_forgets_nothing_and_counts_what_was_running_in_full() {
     assert_eq!((usage.tokens_day.used, usage.tokens_minute.used), (80, 80));
     assert_eq!(usage.requests_day, 2);
     assert_eq!(again.standing(&subject).requests.used, 2);
-    let two = [again.admit(&subject, Wanted::exactly(1)).expect("nothing runs after a restart")];
-    assert_eq!(refused(again.admit(&subject, Wanted::exactly(1))).which, Which::Requests);
+    let two = [admit(&again, &subject, Wanted::exactly(1)).expect("nothing runs after a restart")];
+    assert_eq!(refused(admit(&again, &subject, Wanted::exactly(1))).which, Which::Requests);
     drop(two);
 }
 
@@ -216,13 +241,15 @@ fn a_clock_that_was_set_back_gives_nothing_away() {
     let bench = Bench::new(set(0, 100, 1_000, 0), LimitSet::default());
     let subject = bench.person();
     let limiter = bench.open();
-    bench.save(&limiter.admit(&subject, Wanted::exactly(100)).expect("fits").settle(100));
+    bench.save(&admit(&limiter, &subject, Wanted::exactly(100)).expect("fits").settle(100));
     let earlier = Clock::manual(Timestamp::from_ms(19_998 * DAY_MS));
     let again = Limiter::open(&bench.db, earlier.clone(), &bench.limits).expect("opens");
     assert_eq!(again.usage(subject.user, &[]).tokens_day.used, 100);
-    assert_eq!(refused(again.admit(&subject, Wanted::exactly(1))).which, Which::Tokens);
+    assert_eq!(refused(admit(&again, &subject, Wanted::exactly(1))).which, Which::Tokens);
     earlier.advance(Duration::from_mins(1));
-    again.admit(&subject, Wanted::exactly(100)).expect("and does not lock anybody out").settle(100);
+    admit(&again, &subject, Wanted::exactly(100))
+        .expect("and does not lock anybody out")
+        .settle(100);
 }
 
 #[test]
@@ -231,21 +258,36 @@ fn a_clock_that_was_ahead_once_stops_nobody() {
     let (limiter, subject) = (bench.open(), person());
     let right = bench.clock.now();
     bench.clock.set(right.plus(Duration::from_hours(24 * 365)));
-    limiter.admit(&subject, Wanted::exactly(100)).expect("fits").settle(100);
+    admit(&limiter, &subject, Wanted::exactly(100)).expect("fits").settle(100);
     assert_eq!(
-        refused(limiter.admit(&subject, Wanted::exactly(1))).which,
+        refused(admit(&limiter, &subject, Wanted::exactly(1))).which,
         Which::Tokens,
         "no time has passed"
     );
     bench.clock.set(right);
     bench.clock.advance(Duration::from_mins(1));
-    limiter
-        .admit(&subject, Wanted::exactly(100))
+    admit(&limiter, &subject, Wanted::exactly(100))
         .expect("a minute later, whatever the clock said")
         .settle(0);
     assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 100);
     bench.clock.advance(Duration::from_hours(24));
     assert_eq!(limiter.usage(subject.user, &[]).tokens_day.used, 0, "a new day");
+}
+
+#[test]
+fn days_that_a_clock_was_ahead_by_count_once_and_not_at_every_start() {
+    let bench = Bench::new(set(0, 0, 1_000, 0), LimitSet::default());
+    let subject = bench.person();
+    let right = bench.clock.now();
+    bench.clock.set(right.plus(Duration::from_hours(24 * 3)));
+    bench.save(&admit(&bench.open(), &subject, Wanted::exactly(900)).expect("fits").settle(900));
+    bench.clock.set(right);
+    let used = || bench.open().usage(subject.user, &[]);
+    assert_eq!((used().tokens_day.used, used().requests_day), (900, 1));
+    bench.clock.advance(Duration::from_hours(24));
+    assert_eq!(used().tokens_day.used, 0, "a new day");
+    bench.clock.advance(Duration::from_hours(48));
+    assert_eq!(used().tokens_day.used, 0, "the day that the clock had shown begins empty");
 }
 
 proptest! {
@@ -262,7 +304,7 @@ proptest! {
         let mut on_day = (0_i64, 0_u64);
         for (what, tokens, wait) in steps {
             match what {
-                0 | 1 => if let Ok(reservation) = limiter.admit(&subject, Wanted::exactly(tokens)) {
+                0 | 1 => if let Ok(reservation) = admit(&limiter, &subject, Wanted::exactly(tokens)) {
                     open.push((reservation, tokens));
                 },
                 2 => if let Some((reservation, taken)) = open.pop() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::digests::Digests;
 use crate::clock::Timestamp;
-use crate::config::Settings;
+use crate::config::{LoadWhen, Settings};
 use crate::engine::gguf::{model_name, part_paths};
 use crate::vault::{SourceKind, Vault};
 use crate::web::tls;
@@ -131,18 +131,41 @@ pub(crate) enum ModelSeen {
     NotRecorded,
 }
 
-/// Holds every configured model file against the last load that is on record: digest and when.
+/// Holds every model file against the last load that is on record: digest and when. One that is
+/// loaded on demand and was never asked for has answered nobody, and is left out.
 pub(super) fn models(
     settings: &Settings,
     recorded: &HashMap<String, (String, Timestamp)>,
     (depth, digests): (Depth, &Digests),
 ) -> Vec<(String, ModelSeen)> {
-    let seen = |path: &PathBuf| {
-        let name = model_name(path);
-        let found = model(path, recorded.get(&name), (depth, digests));
-        (name, found)
+    let models = &settings.models;
+    let files = models.files.iter().map(|path| (path.clone(), models.load));
+    let found = directory(&models.directory).into_iter().map(|path| (path, LoadWhen::Demand));
+    let seen = |(path, all): (PathBuf, LoadWhen)| {
+        let name = model_name(&path);
+        let load = models.limits.get(&name).and_then(|limits| limits.load).unwrap_or(all);
+        let seen = model(&path, recorded.get(&name), (depth, digests));
+        let is_asleep = load == LoadWhen::Demand && seen == ModelSeen::NotRecorded;
+        (!is_asleep).then_some((name, seen))
     };
-    settings.models.files.iter().map(seen).collect()
+    files.chain(found).filter_map(seen).collect()
+}
+
+/// The model files of the models directory, in order; none where it cannot be read, which the
+/// library says.
+fn directory(directory: &Path) -> Vec<PathBuf> {
+    if directory.as_os_str().is_empty() {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_model =
+        |path: &PathBuf| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"));
+    // Of a model in parts, the first stands for all.
+    let is_first = |path: &PathBuf| part_paths(path).first() == Some(path);
+    let files = entries.map(|entry| entry.path()).filter(is_model).filter(is_first);
+    let mut files: Vec<PathBuf> = files.collect();
+    files.sort();
+    files
 }
 
 fn model(

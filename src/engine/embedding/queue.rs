@@ -1,0 +1,175 @@
+//! The door between the callers and the thread.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::EmbedInput;
+use crate::engine::error::EngineError;
+use crate::engine::request::Domain;
+use crate::engine::stats::EngineStats;
+
+/// Tokens that may wait, of all requests together.
+const WAITING_TOKENS_MAX: usize = 1 << 22;
+
+/// A request on its way through the thread.
+pub(super) struct Job {
+    pub(super) inputs: Vec<EmbedInput>,
+    pub(super) domain: Domain,
+    pub(super) deadline: Option<Instant>,
+    pub(super) submitted: Instant,
+    pub(super) results: Vec<Option<Vec<f32>>>,
+    pub(super) left: usize,
+    reply: oneshot::Sender<Result<Vec<Vec<f32>>, EngineError>>,
+}
+
+impl Job {
+    pub(super) fn new(
+        inputs: Vec<EmbedInput>,
+        domain: Domain,
+        deadline: Option<Instant>,
+        submitted: Instant,
+        reply: oneshot::Sender<Result<Vec<Vec<f32>>, EngineError>>,
+    ) -> Self {
+        let left = inputs.len();
+        Self { inputs, domain, deadline, submitted, results: vec![None; left], left, reply }
+    }
+
+    pub(super) fn tokens(&self) -> usize {
+        self.inputs.iter().map(|input| input.tokens.len()).sum()
+    }
+
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_left(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    /// Tells what came of it. Nobody need be there to hear it.
+    pub(super) fn end(self, failure: Option<EngineError>) {
+        let result = match failure {
+            Some(error) => Err(error),
+            None => self.results.into_iter().collect::<Option<_>>().ok_or(EngineError::Internal),
+        };
+        let _ = self.reply.send(result);
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// No new work; what is there may go on until then.
+    Closing(Instant),
+    Unhealthy,
+    Ended,
+}
+
+/// Shared by the handles and the thread.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    work: Condvar,
+    ended: Condvar,
+    queue_max: usize,
+}
+
+struct State {
+    arrived: Vec<Job>,
+    /// Requests and tokens that are here or with the thread.
+    requests: usize,
+    tokens: usize,
+    phase: Phase,
+    stats: EngineStats,
+}
+
+impl Queue {
+    pub(super) fn new(queue_max: usize, stats: EngineStats) -> Self {
+        let phase = Phase::Open;
+        let state = State { arrived: Vec::new(), requests: 0, tokens: 0, phase, stats };
+        Self {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+            queue_max: queue_max.max(1),
+        }
+    }
+
+    pub(super) fn submit(&self, job: Job) -> Result<(), EngineError> {
+        let mut state = self.state.lock();
+        match state.phase {
+            Phase::Open => {}
+            Phase::Closing(_) | Phase::Ended => return Err(EngineError::Closed),
+            Phase::Unhealthy => return Err(EngineError::Unhealthy),
+        }
+        let tokens = job.tokens();
+        let is_full = state.requests >= self.queue_max
+            || (state.requests > 0 && state.tokens.saturating_add(tokens) > WAITING_TOKENS_MAX);
+        if is_full {
+            return Err(EngineError::Busy);
+        }
+        state.requests += 1;
+        state.tokens += tokens;
+        state.arrived.push(job);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn close(&self, limit: Duration) {
+        let mut state = self.state.lock();
+        let end = Instant::now() + limit;
+        state.phase = match state.phase {
+            Phase::Ended => return,
+            Phase::Closing(earlier) => Phase::Closing(earlier.min(end)),
+            Phase::Open | Phase::Unhealthy => Phase::Closing(end),
+        };
+        self.work.notify_one();
+    }
+
+    pub(super) fn stats(&self) -> EngineStats {
+        let state = self.state.lock();
+        EngineStats { healthy: state.phase == Phase::Open, ..state.stats.clone() }
+    }
+
+    /// Takes what came in. With `wait`, sleeps until something comes or the queue is closed.
+    pub(super) fn take(&self, wait: bool) -> (Vec<Job>, Phase) {
+        let mut state = self.state.lock();
+        while wait && state.arrived.is_empty() && !matches!(state.phase, Phase::Closing(_)) {
+            self.work.wait(&mut state);
+        }
+        (std::mem::take(&mut state.arrived), state.phase)
+    }
+
+    /// Publishes the numbers, and what has left.
+    pub(super) fn publish(&self, stats: &EngineStats, requests: usize, tokens: usize) {
+        let mut state = self.state.lock();
+        state.requests = state.requests.saturating_sub(requests);
+        state.tokens = state.tokens.saturating_sub(tokens);
+        state.stats.clone_from(stats);
+        state.stats.queued = state.requests.saturating_sub(stats.running);
+    }
+
+    pub(super) fn mark_unhealthy(&self) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Unhealthy;
+        }
+    }
+
+    /// The thread is about to end, or has broken off. What arrived too late is told so.
+    pub(super) fn mark_ended(&self) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Ended;
+        self.ended.notify_all();
+        let late = std::mem::take(&mut state.arrived);
+        drop(state);
+        for job in late {
+            job.end(Some(EngineError::Closed));
+        }
+    }
+
+    pub(super) fn wait_ended(&self) {
+        let mut state = self.state.lock();
+        while state.phase != Phase::Ended {
+            self.ended.wait(&mut state);
+        }
+    }
+}
