@@ -201,6 +201,8 @@ fn they_take_the_same_road_as_every_request() {
         .expect(200);
     let refused = client.post("/v1/embeddings", &json!({"model": EMBEDDING, "input": "t9"}));
     assert_eq!(refused.code(), "model_not_found");
-    let numbers = session.client.get("/metrics");
+    let scraper = json!({"name": "prometheus", "scopes": ["metrics.read"]});
+    let (_, scraper) = session.make_key(&scraper);
+    let numbers = server.with_key(&scraper).get("/metrics");
     assert!(numbers.text().contains("purpose=\"embeddings\""), "{}", numbers.text());
 }
