@@ -135,7 +135,7 @@ fn what_a_model_is_not_for_is_refused_by_name() {
     for (name, kind, can) in [
         (EMBEDDING, "embedding", json!(["embeddings"])),
         (RERANKER, "reranker", json!(["rerank"])),
-        (GUIDE, "chat", json!(["chat", "completions", "logprobs"])),
+        (GUIDE, "chat", json!(["chat", "completions", "logprobs", "tools", "json_schema"])),
     ] {
         let model = client.get(&format!("/v1/models/{name}")).expect(200);
         assert_eq!(model["strongroom"]["kind"], kind);

@@ -148,7 +148,6 @@ fn addresses_and_methods_that_are_not_there_are_refused() {
     for path in [
         "/v1/nothing",
         "/v1/chat",
-        "/v1/embeddings",
         "/v2/models",
         "/api/nothing",
         "/admin.php",

@@ -153,8 +153,8 @@ fn files_that_are_no_models_are_refused() {
         ("empty", "cannot read the model file: the file is empty."),
         ("prose", "this is not a GGUF file: it does not begin with \"GGUF\""),
         ("zeros", "this is not a GGUF file: it does not begin with \"GGUF\""),
-        ("folder", "cannot read the model file: not a regular file."),
-        ("missing", "cannot read the model file: No such file or directory (os error 2)."),
+        ("folder", "The file cannot be read: it is not a regular file."),
+        ("missing", "The file cannot be read: No such file or directory (os error 2)."),
     ] {
         let reason = reason_of(&states, name);
         assert!(reason.contains(says), "{name}: {reason}");

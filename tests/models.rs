@@ -119,7 +119,9 @@ fn a_model_of_the_directory_is_loaded_once_by_all_who_ask_and_listed_before() {
     });
     assert_eq!(until(&owner, "first", "ready")["reason"], Value::Null);
     assert_eq!(state(&owner, "second")["state"], "not_loaded");
-    let metrics = owner.client.get("/metrics").text();
+    let scraper = json!({"name": "prometheus", "scopes": ["metrics.read"]});
+    let (_, scraper) = owner.make_key(&scraper);
+    let metrics = server.with_key(&scraper).get("/metrics").text();
     for line in [
         "strongroom_model_loads_total{gen_ai_request_model=\"first\",outcome=\"done\"} 1",
         "strongroom_model_state{gen_ai_request_model=\"second\",state=\"not_loaded\"} 1",
@@ -266,15 +268,14 @@ fn a_load_is_cancelled_or_killed_and_nothing_is_lost() {
             || seen["state"] == "ready"
     });
     assert_eq!(seen["state"], "loading", "{seen}");
+    wait_for("the log to tell of it", || server.log().contains("model is being read"));
     server.kill();
     let mut server = serve(&home, &small);
     let owner = server.sign_in();
     assert_eq!(state(&owner, "large")["state"], "not_loaded");
     ask(&server.with_key(&home.key()), "first");
     server.assert_alive();
-    let logs = home.logs();
-    let log: String = logs.iter().map(|log| fs::read_to_string(log).unwrap_or_default()).collect();
-    assert!(log.contains("model is being read") && !log.contains('\r'), "{log}");
+    assert!(!server.log().contains('\r'), "{}", server.log());
 }
 
 #[test]
@@ -287,7 +288,7 @@ fn a_model_that_answers_is_unloaded_when_it_has_ended_and_others_are_told() {
     owner.client.post("/api/admin/models/large/load", &json!({})).expect(202);
     until(&owner, "large", "ready");
     let mut body = json!({"model": "large", "max_tokens": 40, "stream": true, "prompt": "Hello",
-        "temperature": 0});
+        "temperature": 1, "seed": 7});
     let mut answer = client.stream("/v1/completions", &body);
     answer.next().expect("it begins");
     owner.client.post("/api/admin/models/large/unload", &json!({})).expect(202);
