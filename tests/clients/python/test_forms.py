@@ -9,11 +9,12 @@ import os
 import random
 import re
 from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
 
 import jsonschema
 import openai
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from test_openai import MODEL, client_with
 
 QUESTION = [{"role": "user", "content": "Say something."}]
@@ -85,7 +86,7 @@ def test_answers_to_random_schemas_are_valid(client):
         choice = ask(client, response_format=form, temperature=1, max_tokens=150).choices[0]
         return choice.finish_reason, choice.message.content
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(answered, schemas))
     ended = 0
     for schema, (reason, text) in zip(schemas, answers, strict=True):
@@ -97,12 +98,12 @@ def test_answers_to_random_schemas_are_valid(client):
 
 def test_a_class_of_pydantic_is_parsed(client):
     class Point(BaseModel):
-        x: int
+        x: Annotated[int, Field(ge=-9, le=9)]
         is_far: bool
 
     class Line(BaseModel):
         start: Point
-        name: str | None
+        name: Annotated[str, Field(max_length=8)] | None
 
     answer = client.chat.completions.parse(
         model=MODEL, messages=QUESTION, response_format=Line, seed=1, max_tokens=400, temperature=0.7

@@ -43,6 +43,6 @@ def test_the_code_that_is_shown_works(place, capsys):
     names = {}
     exec(compile(code, place, "exec"), names)
     assert isinstance(names["client"], openai.OpenAI)
-    assert [model.id for model in names["client"].models.list()] == ["guide"]
+    assert "guide" in [model.id for model in names["client"].models.list()]
     if "answer" in names:
         assert capsys.readouterr().out.strip(), "the answer is printed"
