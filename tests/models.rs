@@ -158,7 +158,7 @@ fn loading_and_unloading_need_the_permission_and_go_on_record() {
     bare.post("/api/admin/models/first/load", &json!({})).expect(202);
     until(&owner, "first", "ready");
     let refused = bare.post("/api/admin/models/first/cancel", &json!({}));
-    assert_eq!((refused.status, &*refused.code()), (409, "conflict"));
+    assert_eq!((refused.status, &*refused.code()), (409, "model_conflict"));
     bare.post("/api/admin/models/first/unload", &json!({})).expect(202);
     until(&owner, "first", "not_loaded");
     assert_eq!(bare.post("/api/admin/models/none/load", &json!({})).status, 404);
@@ -195,7 +195,7 @@ fn an_alias_is_made_and_taken_away_while_the_server_runs() {
     };
     add("gpt-4o").expect(201);
     for taken in ["gpt-4o", "first", "fixed", GUIDE] {
-        assert_eq!(add(taken).code(), "conflict", "{taken}");
+        assert_eq!(add(taken).code(), "model_conflict", "{taken}");
     }
     assert_eq!(add("a b").code(), "invalid_value");
     assert_eq!(ask(&client, "gpt-4o")["model"], "first");

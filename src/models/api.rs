@@ -183,7 +183,7 @@ impl From<ModelsError> for ApiError {
             ModelsError::Audit(_) => ErrorCode::AuditUnavailable,
             ModelsError::Closing => ErrorCode::ShuttingDown,
             ModelsError::Conflict(reason) => {
-                return Self::new(ErrorCode::Conflict).message(reason);
+                return Self::new(ErrorCode::ModelConflict).message(reason);
             }
             ModelsError::BadName(_) => {
                 return Self::new(ErrorCode::InvalidValue)
@@ -191,12 +191,12 @@ impl From<ModelsError> for ApiError {
                     .param("alias");
             }
             ModelsError::Directory(_) => {
-                return Self::new(ErrorCode::Conflict)
+                return Self::new(ErrorCode::ModelConflict)
                     .message("The models directory cannot be read; the log says why.")
                     .because(error);
             }
             ModelsError::TooMany(most) => {
-                return Self::new(ErrorCode::Conflict)
+                return Self::new(ErrorCode::ModelConflict)
                     .message(format!("The models directory has more than {most} files."));
             }
             ModelsError::Db(_)
