@@ -37,7 +37,7 @@ export const admin = {
     load: "Load", loadAgain: "Load again if its file changed", unload: "Unload", cancelLoad: "Cancel loading", actsOf: "Actions for {name}",
     scan: "Look for new files", scanned: "{appeared} new, {vanished} gone.",
     addAlias: "Add a further name", aliasTitle: "A further name for {name}", alias: "Name", aliasHint: "Programs can ask for the model by it, such as gpt-4o.", aliasSaved: "{alias} is {name} now",
-    aliases: "Further names", aliasesAbout: "Names that were made here. Those of the configuration stand beside their model.", aliasOf: "for {name}", aliasRemove: "Take away", aliasRemoveOf: "Take {alias} away", aliasGone: "{alias} is taken away",
+    aliases: "Further names", aliasesAbout: "Names that were made here. Those of the configuration stand beside their model.", aliasOf: "for {name}", aliasRemove: "Take away", aliasRemoveOf: "Take away {alias}", aliasGone: "{alias} is taken away",
     access: "May use it", kinds: { embedding: "makes embeddings", reranker: "ranks texts" }, everybody: "everybody", nobody: "nobody", change: "Change", changeOf: "Change who may use {name}",
     accessTitle: "Who may use {name}?", accessAbout: "This holds from the next request on. Whoever may not use it does not see it.",
     accessAll: "Everybody who may use models", accessSome: "Only people with one of these roles", accessSaved: "Who may use {name} is changed",

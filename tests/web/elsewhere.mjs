@@ -65,6 +65,7 @@ export function elsewhere() {
     assert.equal(await composer().inputValue(), "");
     await page.unroute(conversationsOf);
     await page.locator(".history li").filter({ hasText: words }).click();
+    await page.locator(".turn").filter({ hasText: words }).waitFor();
     await answers().first().locator(".figures").waitFor({ state: "attached" });
     await sendButton().waitFor();
     assert.deepEqual((await stored()).messages.map((/** @type {any} */ one) => one.role), ["user", "assistant"]);

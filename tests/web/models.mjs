@@ -52,7 +52,7 @@ export function models() {
     await dialog.getByRole("button", { name: "Save" }).click();
     await page.getByText("for latecomer").waitFor();
     await check("admin-models-alias");
-    await page.getByRole("button", { name: "Take gpt-4o away" }).click();
+    await page.getByRole("button", { name: "Take away gpt-4o" }).click();
     await page.getByText("for latecomer").waitFor({ state: "detached" });
     await act("Unload");
     await row.getByText("not loaded").waitFor();
