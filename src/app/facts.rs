@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 
 use crate::audit::{Action as Audited, Actor, Event, Outcome};
 use crate::clock::ClockJump;
-use crate::config::Settings;
+use crate::config::{self, Settings};
 use crate::db::{Connection, DbError};
-use crate::engine::EngineOptions;
+use crate::engine::{EngineOptions, Speculation};
 use crate::guard::{Action, Category, Direction, Policy};
 use crate::models::{LibraryOptions, Rules};
 use crate::monitor::posture::FairnessRun;
@@ -79,6 +79,11 @@ fn some_path(path: &Path) -> Option<PathBuf> {
     (!path.as_os_str().is_empty()).then(|| path.to_owned())
 }
 
+/// A limit of so many seconds; 0 is none.
+fn seconds(count: u32) -> Option<Duration> {
+    (count > 0).then(|| Duration::from_secs(count.into()))
+}
+
 /// What the library is told of the settings.
 pub(super) fn library_options(settings: &Settings) -> LibraryOptions {
     let engine = &settings.engine;
@@ -104,6 +109,14 @@ pub(super) fn library_options(settings: &Settings) -> LibraryOptions {
             streams_max: engine.streams_max.into(),
             queue_max: engine.queue_max.into(),
             prefill_chunk_tokens: engine.prefill_chunk_tokens.into(),
+            queue_limit: seconds(engine.queue_limit_s.into()),
+            request_limit: seconds(engine.request_limit_s),
+            speculation: match engine.speculation {
+                config::Speculation::Auto => Speculation::Auto,
+                config::Speculation::Off => Speculation::Off,
+                config::Speculation::On => Speculation::On,
+            },
+            draft: (!engine.draft_file.as_os_str().is_empty()).then(|| engine.draft_file.clone()),
             context_tokens_max: (context > 0).then_some(context),
             // Whoever ends an engine has given its answers their time before.
             shutdown_limit: Duration::from_secs(1),

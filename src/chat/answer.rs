@@ -124,6 +124,7 @@ impl Chat {
             model: turn.model.clone(),
             input: Input::Conversation(history.into()),
             max_tokens: None,
+            choices: 1,
             sampling: sampling(),
             held_to: None,
             tools: None,
@@ -201,11 +202,12 @@ impl Chat {
             match event {
                 Some(ExchangeEvent::Started) => live.event("started", json!({})),
                 Some(ExchangeEvent::Text { text, .. }) => live.say(&text),
-                // Not asked for here.
+                // There is one answer, and it is not taken apart.
                 Some(
-                    ExchangeEvent::Reasoning(_)
+                    ExchangeEvent::Reasoning { .. }
                     | ExchangeEvent::Call { .. }
-                    | ExchangeEvent::Arguments { .. },
+                    | ExchangeEvent::Arguments { .. }
+                    | ExchangeEvent::Ended { .. },
                 ) => {}
                 Some(ExchangeEvent::Notice(notice)) => {
                     live.notice(&notice);

@@ -14,7 +14,7 @@ pub use layers::Origin;
 pub use settings::{
     Accounts, Api, Engine, Evals, Guard, KeySourceKind, LimitSet, Limits, LoadWhen, LogFormat,
     Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES, SUITES, Schedule, Server, Settings,
-    Tls, VaultSettings, is_model_name,
+    Speculation, Tls, VaultSettings, is_model_name,
 };
 
 /// Where tests find the data that is shared between checkouts.

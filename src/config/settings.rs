@@ -141,6 +141,15 @@ pub fn is_model_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:+".contains(&byte))
 }
 
+/// Whether tokens are guessed ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speculation {
+    Auto,
+    Off,
+    On,
+}
+
 /// How the engine computes.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -150,6 +159,10 @@ pub struct Engine {
     pub streams_max: u16,
     pub queue_max: u16,
     pub prefill_chunk_tokens: u16,
+    pub queue_limit_s: u16,
+    pub request_limit_s: u32,
+    pub speculation: Speculation,
+    pub draft_file: PathBuf,
     pub context_tokens_max: u32,
 }
 
@@ -337,6 +350,8 @@ impl Settings {
             ("models.load_wait_s", self.models.load_wait_s.into(), 0, 3_600),
             ("models.load_waiting_max", self.models.load_waiting_max.into(), 1, 10_000),
             ("engine.prefill_chunk_tokens", self.engine.prefill_chunk_tokens.into(), 16, 8_192),
+            ("engine.queue_limit_s", self.engine.queue_limit_s.into(), 0, 3_600),
+            ("engine.request_limit_s", self.engine.request_limit_s.into(), 0, 86_400),
             ("api.default_max_tokens", self.api.default_max_tokens.into(), 1, 1_000_000),
             ("accounts.session_idle_hours", self.accounts.session_idle_hours.into(), 1, 24 * 90),
             ("accounts.session_days", self.accounts.session_days.into(), 1, 365),

@@ -33,6 +33,9 @@ pub enum EngineError {
         /// What is accepted.
         expected: &'static str,
     },
+    /// The request waited too long for its turn.
+    #[error("the request waited too long for its turn")]
+    QueueTimeLimit,
     /// The request took longer than its limit.
     #[error("the time limit was reached")]
     TimeLimit,

@@ -95,7 +95,7 @@ fn logits(file: &File, tokens: &[u32], slice: usize) -> Vec<Vec<f32>> {
     let decoder = Decoder::load(file, spec, VOCABULARY, &LoadProgress::new()).expect("loads");
     let mut pool = Pool::new(shape, shape.block_bytes() * 8);
     let mut table = kv::BlockTable::default();
-    assert!(pool.grow(&mut table, tokens.len()));
+    assert!(pool.grow(&mut table, 0, tokens.len()));
     let mut rows = Vec::new();
     for (number, part) in tokens.chunks(slice).enumerate() {
         let start = number * slice;

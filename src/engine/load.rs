@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::constraint::Constraints;
 use super::decoder::Decoder;
+use super::draft::{self, OpenedDraft};
 use super::embedding;
 use super::error::LoadError;
 use super::families;
@@ -12,7 +13,7 @@ use super::gguf::{File, TensorType};
 use super::kv::{BLOCK_TOKENS, Pool};
 use super::memory;
 use super::output::{CONTROLS, MARK, THINK, TextStream, Vocabulary};
-use super::scheduler::{Inbox, Scheduler, SchedulerLimits};
+use super::scheduler::{DraftModel, GUESSES_MAX, Inbox, Scheduler, SchedulerLimits};
 use super::stats::EngineStats;
 use super::template::Template;
 use super::tokenizer::{StreamDecoder, Tokenizer};
@@ -70,13 +71,18 @@ pub(super) fn load_file(
     let useful =
         wanted.saturating_mul(options.streams_max.max(1)).saturating_mul(CONTEXTS_A_STREAM);
     let useful = (useful / BLOCK_TOKENS + options.streams_max).saturating_mul(shape.block_bytes());
-    let cache_bytes = options.kv_budget_bytes.min(useful);
-    let prefill = options.prefill_chunk_tokens.max(options.streams_max);
+    let draft = draft::open(options, &tokenizer)?;
+    let of_draft = draft.as_ref().map_or(0, |draft| draft.cache_bytes);
+    let cache_bytes = (options.kv_budget_bytes - of_draft).min(useful);
+    let decode = options.streams_max.saturating_mul(1 + GUESSES_MAX);
+    let rows = options.prefill_chunk_tokens.max(decode);
     // Every row of a step may want its logits, and they are copied once.
-    let logits =
-        prefill.saturating_mul(tokenizer.vocabulary()).saturating_mul(2 * size_of::<f32>());
-    memory::check(file, cache_bytes.saturating_add(logits) as u64, progress)?;
+    let logits = rows.saturating_mul(tokenizer.vocabulary()).saturating_mul(2 * size_of::<f32>());
+    let working = cache_bytes.saturating_add(logits) as u64;
+    let working = working.saturating_add(draft.as_ref().map_or(0, OpenedDraft::memory_bytes));
+    memory::check(file, working, progress)?;
     let decoder = Decoder::load(file, spec, tokenizer.vocabulary(), progress)?;
+    let draft = draft.map(|draft| draft.load(options)).transpose()?;
     let pool = Pool::new(shape, cache_bytes);
     let context = wanted.min(pool.total_blocks() * BLOCK_TOKENS);
     if context < CONTEXT_MIN.min(wanted) || context < 2 {
@@ -89,8 +95,9 @@ pub(super) fn load_file(
     let brings_template = template.as_ref().is_ok_and(Template::is_own);
     let info = describe(file, architecture, context, &tokenizer, brings_template)?;
     let stats = EngineStats {
-        kv_total_bytes: pool.storage().bytes(),
-        model_bytes: file.tensors().iter().map(memory::resident_bytes).sum(),
+        kv_total_bytes: pool.storage().bytes() + draft.as_ref().map_or(0, DraftModel::cache_bytes),
+        model_bytes: file.tensors().iter().map(memory::resident_bytes).sum::<u64>()
+            + draft.as_ref().map_or(0, DraftModel::weights_bytes),
         ..EngineStats::default()
     };
     let inbox = Arc::new(Inbox::new(options.queue_max, stats.clone()));
@@ -98,9 +105,12 @@ pub(super) fn load_file(
         streams_max: options.streams_max.max(1),
         prefill_chunk_tokens: options.prefill_chunk_tokens.max(1),
         context,
+        speculation: options.speculation,
+        queue_limit: options.queue_limit,
     };
     let vocabulary = Arc::new(Known(Arc::clone(&tokenizer)));
     let scheduler = Scheduler::new(decoder, pool, vocabulary, limits, Arc::clone(&inbox), stats);
+    let scheduler = scheduler.with_draft(draft);
     let of_handle = Arc::clone(&inbox);
     std::thread::Builder::new()
         .name("engine".to_owned())
@@ -117,6 +127,8 @@ pub(super) fn load_file(
         inbox: of_handle,
         next_id: AtomicU64::new(1),
         shutdown_limit: options.shutdown_limit,
+        choices_max: options.streams_max.max(1),
+        request_limit: options.request_limit,
     };
     Ok(Engine { inner: Arc::new(inner) })
 }
@@ -162,9 +174,13 @@ impl Drop for Ended {
 }
 
 /// The tokenizer, as output and sampling see it.
-struct Known(Arc<Tokenizer>);
+pub(super) struct Known(pub(super) Arc<Tokenizer>);
 
 impl Vocabulary for Known {
+    fn size(&self) -> usize {
+        self.0.vocabulary()
+    }
+
     fn is_end(&self, token: u32) -> bool {
         self.0.ends_answer(token)
     }

@@ -14,8 +14,7 @@ pub(super) fn check(
     working_bytes: u64,
     progress: &LoadProgress,
 ) -> Result<(), LoadError> {
-    let weights: u64 = file.tensors().iter().map(resident_bytes).sum();
-    let needed = weights.max(while_reading(file)).saturating_add(working_bytes);
+    let needed = weights(file).saturating_add(working_bytes);
     if let Some(answer) = progress.admit(needed) {
         return answer;
     }
@@ -25,6 +24,12 @@ pub(super) fn check(
     }
     let mib = |bytes: u64| bytes >> 20;
     Err(LoadError::Memory { needed_mib: mib(needed), available_mib: mib(available) })
+}
+
+/// Bytes that the weights take at most, while they are read and once they have been used.
+pub(super) fn weights(file: &File) -> u64 {
+    let resident: u64 = file.tensors().iter().map(resident_bytes).sum();
+    resident.max(while_reading(file))
 }
 
 /// Bytes of all tensors, and of the memory that pieces of them pass through on their way: one for

@@ -11,6 +11,7 @@ use std::time::Duration;
 mod attention;
 mod constraint;
 mod decoder;
+mod draft;
 mod embedding;
 mod error;
 mod families;
@@ -42,9 +43,10 @@ pub use message::{Content, Conversation, Message, Role, ToolCall};
 pub use output::{AnswerParser, Said};
 pub use progress::LoadProgress;
 pub use request::{
-    Candidate, Domain, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
+    Candidate, Domain, Dry, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
     ScoreItem, TokenCount, TokenLogprob, Usage,
 };
+pub use scheduler::Speculation;
 use scheduler::{EVENTS_MAX, Inbox, NewGeneration, Sequence};
 pub use stats::{EngineStats, Histogram};
 use template::Template;
@@ -85,6 +87,15 @@ pub struct EngineOptions {
     pub queue_max: usize,
     /// Prompt tokens read in one step, by all requests together.
     pub prefill_chunk_tokens: usize,
+    /// How long a request may wait for its turn.
+    pub queue_limit: Option<Duration>,
+    /// How long a request may take in all.
+    pub request_limit: Option<Duration>,
+    /// Whether tokens are guessed ahead.
+    pub speculation: Speculation,
+    /// A smaller model of the same vocabulary, which guesses where the text itself gives no guess. Its
+    /// cache takes an eighth of the budget.
+    pub draft: Option<PathBuf>,
     /// Cuts the context below what the model was made for.
     pub context_tokens_max: Option<usize>,
     /// How long running requests may go on after `shutdown`.
@@ -99,6 +110,10 @@ impl Default for EngineOptions {
             streams_max: 16,
             queue_max: 256,
             prefill_chunk_tokens: 256,
+            queue_limit: None,
+            request_limit: None,
+            speculation: Speculation::Auto,
+            draft: None,
             context_tokens_max: None,
             shutdown_limit: Duration::from_secs(20),
         }
@@ -161,6 +176,8 @@ struct Inner {
     inbox: Arc<Inbox>,
     next_id: AtomicU64,
     shutdown_limit: Duration,
+    choices_max: usize,
+    request_limit: Option<Duration>,
 }
 
 impl Drop for Inner {
@@ -266,49 +283,69 @@ impl Engine {
 
     /// Queues a generation. Returns at once.
     pub fn generate(&self, request: GenerationRequest) -> Result<Generation, EngineError> {
+        self.generate_choices(request, 1)?.pop().ok_or(EngineError::Internal)
+    }
+
+    /// Queues several answers to one prompt, which is read once. With a seed, each repeats: the
+    /// first is the one that the seed gives alone, the others have seeds that come of it.
+    pub fn generate_choices(
+        &self,
+        request: GenerationRequest,
+        choices: usize,
+    ) -> Result<Vec<Generation>, EngineError> {
         let inner = &self.inner;
-        let GenerationRequest {
-            prompt,
-            max_tokens,
-            sampling,
-            constraint,
-            stop,
-            domain,
-            logprobs,
-            time_limit,
-            marks,
-        } = request;
-        self.check(&prompt, inner.info.context_tokens - 1)?;
-        if max_tokens == 0 {
-            return Err(EngineError::OutOfRange {
-                parameter: "max_tokens",
-                expected: "at least 1",
-            });
+        self.check(&request.prompt, inner.info.context_tokens - 1)?;
+        let out = |parameter, expected| Err(EngineError::OutOfRange { parameter, expected });
+        if request.max_tokens == 0 {
+            return out("max_tokens", "at least 1");
         }
-        if logprobs.is_some_and(|top| top > sampling::TOP_LOGPROBS_MAX) {
-            return Err(EngineError::OutOfRange { parameter: "top_logprobs", expected: "0 to 20" });
+        if request.logprobs.is_some_and(|top| top > sampling::TOP_LOGPROBS_MAX) {
+            return out("top_logprobs", "0 to 20");
         }
-        let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
+        if !(1..=inner.choices_max).contains(&choices) {
+            return out("n", "1 up to the number of requests that the server works on at once");
+        }
         let fresh = getrandom::u64().map_err(|_| EngineError::Internal)?;
-        let sampler = sampling::Sampler::new(sampling, &prompt, inner.info.vocabulary, fresh)?;
-        let text = Box::new(load::AnswerText::new(Arc::clone(&inner.tokenizer), marks));
-        let output = output::Output::new(text, stop)?;
-        let (sender, receiver) = tokio::sync::mpsc::channel(EVENTS_MAX);
-        let max_tokens = max_tokens.min(inner.info.context_tokens - prompt.len());
+        let seed = request.sampling.seed.unwrap_or(fresh);
+        let (mut all, mut generations) = (Vec::new(), Vec::new());
+        for choice in 0..choices as u64 {
+            let (new, generation) = self.choice(&request, sampling::choice_seed(seed, choice))?;
+            all.push(new);
+            generations.push(generation);
+        }
+        let sequence = Sequence::generate_all(all).ok_or(EngineError::Internal)?;
+        inner.inbox.submit(sequence)?;
+        Ok(generations)
+    }
+
+    /// One answer to a checked request, and its reader's end.
+    fn choice(
+        &self,
+        request: &GenerationRequest,
+        seed: u64,
+    ) -> Result<(NewGeneration, Generation), EngineError> {
+        let inner = &self.inner;
+        let id = inner.next_id.fetch_add(1, Ordering::Relaxed);
+        let GenerationRequest { prompt, sampling, .. } = request;
+        let vocabulary = load::Known(Arc::clone(&inner.tokenizer));
+        let sampler = sampling::Sampler::new(sampling.clone(), prompt, &vocabulary, seed)?;
+        let text = Box::new(load::AnswerText::new(Arc::clone(&inner.tokenizer), request.marks));
+        let output = output::Output::new(text, request.stop.clone())?;
+        let (events, receiver) = tokio::sync::mpsc::channel(EVENTS_MAX);
         let new = NewGeneration {
             id,
-            domain,
-            prompt,
+            domain: request.domain,
+            prompt: prompt.clone(),
             sampler,
-            constraint,
+            constraint: request.constraint.clone(),
             output,
-            events: sender,
-            max_tokens,
-            logprobs,
-            time_limit,
+            events,
+            max_tokens: request.max_tokens.min(inner.info.context_tokens - prompt.len()),
+            logprobs: request.logprobs,
+            time_limit: request.time_limit.into_iter().chain(inner.request_limit).min(),
         };
-        inner.inbox.submit(Sequence::generate(new))?;
-        Ok(Generation::new(id, receiver, Arc::clone(&inner.inbox) as Arc<dyn generation::Wake>))
+        let wake = Arc::clone(&inner.inbox) as Arc<dyn generation::Wake>;
+        Ok((new, Generation::new(id, receiver, wake)))
     }
 
     fn check(&self, prompt: &[u32], tokens_max: usize) -> Result<(), EngineError> {

@@ -63,6 +63,9 @@ pub struct Sampling {
     pub top_k: u32,
     /// Keeps tokens at least this likely, relative to the most likely one; 0 keeps all.
     pub min_p: f32,
+    /// Keeps the tokens whose surprise is nearest to the expected one, until they together reach
+    /// this probability; 1 keeps all.
+    pub typical_p: f32,
     /// Makes the choice repeatable; `None` draws a seed.
     pub seed: Option<u64>,
     /// Subtracted once from the logit of every token already generated.
@@ -71,6 +74,10 @@ pub struct Sampling {
     pub frequency_penalty: f32,
     /// Divides the likelihood of tokens in the prompt or the answer; 1 has no effect.
     pub repetition_penalty: f32,
+    /// The last tokens of prompt and answer that the repetition penalty looks at; `None`: all.
+    pub repetition_last_n: Option<usize>,
+    /// Lets no passage be repeated; `None` has no effect.
+    pub dry: Option<Dry>,
     /// Added to the logits of single tokens.
     pub logit_bias: Vec<(u32, f32)>,
 }
@@ -82,11 +89,43 @@ impl Default for Sampling {
             top_p: 1.0,
             top_k: 0,
             min_p: 0.0,
+            typical_p: 1.0,
             seed: None,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
             repetition_penalty: 1.0,
+            repetition_last_n: None,
+            dry: None,
             logit_bias: Vec::new(),
+        }
+    }
+}
+
+/// Don't Repeat Yourself: lowers the logit of a token that would go on with a passage that stood
+/// there before, by `multiplier * base ^ (length of the passage - allowed_length)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dry {
+    /// The cost of the first token beyond the allowed length; 0 has no effect.
+    pub multiplier: f32,
+    /// By how much each further token costs more.
+    pub base: f32,
+    /// Passages shorter than this may be repeated.
+    pub allowed_length: usize,
+    /// The last tokens of prompt and answer that are looked at; `None`: all.
+    pub last_n: Option<usize>,
+    /// Texts that end a passage: none goes on across them.
+    pub sequence_breakers: Vec<String>,
+}
+
+impl Default for Dry {
+    /// The values that its author recommends.
+    fn default() -> Self {
+        Self {
+            multiplier: 0.8,
+            base: 1.75,
+            allowed_length: 2,
+            last_n: None,
+            sequence_breakers: ["\n", ":", "\"", "*"].map(str::to_owned).into(),
         }
     }
 }

@@ -13,6 +13,10 @@ pub struct EngineStats {
     pub prompt_tokens_total: u64,
     /// Prompt tokens that were in the cache already.
     pub cached_tokens_total: u64,
+    /// Requests for which a beginning was looked for in the cache.
+    pub prefix_lookups_total: u64,
+    /// Those for which one was found.
+    pub prefix_hits_total: u64,
     /// Tokens generated since the start.
     pub completion_tokens_total: u64,
     /// Requests by how they ended.
@@ -23,6 +27,10 @@ pub struct EngineStats {
     pub requests_cancelled_total: u64,
     /// Requests that gave their place to others and were started again.
     pub preemptions_total: u64,
+    /// Tokens that were guessed ahead.
+    pub guessed_tokens_total: u64,
+    /// Guesses that came true; each saved its answer a step.
+    pub guessed_right_total: u64,
     /// Steps of the decoder.
     pub steps_total: u64,
     /// Cache bytes in use by running requests.

@@ -1,5 +1,9 @@
 //! The whole engine over real model files.
 
+mod choices;
+mod load;
+mod speculation;
+
 use super::*;
 use crate::testing::shared;
 
@@ -7,6 +11,8 @@ fn options() -> EngineOptions {
     EngineOptions {
         kv_budget_bytes: 64 << 20,
         kv_precision: KvPrecision::F32,
+        // What is measured decides about guesses otherwise; the tests of guesses turn them on.
+        speculation: Speculation::Off,
         ..EngineOptions::default()
     }
 }
@@ -28,6 +34,13 @@ fn finish(mut generation: Generation) -> (String, FinishReason, Usage) {
     panic!("the generation ended without an end");
 }
 
+/// Reads many at once: who is not read gives the place up after a while.
+fn each<T: Send + 'static>(all: Vec<Generation>, read: fn(Generation) -> T) -> Vec<T> {
+    let readers: Vec<_> =
+        all.into_iter().map(|one| std::thread::spawn(move || read(one))).collect();
+    readers.into_iter().map(|reader| reader.join().expect("reads")).collect()
+}
+
 const STORIES: &str = "weights/stories260K/stories260K.gguf";
 const BABY: &str = "weights/babyllama-tok105/babyllama.gguf";
 
@@ -35,6 +48,26 @@ fn ask(engine: &Engine, text: &str, max_tokens: usize, domain: u128) -> Generati
     let request = GenerationRequest::new(engine.tokenize(text), max_tokens, Domain(domain));
     engine.generate(request).expect("accepted")
 }
+
+fn sampled(engine: &Engine, text: &str, max_tokens: usize, domain: u128) -> GenerationRequest {
+    let mut request = GenerationRequest::new(engine.tokenize(text), max_tokens, Domain(domain));
+    request.sampling = Sampling {
+        temperature: 1.0,
+        top_k: 50,
+        typical_p: 0.95,
+        top_p: 0.95,
+        min_p: 0.01,
+        repetition_penalty: 1.1,
+        repetition_last_n: Some(24),
+        dry: Some(Dry::default()),
+        seed: Some(11),
+        ..Sampling::default()
+    };
+    request
+}
+
+const PARK: &str =
+    "Once upon a time there was a little dog and a big cat and they played in the park all day. ";
 
 #[test]
 fn a_real_model_tells_a_story() {

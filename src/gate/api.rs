@@ -81,6 +81,10 @@ impl From<GateError> for ApiError {
                 .message(format!("The guard refused this text ({}).", categories.join(", "))),
             GateError::NotRecorded => ErrorCode::AuditUnavailable.into(),
             GateError::Busy => Self::new(ErrorCode::Busy).retry_after(Duration::from_secs(1)),
+            GateError::Waited => Self::new(ErrorCode::Busy)
+                .message("The request waited too long for its turn. Try again when fewer are waiting.")
+                .retry_after(Duration::from_secs(10)),
+            GateError::TimeLimit => ErrorCode::TimeLimit.into(),
             GateError::ShuttingDown => {
                 Self::new(ErrorCode::ShuttingDown).retry_after(Duration::from_secs(5))
             }

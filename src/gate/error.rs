@@ -85,6 +85,12 @@ pub(crate) enum GateError {
     /// The queue is full.
     #[error("the queue is full")]
     Busy,
+    /// The request waited too long for its turn.
+    #[error("the request waited too long for its turn")]
+    Waited,
+    /// The request took longer than it may.
+    #[error("the time limit was reached")]
+    TimeLimit,
     /// The server takes no more work.
     #[error("shutting down")]
     ShuttingDown,
@@ -117,6 +123,8 @@ impl GateError {
             Self::Refused { .. } => "content_policy",
             Self::NotRecorded => "not_recorded",
             Self::Busy => "busy",
+            Self::Waited => "queue_limit",
+            Self::TimeLimit => "time_limit",
             Self::ShuttingDown => "shutting_down",
             Self::Revoked => "revoked",
             Self::Engine(_) => "engine",
@@ -138,8 +146,9 @@ impl From<EngineError> for GateError {
             }
             // Where the whole server ends, requests are ended before the engine is.
             EngineError::Closed => Self::Unloaded,
-            EngineError::TimeLimit
-            | EngineError::Constraint
+            EngineError::QueueTimeLimit => Self::Waited,
+            EngineError::TimeLimit => Self::TimeLimit,
+            EngineError::Constraint
             | EngineError::NotANumber
             | EngineError::Internal
             | EngineError::Unhealthy => Self::Engine(error),

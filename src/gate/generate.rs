@@ -7,7 +7,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use serde_json::Value;
 
 use crate::engine::{
-    AnswerParser, Constraint, Conversation, Domain, Engine, EngineError, EngineStats,
+    AnswerParser, Constraint, Conversation, Domain, Engine, EngineError, EngineStats, Generation,
     GenerationEvent, GenerationRequest, Grammar, GrammarError, ModelInfo, PromptError,
     PromptOptions, Score, ScoreItem, ToolRules,
 };
@@ -41,6 +41,14 @@ pub trait Generate: Send + Sync + 'static {
         &self,
         request: GenerationRequest,
     ) -> Result<BoxStream<'static, GenerationEvent>, EngineError>;
+    /// Queues several answers to one prompt, one stream for each. Here each reads it by itself.
+    fn generate_choices(
+        &self,
+        request: GenerationRequest,
+        choices: usize,
+    ) -> Result<Vec<BoxStream<'static, GenerationEvent>>, EngineError> {
+        (0..choices).map(|_| self.generate(request.clone())).collect()
+    }
     /// How likely the model finds each continuation.
     fn score(
         &self,
@@ -55,6 +63,10 @@ pub trait Generate: Send + Sync + 'static {
     fn shutdown(&self);
     /// Waits until nothing runs any more after `shutdown`; blocks.
     fn wait_closed(&self) {}
+}
+
+fn events(mut generation: Generation) -> BoxStream<'static, GenerationEvent> {
+    stream::poll_fn(move |context| generation.poll_next(context)).boxed()
 }
 
 impl Generate for Engine {
@@ -98,8 +110,16 @@ impl Generate for Engine {
         &self,
         request: GenerationRequest,
     ) -> Result<BoxStream<'static, GenerationEvent>, EngineError> {
-        let mut generation = Self::generate(self, request)?;
-        Ok(stream::poll_fn(move |context| generation.poll_next(context)).boxed())
+        Self::generate(self, request).map(events)
+    }
+
+    fn generate_choices(
+        &self,
+        request: GenerationRequest,
+        choices: usize,
+    ) -> Result<Vec<BoxStream<'static, GenerationEvent>>, EngineError> {
+        let all = Self::generate_choices(self, request, choices)?;
+        Ok(all.into_iter().map(events).collect())
     }
 
     fn score(

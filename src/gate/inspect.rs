@@ -16,7 +16,8 @@ pub(super) struct Cleared {
     pub(super) draft: Draft,
     pub(super) reservation: Reservation,
     pub(super) notices: Vec<Notice>,
-    pub(super) watch: Watch,
+    /// One for each answer.
+    pub(super) watches: Vec<Watch>,
 }
 
 impl Gate {
@@ -51,8 +52,9 @@ impl Gate {
                 }
             },
         };
-        let watch = Watch(self.guard().watch(originals));
-        Ok(Cleared { draft, reservation, notices, watch })
+        let watch = |_| Watch(self.guard().watch(originals.clone()));
+        let watches = (0..draft.choices).map(watch).collect();
+        Ok(Cleared { draft, reservation, notices, watches })
     }
 
     /// What the guard's verdict means: what it did is counted, and a refusal is put on record and

@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::catalog::Model;
+use crate::engine::EngineStats;
 
 /// Upper bounds in seconds, as the conventions recommend them for durations of a request.
 const DURATION_BOUNDS: &[f64] = &[
@@ -194,7 +195,7 @@ fn engines(out: &mut String, models: &[std::sync::Arc<Model>]) {
         .iter()
         .filter_map(|model| Some((model.name.clone(), model.engine.as_ref()?.stats())))
         .collect();
-    let each = |value: fn(&crate::engine::EngineStats) -> f64| -> Vec<(Labels, f64)> {
+    let each = |value: fn(&EngineStats) -> f64| -> Vec<(Labels, f64)> {
         let row = |(name, stats): &(String, _)| {
             (vec![("gen_ai_request_model", name.clone())], value(stats))
         };
@@ -228,6 +229,60 @@ fn engines(out: &mut String, models: &[std::sync::Arc<Model>]) {
         "strongroom_engine_model_bytes",
         "Weights in memory.",
         &each(|s| s.model_bytes as f64),
+    );
+    engine_counters(out, &stats);
+}
+
+/// What the engines have done since they were loaded.
+fn engine_counters(out: &mut String, stats: &[(String, EngineStats)]) {
+    type Read = fn(&EngineStats) -> u64;
+    let mut family = |name: &str, help: &str, label: &'static str, reads: &[(&str, Read)]| {
+        let rows = stats.iter().flat_map(|(model, stats)| {
+            reads.iter().map(move |(kind, read)| {
+                let mut labels = vec![("gen_ai_request_model", model.clone())];
+                if !label.is_empty() {
+                    labels.push((label, (*kind).to_owned()));
+                }
+                (labels, read(stats))
+            })
+        });
+        counters(out, name, help, &rows.collect());
+    };
+    family(
+        "strongroom_engine_steps_total",
+        "Steps of the decoder.",
+        "",
+        &[("", |s| s.steps_total)],
+    );
+    family(
+        "strongroom_engine_preemptions_total",
+        "Requests that gave their place to others and were started again.",
+        "",
+        &[("", |s| s.preemptions_total)],
+    );
+    family(
+        "strongroom_engine_prompt_tokens_total",
+        "Tokens of prompts: computed, or found in the cache.",
+        "source",
+        &[("computed", |s| s.prompt_tokens_total), ("cache", |s| s.cached_tokens_total)],
+    );
+    family(
+        "strongroom_engine_prefix_lookups_total",
+        "Prompts whose beginning was looked for in the cache.",
+        "outcome",
+        &[
+            ("hit", |s| s.prefix_hits_total),
+            ("miss", |s| s.prefix_lookups_total - s.prefix_hits_total),
+        ],
+    );
+    family(
+        "strongroom_engine_guessed_tokens_total",
+        "Tokens guessed ahead; each right one saved its answer a step.",
+        "outcome",
+        &[
+            ("right", |s| s.guessed_right_total),
+            ("wrong", |s| s.guessed_tokens_total - s.guessed_right_total),
+        ],
     );
 }
 

@@ -14,6 +14,7 @@ mod lease;
 mod loaded;
 mod metrics;
 mod prompt;
+mod pump;
 mod record;
 mod request;
 mod running;

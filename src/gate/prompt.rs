@@ -27,6 +27,7 @@ pub(super) struct Draft {
     input: Input,
     pub(super) prompt: Vec<u32>,
     pub(super) max_tokens: usize,
+    pub(super) choices: usize,
     sampling: Sampling,
     held_to: Option<HeldTo>,
     tools: Option<ToolRules>,
@@ -78,6 +79,7 @@ impl Draft {
                 .max_tokens
                 .unwrap_or(default_max_tokens)
                 .min(model.answer_tokens_max.unwrap_or(usize::MAX)),
+            choices: request.choices.max(1),
             sampling: request.sampling,
             held_to: request.held_to,
             tools: request.tools,
@@ -207,21 +209,23 @@ impl Draft {
         }
     }
 
-    /// What the request may take: its prompt and the longest answer.
+    /// What the request may take: its prompt, once, and the longest answers.
     pub(super) fn wanted(&self) -> Wanted {
         let prompt = self.prompt.len();
-        let most = prompt + self.max_tokens;
+        let most = prompt + self.max_tokens * self.choices;
         if !self.may_be_shorter {
             return Wanted::exactly(most as u64);
         }
-        let enough = most.min(prompt + self.room_min);
-        Wanted { least: prompt as u64 + 1, enough: enough as u64, most: most as u64 }
+        let enough = most.min(prompt + self.room_min * self.choices);
+        let least = prompt + self.choices;
+        Wanted { least: least as u64, enough: enough as u64, most: most as u64 }
     }
 
-    /// Bounds the answer by what was taken for prompt and answer together.
+    /// Bounds each answer by what was taken for prompt and answers together.
     pub(super) fn bound(&mut self, tokens: u64) {
         let taken = usize::try_from(tokens).unwrap_or(usize::MAX);
-        self.max_tokens = self.max_tokens.min(taken.saturating_sub(self.prompt.len()));
+        let room = taken.saturating_sub(self.prompt.len()) / self.choices;
+        self.max_tokens = self.max_tokens.min(room);
     }
 
     /// The texts, those of names and tools among them.
@@ -243,7 +247,7 @@ impl Draft {
     /// Puts the guard's texts in the place of the caller's. The whole does not become larger than
     /// what was taken for it: where placeholders are longer, the answer's bound gives way.
     pub(super) fn replace(&mut self, texts: Vec<String>) -> Result<(), GateError> {
-        let taken = self.prompt.len() + self.max_tokens;
+        let taken = self.prompt.len() + self.max_tokens * self.choices;
         let mut texts = texts.into_iter();
         let mut replace = |_: &str| texts.next().unwrap_or_default();
         match &mut self.input {
@@ -257,7 +261,7 @@ impl Draft {
             held.grammar = held.grammar.with_texts(&mut replace);
         }
         self.count()?;
-        let room = taken.saturating_sub(self.prompt.len());
+        let room = taken.saturating_sub(self.prompt.len()) / self.choices;
         if room == 0 {
             let context = self.engine.info().context_tokens;
             return Err(GateError::PromptTooLong { tokens: self.prompt.len(), context });

@@ -151,6 +151,7 @@ impl Gate {
             .with("model_sha256", model.digest.clone())
             .with("prompt_tokens", cleared.draft.prompt.len())
             .with("max_tokens", cleared.draft.max_tokens)
+            .with("choices", cleared.draft.choices)
             .with("prompt_digest", digest)
             .with("guard", notices(&cleared.notices));
         self.record(Some(cleared.reservation.reserved_for()), vec![start]).await?;

@@ -89,6 +89,8 @@ pub(crate) struct ExchangeRequest {
     pub(crate) input: Input,
     /// The longest answer; none means the server's own bound.
     pub(crate) max_tokens: Option<usize>,
+    /// How many answers; each may be as long as that.
+    pub(crate) choices: usize,
     /// How tokens are chosen.
     pub(crate) sampling: Sampling,
     /// What the answer is held to.
@@ -130,8 +132,8 @@ pub(crate) enum NoticeDirection {
     Output,
 }
 
-/// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why an answer ended. Ordered by what matters to whoever reads of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
     /// The model ended it, or a stop text came.
     Stop,
@@ -183,17 +185,26 @@ impl ExchangeUsage {
 pub(crate) enum ExchangeEvent {
     /// The prompt has its place and is being read.
     Started,
-    /// A piece of the answer that the guard has let through.
+    /// A piece of an answer that the guard has let through.
     Text {
+        /// Of which answer; the first is 0.
+        choice: usize,
         /// The piece.
         text: String,
         /// Its tokens, where they were asked for.
         logprobs: Vec<TokenLogprob>,
     },
     /// A piece of what the model thinks before its answer.
-    Reasoning(String),
+    Reasoning {
+        /// Of which answer.
+        choice: usize,
+        /// The piece.
+        text: String,
+    },
     /// A call of a function begins.
     Call {
+        /// In which answer.
+        choice: usize,
         /// Its place among the calls of the answer.
         index: u32,
         /// Tells it from others.
@@ -203,6 +214,8 @@ pub(crate) enum ExchangeEvent {
     },
     /// A piece of the arguments of a call: JSON.
     Arguments {
+        /// Of which answer.
+        choice: usize,
         /// The place of the call.
         index: u32,
         /// The piece.
@@ -210,15 +223,36 @@ pub(crate) enum ExchangeEvent {
     },
     /// The guard did something.
     Notice(Notice),
-    /// The answer is complete; all is settled and on record.
+    /// One answer has ended; others may go on.
+    Ended {
+        /// Which.
+        choice: usize,
+        /// Why.
+        ending: Ending,
+    },
+    /// All answers are complete; all is settled and on record.
     Finished {
-        /// Why it ended.
+        /// Why the last ended; where they ended differently, what matters most to a reader.
         ending: Ending,
         /// What it took.
         usage: ExchangeUsage,
     },
     /// The answer could not be completed; all is settled and on record.
     Failed(GateError),
+}
+
+impl ExchangeEvent {
+    /// Which answer it tells of; none: all of them.
+    pub(crate) fn choice(&self) -> Option<usize> {
+        match self {
+            Self::Text { choice, .. }
+            | Self::Reasoning { choice, .. }
+            | Self::Call { choice, .. }
+            | Self::Arguments { choice, .. }
+            | Self::Ended { choice, .. } => Some(*choice),
+            Self::Started | Self::Notice(_) | Self::Finished { .. } | Self::Failed(_) => None,
+        }
+    }
 }
 
 /// The reader's end of a running exchange. Dropping it ends the exchange within one step.

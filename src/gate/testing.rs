@@ -371,6 +371,7 @@ pub(crate) fn request(prompt: &str) -> ExchangeRequest {
         model: None,
         input: Input::Text(prompt.to_owned()),
         max_tokens: Some(8),
+        choices: 1,
         sampling: Sampling::default(),
         held_to: None,
         tools: None,

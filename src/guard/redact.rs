@@ -8,7 +8,7 @@ use super::finding::{Category, Finding, Redaction};
 
 /// What placeholders of one exchange stand for. Lives as long as the exchange, in memory only;
 /// the originals are wiped when it is dropped.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Originals {
     values: Vec<(String, Zeroizing<String>)>,
     counts: HashMap<&'static str, u32>,

@@ -8,7 +8,7 @@ use super::completion_answer::{self, TextChoice, TextCompletion};
 use super::parameters::Endpoint;
 use crate::clock::Timestamp;
 use crate::engine::TokenLogprob;
-use crate::gate::{Ending, ExchangeUsage, Notice};
+use crate::gate::{Ending, ExchangeEvent, ExchangeUsage, Notice};
 use crate::ids::RequestId;
 
 /// What stands in every answer and every chunk, the same in all of one answer.
@@ -54,17 +54,8 @@ pub(super) struct Writer {
     frame: Frame,
     with_usage: bool,
     with_logprobs: bool,
-    chars_written: usize,
-}
-
-/// All that was said in an answer.
-#[derive(Debug, Default)]
-pub(super) struct Whole {
-    pub(super) text: String,
-    pub(super) reasoning: String,
-    pub(super) calls: Vec<CallView>,
-    pub(super) tokens: Vec<TokenLogprob>,
-    pub(super) notices: Vec<Notice>,
+    /// Of each choice.
+    chars_written: Vec<usize>,
 }
 
 /// What a writer needs to know about its answer.
@@ -78,6 +69,52 @@ pub(super) struct About {
     pub(super) is_streamed: bool,
     pub(super) with_usage: bool,
     pub(super) with_logprobs: bool,
+    pub(super) choices: usize,
+}
+
+/// All that was said in one of the answers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answer {
+    pub(super) text: String,
+    pub(super) reasoning: String,
+    pub(super) calls: Vec<CallView>,
+    pub(super) tokens: Vec<TokenLogprob>,
+    pub(super) ending: Option<Ending>,
+}
+
+impl Answer {
+    /// Takes what was said in it.
+    pub(super) fn take(&mut self, event: ExchangeEvent) {
+        match event {
+            ExchangeEvent::Text { text, logprobs, .. } => {
+                self.text.push_str(&text);
+                self.tokens.extend(logprobs);
+            }
+            ExchangeEvent::Reasoning { text, .. } => self.reasoning.push_str(&text),
+            ExchangeEvent::Call { id, name, .. } => self.calls.push(CallView::begun(id, name)),
+            ExchangeEvent::Arguments { text, .. } => {
+                if let Some(call) = self.calls.last_mut() {
+                    call.function.arguments.push_str(&text);
+                }
+            }
+            ExchangeEvent::Ended { ending, .. } => self.ending = Some(ending),
+            ExchangeEvent::Started
+            | ExchangeEvent::Notice(_)
+            | ExchangeEvent::Finished { .. }
+            | ExchangeEvent::Failed(_) => {}
+        }
+    }
+
+    fn message(&self) -> Said<'_> {
+        let Self { text, reasoning, calls, .. } = self;
+        Said {
+            role: "assistant",
+            content: (!text.is_empty() || calls.is_empty()).then_some(text),
+            refusal: None,
+            reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
+            tool_calls: calls,
+        }
+    }
 }
 
 impl Writer {
@@ -101,94 +138,108 @@ impl Writer {
             frame,
             with_usage: about.with_usage,
             with_logprobs: about.with_logprobs,
-            chars_written: 0,
+            chars_written: vec![0; about.choices],
         }
     }
 
-    /// A whole answer.
-    pub(super) fn whole(&self, said: &Whole, ending: Ending, usage: ExchangeUsage) -> Value {
-        let Whole { text, reasoning, calls, tokens, notices } = said;
+    /// All answers, whole.
+    pub(super) fn whole(
+        &self,
+        answers: &[Answer],
+        usage: ExchangeUsage,
+        notices: &[Notice],
+    ) -> Value {
+        let ending = |answer: &Answer| answer.ending.unwrap_or(Ending::Cancelled).name();
+        let each = answers.iter().enumerate();
         let answer = match self.endpoint {
             Endpoint::Chat => serde_json::to_value(ChatCompletion {
                 frame: &self.frame,
-                choices: [Choice {
-                    index: 0,
-                    message: Said {
-                        role: "assistant",
-                        content: (!text.is_empty() || calls.is_empty()).then_some(text),
-                        refusal: None,
-                        reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
-                        tool_calls: calls,
-                    },
-                    logprobs: self.with_logprobs.then(|| chat_answer::logprobs(tokens)),
-                    finish_reason: ending.name(),
-                }],
+                choices: each
+                    .map(|(index, answer)| Choice {
+                        index,
+                        message: answer.message(),
+                        logprobs: self.with_logprobs.then(|| chat_answer::logprobs(&answer.tokens)),
+                        finish_reason: ending(answer),
+                    })
+                    .collect(),
                 usage: usage.into(),
                 strongroom_notices: notices,
             }),
             Endpoint::Completions => serde_json::to_value(TextCompletion {
                 frame: &self.frame,
-                choices: vec![TextChoice {
-                    text,
-                    index: 0,
-                    logprobs: self.with_logprobs.then(|| completion_answer::logprobs(tokens, 0)),
-                    finish_reason: Some(ending.name()),
-                }],
+                choices: each
+                    .map(|(index, answer)| TextChoice {
+                        text: &answer.text,
+                        index,
+                        logprobs: self
+                            .with_logprobs
+                            .then(|| completion_answer::logprobs(&answer.tokens, 0)),
+                        finish_reason: Some(ending(answer)),
+                    })
+                    .collect(),
                 usage: Some(Some(usage.into())),
             }),
         };
         answer.unwrap_or_default()
     }
 
-    /// The chunk that opens a stream; the older form has none.
-    pub(super) fn opening(&self, notices: &[Notice]) -> Option<Value> {
-        let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
-        (self.endpoint == Endpoint::Chat).then(|| self.chunk(delta, None, None, notices))
+    /// The chunks that open a stream, one for each answer; the older form has none.
+    pub(super) fn opening(&self, notices: &[Notice]) -> Vec<Value> {
+        let chunk = |choice| {
+            let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
+            self.chunk(choice, delta, None, None, if choice == 0 { notices } else { &[] })
+        };
+        let choices = if self.endpoint == Endpoint::Chat { self.chars_written.len() } else { 0 };
+        (0..choices).map(chunk).collect()
     }
 
-    /// A chunk with a piece of the answer.
-    pub(super) fn piece(&mut self, text: &str, tokens: &[TokenLogprob]) -> Value {
+    /// A chunk with a piece of an answer.
+    pub(super) fn piece(&mut self, choice: usize, text: &str, tokens: &[TokenLogprob]) -> Value {
         match self.endpoint {
             Endpoint::Chat => {
                 let logprobs = self.with_logprobs.then(|| chat_answer::logprobs(tokens));
                 let delta = Delta { content: Some(text), ..Delta::default() };
-                self.chunk(delta, logprobs, None, &[])
+                self.chunk(choice, delta, logprobs, None, &[])
             }
             Endpoint::Completions => {
-                let offset = self.chars_written;
-                self.chars_written += text.chars().count();
+                let mut offset = 0;
+                if let Some(written) = self.chars_written.get_mut(choice) {
+                    offset = *written;
+                    *written += text.chars().count();
+                }
                 let logprobs =
                     self.with_logprobs.then(|| completion_answer::logprobs(tokens, offset));
-                self.text_chunk(TextChoice { text, index: 0, logprobs, finish_reason: None })
+                self.text_chunk(TextChoice { text, index: choice, logprobs, finish_reason: None })
             }
         }
     }
 
     /// A chunk with a piece of what the model thinks.
-    pub(super) fn reasoning(&self, text: &str) -> Value {
+    pub(super) fn reasoning(&self, choice: usize, text: &str) -> Value {
         let delta = Delta { reasoning_content: Some(text), ..Delta::default() };
-        self.chunk(delta, None, None, &[])
+        self.chunk(choice, delta, None, None, &[])
     }
 
     /// A chunk with a call, or a piece of one.
-    pub(super) fn call(&self, call: CallView) -> Value {
+    pub(super) fn call(&self, choice: usize, call: CallView) -> Value {
         let delta = Delta { tool_calls: Some([call]), ..Delta::default() };
-        self.chunk(delta, None, None, &[])
+        self.chunk(choice, delta, None, None, &[])
     }
 
     /// A chunk that says what the guard did.
     pub(super) fn notice(&self, notice: &Notice) -> Option<Value> {
         let notices = std::slice::from_ref(notice);
-        (self.endpoint == Endpoint::Chat).then(|| self.chunk(Delta::default(), None, None, notices))
+        (self.endpoint == Endpoint::Chat)
+            .then(|| self.chunk(0, Delta::default(), None, None, notices))
     }
 
-    /// The chunk that ends the answer.
-    pub(super) fn finish(&self, ending: Ending) -> Value {
+    /// The chunk that ends an answer.
+    pub(super) fn finish(&self, choice: usize, ending: Ending) -> Value {
         match self.endpoint {
-            Endpoint::Chat => self.chunk(Delta::default(), None, Some(ending), &[]),
+            Endpoint::Chat => self.chunk(choice, Delta::default(), None, Some(ending), &[]),
             Endpoint::Completions => self.text_chunk(TextChoice {
                 text: "",
-                index: 0,
+                index: choice,
                 logprobs: None,
                 finish_reason: Some(ending.name()),
             }),
@@ -215,6 +266,7 @@ impl Writer {
 
     fn chunk(
         &self,
+        index: usize,
         delta: Delta<'_>,
         logprobs: Option<chat_answer::Logprobs>,
         ending: Option<Ending>,
@@ -223,7 +275,7 @@ impl Writer {
         let finish_reason = ending.map(Ending::name);
         let chunk = Chunk {
             frame: &self.frame,
-            choices: vec![ChunkChoice { index: 0, delta, logprobs, finish_reason }],
+            choices: vec![ChunkChoice { index, delta, logprobs, finish_reason }],
             usage: self.with_usage.then_some(None),
             strongroom_notices: (!notices.is_empty()).then_some(notices),
         };

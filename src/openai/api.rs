@@ -8,8 +8,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderVal
 use actix_web::web::{Data, Path};
 use serde_json::{Value, json};
 
-use super::answer::{About, Whole, Writer};
-use super::chat_answer::CallView;
+use super::answer::{About, Answer, Writer};
 use super::common::Delivery;
 use super::fields::Fields;
 use super::parameters::Endpoint;
@@ -103,7 +102,7 @@ impl OpenAi {
         request: Result<(ExchangeRequest, Delivery), ApiError>,
     ) -> Result<HttpResponse, ApiError> {
         let (request, delivery) = request?;
-        let with_logprobs = request.logprobs.is_some();
+        let (with_logprobs, choices) = (request.logprobs.is_some(), request.choices);
         let handle = self.gate.run(caller, request).await?;
         let model = self.gate.model(caller, Some(&handle.model));
         let writer = Writer::new(About {
@@ -115,9 +114,10 @@ impl OpenAi {
             is_streamed: delivery.is_streamed,
             with_usage: delivery.with_usage,
             with_logprobs,
+            choices,
         });
         if !delivery.is_streamed {
-            return whole(handle, &writer).await;
+            return whole(handle, &writer, choices).await;
         }
         Ok(HttpResponse::Ok()
             .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
@@ -160,29 +160,27 @@ impl OpenAi {
     }
 }
 
-/// Waits for the whole answer. A client who goes away drops this, and with it the work.
-async fn whole(mut handle: ExchangeHandle, writer: &Writer) -> Result<HttpResponse, ApiError> {
-    let mut said = Whole { notices: handle.notices.clone(), ..Whole::default() };
+/// Waits for all of the answers. A client who goes away drops this, and with it the work.
+async fn whole(
+    mut handle: ExchangeHandle,
+    writer: &Writer,
+    choices: usize,
+) -> Result<HttpResponse, ApiError> {
+    let mut answers = vec![Answer::default(); choices];
+    let mut notices = handle.notices.clone();
     while let Some(event) = handle.next().await {
         match event {
-            ExchangeEvent::Started => {}
-            ExchangeEvent::Text { text: piece, logprobs } => {
-                said.text.push_str(&piece);
-                said.tokens.extend(logprobs);
-            }
-            ExchangeEvent::Reasoning(piece) => said.reasoning.push_str(&piece),
-            ExchangeEvent::Call { id, name, .. } => said.calls.push(CallView::begun(id, name)),
-            ExchangeEvent::Arguments { text: piece, .. } => {
-                if let Some(call) = said.calls.last_mut() {
-                    call.function.arguments.push_str(&piece);
-                }
-            }
-            ExchangeEvent::Notice(notice) => said.notices.push(notice),
-            ExchangeEvent::Finished { ending, usage } => {
-                let answer = writer.whole(&said, ending, usage);
+            ExchangeEvent::Notice(notice) => notices.push(notice),
+            ExchangeEvent::Finished { usage, .. } => {
+                let answer = writer.whole(&answers, usage, &notices);
                 return Ok(HttpResponse::Ok().json(answer));
             }
             ExchangeEvent::Failed(error) => return Err(error.into()),
+            of_one => {
+                if let Some(answer) = of_one.choice().and_then(|choice| answers.get_mut(choice)) {
+                    answer.take(of_one);
+                }
+            }
         }
     }
     Err(ErrorCode::Internal.into())

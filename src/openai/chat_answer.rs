@@ -11,7 +11,7 @@ use crate::gate::Notice;
 pub(super) struct ChatCompletion<'a> {
     #[serde(flatten)]
     pub(super) frame: &'a Frame,
-    pub(super) choices: [Choice<'a>; 1],
+    pub(super) choices: Vec<Choice<'a>>,
     pub(super) usage: UsageView,
     /// What the guard did; absent where it did nothing. An extension.
     #[serde(skip_serializing_if = "<[Notice]>::is_empty")]
@@ -20,7 +20,7 @@ pub(super) struct ChatCompletion<'a> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Choice<'a> {
-    pub(super) index: u8,
+    pub(super) index: usize,
     pub(super) message: Said<'a>,
     pub(super) logprobs: Option<Logprobs>,
     pub(super) finish_reason: &'static str,
@@ -55,7 +55,7 @@ pub(super) struct Chunk<'a> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct ChunkChoice<'a> {
-    pub(super) index: u8,
+    pub(super) index: usize,
     pub(super) delta: Delta<'a>,
     pub(super) logprobs: Option<Logprobs>,
     pub(super) finish_reason: Option<&'static str>,

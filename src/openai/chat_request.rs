@@ -35,6 +35,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         tools: tools.rules,
         takes_apart: true,
         max_tokens,
+        choices: common::choices(&mut fields)?,
         sampling: common::sampling(&mut fields)?,
         held_to: held_to::read(&mut fields)?,
         stop: common::stop(&mut fields)?,
@@ -233,9 +234,11 @@ mod tests {
     fn every_honoured_parameter_reaches_the_engine() {
         let request = accepted(json!({
             "temperature": 0.5, "top_p": 0.9, "top_k": 40, "min_p": 0.05, "seed": -1,
-            "repetition_penalty": 1.1, "presence_penalty": -0.5, "frequency_penalty": 2,
+            "repetition_penalty": 1.1, "repeat_last_n": 64, "typical_p": 0.9,
+            "dry_multiplier": 0.5, "dry_base": 1.5, "dry_allowed_length": 3,
+            "dry_penalty_last_n": 128, "dry_sequence_breakers": ["."], "presence_penalty": -0.5, "frequency_penalty": 2,
             "logit_bias": {"7": -100, "0": 1.5}, "stop": ["a", "b"], "max_tokens": 9,
-            "max_completion_tokens": 5, "logprobs": true, "top_logprobs": 3,
+            "max_completion_tokens": 5, "n": 3, "logprobs": true, "top_logprobs": 3,
         }));
         assert_eq!(
             request.sampling,
@@ -248,9 +251,19 @@ mod tests {
                 presence_penalty: -0.5,
                 frequency_penalty: 2.0,
                 repetition_penalty: 1.1,
+                repetition_last_n: Some(64),
+                typical_p: 0.9,
+                dry: Some(crate::engine::Dry {
+                    multiplier: 0.5,
+                    base: 1.5,
+                    allowed_length: 3,
+                    last_n: Some(128),
+                    sequence_breakers: vec![".".into()],
+                }),
                 logit_bias: vec![(7, -100.0), (0, 1.5)],
             }
         );
+        assert_eq!(request.choices, 3);
         assert_eq!(request.stop, ["a", "b"]);
         assert_eq!((request.max_tokens, request.logprobs), (Some(5), Some(3)));
         assert_eq!(request.model.as_deref(), Some("m"));
@@ -262,6 +275,9 @@ mod tests {
         assert_eq!((request.sampling.temperature, request.sampling.top_p), (1.0, 1.0));
         assert_eq!((request.max_tokens, request.logprobs, request.stop.len()), (None, None, 0));
         assert_eq!(accepted(json!({"top_p": 0})).sampling.top_k, 1);
+        let all = json!({"repeat_last_n": -1, "dry_multiplier": 0, "dry_base": 2});
+        let sampling = accepted(all).sampling;
+        assert_eq!((sampling.repetition_last_n, sampling.dry), (None, None));
         assert_eq!(accepted(json!({"stop": "x"})).stop, ["x"]);
     }
 
@@ -290,6 +306,13 @@ mod tests {
             ("top_p", vec![json!(-1), json!(1.5), json!(true)]),
             ("top_k", vec![json!(-1), json!(1.5), json!(99_999_999), json!("5")]),
             ("min_p", vec![json!(-0.5), json!(2)]),
+            ("typical_p", vec![json!(0), json!(1.5), json!("x")]),
+            ("repeat_last_n", vec![json!(-2), json!(1.5), json!(i64::MAX)]),
+            ("dry_multiplier", vec![json!(-1), json!(101), json!([])]),
+            ("dry_base", vec![json!(0.5), json!(1e9)]),
+            ("dry_allowed_length", vec![json!(0), json!("2")]),
+            ("dry_penalty_last_n", vec![json!(-2)]),
+            ("dry_sequence_breakers", vec![json!("a"), json!([""]), json!([1]), json!([huge])]),
             ("repetition_penalty", vec![json!(0), json!(-1), json!(11)]),
             ("presence_penalty", vec![json!(-3), json!("x")]),
             ("frequency_penalty", vec![json!(3), json!({})]),
@@ -309,6 +332,7 @@ mod tests {
                     json!({"99999999999": 1}),
                 ],
             ),
+            ("n", vec![json!(0), json!(129), json!(1.5), json!("2")]),
             ("logprobs", vec![json!(1), json!("true")]),
             ("top_logprobs", vec![json!(21), json!(-1), json!(2)]),
             ("stream", vec![json!("true"), json!(1)]),

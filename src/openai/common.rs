@@ -3,13 +3,19 @@
 use serde_json::Value;
 
 use super::fields::{Fields, wrong};
-use crate::engine::Sampling;
+use crate::engine::{Dry, Sampling};
 use crate::web::ApiError;
 
+/// What the specification allows; the engine may have places for fewer.
+const CHOICES_MAX: i64 = 128;
 const STOPS_MAX: usize = 16;
 const STOP_BYTES_MAX: usize = 256;
 const BIASES_MAX: usize = 1024;
 const TOP_K_MAX: i64 = 1_000_000;
+/// More tokens than any context has.
+const LAST_N_MAX: i64 = 100_000_000;
+const BREAKERS_MAX: usize = 64;
+const BREAKER_BYTES_MAX: usize = 64;
 
 /// How the answer is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,11 +52,14 @@ pub(super) fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
         top_p,
         top_k: u32::try_from(top_k).unwrap_or(0),
         min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(0.0) as f32,
+        typical_p: typical_p(fields)?,
         // The whole range of a signed number is a seed; which number it becomes does not matter.
         seed: fields.whole("seed", i64::MIN..=i64::MAX)?.map(i64::cast_unsigned),
         presence_penalty: fields.number("presence_penalty", -2.0..=2.0)?.unwrap_or(0.0) as f32,
         frequency_penalty: fields.number("frequency_penalty", -2.0..=2.0)?.unwrap_or(0.0) as f32,
         repetition_penalty: fields.number("repetition_penalty", 0.1..=10.0)?.unwrap_or(1.0) as f32,
+        repetition_last_n: last_n(fields, "repeat_last_n")?,
+        dry: dry(fields)?,
         logit_bias: logit_bias(fields)?,
     };
     // A share of nothing keeps the most likely token alone.
@@ -59,6 +68,51 @@ pub(super) fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
         sampling.top_k = 1;
     }
     Ok(sampling)
+}
+
+fn typical_p(fields: &mut Fields) -> Result<f32, ApiError> {
+    match fields.number("typical_p", 0.0..=1.0)?.unwrap_or(1.0) as f32 {
+        share if share > 0.0 => Ok(share),
+        _ => Err(wrong("typical_p", "a number above 0, up to 1")),
+    }
+}
+
+/// How many of the last tokens are looked at; -1, or nothing, means all.
+fn last_n(fields: &mut Fields, name: &str) -> Result<Option<usize>, ApiError> {
+    Ok(fields.whole(name, -1..=LAST_N_MAX)?.and_then(|count| usize::try_from(count).ok()))
+}
+
+/// Reads the penalty on repeated passages; it is off where its multiplier is not given, or 0.
+fn dry(fields: &mut Fields) -> Result<Option<Dry>, ApiError> {
+    let multiplier = fields.number("dry_multiplier", 0.0..=100.0)?.unwrap_or(0.0) as f32;
+    let usual = Dry::default();
+    let base = fields.number("dry_base", 1.0..=100.0)?.map_or(usual.base, |base| base as f32);
+    let allowed = fields.whole("dry_allowed_length", 1..=LAST_N_MAX)?;
+    let dry = Dry {
+        multiplier,
+        base,
+        allowed_length: allowed
+            .and_then(|length| usize::try_from(length).ok())
+            .unwrap_or(usual.allowed_length),
+        last_n: last_n(fields, "dry_penalty_last_n")?,
+        sequence_breakers: breakers(fields)?.unwrap_or(usual.sequence_breakers),
+    };
+    Ok((multiplier > 0.0).then_some(dry))
+}
+
+fn breakers(fields: &mut Fields) -> Result<Option<Vec<String>>, ApiError> {
+    const NAME: &str = "dry_sequence_breakers";
+    let refused = || wrong(NAME, "a list of up to 64 texts of 1 to 64 bytes");
+    let items = match fields.take(NAME) {
+        None => return Ok(None),
+        Some(Value::Array(items)) if items.len() <= BREAKERS_MAX => items,
+        Some(_) => return Err(refused()),
+    };
+    let text = |item| match item {
+        Value::String(text) if (1..=BREAKER_BYTES_MAX).contains(&text.len()) => Ok(text),
+        _ => Err(refused()),
+    };
+    items.into_iter().map(text).collect::<Result<_, _>>().map(Some)
 }
 
 fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
@@ -100,6 +154,12 @@ pub(super) fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
     } else {
         Err(refused())
     }
+}
+
+/// Reads how many answers are asked for.
+pub(super) fn choices(fields: &mut Fields) -> Result<usize, ApiError> {
+    let count = fields.whole("n", 1..=CHOICES_MAX)?;
+    Ok(count.and_then(|count| usize::try_from(count).ok()).unwrap_or(1))
 }
 
 /// Reads a bound on the answer.

@@ -20,7 +20,7 @@ pub(super) struct TextCompletion<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct TextChoice<'a> {
     pub(super) text: &'a str,
-    pub(super) index: u8,
+    pub(super) index: usize,
     pub(super) logprobs: Option<TextLogprobs>,
     pub(super) finish_reason: Option<&'static str>,
 }

@@ -27,6 +27,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         tools: None,
         takes_apart: false,
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_TOKENS_MAX)),
+        choices: common::choices(&mut fields)?,
         sampling: common::sampling(&mut fields)?,
         held_to: held_to::read(&mut fields)?,
         stop: common::stop(&mut fields)?,

@@ -64,24 +64,27 @@ impl State {
         };
         match event {
             Some(ExchangeEvent::Started) => {}
-            Some(ExchangeEvent::Text { text, logprobs }) => {
-                self.ready.push_back(data(&self.writer.piece(&text, &logprobs)));
+            Some(ExchangeEvent::Text { choice, text, logprobs }) => {
+                self.ready.push_back(data(&self.writer.piece(choice, &text, &logprobs)));
             }
-            Some(ExchangeEvent::Reasoning(text)) => {
-                self.ready.push_back(data(&self.writer.reasoning(&text)));
+            Some(ExchangeEvent::Ended { choice, ending }) => {
+                self.ready.push_back(data(&self.writer.finish(choice, ending)));
             }
-            Some(ExchangeEvent::Call { index, id, name }) => {
+            Some(ExchangeEvent::Reasoning { choice, text }) => {
+                self.ready.push_back(data(&self.writer.reasoning(choice, &text)));
+            }
+            Some(ExchangeEvent::Call { choice, index, id, name }) => {
                 let call = CallView { index: Some(index), ..CallView::begun(id, name) };
-                self.ready.push_back(data(&self.writer.call(call)));
+                self.ready.push_back(data(&self.writer.call(choice, call)));
             }
-            Some(ExchangeEvent::Arguments { index, text }) => {
-                self.ready.push_back(data(&self.writer.call(CallView::piece(index, text))));
+            Some(ExchangeEvent::Arguments { choice, index, text }) => {
+                let piece = CallView::piece(index, text);
+                self.ready.push_back(data(&self.writer.call(choice, piece)));
             }
             Some(ExchangeEvent::Notice(notice)) => {
                 self.ready.extend(self.writer.notice(&notice).iter().map(data));
             }
-            Some(ExchangeEvent::Finished { ending, usage }) => {
-                self.ready.push_back(data(&self.writer.finish(ending)));
+            Some(ExchangeEvent::Finished { usage, .. }) => {
                 self.ready.extend(self.writer.usage(usage).iter().map(data));
                 self.ready.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
                 self.is_over = true;

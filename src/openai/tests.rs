@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 
-use super::answer::{About, Whole, Writer};
+use super::answer::{About, Answer, Writer};
 use super::parameters::Endpoint;
 use super::stream;
 use crate::engine::{Conversation, Message, Role, ToolChoice, ToolRules};
@@ -15,7 +15,11 @@ use crate::gate::{Ending, ExchangeRequest, ExchangeUsage, Input};
 use crate::ids::RequestId;
 
 fn writer(endpoint: Endpoint, is_streamed: bool, with_usage: bool, with_logprobs: bool) -> Writer {
-    Writer::new(About {
+    Writer::new(about(endpoint, is_streamed, with_usage, with_logprobs))
+}
+
+fn about(endpoint: Endpoint, is_streamed: bool, with_usage: bool, with_logprobs: bool) -> About {
+    About {
         endpoint,
         request: RequestId::new(),
         model: "m".into(),
@@ -24,7 +28,8 @@ fn writer(endpoint: Endpoint, is_streamed: bool, with_usage: bool, with_logprobs
         is_streamed,
         with_usage,
         with_logprobs,
-    })
+        choices: 1,
+    }
 }
 
 async fn streamed(engine: Arc<Scripted>, writer: Writer, asked: ExchangeRequest) -> Vec<String> {
@@ -76,6 +81,38 @@ async fn usage_comes_in_a_chunk_without_choices_when_asked_for() {
     assert_eq!(last["choices"], json!([]));
     assert_eq!(last["usage"]["total_tokens"], 6);
     assert!(others.iter().all(|chunk| chunk["usage"].is_null() && chunk.get("usage").is_some()));
+}
+
+#[tokio::test]
+async fn several_answers_come_side_by_side_with_their_numbers() {
+    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+        let writer = Writer::new(About { choices: 3, ..about(endpoint, true, true, false) });
+        let asked = ExchangeRequest { choices: 3, ..request("Hi") };
+        let engine = Scripted::new(&["Good ", "day"], Then::Finish);
+        let events = streamed(engine, writer, asked).await;
+        assert_eq!(events.iter().filter(|event| *event == "[DONE]").count(), 1);
+        let mut chunks = chunks(&events);
+        let usage = chunks.pop().expect("a chunk with the usage");
+        assert_eq!(usage["usage"]["prompt_tokens"], 2);
+        assert_eq!(usage["usage"]["completion_tokens"], 24);
+        for index in 0..3 {
+            let own: Vec<&Value> = chunks
+                .iter()
+                .map(|chunk| &chunk["choices"][0])
+                .filter(|choice| choice["index"] == index)
+                .collect();
+            let text: String = own
+                .iter()
+                .filter_map(|choice| {
+                    choice["delta"]["content"].as_str().or(choice["text"].as_str())
+                })
+                .collect();
+            assert_eq!(text, "Good day");
+            let reasons = own.iter().filter(|choice| choice["finish_reason"] == "stop");
+            assert_eq!(reasons.count(), 1);
+            assert_eq!(own.last().expect("some")["finish_reason"], "stop");
+        }
+    }
 }
 
 #[tokio::test]
@@ -140,10 +177,10 @@ async fn dropping_the_body_ends_the_work() {
 
 #[test]
 fn whole_answers_have_the_published_form() {
+    let said = |ending| Answer { text: "Hi".into(), ending: Some(ending), ..Answer::default() };
     let usage = ExchangeUsage { prompt_tokens: 3, completion_tokens: 4, ..Default::default() };
-    let hi = Whole { text: "Hi".into(), ..Whole::default() };
     let chat = writer(Endpoint::Chat, false, false, false);
-    let answer = chat.whole(&hi, Ending::Length, usage);
+    let answer = chat.whole(&[said(Ending::Length)], usage, &[]);
     assert_eq!(answer["object"], "chat.completion");
     assert_eq!(
         answer["choices"],
@@ -157,7 +194,7 @@ fn whole_answers_have_the_published_form() {
     );
     assert!(answer.get("strongroom_notices").is_none());
     let text = writer(Endpoint::Completions, false, false, false);
-    let answer = text.whole(&hi, Ending::Stop, usage);
+    let answer = text.whole(&[said(Ending::Stop)], usage, &[]);
     assert_eq!(answer["choices"][0]["text"], "Hi");
     assert!(answer["id"].as_str().is_some_and(|id| id.starts_with("cmpl-")));
 }

@@ -80,6 +80,7 @@ error_codes! {
     ShuttingDown SERVICE_UNAVAILABLE "server_error" "shutting_down" "The server is shutting down.";
     ModelNotReady SERVICE_UNAVAILABLE "server_error" "model_not_ready" "The model is not loaded yet.";
     ModelMemory SERVICE_UNAVAILABLE "server_error" "model_memory" "There is not enough memory to load the model now.";
+    TimeLimit GATEWAY_TIMEOUT "server_error" "time_limit" "The request took longer than this server allows. Ask for a shorter answer.";
     Internal INTERNAL_SERVER_ERROR "server_error" "internal_error" "Something went wrong on the server. The request id names it in the log.";
 }
 

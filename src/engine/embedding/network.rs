@@ -140,7 +140,7 @@ impl Network {
         let mut tables = Vec::with_capacity(texts.len());
         for text in texts {
             let mut table = BlockTable::default();
-            if text.tokens.is_empty() || !cache.grow(&mut table, text.tokens.len()) {
+            if text.tokens.is_empty() || !cache.grow(&mut table, 0, text.tokens.len()) {
                 bail!("no room for a text of {} tokens", text.tokens.len());
             }
             tables.push(table);

@@ -114,20 +114,61 @@ impl Pool {
         (table, cached)
     }
 
-    /// Makes room for `tokens` in the table; false where no blocks are left, and then nothing changed.
-    pub(crate) fn grow(&mut self, table: &mut BlockTable, tokens: usize) -> bool {
-        let wanted = tokens.div_ceil(BLOCK_TOKENS).saturating_sub(table.blocks.len());
-        if wanted > self.available_blocks() {
+    /// A second table with the same blocks. Whoever writes into one that both have gets a copy.
+    pub(crate) fn share(&mut self, table: &BlockTable) -> BlockTable {
+        for &block in &table.blocks {
+            self.references[block as usize] += 1;
+        }
+        BlockTable { blocks: table.blocks.clone(), ..*table }
+    }
+
+    /// Makes room for the tokens from `from` to `to`, so that they can be written; false where no
+    /// blocks are left, and then nothing changed.
+    pub(crate) fn grow(&mut self, table: &mut BlockTable, from: usize, to: usize) -> bool {
+        let first = from / BLOCK_TOKENS;
+        let is_shared = |block: &&BlockId| self.references[**block as usize] > 1;
+        // Only the block that is not full yet can be another's too: those before are not written.
+        let shared = table.blocks.get(first).filter(is_shared).copied();
+        let wanted = to.div_ceil(BLOCK_TOKENS).saturating_sub(table.blocks.len());
+        if wanted + usize::from(shared.is_some()) > self.available_blocks() {
             return false;
         }
+        if let Some(shared) = shared {
+            let Some(own) = self.take_block() else { return false };
+            self.storage.copy(shared, own);
+            self.references[shared as usize] -= 1;
+            table.blocks[first] = own;
+        }
         for _ in 0..wanted {
-            let Some(block) = self.free.pop().or_else(|| self.prefixes.take_oldest()) else {
-                return false;
-            };
-            self.references[block as usize] = 1;
+            let Some(block) = self.take_block() else { return false };
             table.blocks.push(block);
         }
         true
+    }
+
+    fn take_block(&mut self) -> Option<BlockId> {
+        let block = self.free.pop().or_else(|| self.prefixes.take_oldest())?;
+        self.references[block as usize] = 1;
+        Some(block)
+    }
+
+    /// Gives back what stands in the table behind `tokens`.
+    pub(crate) fn shrink(&mut self, table: &mut BlockTable, tokens: usize) {
+        while table.blocks.len() > tokens.div_ceil(BLOCK_TOKENS) {
+            let Some(block) = table.blocks.pop() else { return };
+            self.give_back(block, table.is_forgotten);
+        }
+    }
+
+    fn give_back(&mut self, block: BlockId, is_forgotten: bool) {
+        let references = &mut self.references[block as usize];
+        *references = references.saturating_sub(1);
+        if *references == 0 && !self.prefixes.idle_now(block) {
+            if is_forgotten {
+                self.storage.erase(block);
+            }
+            self.free.push(block);
+        }
     }
 
     /// Registers the full blocks of a sequence for reuse. `tokens` are those whose keys and values
@@ -152,15 +193,9 @@ impl Pool {
     pub(crate) fn release(&mut self, table: &mut BlockTable) {
         // The end of the sequence is the first to go when room is needed, so that what is left of a
         // chain is its beginning.
+        let is_forgotten = table.is_forgotten;
         for block in table.blocks.drain(..).rev() {
-            let references = &mut self.references[block as usize];
-            *references = references.saturating_sub(1);
-            if *references == 0 && !self.prefixes.idle_now(block) {
-                if table.is_forgotten {
-                    self.storage.erase(block);
-                }
-                self.free.push(block);
-            }
+            self.give_back(block, is_forgotten);
         }
         *table = BlockTable::default();
     }
@@ -197,7 +232,7 @@ mod tests {
 
     fn fill(pool: &mut Pool, domain: Domain, count: usize) -> BlockTable {
         let (mut table, _) = pool.start(domain, &tokens(count), count);
-        assert!(pool.grow(&mut table, count));
+        assert!(pool.grow(&mut table, 0, count));
         pool.register(domain, &mut table, &tokens(count));
         table
     }
@@ -209,7 +244,7 @@ mod tests {
         assert!(pool.storage().bytes() <= SHAPE.block_bytes() * 4);
         let mut table = fill(&mut pool, ANNA, 4 * BLOCK_TOKENS);
         let mut other = BlockTable::default();
-        assert!(!pool.grow(&mut other, 1));
+        assert!(!pool.grow(&mut other, 0, 1));
         assert!(other.blocks().is_empty());
         pool.release(&mut table);
         assert_eq!(pool.available_blocks(), 4);
@@ -246,11 +281,56 @@ mod tests {
         assert_eq!(cached, 64);
         pool.release(&mut first);
         let mut third = BlockTable::default();
-        assert!(!pool.grow(&mut third, 2 * BLOCK_TOKENS));
+        assert!(!pool.grow(&mut third, 0, 2 * BLOCK_TOKENS));
         pool.release(&mut second);
-        assert!(pool.grow(&mut third, 3 * BLOCK_TOKENS));
+        assert!(pool.grow(&mut third, 0, 3 * BLOCK_TOKENS));
         pool.release(&mut third);
         assert_eq!(pool.available_blocks(), 3);
+    }
+
+    #[test]
+    fn a_shared_block_is_copied_by_whoever_writes_into_it() {
+        let mut pool = pool(5);
+        let mut first = fill(&mut pool, ANNA, 40);
+        let half = first.blocks()[1];
+        pool.storage_mut().write(1, &[(half, 3)], &[2.0; 16], &[3.0; 16]);
+        let mut second = pool.share(&first);
+        assert_eq!((second.blocks(), pool.available_blocks()), (first.blocks(), 3));
+        assert!(pool.grow(&mut second, 40, 41));
+        assert_eq!(second.blocks()[0], first.blocks()[0]);
+        let own = second.blocks()[1];
+        assert_ne!(own, half);
+        pool.storage_mut().write(1, &[(own, 8)], &[9.0; 16], &[9.0; 16]);
+        let keys = |pool: &Pool, block| {
+            pool.storage().keys(1, block, 1, &mut Vec::new())[..BLOCK_TOKENS].to_vec()
+        };
+        assert_eq!((keys(&pool, own)[3], keys(&pool, own)[8]), (2.0, 9.0));
+        assert_eq!((keys(&pool, half)[3], keys(&pool, half)[8]), (2.0, 0.0));
+        // Alone again, nobody copies.
+        assert!(pool.grow(&mut first, 40, 41));
+        assert_eq!(first.blocks()[1], half);
+        let mut third = pool.share(&first);
+        let mut fourth = pool.share(&first);
+        assert!(pool.grow(&mut third, 41, 96));
+        assert!(!pool.grow(&mut fourth, 41, 42), "no block is left for a copy");
+        assert_eq!(fourth.blocks(), first.blocks());
+        for table in [&mut first, &mut second, &mut third, &mut fourth] {
+            pool.release(table);
+        }
+        assert_eq!(pool.available_blocks(), 5);
+    }
+
+    #[test]
+    fn what_stands_behind_the_last_token_is_given_back() {
+        let mut pool = pool(4);
+        let mut table = fill(&mut pool, ANNA, 40);
+        assert!(pool.grow(&mut table, 40, 97));
+        pool.shrink(&mut table, 65);
+        assert_eq!((table.blocks().len(), pool.available_blocks()), (3, 1));
+        pool.shrink(&mut table, 65);
+        assert_eq!(table.blocks().len(), 3);
+        pool.release(&mut table);
+        assert_eq!(pool.available_blocks(), 4);
     }
 
     #[test]
@@ -259,7 +339,7 @@ mod tests {
         let mut first = fill(&mut pool, ANNA, 96);
         pool.release(&mut first);
         let mut other = BlockTable::default();
-        assert!(pool.grow(&mut other, 1));
+        assert!(pool.grow(&mut other, 0, 1));
         let (mut again, cached) = pool.start(ANNA, &tokens(96), 96);
         assert_eq!(cached, 64);
         pool.release(&mut again);
@@ -289,7 +369,7 @@ mod tests {
         pool.storage_mut().write(0, &[(block, 0)], &[1.0; 16], &[1.0; 16]);
         pool.forget(ANNA);
         first.forget();
-        assert!(pool.grow(&mut first, 96));
+        assert!(pool.grow(&mut first, 64, 96));
         pool.register(ANNA, &mut first, &tokens(96));
         pool.release(&mut first);
         assert_eq!(pool.idle_blocks(), 0);

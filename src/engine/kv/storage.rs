@@ -153,6 +153,16 @@ impl Storage {
         self.piece(self.shape.place(layer, block, head) + self.shape.piece(), scratch)
     }
 
+    /// Copies a block over another one.
+    pub(super) fn copy(&mut self, from: BlockId, to: BlockId) {
+        let elements = self.shape.block();
+        let from = from as usize * elements..(from as usize + 1) * elements;
+        match &mut self.numbers {
+            Numbers::F16(numbers) => numbers.copy_within(from, to as usize * elements),
+            Numbers::F32(numbers) => numbers.copy_within(from, to as usize * elements),
+        }
+    }
+
     /// Overwrites a block with zeros.
     pub(super) fn erase(&mut self, block: BlockId) {
         let range = block as usize * self.shape.block()..(block as usize + 1) * self.shape.block();

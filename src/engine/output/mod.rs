@@ -24,6 +24,8 @@ pub(crate) const STOP_BYTES_MAX: usize = 512;
 
 /// What the engine needs to know of a vocabulary while it generates.
 pub(crate) trait Vocabulary: Send + Sync {
+    /// How many tokens there are.
+    fn size(&self) -> usize;
     /// Whether the token ends an answer.
     fn is_end(&self, token: u32) -> bool;
     /// The bytes of a token; not always whole characters.

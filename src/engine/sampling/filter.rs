@@ -1,7 +1,12 @@
 //! Filters on logits whose highest is 0. What is filtered out becomes negative infinity, in place, so
 //! that the others keep their numbers.
 
+use std::cmp::Ordering;
+
 use crate::engine::kernels::{ExpSum, Target};
+
+/// Below this logit, nothing is left of a share in f32.
+const LEAST: f32 = -87.0;
 
 /// Keeps what is at least `min_p` times as likely as the best.
 pub(super) fn min_p(logits: &mut [f32], min_p: f32) {
@@ -24,35 +29,78 @@ pub(super) fn top_k(logits: &mut [f32], k: usize, scratch: &mut Vec<f32>) {
 
 /// Keeps the fewest of the most likely whose shares reach `top_p`; of equals, those with the lower
 /// numbers.
-///
-/// The threshold is found by halving a set of candidates around a pivot, as quickselect does, but by
-/// weight: each round costs a pass over what is left, together about two passes over the row.
 pub(super) fn top_p(logits: &mut [f32], top_p: f32, scratch: &mut Vec<f32>) {
     if top_p >= 1.0 {
         return;
     }
     scratch.clear();
-    scratch.extend(logits.iter().filter(|&&logit| logit > -87.0));
-    let mut wanted = f64::from(top_p) * weight(scratch);
-    let mut candidates: &mut [f32] = scratch;
-    while candidates.len() > 1 {
-        let middle = candidates.len() / 2;
-        let (upper, pivot, lower) =
-            candidates.select_nth_unstable_by(middle, |a, b| b.total_cmp(a));
-        let heavy = weight(upper);
-        if heavy >= wanted {
-            candidates = upper;
-        } else if heavy + f64::from(pivot.exp()) >= wanted || lower.is_empty() {
-            let threshold = *pivot;
-            return keep_share(logits, threshold, top_p);
-        } else {
-            wanted -= heavy + f64::from(pivot.exp());
-            candidates = lower;
-        }
-    }
-    if let Some(&mut threshold) = candidates.first_mut() {
+    scratch.extend(logits.iter().filter(|&&logit| logit > LEAST));
+    let wanted = f64::from(top_p) * weight(scratch);
+    if let Some(threshold) = border(scratch, wanted, |a, b| b.total_cmp(a), weight) {
         keep_share(logits, threshold, top_p);
     }
+}
+
+/// Keeps the tokens whose surprise, the negative logarithm of the share, is nearest to the mean
+/// surprise, until their shares reach `typical_p` (Meister et al., 2023); of equals, those with the
+/// lower numbers.
+pub(super) fn typical(logits: &mut [f32], typical_p: f32) {
+    if typical_p >= 1.0 {
+        return;
+    }
+    let total = weight(logits);
+    let log_total = total.ln();
+    let of = |logit: f32| f64::from(logit.exp()) / total;
+    let possible = || logits.iter().copied().filter(|&logit| logit > LEAST);
+    let entropy: f64 = possible().map(|logit| of(logit) * (log_total - f64::from(logit))).sum();
+    let distance = |logit: f32| (log_total - f64::from(logit) - entropy).abs() as f32;
+    // [distance, share]
+    let mut candidates: Vec<(f32, f64)> = possible().map(|x| (distance(x), of(x))).collect();
+    let wanted = f64::from(typical_p);
+    let share = |some: &[(f32, f64)]| some.iter().map(|(_, share)| share).sum::<f64>();
+    let nearest_first = |a: &(f32, f64), b: &(f32, f64)| a.0.total_cmp(&b.0);
+    let Some((threshold, _)) = border(&mut candidates, wanted, nearest_first, share) else {
+        return;
+    };
+    let near = candidates.iter().filter(|(distance, _)| *distance < threshold);
+    let mut left = wanted - near.map(|(_, share)| share).sum::<f64>();
+    for logit in logits {
+        let distance = distance(*logit);
+        if *logit > LEAST && (distance < threshold || (distance == threshold && left > 0.0)) {
+            if distance == threshold {
+                left -= of(*logit);
+            }
+        } else {
+            *logit = f32::NEG_INFINITY;
+        }
+    }
+}
+
+/// The candidate with which those before it, in the given order, first weigh as much as wanted.
+///
+/// A set of candidates is halved around a pivot, as quickselect does, but by weight: each round costs
+/// a pass over what is left, together about two passes over all.
+fn border<T: Copy>(
+    mut candidates: &mut [T],
+    mut wanted: f64,
+    order: impl Fn(&T, &T) -> Ordering,
+    weight: impl Fn(&[T]) -> f64,
+) -> Option<T> {
+    while candidates.len() > 1 {
+        let middle = candidates.len() / 2;
+        let (before, pivot, after) = candidates.select_nth_unstable_by(middle, &order);
+        let heavy = weight(before);
+        let with_pivot = heavy + weight(std::slice::from_ref(pivot));
+        if heavy >= wanted {
+            candidates = before;
+        } else if with_pivot >= wanted || after.is_empty() {
+            return Some(*pivot);
+        } else {
+            wanted -= with_pivot;
+            candidates = after;
+        }
+    }
+    candidates.first().copied()
 }
 
 /// Keeps what is above the threshold, and as many of its equals as the share needs: at least one.
@@ -68,7 +116,7 @@ fn weight(logits: &[f32]) -> f64 {
 }
 
 fn weight_of(logits: &[f32]) -> f64 {
-    logits.iter().filter(|&&logit| logit > -87.0).map(|logit| f64::from(logit.exp())).sum()
+    logits.iter().filter(|&&logit| logit > LEAST).map(|logit| f64::from(logit.exp())).sum()
 }
 
 fn weight_above(logits: &[f32], threshold: f32) -> f64 {
@@ -146,6 +194,65 @@ mod tests {
         }
     }
 
+    fn logits_of(shares: &[f32]) -> Vec<f32> {
+        let highest = shares.iter().copied().fold(0.0, f32::max);
+        shares.iter().map(|share| (share / highest).ln()).collect()
+    }
+
+    #[test]
+    fn what_is_kept_is_what_the_reference_keeps() {
+        // The cases of llama.cpp's own test of its samplers.
+        let rising = logits_of(&[0.1, 0.2, 0.3, 0.4]);
+        for (k, expected) in [(1, vec![3]), (3, vec![1, 2, 3]), (4, vec![0, 1, 2, 3])] {
+            assert_eq!(kept(&rising, |logits| top_k(logits, k, &mut Vec::new())), expected);
+        }
+        for (p, expected) in
+            [(1e-9, vec![3]), (0.7, vec![2, 3]), (0.8, vec![1, 2, 3]), (1.0, vec![0, 1, 2, 3])]
+        {
+            assert_eq!(kept(&rising, |logits| top_p(logits, p, &mut Vec::new())), expected, "{p}");
+        }
+        for (p, expected) in [
+            (0.0, vec![0, 1, 2, 3]),
+            (0.24, vec![0, 1, 2, 3]),
+            (0.26, vec![1, 2, 3]),
+            (0.49, vec![1, 2, 3]),
+            (0.51, vec![2, 3]),
+            (0.74, vec![2, 3]),
+            (0.76, vec![3]),
+            (1.0, vec![3]),
+        ] {
+            assert_eq!(kept(&rising, |logits| min_p(logits, p)), expected, "{p}");
+        }
+        let peaked = logits_of(&[0.97, 0.01, 0.01, 0.01]);
+        assert_eq!(kept(&peaked, |logits| typical(logits, 0.5)), vec![0]);
+        let flat = logits_of(&[0.4, 0.2, 0.2, 0.2]);
+        assert_eq!(kept(&flat, |logits| typical(logits, 0.5)), vec![1, 2, 3]);
+    }
+
+    #[test]
+    fn typical_keeps_what_sorting_keeps() {
+        for size in [1_usize, 2, 3, 10, 101, 1000] {
+            let logits: Vec<f32> =
+                (0..size).map(|i| -(((i * 7919 + 13) % 1009) as f32) / 126.0).collect();
+            let total: f64 = logits.iter().map(|&x| f64::from(x).exp()).sum();
+            let shares: Vec<f64> = logits.iter().map(|&x| f64::from(x).exp() / total).collect();
+            let mean: f64 = shares.iter().map(|share| -share * share.ln()).sum();
+            let mut order: Vec<usize> = (0..size).collect();
+            let far = |i: usize| (-shares[i].ln() - mean).abs();
+            order.sort_by(|&a, &b| far(a).total_cmp(&far(b)));
+            for p in [0.013_f32, 0.25, 0.5, 0.77, 0.95] {
+                let mut sum = 0.0;
+                let enough = order.iter().position(|&i| {
+                    sum += shares[i];
+                    sum >= f64::from(p)
+                });
+                let wanted = enough.map_or(size, |at| at + 1);
+                let got = kept(&logits, |logits| typical(logits, p)).len();
+                assert!(got.abs_diff(wanted) <= 1, "{size} {p}: {got} and {wanted}");
+            }
+        }
+    }
+
     #[test]
     fn equals_are_kept_by_their_numbers() {
         assert_eq!(
@@ -167,6 +274,7 @@ mod tests {
         {
             assert_eq!(kept(&logits, |logits| top_p(logits, 1e-9, &mut Vec::new())).len(), 1);
             assert_eq!(kept(&logits, |logits| top_k(logits, 1, &mut Vec::new())).len(), 1);
+            assert_eq!(kept(&logits, |logits| typical(logits, 1e-9)).len(), 1);
         }
     }
 }

@@ -1,14 +1,20 @@
 //! From the logits of a row to the next token: penalties, filters, a draw, log-probabilities. The
 //! vocabulary is never sorted. With a seed a draw depends on nothing but the logits and the number of
 //! the token in the answer.
+//!
+//! The order is that of llama.cpp's default chain: bias, penalties, DRY, top-k, typical, top-p,
+//! min-p, temperature, draw. The filters see the model's own shares, not those of a temperature.
 
+mod dry;
 mod filter;
 mod logprobs;
 mod penalties;
 
 use super::error::EngineError;
 use super::kernels::{ExpSum, Target};
-use super::request::Sampling;
+use super::output::Vocabulary;
+use super::request::{Dry, Sampling};
+use dry::DryPenalty;
 pub(crate) use logprobs::{LogSoftmax, Logprob, logprobs};
 use penalties::Penalties;
 
@@ -16,29 +22,33 @@ use penalties::Penalties;
 pub(crate) const TOP_LOGPROBS_MAX: u8 = 20;
 /// The most single tokens whose logits a request can shift.
 pub(crate) const LOGIT_BIAS_MAX: usize = 1024;
+/// The most sequence breakers of a request, and the bytes of each.
+const BREAKERS_MAX: usize = 64;
+const BREAKER_BYTES_MAX: usize = 64;
 
 /// Chooses the tokens of one answer.
 pub(crate) struct Sampler {
     options: Sampling,
     seed: u64,
     penalties: Penalties,
+    dry: Option<DryPenalty>,
     /// Working space: the logits after penalties, then what is left of them.
     logits: Vec<f32>,
     scratch: Vec<f32>,
 }
 
 impl Sampler {
-    /// Checks the options. `fresh_seed` is taken where the request has none.
+    /// Checks the options. The seed is the one of this answer, whatever the options say.
     pub(crate) fn new(
         options: Sampling,
         prompt: &[u32],
-        vocabulary: usize,
-        fresh_seed: u64,
+        vocabulary: &dyn Vocabulary,
+        seed: u64,
     ) -> Result<Self, EngineError> {
-        check(&options, vocabulary)?;
-        let seed = options.seed.unwrap_or(fresh_seed);
+        check(&options, vocabulary.size())?;
         let penalties = Penalties::new(&options, prompt);
-        Ok(Self { options, seed, penalties, logits: Vec::new(), scratch: Vec::new() })
+        let dry = DryPenalty::new(options.dry.as_ref(), prompt, vocabulary);
+        Ok(Self { options, seed, penalties, dry, logits: Vec::new(), scratch: Vec::new() })
     }
 
     /// Chooses token number `index` of the answer. `logits` are those of the model.
@@ -48,33 +58,45 @@ impl Sampler {
         }
         self.logits.clear();
         self.logits.extend_from_slice(logits);
-        self.penalties.apply(&mut self.logits);
         for &(token, bias) in &self.options.logit_bias {
             if let Some(logit) = self.logits.get_mut(token as usize) {
                 *logit += bias;
             }
+        }
+        self.penalties.apply(&mut self.logits);
+        if let Some(dry) = &self.dry {
+            dry.apply(&mut self.logits);
         }
         let (best, top) = highest(&self.logits)?;
         if self.options.temperature == 0.0 {
             return Ok(best);
         }
         for logit in &mut self.logits {
+            *logit -= top;
+        }
+        filter::top_k(&mut self.logits, self.options.top_k as usize, &mut self.scratch);
+        filter::typical(&mut self.logits, self.options.typical_p);
+        filter::top_p(&mut self.logits, self.options.top_p, &mut self.scratch);
+        filter::min_p(&mut self.logits, self.options.min_p);
+        // The typical tokens need not be the most likely ones.
+        let (best, top) = highest(&self.logits)?;
+        for logit in &mut self.logits {
             // A difference first: the quotient of two large numbers may not be finite.
             *logit = (*logit - top) / self.options.temperature;
         }
-        filter::min_p(&mut self.logits, self.options.min_p);
-        filter::top_k(&mut self.logits, self.options.top_k as usize, &mut self.scratch);
-        filter::top_p(&mut self.logits, self.options.top_p, &mut self.scratch);
         Ok(draw(&self.logits, uniform(self.seed, index as u64)).unwrap_or(best))
     }
 
     /// Notes that a token is part of the answer now.
-    pub(crate) fn accept(&mut self, token: u32) {
+    pub(crate) fn accept(&mut self, token: u32, vocabulary: &dyn Vocabulary) {
         self.penalties.accept(token);
+        if let Some(dry) = &mut self.dry {
+            dry.accept(token, vocabulary);
+        }
     }
 
     fn changes_logits(&self) -> bool {
-        self.penalties.any() || !self.options.logit_bias.is_empty()
+        self.penalties.any() || self.dry.is_some() || !self.options.logit_bias.is_empty()
     }
 }
 
@@ -89,6 +111,9 @@ fn check(options: &Sampling, vocabulary: usize) -> Result<(), EngineError> {
     if !(0.0..=1.0).contains(&options.min_p) {
         return out("min_p", "0 to 1");
     }
+    if !(options.typical_p > 0.0 && options.typical_p <= 1.0) {
+        return out("typical_p", "above 0, up to 1");
+    }
     if !(options.presence_penalty.abs() <= 100.0 && options.frequency_penalty.abs() <= 100.0) {
         return out("penalties", "-100 to 100");
     }
@@ -100,10 +125,31 @@ fn check(options: &Sampling, vocabulary: usize) -> Result<(), EngineError> {
     {
         return out("logit_bias", "at most 1024 tokens, each from -1000 to 1000");
     }
+    if let Some(dry) = &options.dry {
+        check_dry(dry)?;
+    }
     match options.logit_bias.iter().find(|&&(token, _)| token as usize >= vocabulary) {
         Some(&(token, _)) => Err(EngineError::UnknownToken { token }),
         None => Ok(()),
     }
+}
+
+fn check_dry(dry: &Dry) -> Result<(), EngineError> {
+    let out = |parameter, expected| Err(EngineError::OutOfRange { parameter, expected });
+    if !(0.0..=100.0).contains(&dry.multiplier) {
+        return out("dry_multiplier", "0 to 100");
+    }
+    if !(1.0..=100.0).contains(&dry.base) {
+        return out("dry_base", "1 to 100");
+    }
+    if dry.allowed_length == 0 {
+        return out("dry_allowed_length", "at least 1");
+    }
+    let is_bounded = |breaker: &String| (1..=BREAKER_BYTES_MAX).contains(&breaker.len());
+    if dry.sequence_breakers.len() > BREAKERS_MAX || !dry.sequence_breakers.iter().all(is_bounded) {
+        return out("dry_sequence_breakers", "at most 64 texts, each of 1 to 64 bytes");
+    }
+    Ok(())
 }
 
 /// The first of the most likely tokens and its logit. Refuses rows that hold anything but numbers;
@@ -140,22 +186,49 @@ fn draw(logits: &[f32], uniform: f64) -> Option<u32> {
     last
 }
 
-/// A number from 0 up to but not 1, from the seed and a counter: SplitMix64 (Steele, Lea and Flood,
-/// 2014), which takes any counter as its state.
+/// A number from 0 up to but not 1, from the seed and a counter.
 fn uniform(seed: u64, counter: u64) -> f64 {
-    let mut x = seed.wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    (mix(seed, counter.wrapping_add(1)) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// The seed of one of several answers; the first has the one that was asked for.
+pub(crate) fn choice_seed(seed: u64, choice: u64) -> u64 {
+    // Mixed twice: a number of the stream itself would make the streams of the choices overlap.
+    if choice == 0 { seed } else { mix(mix(seed, choice), u64::MAX) }
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014), which takes any counter as its state.
+fn mix(seed: u64, counter: u64) -> u64 {
+    let mut x = seed.wrapping_add(counter.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^= x >> 31;
-    (x >> 11) as f64 / (1_u64 << 53) as f64
+    x ^ (x >> 31)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A thousand tokens, each a letter.
+    pub(super) struct Letters;
+
+    impl Vocabulary for Letters {
+        fn size(&self) -> usize {
+            1000
+        }
+
+        fn is_end(&self, _: u32) -> bool {
+            false
+        }
+
+        fn bytes(&self, token: u32) -> Vec<u8> {
+            vec![b'a' + (token % 26) as u8]
+        }
+    }
+
     fn sampler(options: Sampling) -> Sampler {
-        Sampler::new(options, &[], 1000, 7).expect("valid options")
+        let seed = options.seed.unwrap_or(7);
+        Sampler::new(options, &[], &Letters, seed).expect("valid options")
     }
 
     fn shares(options: &Sampling, logits: &[f32], draws: usize) -> Vec<f64> {
@@ -205,6 +278,33 @@ mod tests {
     }
 
     #[test]
+    fn temperature_comes_after_the_filters() {
+        // At this heat all shares are nearly equal, but the filters see the model's own.
+        let hot = Sampling { temperature: 100.0, top_p: 0.9, ..sampled() };
+        let shares = shares(&hot, &LOGITS, 20_000);
+        assert_eq!(shares.iter().filter(|&&share| share > 0.0).count(), 3);
+        assert!((shares[3] - 1.0 / 3.0).abs() < 0.02, "{shares:?}");
+    }
+
+    #[test]
+    fn a_typical_token_need_not_be_the_most_likely() {
+        let logits = [0.4_f32.ln(), 0.2_f32.ln(), 0.2_f32.ln(), 0.2_f32.ln()];
+        let shares = shares(&Sampling { typical_p: 0.5, ..sampled() }, &logits, 6_000);
+        assert_eq!(shares[0], 0.0);
+        assert!(shares[1..].iter().all(|share| (share - 1.0 / 3.0).abs() < 0.03), "{shares:?}");
+    }
+
+    #[test]
+    fn a_passage_is_not_repeated_where_that_costs() {
+        let dry = Dry { sequence_breakers: Vec::new(), ..Dry::default() };
+        let options = Sampling { dry: Some(Dry { multiplier: 5.0, ..dry }), ..Sampling::default() };
+        let mut sampler = Sampler::new(options, &[8, 9, 1, 8, 9], &Letters, 0).unwrap();
+        assert_eq!(sampler.choose(&LOGITS, 0), Ok(5));
+        sampler.accept(5, &Letters);
+        assert_eq!(sampler.choose(&LOGITS, 1), Ok(1));
+    }
+
+    #[test]
     fn min_p_is_relative_to_the_best() {
         let shares = shares(&Sampling { min_p: 0.5, ..sampled() }, &LOGITS, 2000);
         assert_eq!(shares.iter().filter(|&&share| share > 0.0).count(), 3);
@@ -223,14 +323,14 @@ mod tests {
     #[test]
     fn penalties_and_bias_move_the_choice() {
         let mut penalised = sampler(Sampling { presence_penalty: 1.0, ..Sampling::default() });
-        penalised.accept(1);
+        penalised.accept(1, &Letters);
         assert_eq!(penalised.choose(&LOGITS, 1), Ok(5));
-        penalised.accept(5);
+        penalised.accept(5, &Letters);
         assert_eq!(penalised.choose(&LOGITS, 2), Ok(3));
         let mut biased = sampler(Sampling { logit_bias: vec![(2, 100.0)], ..Sampling::default() });
         assert_eq!(biased.choose(&LOGITS, 0), Ok(2));
         let options = Sampling { repetition_penalty: 2.0, ..Sampling::default() };
-        let mut repeated = Sampler::new(options, &[1, 5], 1000, 0).unwrap();
+        let mut repeated = Sampler::new(options, &[1, 5], &Letters, 0).unwrap();
         assert_eq!(repeated.choose(&LOGITS, 0), Ok(3));
     }
 
@@ -256,6 +356,11 @@ mod tests {
     #[test]
     fn options_out_of_range_are_refused() {
         let base = sampled;
+        let with_dry = |change: fn(&mut Dry)| {
+            let mut dry = Dry::default();
+            change(&mut dry);
+            Sampling { dry: Some(dry), ..sampled() }
+        };
         for options in [
             Sampling { temperature: -0.1, ..base() },
             Sampling { temperature: f32::NAN, ..base() },
@@ -263,6 +368,15 @@ mod tests {
             Sampling { top_p: 1.1, ..base() },
             Sampling { top_p: f32::NAN, ..base() },
             Sampling { min_p: -1.0, ..base() },
+            Sampling { typical_p: 0.0, ..base() },
+            Sampling { typical_p: f32::NAN, ..base() },
+            with_dry(|dry| dry.multiplier = f32::NAN),
+            with_dry(|dry| dry.multiplier = -1.0),
+            with_dry(|dry| dry.base = 0.5),
+            with_dry(|dry| dry.allowed_length = 0),
+            with_dry(|dry| dry.sequence_breakers = vec![String::new()]),
+            with_dry(|dry| dry.sequence_breakers = vec!["x".repeat(65)]),
+            with_dry(|dry| dry.sequence_breakers = vec!["x".into(); 65]),
             Sampling { presence_penalty: f32::INFINITY, ..base() },
             Sampling { frequency_penalty: f32::NAN, ..base() },
             Sampling { repetition_penalty: 0.0, ..base() },
@@ -270,7 +384,7 @@ mod tests {
             Sampling { logit_bias: vec![(1000, 1.0)], ..base() },
             Sampling { logit_bias: vec![(1, 1.0); 2000], ..base() },
         ] {
-            assert!(Sampler::new(options.clone(), &[], 1000, 0).is_err(), "{options:?}");
+            assert!(Sampler::new(options.clone(), &[], &Letters, 0).is_err(), "{options:?}");
         }
     }
 

@@ -1,10 +1,14 @@
 //! One thread owns model and cache. Each step mixes one row for everybody who is generating with a
 //! bounded slice of the prompts that are being read, so that a long prompt stalls nobody.
 
+mod answer;
+mod draft;
 mod fair;
 mod inbox;
+mod outcome;
 mod plan;
 mod sequence;
+mod speculation;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,11 +20,15 @@ use super::kv::{BLOCK_TOKENS, Pool};
 use super::output::Vocabulary;
 use super::request::FinishReason;
 use super::stats::EngineStats;
+pub(crate) use draft::DraftModel;
 pub(in crate::engine) use fair::FairQueue;
 pub(crate) use inbox::Inbox;
 use inbox::{Mail, Phase};
 use plan::{Share, rows};
 pub(crate) use sequence::{EVENTS_MAX, NewGeneration, Sequence};
+pub(crate) use speculation::GUESSES_MAX;
+pub use speculation::Speculation;
+use speculation::StepCost;
 
 /// Steps that may fail one after the other before no more work is taken.
 const FAILURES_MAX: u32 = 3;
@@ -42,6 +50,10 @@ pub(crate) struct SchedulerLimits {
     pub(crate) prefill_chunk_tokens: usize,
     /// Tokens of prompt and answer together.
     pub(crate) context: usize,
+    /// Whether tokens are guessed ahead.
+    pub(crate) speculation: Speculation,
+    /// How long a request may wait for its turn.
+    pub(crate) queue_limit: Option<Duration>,
 }
 
 /// The engine thread.
@@ -57,6 +69,10 @@ pub(crate) struct Scheduler {
     /// Without a place until their readers have room again.
     parked: Vec<Sequence>,
     stats: EngineStats,
+    /// Guesses where the text itself gives none.
+    draft: Option<DraftModel>,
+    /// What steps have taken.
+    cost: StepCost,
     failures: u32,
     /// Requests that left the waiting line since the last publication.
     left_queue: usize,
@@ -81,9 +97,16 @@ impl Scheduler {
             running: Vec::new(),
             parked: Vec::new(),
             stats,
+            draft: None,
+            cost: StepCost::default(),
             failures: 0,
             left_queue: 0,
         }
+    }
+
+    /// Has a small model guess.
+    pub(crate) fn with_draft(self, draft: Option<DraftModel>) -> Self {
+        Self { draft, ..self }
     }
 
     /// Works until the inbox is closed and all is done.
@@ -101,7 +124,8 @@ impl Scheduler {
             if self.left_queue > 0 {
                 self.publish();
             }
-            let shares = self.plan();
+            let mut shares = self.plan();
+            self.speculate(&mut shares);
             wait = if shares.is_empty() {
                 match self.is_idle() {
                     // The next look is the last.
@@ -162,11 +186,21 @@ impl Scheduler {
     /// Lets go of what nobody waits for, and of what took too long.
     fn drop_abandoned(&mut self) {
         let now = Instant::now();
-        for mut gone in self.queue.take_where(|one| one.is_abandoned() || one.is_late(now)) {
+        let limit = self.limits.queue_limit;
+        let waited = |one: &Sequence| limit.is_some_and(|limit| one.has_waited(now, limit));
+        let gone = |one: &Sequence| one.is_abandoned() || one.is_late(now) || waited(one);
+        for mut gone in self.queue.take_where(gone) {
             if !gone.has_started() {
                 self.left_queue += 1;
             }
-            gone.fail(EngineError::TimeLimit);
+            let is_late = gone.is_late(now);
+            let error = if is_late { EngineError::TimeLimit } else { EngineError::QueueTimeLimit };
+            if gone.is_abandoned() {
+                self.stats.requests_cancelled_total += 1;
+            } else {
+                self.stats.requests_failed_total += 1;
+            }
+            gone.fail(error);
         }
         let leaves = |one: &mut Sequence| one.is_abandoned() || one.is_late(now);
         let parked = self.parked.extract_if(.., leaves);
@@ -203,15 +237,24 @@ impl Scheduler {
 
     /// Gives places to those whose turn it is and whose prompt fits.
     fn admit(&mut self) {
-        while self.running.len() < self.limits.streams_max {
+        loop {
+            let taken: usize = self.running.iter().map(Sequence::places).sum();
+            let places = self.limits.streams_max.saturating_sub(taken);
+            if places == 0 {
+                return;
+            }
             let available = self.pool.available_blocks();
             // What the prompts of those that run will still take is theirs, and a block for each is
             // kept back, so that a new prompt does not at once push another sequence out.
             let missing = |one: &Sequence| {
-                one.tokens.len().div_ceil(BLOCK_TOKENS).saturating_sub(one.table.blocks().len()) + 1
+                one.tokens.len().div_ceil(BLOCK_TOKENS).saturating_sub(one.table.blocks().len())
+                    + one.places()
             };
             let kept: usize = self.running.iter().map(missing).sum();
-            let fits = |one: &Sequence| one.tokens.len().div_ceil(BLOCK_TOKENS) + kept <= available;
+            let fits = |one: &Sequence| {
+                one.places() <= places
+                    && one.tokens.len().div_ceil(BLOCK_TOKENS) + kept <= available
+            };
             let Some(mut sequence) = self.queue.pop_if(fits) else { return };
             if !sequence.has_started() {
                 self.left_queue += 1;
@@ -219,6 +262,8 @@ impl Scheduler {
             let (table, cached) =
                 self.pool.start(sequence.domain, &sequence.tokens, sequence.reusable());
             self.stats.cached_tokens_total += cached as u64;
+            self.stats.prefix_lookups_total += 1;
+            self.stats.prefix_hits_total += u64::from(cached > 0);
             sequence.start(table, cached);
             self.running.push(sequence);
         }
@@ -226,6 +271,7 @@ impl Scheduler {
 
     fn step(&mut self, shares: &[Share]) {
         self.stats.steps_total += 1;
+        let begun = Instant::now();
         let outcome = {
             let step = rows(&self.running, shares);
             let (decoder, pool) = (&self.decoder, &mut self.pool);
@@ -234,6 +280,8 @@ impl Scheduler {
         match outcome {
             Ok(Ok(logits)) => {
                 self.failures = 0;
+                let rows = shares.iter().map(|share| share.end() - share.from).sum();
+                self.cost.note(rows, begun.elapsed().as_secs_f64());
                 self.take(shares, logits);
             }
             Ok(Err(error)) => {
@@ -246,82 +294,6 @@ impl Scheduler {
                 self.failures = FAILURES_MAX;
                 self.fail_step(shares);
             }
-        }
-    }
-
-    /// Hands the logits out, and ends what is done.
-    fn take(&mut self, shares: &[Share], logits: Vec<Vec<f32>>) {
-        let mut logits = logits.into_iter();
-        let mut ended: Vec<(usize, Result<FinishReason, EngineError>)> = Vec::new();
-        for share in shares {
-            let sequence = &mut self.running[share.index];
-            if !sequence.is_decoding() {
-                self.stats.prompt_tokens_total += (share.to - share.from) as u64;
-            }
-            // Before the tokens change: the wanted rows are those of the step as it was.
-            let wanted: Vec<usize> =
-                (share.from..share.to).filter(|&at| sequence.wants_logits(at)).collect();
-            sequence.computed = share.to;
-            self.pool.register(sequence.domain, &mut sequence.table, &sequence.tokens[..share.to]);
-            for position in wanted {
-                let Some(row) = logits.next() else { break };
-                let outcome = sequence
-                    .take_logits(position, &row, &*self.vocabulary, self.limits.context)
-                    .transpose();
-                if let Some(outcome) = outcome {
-                    ended.push((share.index, outcome));
-                    break;
-                }
-            }
-        }
-        // From the end, so that places before stay what they are.
-        ended.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
-        for (index, outcome) in ended {
-            let sequence = self.running.remove(index);
-            self.end(sequence, outcome);
-        }
-    }
-
-    fn fail_step(&mut self, shares: &[Share]) {
-        for share in shares.iter().rev() {
-            let sequence = self.running.remove(share.index);
-            self.end(sequence, Err(EngineError::Internal));
-        }
-        self.failures += 1;
-        if self.failures >= FAILURES_MAX {
-            self.inbox.mark_unhealthy();
-            for mut waiting in self.queue.take_where(|_| true) {
-                self.left_queue += 1;
-                waiting.fail(EngineError::Unhealthy);
-            }
-        }
-    }
-
-    fn end(&mut self, mut sequence: Sequence, outcome: Result<FinishReason, EngineError>) {
-        self.pool.release(&mut sequence.table);
-        match &outcome {
-            Ok(reason) => {
-                let usage = sequence.usage();
-                self.stats.completion_tokens_total += usage.completion_tokens as u64;
-                if let Some(ms) = sequence.first_token_ms() {
-                    self.stats.first_token.add(ms);
-                }
-                if *reason == FinishReason::Cancelled {
-                    self.stats.requests_cancelled_total += 1;
-                } else {
-                    self.stats.requests_finished_total += 1;
-                }
-            }
-            Err(error) => {
-                tracing::debug!(generation = sequence.id, cause = %error, "a request failed");
-                self.stats.requests_failed_total += 1;
-            }
-        }
-        // Before the reader hears of it: whoever has seen the end finds the place free.
-        self.publish();
-        match outcome {
-            Ok(reason) => sequence.finish(reason),
-            Err(error) => sequence.fail(error),
         }
     }
 

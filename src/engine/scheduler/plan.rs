@@ -14,6 +14,15 @@ pub(super) struct Share {
     pub(super) index: usize,
     pub(super) from: usize,
     pub(super) to: usize,
+    /// What may follow; computed in the same step.
+    pub(super) guesses: Vec<u32>,
+}
+
+impl Share {
+    /// Behind the last row, those of the guesses included.
+    pub(super) fn end(&self) -> usize {
+        self.to + self.guesses.len()
+    }
 }
 
 impl Scheduler {
@@ -34,8 +43,8 @@ impl Scheduler {
             }
             let to = from + rows;
             let sequence = &mut self.running[index];
-            if self.pool.grow(&mut sequence.table, to) {
-                shares.push(Share { index, from, to });
+            if self.pool.grow(&mut sequence.table, from, to) {
+                shares.push(Share { index, from, to, guesses: Vec::new() });
                 index += 1;
             } else if !self.preempt(index) {
                 index += 1;
@@ -80,11 +89,13 @@ pub(super) fn rows<'a>(running: &'a [Sequence], shares: &[Share]) -> Step<'a> {
         let sequence = &running[share.index];
         let blocks = sequence.table.blocks();
         let first = step.tokens.len();
-        for position in share.from..share.to {
+        let known = sequence.tokens[share.from..share.to].iter();
+        let tokens = known.chain(&share.guesses).copied();
+        for (position, token) in (share.from..).zip(tokens) {
             if sequence.wants_logits(position) {
                 step.wanted.push(step.tokens.len() as u32);
             }
-            step.tokens.push(sequence.tokens[position]);
+            step.tokens.push(token);
             step.positions.push(position);
             step.slots.push((blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS));
         }

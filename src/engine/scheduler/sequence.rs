@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::answer::Generate;
+use super::speculation::Record;
 use crate::engine::constraint::Constraint;
 use crate::engine::error::EngineError;
 use crate::engine::kv::BlockTable;
 use crate::engine::output::{Output, Vocabulary};
-use crate::engine::request::{
-    Candidate, Domain, FinishReason, GenerationEvent, Score, TokenCount, TokenLogprob, Usage,
-};
-use crate::engine::sampling::{LogSoftmax, Logprob, Sampler, logprobs};
+use crate::engine::request::{Domain, FinishReason, GenerationEvent, Score, TokenCount, Usage};
+use crate::engine::sampling::{LogSoftmax, Sampler};
 
 /// Events of one token at most: its text, what was held back, and the end.
 const EVENTS_A_TOKEN: usize = 3;
@@ -34,23 +34,15 @@ pub(crate) struct Sequence {
     deadline: Option<Instant>,
     /// Since when its reader has had no room for more.
     stalled: Option<Instant>,
+    /// How its guesses went.
+    pub(super) record: Record,
+    /// Other answers to the same prompt, which wait for this one to read it.
+    followers: Vec<Self>,
 }
 
 enum Work {
     Generate(Box<Generate>),
     Score(Scoring),
-}
-
-struct Generate {
-    sampler: Sampler,
-    constraint: Option<Constraint>,
-    output: Output,
-    events: mpsc::Sender<GenerationEvent>,
-    max_tokens: usize,
-    logprobs: Option<u8>,
-    generated: usize,
-    /// The same count, as the reader sees it.
-    counted: TokenCount,
 }
 
 struct Scoring {
@@ -108,6 +100,14 @@ impl Sequence {
         sequence
     }
 
+    /// Several answers to one prompt, which is read once.
+    pub(crate) fn generate_all(all: Vec<NewGeneration>) -> Option<Self> {
+        let mut all = all.into_iter().map(Self::generate);
+        let mut first = all.next()?;
+        first.followers = all.collect();
+        Some(first)
+    }
+
     /// A judgement of the tokens from `from` on.
     pub(crate) fn score(
         id: u64,
@@ -135,13 +135,34 @@ impl Sequence {
             first_token: None,
             deadline: None,
             stalled: None,
+            record: Record::default(),
+            followers: Vec::new(),
         }
+    }
+
+    /// How many places it takes: one for each answer.
+    pub(super) fn places(&self) -> usize {
+        1 + self.followers.len()
+    }
+
+    /// The other answers to this prompt, now that it is read: each goes on from the same tokens and
+    /// the same logits, with a table of its own.
+    pub(super) fn take_followers(
+        &mut self,
+        mut share: impl FnMut(&BlockTable) -> BlockTable,
+    ) -> Vec<Self> {
+        let mut followers = std::mem::take(&mut self.followers);
+        for follower in &mut followers {
+            follower.table = share(&self.table);
+            follower.computed = self.computed;
+        }
+        followers
     }
 
     /// What it costs its domain in the waiting line.
     pub(super) fn cost(&self) -> usize {
         match &self.work {
-            Work::Generate(generate) => self.tokens.len() + generate.max_tokens,
+            Work::Generate(generate) => self.tokens.len() + generate.max_tokens * self.places(),
             Work::Score(_) => self.tokens.len(),
         }
     }
@@ -159,15 +180,20 @@ impl Sequence {
         self.table = table;
         self.computed = cached;
         if self.started.is_none() {
-            self.started = Some(Instant::now());
-            self.cached_tokens = cached;
-            if let Work::Generate(generate) = &self.work {
-                // A reader that left is noticed by `is_abandoned`.
-                let generated = generate.counted.clone();
-                let _ = generate
-                    .events
-                    .try_send(GenerationEvent::Started { cached_tokens: cached, generated });
-            }
+            let now = Instant::now();
+            self.note_start(now, cached);
+            self.followers.iter_mut().for_each(|one| one.note_start(now, cached));
+        }
+    }
+
+    fn note_start(&mut self, now: Instant, cached: usize) {
+        self.started = Some(now);
+        self.cached_tokens = cached;
+        if let Work::Generate(generate) = &self.work {
+            // A reader that left is noticed by `is_abandoned`.
+            let generated = generate.counted.clone();
+            let started = GenerationEvent::Started { cached_tokens: cached, generated };
+            let _ = generate.events.try_send(started);
         }
     }
 
@@ -208,24 +234,32 @@ impl Sequence {
     /// Whether the logits after this token are needed.
     pub(super) fn wants_logits(&self, position: usize) -> bool {
         match &self.work {
-            Work::Generate(_) => position + 1 == self.tokens.len(),
+            // Those of the last token and of what may follow it.
+            Work::Generate(_) => position + 1 >= self.tokens.len(),
             Work::Score(scoring) => {
                 position + 1 >= scoring.from && position + 1 < self.tokens.len()
             }
         }
     }
 
-    /// Whether nobody waits for it any more.
+    /// Whether nobody waits for it any more, nor for those that follow it.
     pub(super) fn is_abandoned(&self) -> bool {
-        match &self.work {
+        let is_gone = match &self.work {
             Work::Generate(generate) => generate.events.is_closed(),
             Work::Score(scoring) => scoring.reply.as_ref().is_none_or(oneshot::Sender::is_closed),
-        }
+        };
+        is_gone && self.followers.iter().all(Self::is_abandoned)
     }
 
     /// Whether its time is up.
     pub(super) fn is_late(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline)
+    }
+
+    /// Whether it waited for its turn for so long. Judgements are patient.
+    pub(super) fn has_waited(&self, now: Instant, limit: Duration) -> bool {
+        let is_new = self.started.is_none() && !self.is_score();
+        is_new && now.duration_since(self.submitted) >= limit
     }
 
     /// Whether its reader can take what the next token may bring.
@@ -234,6 +268,14 @@ impl Sequence {
             Work::Generate(generate) => generate.events.capacity() >= EVENTS_A_TOKEN,
             Work::Score(_) => true,
         }
+    }
+
+    /// How many tokens may be guessed: no more than may be generated, and read, beside the next.
+    pub(super) fn guess_room(&self, context: usize) -> usize {
+        let Work::Generate(generate) = &self.work else { return 0 };
+        let left = generate.max_tokens.saturating_sub(generate.generated);
+        let left = left.min(context.saturating_sub(self.tokens.len()));
+        left.min(generate.events.capacity() / EVENTS_A_TOKEN).saturating_sub(1)
     }
 
     /// Takes the logits that follow the token at `position`; gives how it ended, if it did.
@@ -265,11 +307,14 @@ impl Sequence {
 
     /// Ends it: tells its reader how.
     pub(super) fn finish(&mut self, reason: FinishReason) {
+        for mut one in std::mem::take(&mut self.followers) {
+            one.finish(reason);
+        }
         let usage = self.usage();
         match &mut self.work {
             Work::Generate(generate) => {
                 if reason != FinishReason::Stop || !generate.is_stopped() {
-                    generate.send(generate_rest);
+                    generate.send_rest();
                 }
                 generate.emit(GenerationEvent::Finished { reason, usage });
             }
@@ -291,6 +336,9 @@ impl Sequence {
 
     /// Ends it with an error.
     pub(super) fn fail(&mut self, error: EngineError) {
+        for mut one in std::mem::take(&mut self.followers) {
+            one.fail(error.clone());
+        }
         match &mut self.work {
             Work::Generate(generate) => generate.emit(GenerationEvent::Failed(error)),
             Work::Score(scoring) => {
@@ -329,77 +377,4 @@ impl Sequence {
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl Generate {
-    /// Chooses the next token. No token where the answer ended with an end token.
-    fn next(
-        &mut self,
-        logits: &[f32],
-        vocabulary: &dyn Vocabulary,
-    ) -> Result<(Option<u32>, Option<FinishReason>), EngineError> {
-        let token = self.choose(logits)?;
-        self.generated += 1;
-        self.counted.add(1);
-        if vocabulary.is_end(token) {
-            return Ok((None, Some(FinishReason::Stop)));
-        }
-        self.sampler.accept(token);
-        let logprob = match self.logprobs {
-            None => None,
-            Some(top) => {
-                let (chosen, top) = logprobs(logits, token, top.into())?;
-                let candidate = |one: Logprob| Candidate {
-                    token: one.token,
-                    bytes: vocabulary.bytes(one.token),
-                    logprob: one.logprob,
-                };
-                let top = top.into_iter().map(candidate).collect();
-                Some(TokenLogprob { chosen: candidate(chosen), top })
-            }
-        };
-        let piece = self.output.push(token, logprob);
-        if let Some(event) = piece.event {
-            self.emit(event);
-        }
-        if piece.stopped {
-            self.max_tokens = 0;
-            return Ok((Some(token), Some(FinishReason::Stop)));
-        }
-        let is_last = self.generated >= self.max_tokens;
-        Ok((Some(token), is_last.then_some(FinishReason::Length)))
-    }
-
-    /// Chooses among what the constraint allows.
-    fn choose(&mut self, logits: &[f32]) -> Result<u32, EngineError> {
-        let Some(constraint) = &mut self.constraint else {
-            return self.sampler.choose(logits, self.generated);
-        };
-        let mut allowed = logits.to_vec();
-        constraint.mask(&mut allowed)?;
-        let token = self.sampler.choose(&allowed, self.generated)?;
-        constraint.accept(token)?;
-        Ok(token)
-    }
-
-    /// Whether a stop text was found: what was held back behind it is not sent.
-    fn is_stopped(&self) -> bool {
-        self.max_tokens == 0
-    }
-
-    fn send(&mut self, rest: impl FnOnce(&mut Output) -> Option<GenerationEvent>) {
-        if let Some(event) = rest(&mut self.output) {
-            self.emit(event);
-        }
-    }
-
-    /// There is room: a sequence whose reader is behind is not given a row. A reader that left is
-    /// noticed by `is_abandoned`.
-    fn emit(&mut self, event: GenerationEvent) {
-        let _ = self.events.try_send(event);
-    }
-}
-
-fn generate_rest(output: &mut Output) -> Option<GenerationEvent> {
-    output.finish().event
 }

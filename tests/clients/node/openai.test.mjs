@@ -147,7 +147,7 @@ describe("errors", () => {
 
   for (const [options, code, param] of [
     [{ temperature: 9 }, "invalid_value", "temperature"],
-    [{ n: 2 }, "unsupported_parameter", "n"],
+    [{ n: 0 }, "invalid_value", "n"],
     [{ messages: [{ role: "robot", content: "x" }] }, "invalid_value", "messages[0].role"],
     [{ colour: 1 }, "unknown_parameter", "colour"],
   ]) {

@@ -151,6 +151,27 @@ def test_a_conversation_of_several_turns_and_parts_is_taken(client):
     assert answer.choices[0].message.content
 
 
+def test_several_answers_are_the_same_whole_and_streamed(client):
+    options = {"n": 3, "seed": 5, "temperature": 1.2}
+    whole = ask(client, **options)
+    assert [choice.index for choice in whole.choices] == [0, 1, 2]
+    texts = [choice.message.content for choice in whole.choices]
+    assert len(set(texts)) > 1
+    alone = ask(client, seed=5, temperature=1.2)
+    assert texts[0] == alone.choices[0].message.content
+    assert whole.usage.prompt_tokens == alone.usage.prompt_tokens
+    assert 24 < whole.usage.completion_tokens <= 72
+    pieces, reasons = ["", "", ""], {}
+    for chunk in ask(client, stream=True, **options):
+        for choice in chunk.choices:
+            pieces[choice.index] += choice.delta.content or ""
+            if choice.finish_reason:
+                assert choice.index not in reasons
+                reasons[choice.index] = choice.finish_reason
+    assert pieces == texts
+    assert [reasons[index] for index in range(3)] == [one.finish_reason for one in whole.choices]
+
+
 def test_a_wrong_key_is_an_authentication_error():
     with client_with("sr-" + "0" * 64) as stranger, pytest.raises(openai.AuthenticationError) as found:
         ask(stranger)
@@ -168,7 +189,7 @@ def test_an_unknown_model_is_not_found(client):
 
 @pytest.mark.parametrize(("options", "code", "param"), [
     ({"temperature": 9}, "invalid_value", "temperature"),
-    ({"n": 2}, "unsupported_parameter", "n"),
+    ({"n": 0}, "invalid_value", "n"),
     ({"messages": []}, "invalid_value", "messages"),
     ({"messages": [{"role": "robot", "content": "x"}]}, "invalid_value", "messages[0].role"),
     ({"extra_body": {"colour": 1}}, "unknown_parameter", "colour"),

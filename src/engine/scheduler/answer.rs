@@ -1,0 +1,93 @@
+//! The answer of one generation: from logits to what its reader gets.
+
+use tokio::sync::mpsc;
+
+use crate::engine::constraint::Constraint;
+use crate::engine::error::EngineError;
+use crate::engine::output::{Output, Vocabulary};
+use crate::engine::request::{Candidate, FinishReason, GenerationEvent, TokenCount, TokenLogprob};
+use crate::engine::sampling::{Logprob, Sampler, logprobs};
+
+/// The answer of a generation.
+pub(super) struct Generate {
+    pub(super) sampler: Sampler,
+    pub(super) constraint: Option<Constraint>,
+    pub(super) output: Output,
+    pub(super) events: mpsc::Sender<GenerationEvent>,
+    pub(super) max_tokens: usize,
+    pub(super) logprobs: Option<u8>,
+    pub(super) generated: usize,
+    /// The same count, as the reader sees it.
+    pub(super) counted: TokenCount,
+}
+
+impl Generate {
+    /// Chooses the next token. No token where the answer ended with an end token.
+    pub(super) fn next(
+        &mut self,
+        logits: &[f32],
+        vocabulary: &dyn Vocabulary,
+    ) -> Result<(Option<u32>, Option<FinishReason>), EngineError> {
+        let token = self.choose(logits)?;
+        self.generated += 1;
+        self.counted.add(1);
+        if vocabulary.is_end(token) {
+            return Ok((None, Some(FinishReason::Stop)));
+        }
+        self.sampler.accept(token, vocabulary);
+        let logprob = match self.logprobs {
+            None => None,
+            Some(top) => {
+                let (chosen, top) = logprobs(logits, token, top.into())?;
+                let candidate = |one: Logprob| Candidate {
+                    token: one.token,
+                    bytes: vocabulary.bytes(one.token),
+                    logprob: one.logprob,
+                };
+                let top = top.into_iter().map(candidate).collect();
+                Some(TokenLogprob { chosen: candidate(chosen), top })
+            }
+        };
+        let piece = self.output.push(token, logprob);
+        if let Some(event) = piece.event {
+            self.emit(event);
+        }
+        if piece.stopped {
+            self.max_tokens = 0;
+            return Ok((Some(token), Some(FinishReason::Stop)));
+        }
+        let is_last = self.generated >= self.max_tokens;
+        Ok((Some(token), is_last.then_some(FinishReason::Length)))
+    }
+
+    /// Chooses among what the constraint allows. It is asked once for each token of the answer, in
+    /// their order, and never for a guess that did not come true: nothing is ever taken back.
+    fn choose(&mut self, logits: &[f32]) -> Result<u32, EngineError> {
+        let Some(constraint) = &mut self.constraint else {
+            return self.sampler.choose(logits, self.generated);
+        };
+        let mut allowed = logits.to_vec();
+        constraint.mask(&mut allowed)?;
+        let token = self.sampler.choose(&allowed, self.generated)?;
+        constraint.accept(token)?;
+        Ok(token)
+    }
+
+    /// Whether a stop text was found: what was held back behind it is not sent.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.max_tokens == 0
+    }
+
+    /// Sends what was held back.
+    pub(super) fn send_rest(&mut self) {
+        if let Some(event) = self.output.finish().event {
+            self.emit(event);
+        }
+    }
+
+    /// There is room: a sequence whose reader is behind is not given a row. A reader that left is
+    /// noticed by `is_abandoned`.
+    pub(super) fn emit(&mut self, event: GenerationEvent) {
+        let _ = self.events.try_send(event);
+    }
+}
