@@ -24,6 +24,7 @@ mod layers;
 mod load;
 mod memory;
 mod message;
+mod options;
 mod output;
 mod progress;
 mod request;
@@ -40,6 +41,7 @@ pub use generation::Generation;
 pub use kernels::{TooLate, give_back_memory, set_threads};
 pub use memory::{available_bytes, own_bytes};
 pub use message::{Content, Conversation, Message, Role, ToolCall};
+pub use options::{EngineOptions, KvPrecision};
 pub use output::{AnswerParser, Said};
 pub use progress::LoadProgress;
 pub use request::{
@@ -62,62 +64,6 @@ pub enum Weights {
     Opened(gguf::ModelFiles),
     /// A GGUF file inside the program.
     Embedded(&'static [u8]),
-}
-
-/// In which precision the cache keeps keys and values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KvPrecision {
-    /// Half the bytes; what everybody uses.
-    #[default]
-    F16,
-    /// Exact, for comparisons.
-    F32,
-}
-
-/// What the engine may use.
-#[derive(Clone, Debug)]
-pub struct EngineOptions {
-    /// Bytes for keys and values; fixed at the start and never exceeded.
-    pub kv_budget_bytes: usize,
-    /// In which precision they are kept.
-    pub kv_precision: KvPrecision,
-    /// Requests worked on at once.
-    pub streams_max: usize,
-    /// Requests that may wait.
-    pub queue_max: usize,
-    /// Prompt tokens read in one step, by all requests together.
-    pub prefill_chunk_tokens: usize,
-    /// How long a request may wait for its turn.
-    pub queue_limit: Option<Duration>,
-    /// How long a request may take in all.
-    pub request_limit: Option<Duration>,
-    /// Whether tokens are guessed ahead.
-    pub speculation: Speculation,
-    /// A smaller model of the same vocabulary, which guesses where the text itself gives no guess. Its
-    /// cache takes an eighth of the budget.
-    pub draft: Option<PathBuf>,
-    /// Cuts the context below what the model was made for.
-    pub context_tokens_max: Option<usize>,
-    /// How long running requests may go on after `shutdown`.
-    pub shutdown_limit: Duration,
-}
-
-impl Default for EngineOptions {
-    fn default() -> Self {
-        Self {
-            kv_budget_bytes: 1 << 30,
-            kv_precision: KvPrecision::F16,
-            streams_max: 16,
-            queue_max: 256,
-            prefill_chunk_tokens: 256,
-            queue_limit: None,
-            request_limit: None,
-            speculation: Speculation::Auto,
-            draft: None,
-            context_tokens_max: None,
-            shutdown_limit: Duration::from_secs(20),
-        }
-    }
 }
 
 /// What is known about a loaded model.

@@ -1,6 +1,7 @@
 //! The whole engine over real model files.
 
 mod choices;
+mod forms;
 mod load;
 mod speculation;
 
@@ -39,6 +40,25 @@ fn each<T: Send + 'static>(all: Vec<Generation>, read: fn(Generation) -> T) -> V
     let readers: Vec<_> =
         all.into_iter().map(|one| std::thread::spawn(move || read(one))).collect();
     readers.into_iter().map(|reader| reader.join().expect("reads")).collect()
+}
+
+/// The tokens and the bits of their log-probabilities, with those of the alternatives.
+fn told(mut generation: Generation) -> Vec<(u32, Vec<u32>)> {
+    let mut told = Vec::new();
+    while let Some(event) = generation.next_blocking() {
+        match event {
+            GenerationEvent::Text { logprobs, .. } => {
+                for one in logprobs {
+                    let all = std::iter::once(&one.chosen).chain(&one.top);
+                    let bits = all.map(|candidate| candidate.logprob.to_bits()).collect();
+                    told.push((one.chosen.token, bits));
+                }
+            }
+            GenerationEvent::Failed(error) => panic!("{error}"),
+            GenerationEvent::Started { .. } | GenerationEvent::Finished { .. } => {}
+        }
+    }
+    told
 }
 
 const STORIES: &str = "weights/stories260K/stories260K.gguf";

@@ -1,5 +1,7 @@
 //! The road, walked with everything real around it but the model.
 
+mod choices;
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -115,54 +117,6 @@ async fn stopping_ends_the_work_and_tells_what_it_took() {
     handle.stop();
     let (_, last) = read_all(handle).await;
     assert!(matches!(last, Some(ExchangeEvent::Finished { ending: Ending::Cancelled, .. })));
-    house.engine_is_idle().await;
-}
-
-#[tokio::test]
-async fn of_several_answers_every_token_is_charged_and_the_prompt_once() {
-    let house = House::new(Scripted::new(&["Good ", "day"], Then::Finish)).await;
-    let caller = caller();
-    let asked = ExchangeRequest { choices: 3, ..request("Hello") };
-    let mut handle = house.gate.run(&caller, asked).await.expect("passes");
-    let mut texts = vec![String::new(); 3];
-    let mut ended = Vec::new();
-    while let Some(event) = handle.next().await {
-        match event {
-            ExchangeEvent::Text { choice, text, .. } => texts[choice].push_str(&text),
-            ExchangeEvent::Ended { choice, ending } => ended.push((choice, ending)),
-            ExchangeEvent::Finished { ending, usage } => {
-                assert_eq!((ending, usage.prompt_tokens), (Ending::Stop, 5));
-                assert_eq!(usage.completion_tokens, 24);
-            }
-            ExchangeEvent::Failed(error) => panic!("{error}"),
-            _ => {}
-        }
-    }
-    ended.sort_unstable();
-    assert_eq!(ended, [0, 1, 2].map(|choice| (choice, Ending::Stop)));
-    assert!(texts.iter().all(|text| text == "Good day"));
-    assert_eq!(house.gate.usage(&caller).tokens_day.used, 29);
-    assert_eq!(house.events().await, ["generation.start started", "generation.end done"]);
-}
-
-#[tokio::test]
-async fn several_answers_are_reserved_before_they_are_made() {
-    // 5 tokens of prompt; one answer of 8 fits, three do not.
-    let limits = LimitSet { tokens_per_day: Some(20), ..LimitSet::default() };
-    let engine = Scripted::new(&["x"], Then::Finish);
-    let house = House::with_limits(engine, limits).await;
-    let asked = |choices| ExchangeRequest { choices, ..request("Hello") };
-    let refused = house.gate.run(&caller(), asked(3)).await.expect_err("too many");
-    assert!(matches!(refused, GateError::Limited(_)), "{refused}");
-    read_all(house.gate.run(&caller(), asked(1)).await.expect("passes")).await;
-}
-
-#[tokio::test]
-async fn leaving_ends_all_answers() {
-    let house = House::new(Scripted::new(&["abc "], Then::Hang)).await;
-    let asked = ExchangeRequest { choices: 3, ..request("Hello") };
-    let handle = house.gate.run(&caller(), asked).await.expect("passes");
-    drop(handle);
     house.engine_is_idle().await;
 }
 

@@ -247,3 +247,45 @@ async fn calls_are_streamed_name_first_and_no_mark_of_them_is_content() {
     assert_eq!((arguments(0).as_str(), arguments(1).as_str()), ("{\"a\": 1}", "{}"));
     assert_eq!(chunks.last().expect("some")["choices"][0]["finish_reason"], "tool_calls");
 }
+
+#[tokio::test]
+async fn several_answers_that_think_and_call_are_each_written_by_themselves() {
+    let asked = || ExchangeRequest { choices: 2, ..with_tools() };
+    let house = House::new(Scripted::new(CALLS, Then::Finish)).await;
+    let mut handle = house.gate.run(&caller(), asked()).await.expect("passes");
+    let mut answers = vec![Answer::default(); 2];
+    while let Some(event) = handle.next().await {
+        if let Some(choice) = event.choice() {
+            answers[choice].take(event);
+        }
+    }
+    let chat = writer(Endpoint::Chat, false, false, false);
+    let whole = chat.whole(&answers, ExchangeUsage::default(), &[]);
+    let events = streamed(
+        Scripted::new(CALLS, Then::Finish),
+        Writer::new(About { choices: 2, ..about(Endpoint::Chat, true, false, false) }),
+        asked(),
+    );
+    let chunks = chunks(&events.await);
+    for index in 0..2 {
+        let choice = &whole["choices"][index];
+        assert_eq!(
+            (&choice["index"], &choice["finish_reason"]),
+            (&json!(index), &json!("tool_calls"))
+        );
+        let message = &choice["message"];
+        assert_eq!(message["reasoning_content"].as_str().map(str::trim), Some("So"));
+        assert_eq!(message["content"].as_str().map(str::trim), Some("Well."));
+        assert_eq!(message["tool_calls"].as_array().map(Vec::len), Some(2));
+        assert_eq!(message["tool_calls"][0]["function"]["arguments"], "{\"a\": 1}");
+        let own = chunks.iter().map(|chunk| &chunk["choices"][0]);
+        let own: Vec<&Value> = own.filter(|choice| choice["index"] == index).collect();
+        let text = |name: &str| -> String {
+            own.iter().filter_map(|choice| choice["delta"][name].as_str()).collect()
+        };
+        assert_eq!((text("content").trim(), text("reasoning_content").trim()), ("Well.", "So"));
+        let begun = own.iter().filter(|choice| choice["delta"]["tool_calls"][0]["id"].is_string());
+        assert_eq!(begun.count(), 2);
+        assert_eq!(own.last().expect("some")["finish_reason"], "tool_calls");
+    }
+}

@@ -8,25 +8,6 @@ fn with(speculation: Speculation, kv_precision: KvPrecision) -> EngineOptions {
     EngineOptions { kv_precision, speculation, ..options() }
 }
 
-/// The tokens and the bits of their log-probabilities, with those of the alternatives.
-fn told(mut generation: Generation) -> Vec<(u32, Vec<u32>)> {
-    let mut told = Vec::new();
-    while let Some(event) = generation.next_blocking() {
-        match event {
-            GenerationEvent::Text { logprobs, .. } => {
-                for one in logprobs {
-                    let all = std::iter::once(&one.chosen).chain(&one.top);
-                    let bits = all.map(|candidate| candidate.logprob.to_bits()).collect();
-                    told.push((one.chosen.token, bits));
-                }
-            }
-            GenerationEvent::Failed(error) => panic!("{error}"),
-            GenerationEvent::Started { .. } | GenerationEvent::Finished { .. } => {}
-        }
-    }
-    told
-}
-
 fn requests(engine: &Engine) -> Vec<GenerationRequest> {
     let greedy = |text: &str| {
         let mut request = GenerationRequest::new(engine.tokenize(text), 100, Domain(1));
