@@ -68,17 +68,11 @@ pub(super) fn load_file(
     let spec = families::spec(file, options.context_tokens_max)?;
     let shape = spec.cache_shape(options.kv_precision);
     let wanted = options.context_tokens_max.map_or(spec.context, |most| spec.context.min(most));
-    let useful =
-        wanted.saturating_mul(options.streams_max.max(1)).saturating_mul(CONTEXTS_A_STREAM);
-    let useful = (useful / BLOCK_TOKENS + options.streams_max).saturating_mul(shape.block_bytes());
     let draft = draft::open(options, &tokenizer)?;
     let of_draft = draft.as_ref().map_or(0, |draft| draft.cache_bytes);
+    let useful = useful_blocks(options, wanted).saturating_mul(shape.block_bytes());
     let cache_bytes = (options.kv_budget_bytes - of_draft).min(useful);
-    let decode = options.streams_max.saturating_mul(1 + GUESSES_MAX);
-    let rows = options.prefill_chunk_tokens.max(decode);
-    // Every row of a step may want its logits, and they are copied once.
-    let logits = rows.saturating_mul(tokenizer.vocabulary()).saturating_mul(2 * size_of::<f32>());
-    let working = cache_bytes.saturating_add(logits) as u64;
+    let working = cache_bytes.saturating_add(logits_bytes(options, tokenizer.vocabulary())) as u64;
     let working = working.saturating_add(draft.as_ref().map_or(0, OpenedDraft::memory_bytes));
     memory::check(file, working, progress)?;
     let decoder = Decoder::load(file, spec, tokenizer.vocabulary(), progress)?;
@@ -101,36 +95,55 @@ pub(super) fn load_file(
         ..EngineStats::default()
     };
     let inbox = Arc::new(Inbox::new(options.queue_max, stats.clone()));
-    let limits = SchedulerLimits {
-        streams_max: options.streams_max.max(1),
-        prefill_chunk_tokens: options.prefill_chunk_tokens.max(1),
-        context,
-        speculation: options.speculation,
-        queue_limit: options.queue_limit,
-    };
+    let limits = limits(options, context);
     let vocabulary = Arc::new(Known(Arc::clone(&tokenizer)));
     let scheduler = Scheduler::new(decoder, pool, vocabulary, limits, Arc::clone(&inbox), stats);
-    let scheduler = scheduler.with_draft(draft);
-    let of_handle = Arc::clone(&inbox);
-    std::thread::Builder::new()
-        .name("engine".to_owned())
-        .spawn(move || {
-            let _ended = Ended(inbox);
-            scheduler.run();
-        })
-        .map_err(|error| LoadError::Thread(error.to_string()))?;
+    start(scheduler.with_draft(draft), Arc::clone(&inbox))?;
     let inner = Inner {
         info,
         tokenizer,
         template,
         constraints: Constraints::default(),
-        inbox: of_handle,
+        inbox,
         next_id: AtomicU64::new(1),
         shutdown_limit: options.shutdown_limit,
         choices_max: options.streams_max.max(1),
         request_limit: options.request_limit,
     };
     Ok(Engine { inner: Arc::new(inner) })
+}
+
+/// Blocks of a cache that somebody could fill.
+fn useful_blocks(options: &EngineOptions, context: usize) -> usize {
+    let tokens =
+        context.saturating_mul(options.streams_max.max(1)).saturating_mul(CONTEXTS_A_STREAM);
+    tokens / BLOCK_TOKENS + options.streams_max
+}
+
+/// Every row of a step may want its logits, and they are copied once.
+fn logits_bytes(options: &EngineOptions, vocabulary: usize) -> usize {
+    let decode = options.streams_max.saturating_mul(1 + GUESSES_MAX);
+    let rows = options.prefill_chunk_tokens.max(decode);
+    rows.saturating_mul(vocabulary).saturating_mul(2 * size_of::<f32>())
+}
+
+fn limits(options: &EngineOptions, context: usize) -> SchedulerLimits {
+    SchedulerLimits {
+        streams_max: options.streams_max.max(1),
+        prefill_chunk_tokens: options.prefill_chunk_tokens.max(1),
+        context,
+        speculation: options.speculation,
+        queue_limit: options.queue_limit,
+    }
+}
+
+fn start(scheduler: Scheduler, inbox: Arc<Inbox>) -> Result<(), LoadError> {
+    let thread = std::thread::Builder::new().name("engine".to_owned());
+    let work = move || {
+        let _ended = Ended(inbox);
+        scheduler.run();
+    };
+    thread.spawn(work).map(drop).map_err(|error| LoadError::Thread(error.to_string()))
 }
 
 pub(super) fn describe(

@@ -120,6 +120,26 @@ def test_patterns_choices_and_grammars_bind(client):
     assert re.fullmatch("(ab){1,3}!", said(grammar='start: "ab"{1,3} "!"'))
 
 
+def test_several_answers_are_each_held_to_the_form(client):
+    schema = TOOLS[0]["function"]["parameters"]
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    more = {"typical_p": 0.95, "dry_multiplier": 0.8, "repeat_last_n": 64}
+    options = {"n": 4, "temperature": 1.5, "logit_bias": {"300": 5}, "extra_body": more}
+    answer = ask(client, response_format=form, **options)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    for choice in answer.choices:
+        jsonschema.validate(json.loads(choice.message.content), schema)
+    answer = ask(client, tools=TOOLS, tool_choice="required", parallel_tool_calls=False, **options)
+    ids = set()
+    for choice in answer.choices:
+        assert choice.finish_reason == "tool_calls"
+        for call in choice.message.tool_calls:
+            if call.function.name == "weather":
+                jsonschema.validate(json.loads(call.function.arguments), schema)
+            assert call.id not in ids
+            ids.add(call.id)
+
+
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
 def test_a_forced_call_follows_its_schema_streamed_or_not(client, choice):
     options = {"tools": TOOLS, "tool_choice": choice, "parallel_tool_calls": False}
