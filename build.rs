@@ -47,6 +47,19 @@ fn bill_of_materials(lock: &Lockfile, manifest: &toml::Table) -> Value {
     })
 }
 
+/// Crates that a feature brings in: they are not in a binary that is built without it.
+const OF_FEATURES: [(&str, &str); 5] = [
+    ("candle-kernels", "CARGO_FEATURE_CUDA"),
+    ("cudarc", "CARGO_FEATURE_CUDA"),
+    ("candle-metal-kernels", "CARGO_FEATURE_METAL"),
+    ("objc2-foundation", "CARGO_FEATURE_METAL"),
+    ("objc2-metal", "CARGO_FEATURE_METAL"),
+];
+
+fn is_left_out(name: &str) -> bool {
+    OF_FEATURES.iter().any(|(known, feature)| *known == name && env::var_os(feature).is_none())
+}
+
 /// The packages that the binary is made from: what is reached from the package without its
 /// dev-dependencies.
 fn shipped<'a>(lock: &'a Lockfile, own: &'a Package, manifest: &toml::Table) -> Vec<&'a Package> {
@@ -64,6 +77,9 @@ fn shipped<'a>(lock: &'a Lockfile, own: &'a Package, manifest: &toml::Table) -> 
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     while let Some(package) = queue.pop_front() {
+        if is_left_out(package.name.as_str()) {
+            continue;
+        }
         if !seen.insert((package.name.as_str().to_owned(), package.version.clone())) {
             continue;
         }

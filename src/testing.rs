@@ -18,6 +18,18 @@ pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// The root of the repository, where the tests find their files: as cargo or the environment says, so
+/// that a test program can be carried to another machine.
+pub(crate) fn root() -> PathBuf {
+    let built = || env!("CARGO_MANIFEST_DIR").into();
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(built).into()
+}
+
+/// The device that the tests of devices are to use, such as `cuda:0`; none: the processor stands in.
+pub(crate) fn device() -> Option<String> {
+    std::env::var("STRONGROOM_TEST_DEVICE").ok()
+}
+
 /// `tests/run` counts these lines, so they begin a line of their own.
 fn skip(out: &mut impl std::io::Write, test: &str, reason: &str) {
     // Not `eprintln!`: the test runner keeps that to itself where a test passes.

@@ -1,5 +1,6 @@
 //! The reading of a draft model: one that fits the model that it is to guess for.
 
+use super::compute::Compute;
 use super::decoder::Decoder;
 use super::error::LoadError;
 use super::families::{self, DecoderSpec};
@@ -53,7 +54,7 @@ impl OpenedDraft {
         let Self { file, spec, vocabulary, cache_bytes } = self;
         let context = spec.context;
         let pool = Pool::new(spec.cache_shape(options.kv_precision), cache_bytes);
-        let decoder = Decoder::load(&file, spec, vocabulary, &LoadProgress::new())?;
+        let decoder = Decoder::load(&file, spec, vocabulary, Compute::Host, &LoadProgress::new())?;
         let weights = file.tensors().iter().map(memory::resident_bytes).sum();
         Ok(DraftModel::new(decoder, pool, context, weights))
     }

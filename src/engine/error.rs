@@ -95,6 +95,22 @@ pub enum LoadError {
         /// What the system says is free.
         available_mib: u64,
     },
+    /// The device that was asked for cannot be had.
+    #[error("cannot compute on `{device}`: {reason}")]
+    Device {
+        /// What it is called in the settings.
+        device: String,
+        /// Why.
+        reason: String,
+    },
+    /// The memory of the device does not suffice.
+    #[error("this model needs about {needed_mib} MiB on its device, and {free_mib} MiB are free")]
+    DeviceMemory {
+        /// Weights, the smallest cache and working space.
+        needed_mib: u64,
+        /// What the device says is free.
+        free_mib: u64,
+    },
     /// The cache budget holds not even a short conversation.
     #[error("the cache budget of {budget} bytes is too small: at least {needed} are needed")]
     CacheBudget {

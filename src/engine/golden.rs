@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::attention::Run;
+use super::compute::Compute;
 use super::decoder::{Decoder, Step};
 use super::families;
 use super::gguf::testing::Writer;
@@ -13,6 +14,8 @@ use super::*;
 
 const VOCABULARY: usize = 256;
 const GREEDY: usize = 64;
+/// How far logits of weights in F32 may be from those of the reference, as a share of the largest.
+const OFF_EXACT: f32 = 1e-4;
 /// How far logits may be from those of the same weights in F32, as a share of the largest.
 const OFF_QUANTIZED: f32 = 2e-2;
 /// Where they are farther: candle rounds the rows to eight bits before it multiplies them with
@@ -42,7 +45,16 @@ const OFF_ROUNDED: &[(&str, f32)] = &[
 ];
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/golden")
+    crate::testing::root().join("tests/engine/golden")
+}
+
+/// The device that the tests of devices use.
+fn device() -> DeviceChoice {
+    match crate::testing::device().as_deref().map(|name| name.strip_prefix("cuda:")) {
+        None => DeviceChoice::StandIn,
+        Some(Some(number)) => DeviceChoice::Cuda(number.parse().expect("a number")),
+        Some(None) => DeviceChoice::Metal,
+    }
 }
 
 fn names() -> Vec<String> {
@@ -89,11 +101,12 @@ pub(super) fn widened_file(path: &Path) -> &'static [u8] {
 }
 
 /// The logits of every position, read in slices of so many tokens.
-fn logits(file: &File, tokens: &[u32], slice: usize) -> Vec<Vec<f32>> {
+fn logits(compute: &Compute, file: &File, tokens: &[u32], slice: usize) -> Vec<Vec<f32>> {
     let spec = families::spec(file, None).expect("a known shape");
     let shape = spec.cache_shape(KvPrecision::F32);
-    let decoder = Decoder::load(file, spec, VOCABULARY, &LoadProgress::new()).expect("loads");
-    let mut pool = Pool::new(shape, shape.block_bytes() * 8);
+    let progress = LoadProgress::new();
+    let decoder = Decoder::load(file, spec, VOCABULARY, compute.clone(), &progress).expect("loads");
+    let mut pool = Pool::on(compute, shape, shape.block_bytes() * 8).expect("fits");
     let mut table = kv::BlockTable::default();
     assert!(pool.grow(&mut table, 0, tokens.len()));
     let mut rows = Vec::new();
@@ -134,57 +147,83 @@ fn check(failures: &mut Vec<String>, what: &str, off: f32, allowed: f32) {
 
 #[test]
 fn every_family_has_the_logits_of_the_reference() {
+    hold_all_families(&Compute::Host);
+}
+
+#[test]
+fn every_family_has_them_on_a_device_too() {
+    hold_all_families(&device().open().expect("the device answers"));
+}
+
+fn hold_all_families(compute: &Compute) {
     let mut failures = Vec::new();
     for name in names() {
-        let (prompt, greedy) = tokens(&name);
-        let expected = expected(&name);
-        let full = File::from_static(widened(&name)).expect("a sound model");
-        let whole = logits(&full, &prompt, prompt.len());
-        check(&mut failures, &name, off(&whole, &expected), 1e-4);
-        // However the prompt is cut, the bits are the same.
-        for slice in [1, 5, 7] {
-            if logits(&full, &prompt, slice) != whole {
-                failures.push(format!("{name}: other bits in slices of {slice}"));
-            }
-        }
-        // Beyond a block, windows and far positions.
-        let all = [prompt.as_slice(), &greedy].concat();
-        let rows = logits(&full, &all, 16);
-        let best = |row: &Vec<f32>| {
-            (0..VOCABULARY).max_by(|a, b| row[*a].total_cmp(&row[*b])).expect("some") as u32
-        };
-        let found: Vec<u32> = rows[prompt.len() - 1..all.len() - 1].iter().map(best).collect();
-        if found != greedy {
-            failures.push(format!("{name}: another greedy text"));
-        }
-        let quantized = File::open(&folder().join(format!("{name}.gguf"))).expect("sound");
-        let rows = logits(&quantized, &prompt, prompt.len());
-        let known = OFF_ROUNDED.iter().find(|(known, _)| *known == name);
-        let allowed = known.map_or(OFF_QUANTIZED, |(_, off)| *off);
-        check(&mut failures, &format!("{name}, Q8_0"), off(&rows, &whole), allowed);
+        hold_family(&mut failures, compute, &name);
     }
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
+fn hold_family(failures: &mut Vec<String>, compute: &Compute, name: &str) {
+    let (prompt, greedy) = tokens(name);
+    let full = File::from_static(widened(name)).expect("a sound model");
+    let whole = logits(compute, &full, &prompt, prompt.len());
+    check(failures, name, off(&whole, &expected(name)), OFF_EXACT);
+    for slice in [1, 5, 7] {
+        let cut = logits(compute, &full, &prompt, slice);
+        match compute {
+            // However the prompt is cut, the bits are the same.
+            Compute::Host if cut != whole => failures.push(format!("{name}: {slice}: other bits")),
+            Compute::Host => {}
+            Compute::Device(_) => {
+                check(failures, &format!("{name}, cut"), off(&cut, &whole), OFF_EXACT);
+            }
+        }
+    }
+    // Beyond a block, windows and far positions.
+    let all = [prompt.as_slice(), &greedy].concat();
+    let rows = logits(compute, &full, &all, 16);
+    let best = |row: &Vec<f32>| {
+        (0..VOCABULARY).max_by(|a, b| row[*a].total_cmp(&row[*b])).expect("some") as u32
+    };
+    let found: Vec<u32> = rows[prompt.len() - 1..all.len() - 1].iter().map(best).collect();
+    if found != greedy {
+        failures.push(format!("{name}: another greedy text"));
+    }
+    let quantized = File::open(&folder().join(format!("{name}.gguf"))).expect("sound");
+    let rows = logits(compute, &quantized, &prompt, prompt.len());
+    let known = OFF_ROUNDED.iter().find(|(known, _)| *known == name);
+    let allowed = known.map_or(OFF_QUANTIZED, |(_, off)| *off);
+    check(failures, &format!("{name}, Q8_0"), off(&rows, &whole), allowed);
+}
+
 #[test]
 fn every_family_answers_the_same_alone_crowded_and_pushed_out() {
+    hold_crowded(DeviceChoice::Cpu);
+}
+
+#[test]
+fn every_family_answers_so_on_a_device_too() {
+    hold_crowded(device());
+}
+
+fn hold_crowded(device: DeviceChoice) {
     let mut pushed_out = 0;
     for name in names() {
         let (prompt, greedy) = tokens(&name);
-        let engine = |budget: usize, slice: usize| {
-            let options = EngineOptions {
-                kv_budget_bytes: budget,
-                kv_precision: KvPrecision::F32,
-                prefill_chunk_tokens: slice,
-                ..EngineOptions::default()
-            };
-            Engine::load(Weights::Embedded(widened(&name)), options, &LoadProgress::new())
-                .expect("loads")
-        };
         let spec = families::spec(&File::from_static(widened(&name)).expect("sound"), None);
         let block = spec.expect("known").cache_shape(KvPrecision::F32).block_bytes();
         // Room for one whole answer and a half of four.
-        let crowded = engine(block * 5, 5);
+        let options = EngineOptions {
+            device,
+            kv_budget_bytes: block * 5,
+            device_kv_budget_bytes: Some(block * 5),
+            kv_precision: KvPrecision::F32,
+            prefill_chunk_tokens: 5,
+            ..EngineOptions::default()
+        };
+        let crowded =
+            Engine::load(Weights::Embedded(widened(&name)), options, &LoadProgress::new())
+                .expect("loads");
         let running: Vec<Generation> = (0..4)
             .map(|domain| {
                 let mut request = GenerationRequest::new(prompt.clone(), GREEDY, Domain(domain));

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::compute::{Compute, bytes_on_device};
 use super::constraint::Constraints;
 use super::decoder::Decoder;
 use super::draft::{self, OpenedDraft};
 use super::embedding;
 use super::error::LoadError;
 use super::families;
-use super::gguf::{File, TensorType};
+use super::gguf::{File, TensorInfo, TensorType};
+use super::home::{self, Home, Needs};
 use super::kv::{BLOCK_TOKENS, Pool};
 use super::memory;
 use super::output::{CONTROLS, MARK, THINK, TextStream, Vocabulary};
@@ -70,18 +72,25 @@ pub(super) fn load_file(
     let wanted = options.context_tokens_max.map_or(spec.context, |most| spec.context.min(most));
     let draft = draft::open(options, &tokenizer)?;
     let of_draft = draft.as_ref().map_or(0, |draft| draft.cache_bytes);
-    let useful = useful_blocks(options, wanted).saturating_mul(shape.block_bytes());
-    let cache_bytes = (options.kv_budget_bytes - of_draft).min(useful);
-    let working = cache_bytes.saturating_add(logits_bytes(options, tokenizer.vocabulary())) as u64;
-    let working = working.saturating_add(draft.as_ref().map_or(0, OpenedDraft::memory_bytes));
-    memory::check(file, working, progress)?;
-    let decoder = Decoder::load(file, spec, tokenizer.vocabulary(), progress)?;
+    let cache_least = CONTEXT_MIN.div_ceil(BLOCK_TOKENS) * shape.block_bytes();
+    let needs = Needs {
+        cache_least,
+        cache_useful: useful_blocks(options, wanted).saturating_mul(shape.block_bytes()),
+        logits: logits_bytes(options, tokenizer.vocabulary()),
+        beside: draft.as_ref().map_or(0, OpenedDraft::memory_bytes),
+    };
+    let budget = options.kv_budget_bytes - of_draft;
+    let without_draft = EngineOptions { kv_budget_bytes: budget, ..options.clone() };
+    let Home { compute, cache_bytes } = home::find(file, &without_draft, needs, progress)?;
+    let decoder = Decoder::load(file, spec, tokenizer.vocabulary(), compute.clone(), progress)?;
     let draft = draft.map(|draft| draft.load(options)).transpose()?;
-    let pool = Pool::new(shape, cache_bytes);
+    let pool = Pool::on(&compute, shape, cache_bytes).map_err(|error| LoadError::Device {
+        device: options.device.to_string(),
+        reason: error.to_string(),
+    })?;
     let context = wanted.min(pool.total_blocks() * BLOCK_TOKENS);
     if context < CONTEXT_MIN.min(wanted) || context < 2 {
-        let needed = CONTEXT_MIN.div_ceil(BLOCK_TOKENS) * shape.block_bytes();
-        return Err(LoadError::CacheBudget { budget: options.kv_budget_bytes, needed });
+        return Err(LoadError::CacheBudget { budget: cache_bytes, needed: cache_least });
     }
     if let Err(error) = &template {
         tracing::warn!(cause = %error, "the chat template of a model file cannot be used");
@@ -89,8 +98,8 @@ pub(super) fn load_file(
     let brings_template = template.as_ref().is_ok_and(Template::is_own);
     let info = describe(file, architecture, context, &tokenizer, brings_template)?;
     let stats = EngineStats {
-        kv_total_bytes: pool.storage().bytes() + draft.as_ref().map_or(0, DraftModel::cache_bytes),
-        model_bytes: file.tensors().iter().map(memory::resident_bytes).sum::<u64>()
+        kv_total_bytes: pool.bytes() + draft.as_ref().map_or(0, DraftModel::cache_bytes),
+        model_bytes: file.tensors().iter().map(bytes_of(&compute)).sum::<u64>()
             + draft.as_ref().map_or(0, DraftModel::weights_bytes),
         ..EngineStats::default()
     };
@@ -111,6 +120,14 @@ pub(super) fn load_file(
         request_limit: options.request_limit,
     };
     Ok(Engine { inner: Arc::new(inner) })
+}
+
+/// What a tensor takes where it is computed with.
+fn bytes_of(compute: &Compute) -> fn(&TensorInfo) -> u64 {
+    match compute {
+        Compute::Host => memory::resident_bytes,
+        Compute::Device(_) => bytes_on_device,
+    }
 }
 
 /// Blocks of a cache that somebody could fill.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::compute::Compute;
 use super::decoder::Decoder;
 use super::gguf::{File, ModelFiles, testing};
 use super::*;
@@ -96,7 +97,8 @@ fn a_file_that_is_cut_short_or_written_to_while_it_loads_is_an_error() {
         change();
         let spec = families::spec(&file, None).expect("a known shape");
         let vocabulary = file.required_tensor("token_embd.weight").expect("there").shape[0];
-        let error = Decoder::load(&file, spec, vocabulary, &LoadProgress::new()).err();
+        let error =
+            Decoder::load(&file, spec, vocabulary, Compute::Host, &LoadProgress::new()).err();
         fs::write(&path, GUIDE).expect("write");
         error.expect("refused").to_string()
     };

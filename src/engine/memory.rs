@@ -14,7 +14,19 @@ pub(super) fn check(
     working_bytes: u64,
     progress: &LoadProgress,
 ) -> Result<(), LoadError> {
-    let needed = weights(file).saturating_add(working_bytes);
+    check_free(weights(file).saturating_add(working_bytes), progress)
+}
+
+/// The same for a model whose weights only pass through the machine's memory.
+pub(super) fn check_passing(
+    file: &File,
+    working_bytes: u64,
+    progress: &LoadProgress,
+) -> Result<(), LoadError> {
+    check_free(passing(file).saturating_add(working_bytes), progress)
+}
+
+fn check_free(needed: u64, progress: &LoadProgress) -> Result<(), LoadError> {
     if let Some(answer) = progress.admit(needed) {
         return answer;
     }
@@ -29,12 +41,13 @@ pub(super) fn check(
 /// Bytes that the weights take at most, while they are read and once they have been used.
 pub(super) fn weights(file: &File) -> u64 {
     let resident: u64 = file.tensors().iter().map(resident_bytes).sum();
-    resident.max(while_reading(file))
+    let tensors: u64 = file.tensors().iter().map(|tensor| tensor.bytes as u64).sum();
+    resident.max(tensors.saturating_add(passing(file)))
 }
 
-/// Bytes of all tensors, and of the memory that pieces of them pass through on their way: one for
-/// each reader, the largest among them. The packed copies come later, when that is free again.
-fn while_reading(file: &File) -> u64 {
+/// Bytes of the memory that pieces of tensors pass through on their way: one for each reader, the
+/// largest among them. The packed copies come later, when that is free again.
+fn passing(file: &File) -> u64 {
     let piece = |tensor: &TensorInfo| match tensor.shape.as_slice() {
         // Experts are read one after the other.
         [experts, _, _] => tensor.bytes / experts,
@@ -43,8 +56,7 @@ fn while_reading(file: &File) -> u64 {
     let of_layers = file.tensors().iter().filter(|tensor| tensor.name.starts_with("blk."));
     let of_layers = of_layers.map(piece).max().unwrap_or(0) * (READERS - 1);
     let largest = file.tensors().iter().map(piece).max().unwrap_or(0);
-    let tensors: usize = file.tensors().iter().map(|tensor| tensor.bytes).sum();
-    tensors.saturating_add(largest).saturating_add(of_layers) as u64
+    largest.saturating_add(of_layers) as u64
 }
 
 /// Bytes that a tensor takes once it has been used: its own, and those of the packed copy that

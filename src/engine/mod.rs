@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 mod attention;
+mod compute;
 mod constraint;
 mod decoder;
 mod draft;
@@ -18,6 +19,7 @@ mod families;
 pub mod fuzz;
 mod generation;
 pub mod gguf;
+mod home;
 mod kernels;
 mod kv;
 mod layers;
@@ -34,6 +36,7 @@ mod stats;
 pub mod template;
 pub mod tokenizer;
 
+pub use compute::{DeviceChoice, check_device};
 pub use constraint::{Constraint, Grammar, GrammarError, ToolChoice, ToolRules};
 pub use embedding::{Cut, Dimensions, EmbedInput, EmbedRequest, Embedder, Embedding};
 pub use error::{EngineError, LoadError};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Speculation;
+use super::{DeviceChoice, Speculation};
 
 /// In which precision the cache keeps keys and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,8 +18,12 @@ pub enum KvPrecision {
 /// What the engine may use.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
+    /// What computes, for models that write; those that make vectors stay on the processor.
+    pub device: DeviceChoice,
     /// Bytes for keys and values; fixed at the start and never exceeded.
     pub kv_budget_bytes: usize,
+    /// The same on a device; none: what is free there.
+    pub device_kv_budget_bytes: Option<usize>,
     /// In which precision they are kept.
     pub kv_precision: KvPrecision,
     /// Requests worked on at once.
@@ -46,7 +50,9 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
+            device: DeviceChoice::Cpu,
             kv_budget_bytes: 1 << 30,
+            device_kv_budget_bytes: None,
             kv_precision: KvPrecision::F16,
             streams_max: 16,
             queue_max: 256,

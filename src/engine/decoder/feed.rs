@@ -1,12 +1,12 @@
 //! The feed-forward part of a layer: with a gate, without one, or a choice among experts.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use super::weights::Weights;
-use super::with_elements;
+use crate::engine::compute::{Compute, with_elements};
 use crate::engine::error::LoadError;
 use crate::engine::families::{DecoderSpec, Experts};
-use crate::engine::layers::{Activation, Linear, activate, activate_alone, project};
+use crate::engine::layers::{Activation, Linear, project};
 
 /// The feed-forward part: rows [rows, width] to rows of the same shape.
 pub(super) enum FeedForward {
@@ -68,53 +68,81 @@ impl FeedForward {
     }
 
     /// Works on every row.
-    pub(super) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
+    pub(super) fn forward(&self, rows: &Tensor, compute: &Compute) -> Result<Tensor> {
         match self {
-            Self::Gated(gated) => gated.forward(rows),
+            Self::Gated(gated) => gated.forward(rows, compute),
             Self::Plain { up, down, activation } => {
-                let inner = up.forward(rows)?;
-                activate_alone(&inner, *activation)?;
-                down.forward(&inner)
+                down.forward(&compute.activate_alone(up.forward(rows)?, *activation)?)
             }
-            Self::Experts { router, experts, used } => mix(rows, router, experts, *used),
+            Self::Experts { router, experts, used } => {
+                let shares = shares(&router.forward(rows)?, experts.len(), *used)?;
+                match compute {
+                    Compute::Host => mix(rows, experts, shares),
+                    Compute::Device(_) => mix_on_device(rows, experts, shares, compute),
+                }
+            }
         }
     }
 }
 
 impl Gated {
-    fn forward(&self, rows: &Tensor) -> Result<Tensor> {
+    fn forward(&self, rows: &Tensor, compute: &Compute) -> Result<Tensor> {
         let [gate, up] = project([&self.gate, &self.up], rows)?;
-        activate(&gate, &up, self.activation)?;
-        self.down.forward(&gate)
+        self.down.forward(&compute.activate(gate, &up, self.activation)?)
     }
 }
 
-/// Gives every row to the experts that the router finds best for it, and adds up what they say,
-/// weighed by how good they are among themselves (Shazeer et al., 2017). What a row gets does not
-/// depend on the other rows: each expert works on it as on any, and the sum is taken in the order
-/// of the experts.
-fn mix(rows: &Tensor, router: &Linear, experts: &[Gated], used: usize) -> Result<Tensor> {
-    let (count, width) = rows.dims2()?;
-    let mut given: Vec<Vec<(u32, f32)>> = vec![Vec::new(); experts.len()];
-    with_elements(&router.forward(rows)?, |scores| {
-        for (row, scores) in scores.chunks_exact(experts.len()).enumerate() {
+/// Which rows an expert is given, and with which share of each.
+type Given = Vec<(u32, f32)>;
+
+/// Chooses the best experts of every row by the router's scores, [rows, experts], and weighs them by
+/// how good they are among themselves (Shazeer et al., 2017).
+fn shares(scores: &Tensor, experts: usize, used: usize) -> Result<Vec<Given>> {
+    let mut given = vec![Given::new(); experts];
+    with_elements(scores, |scores| {
+        for (row, scores) in scores.chunks_exact(experts).enumerate() {
             for (expert, share) in choose(scores, used) {
                 given[expert].push((row as u32, share));
             }
         }
     })?;
+    Ok(given)
+}
+
+/// Adds up what the experts say to their rows. What a row gets does not depend on the other rows:
+/// each expert works on it as on any, and the sum is taken in the order of the experts.
+fn mix(rows: &Tensor, experts: &[Gated], shares: Vec<Given>) -> Result<Tensor> {
+    let (count, width) = rows.dims2()?;
     let mut sum = vec![0.0_f32; count * width];
-    for (expert, given) in experts.iter().zip(given).filter(|(_, given)| !given.is_empty()) {
+    for (expert, given) in experts.iter().zip(shares).filter(|(_, given)| !given.is_empty()) {
         let ids: Vec<u32> = given.iter().map(|(row, _)| *row).collect();
-        let some = rows.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?;
-        with_elements(&expert.forward(&some)?, |said| {
+        let some = rows.index_select(&Compute::Host.ids(&ids)?, 0)?;
+        with_elements(&expert.forward(&some, &Compute::Host)?, |said| {
             for ((row, share), said) in given.iter().zip(said.chunks_exact(width)) {
                 let sum = &mut sum[*row as usize * width..][..width];
                 sum.iter_mut().zip(said).for_each(|(sum, x)| *sum += share * x);
             }
         })?;
     }
-    Tensor::from_vec(sum, (count, width), &Device::Cpu)
+    Tensor::from_vec(sum, (count, width), rows.device())
+}
+
+/// The same, with the rows and the sum on a device.
+fn mix_on_device(
+    rows: &Tensor,
+    experts: &[Gated],
+    shares: Vec<Given>,
+    compute: &Compute,
+) -> Result<Tensor> {
+    let mut sum = rows.zeros_like()?;
+    for (expert, given) in experts.iter().zip(shares).filter(|(_, given)| !given.is_empty()) {
+        let (ids, weights): (Vec<u32>, Vec<f32>) = given.into_iter().unzip();
+        let weights = Tensor::from_vec(weights, (ids.len(), 1), rows.device())?;
+        let ids = compute.ids(&ids)?;
+        let said = expert.forward(&rows.index_select(&ids, 0)?, compute)?;
+        sum = sum.index_add(&ids, &said.broadcast_mul(&weights)?, 0)?;
+    }
+    Ok(sum)
 }
 
 /// The best by score, of equals those with the lower numbers, and the share of each.

@@ -4,15 +4,16 @@ mod feed;
 mod in_parallel;
 pub(super) mod weights;
 
-use candle_core::{CpuStorage, Device, Storage as TensorStorage, Tensor};
+use candle_core::Tensor;
 
 use super::LoadProgress;
-use super::attention::{AttentionShape, Run, Sight, attend};
+use super::attention::{AttentionShape, Run, Sight};
+use super::compute::{AttentionWork, Compute, HeadWork, Prepared, with_elements};
 use super::error::LoadError;
 use super::families::{DecoderSpec, LayerSpec, Placement, QkNorm};
 use super::gguf::File;
 use super::kv::{BlockId, Pool};
-use super::layers::{Heads, Linear, Norm, RopeAngles, add_into, project, scale_by};
+use super::layers::{Linear, Norm, project};
 use feed::FeedForward;
 pub(super) use in_parallel::READERS;
 use in_parallel::in_parallel;
@@ -35,6 +36,7 @@ pub(crate) struct Step<'a> {
 /// A loaded model.
 pub(crate) struct Decoder {
     spec: DecoderSpec,
+    compute: Compute,
     embedding: Linear,
     layers: Vec<Layer>,
     norm: Norm,
@@ -54,7 +56,7 @@ struct Layer {
     q_norm: Option<HeadNorm>,
     k_norm: Option<HeadNorm>,
     /// A score for each head that no position has.
-    sinks: Option<Vec<f32>>,
+    sinks: Option<Tensor>,
     /// After attention.
     attention_post: Option<Norm>,
     /// Before the feed-forward part.
@@ -67,20 +69,21 @@ struct Layer {
 /// A norm on queries or keys.
 enum HeadNorm {
     /// Of each head, with these weights.
-    Head(Vec<f32>),
+    Head(Tensor),
     /// Of all together.
     Whole(Norm),
 }
 
 impl Decoder {
-    /// Reads the weights of a file.
+    /// Reads the weights of a file to where they are computed with.
     pub(crate) fn load(
         file: &File,
         spec: DecoderSpec,
         vocabulary: usize,
+        compute: Compute,
         progress: &LoadProgress,
     ) -> Result<Self, LoadError> {
-        let read = Weights::new(file, progress);
+        let read = Weights::on(compute.clone(), file, progress);
         let embedding = read.matrix("token_embd", vocabulary, spec.width)?;
         let has_head = read.has("output.weight");
         let head = has_head.then(|| read.matrix("output", vocabulary, spec.width)).transpose()?;
@@ -90,7 +93,7 @@ impl Decoder {
         let norm = read.norm("output_norm", spec.width, &spec)?;
         read.check_all_taken()?;
         file.check_unchanged()?;
-        Ok(Self { spec, embedding, layers, norm, head, vocabulary })
+        Ok(Self { spec, compute, embedding, layers, norm, head, vocabulary })
     }
 
     /// Runs a step: writes the rows' keys and values into the cache and gives the logits of the
@@ -114,52 +117,48 @@ impl Decoder {
         cache: &mut Pool,
     ) -> candle_core::Result<Option<Tensor>> {
         let spec = &self.spec;
-        let ids = Tensor::new(step.tokens.as_slice(), &Device::Cpu)?;
-        let rows = self.embedding.rows(&ids)?; // [rows, width]
-        scale_by(&rows, spec.embedding_scale)?;
-        let positions = || step.positions.iter().copied();
-        let angles: Vec<RopeAngles> =
-            spec.ropes.iter().map(|rope| rope.angles(positions())).collect();
+        let compute = &self.compute;
+        let rows = self.embedding.rows(&compute.ids(&step.tokens)?)?; // [rows, width]
+        let mut rows = compute.scale(rows, spec.embedding_scale)?;
+        let prepared = Prepared::new(compute, step, spec)?;
         for (number, layer) in self.layers.iter().enumerate() {
             let normal = match &layer.attention_norm {
                 Some(norm) => norm.forward(&rows)?,
                 None => rows.clone(),
             };
-            let angles = layer.spec.rope.and_then(|place| angles.get(place));
-            let mixed = self.attend(layer, number, &normal, step, angles, cache)?;
+            let mixed = self.attend(number, &normal, &prepared, cache)?;
             // Taken before the rows change, where the feed-forward part works on the same.
             let beside = match spec.placement {
-                Placement::Shared => Some(layer.feed.forward(&normal)?),
+                Placement::Shared => Some(layer.feed.forward(&normal, compute)?),
                 Placement::Before | Placement::After | Placement::Around => None,
             };
-            self.add(&rows, mixed, layer.attention_post.as_ref())?;
+            rows = self.add(rows, mixed, layer.attention_post.as_ref())?;
             let fed = match (beside, &layer.feed_norm) {
                 (Some(fed), _) => fed,
-                (None, Some(norm)) => layer.feed.forward(&norm.forward(&rows)?)?,
-                (None, None) => layer.feed.forward(&rows)?,
+                (None, Some(norm)) => layer.feed.forward(&norm.forward(&rows)?, compute)?,
+                (None, None) => layer.feed.forward(&rows, compute)?,
             };
-            self.add(&rows, fed, layer.feed_post.as_ref())?;
+            rows = self.add(rows, fed, layer.feed_post.as_ref())?;
         }
         if step.wanted.is_empty() {
             return Ok(None);
         }
-        let wanted = Tensor::new(step.wanted.as_slice(), &Device::Cpu)?;
-        self.norm.forward(&rows.index_select(&wanted, 0)?).map(Some)
+        self.norm.forward(&rows.index_select(&compute.ids(&step.wanted)?, 0)?).map(Some)
     }
 
     /// Adds what a part of a layer gives to the rows.
-    fn add(&self, rows: &Tensor, part: Tensor, norm: Option<&Norm>) -> candle_core::Result<()> {
+    fn add(&self, rows: Tensor, part: Tensor, norm: Option<&Norm>) -> candle_core::Result<Tensor> {
         let part = match norm {
             Some(norm) => norm.forward(&part)?,
             None => part,
         };
-        add_into(rows, &part, self.spec.residual_scale)
+        self.compute.add(rows, &part, self.spec.residual_scale)
     }
 
     /// The logits of normalised rows.
     fn logits(&self, last: &Tensor) -> candle_core::Result<Vec<Vec<f32>>> {
         let logits = self.head.as_ref().unwrap_or(&self.embedding).forward(last)?;
-        scale_by(&logits, self.spec.logit_scale)?;
+        let logits = self.compute.scale(logits, self.spec.logit_scale)?;
         // Quantizing a row makes numbers of what is none: it would answer as if nothing were wrong.
         let sound: Vec<bool> = with_elements(last, |all| {
             all.chunks_exact(self.spec.width).map(|row| row.iter().all(|x| x.is_finite())).collect()
@@ -179,28 +178,23 @@ impl Decoder {
 
     fn attend(
         &self,
-        layer: &Layer,
         number: usize,
         normal: &Tensor,
-        step: &Step<'_>,
-        angles: Option<&RopeAngles>,
+        prepared: &Prepared<'_>,
         cache: &mut Pool,
     ) -> candle_core::Result<Tensor> {
+        let layer = &self.layers[number];
         let DecoderSpec { heads, kv_heads, head_dim, epsilon, .. } = self.spec;
         let [q, k, v] = project([&layer.q, &layer.k, &layer.v], normal)?;
         let turned = |rows: Tensor, norm: &Option<HeadNorm>| {
             let (rows, norm) = match norm {
                 None => (rows, None),
-                Some(HeadNorm::Head(weight)) => (rows, Some((weight.as_slice(), epsilon))),
+                Some(HeadNorm::Head(weight)) => (rows, Some((weight, epsilon))),
                 Some(HeadNorm::Whole(norm)) => (norm.forward(&rows)?, None),
             };
-            Heads { head_dim, norm, angles }.apply(&rows)?;
-            candle_core::Result::Ok(rows)
+            prepared.turn(rows, &HeadWork { head_dim, norm, rope: layer.spec.rope })
         };
         let (q, k) = (turned(q, &layer.q_norm)?, turned(k, &layer.k_norm)?);
-        with_elements(&k, |keys| {
-            with_elements(&v, |values| cache.storage_mut().write(number, &step.slots, keys, values))
-        })??;
         let shape = AttentionShape {
             heads,
             kv_heads,
@@ -208,14 +202,11 @@ impl Decoder {
             scale: self.spec.attention_scale,
             cap: self.spec.score_cap,
             window: layer.spec.window,
-            sinks: layer.sinks.as_deref(),
+            sinks: None,
             sight: Sight::Back,
         };
-        let mixed = with_elements(&q, |queries| {
-            attend(queries, &step.runs, cache.storage(), number, shape)
-        })?;
-        let mixed = Tensor::from_vec(mixed, (step.tokens.len(), heads * head_dim), &Device::Cpu)?;
-        layer.out.forward(&mixed)
+        let work = AttentionWork { layer: number, shape, sinks: layer.sinks.as_ref() };
+        layer.out.forward(&prepared.attend([&q, &k, &v], cache, &work)?)
     }
 }
 
@@ -243,14 +234,14 @@ impl Layer {
         let head_norm = |part: &str, width: usize| match spec.qk_norm {
             QkNorm::None => Ok(None),
             QkNorm::Head => {
-                let weight = read.vector(&name(&format!("{part}.weight")), spec.head_dim)?;
+                let weight = read.tensor(&name(&format!("{part}.weight")), spec.head_dim)?;
                 Ok(Some(HeadNorm::Head(weight)))
             }
             QkNorm::Whole => {
                 read.norm(&name(part), width, spec).map(|norm| Some(HeadNorm::Whole(norm)))
             }
         };
-        let sinks = || read.vector(&name("attn_sinks.weight"), spec.heads);
+        let sinks = || read.tensor(&name("attn_sinks.weight"), spec.heads);
         let sinks = spec.has_sinks.then(sinks);
         let placement = spec.placement;
         let has_post = matches!(placement, Placement::After | Placement::Around);
@@ -273,18 +264,4 @@ impl Layer {
             feed_post: norm("post_ffw_norm", has_post)?,
         })
     }
-}
-
-/// Reads the elements of a contiguous f32 tensor in place.
-pub(super) fn with_elements<T>(
-    tensor: &Tensor,
-    read: impl FnOnce(&[f32]) -> T,
-) -> candle_core::Result<T> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let (TensorStorage::Cpu(CpuStorage::F32(data)), Some((start, end))) =
-        (&*storage, layout.contiguous_offsets())
-    else {
-        candle_core::bail!("expected contiguous f32 on the CPU");
-    };
-    Ok(read(&data[start..end]))
 }

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use parking_lot::Mutex;
 
 use crate::engine::LoadProgress;
+use crate::engine::compute::Compute;
 use crate::engine::error::LoadError;
 use crate::engine::families::DecoderSpec;
 use crate::engine::gguf::{File, TensorInfo};
@@ -16,6 +17,8 @@ use crate::engine::layers::{Linear, Norm, NormKind};
 pub(in crate::engine) struct Weights<'a> {
     file: &'a File,
     progress: &'a LoadProgress,
+    /// Where they go.
+    compute: Compute,
     /// The names of those that the decoder has.
     taken: Mutex<HashSet<String>>,
     /// Memory that bytes are read into, kept for the next reading.
@@ -35,8 +38,17 @@ const NOT_OURS: [&str; 3] =
 
 impl<'a> Weights<'a> {
     pub(in crate::engine) fn new(file: &'a File, progress: &'a LoadProgress) -> Self {
+        Self::on(Compute::Host, file, progress)
+    }
+
+    /// The weights of a file, for what is to compute with them.
+    pub(in crate::engine) fn on(
+        compute: Compute,
+        file: &'a File,
+        progress: &'a LoadProgress,
+    ) -> Self {
         progress.begin(file.tensors().iter().map(|tensor| tensor.bytes as u64).sum());
-        Self { file, progress, taken: Mutex::default(), buffers: Mutex::default() }
+        Self { file, progress, compute, taken: Mutex::default(), buffers: Mutex::default() }
     }
 
     /// Whether the file has a tensor of this whole name.
@@ -120,7 +132,7 @@ impl<'a> Weights<'a> {
         let mut biases = biases.chunks_exact(out);
         (0..count)
             .map(|at| {
-                let bias = biases.next().map(|bias| Tensor::new(bias, &Device::Cpu));
+                let bias = biases.next().map(|bias| Tensor::new(bias, self.compute.device()));
                 let bias = bias.transpose().map_err(unreadable)?;
                 self.rows(&weight, at * out..(at + 1) * out, input, bias)
             })
@@ -138,7 +150,11 @@ impl<'a> Weights<'a> {
         let row_bytes = info.kind.row_bytes(input);
         let bytes = rows.start * row_bytes..rows.end * row_bytes; // inside the shape: see `check`
         self.read(info, bytes, |bytes| {
-            Linear::new(info.kind, bytes, input, bias).map_err(unreadable)
+            let read = match &self.compute {
+                Compute::Host => Linear::new(info.kind, bytes, input, bias),
+                Compute::Device(device) => Linear::on_device(info.kind, bytes, input, bias, device),
+            };
+            read.map_err(unreadable)
         })
     }
 
@@ -185,11 +201,13 @@ impl<'a> Weights<'a> {
         let weight = self.tensor(&format!("{name}.weight"), width)?;
         let bias = format!("{name}.bias");
         let bias = self.has(&bias).then(|| self.tensor(&bias, width)).transpose()?;
-        Ok(Norm::new(kind, weight, bias, epsilon))
+        Ok(Norm::new(kind, weight, bias, epsilon, self.compute.clone()))
     }
 
-    fn tensor(&self, name: &str, length: usize) -> Result<Tensor, LoadError> {
-        Tensor::from_vec(self.vector(name, length)?, length, &Device::Cpu).map_err(unreadable)
+    /// The vector of this whole name.
+    pub(in crate::engine) fn tensor(&self, name: &str, length: usize) -> Result<Tensor, LoadError> {
+        let numbers = self.numbers(name, &[length])?;
+        Tensor::from_vec(numbers, length, self.compute.device()).map_err(unreadable)
     }
 
     /// The numbers of the tensor of this whole name, each of which is one.
@@ -202,15 +220,6 @@ impl<'a> Weights<'a> {
         }
         let problem = "it holds something that is not a number".to_owned();
         Err(LoadError::Number { key: name.to_owned(), problem })
-    }
-
-    /// The numbers of the tensor of this whole name.
-    pub(in crate::engine) fn vector(
-        &self,
-        name: &str,
-        length: usize,
-    ) -> Result<Vec<f32>, LoadError> {
-        self.numbers(name, &[length])
     }
 }
 

@@ -5,8 +5,8 @@ use candle_core::{Device, Result, Tensor};
 
 use super::EmbedInput;
 use crate::engine::attention::{AttentionShape, Run, Sight, attend};
+use crate::engine::compute::with_elements;
 use crate::engine::decoder::weights::Weights;
-use crate::engine::decoder::with_elements;
 use crate::engine::error::LoadError;
 use crate::engine::families::EncoderSpec;
 use crate::engine::gguf::File;
@@ -135,8 +135,9 @@ impl Encoder {
             heads.apply(&q)?;
             heads.apply(&k)?;
         }
+        let storage = cache.storage_mut()?;
         with_elements(&k, |keys| {
-            with_elements(&v, |values| cache.storage_mut().write(0, &step.slots, keys, values))
+            with_elements(&v, |values| storage.write(0, &step.slots, keys, values))
         })??;
         let shape = AttentionShape {
             heads,
@@ -148,8 +149,7 @@ impl Encoder {
             sinks: None,
             sight: Sight::Around,
         };
-        let mixed =
-            with_elements(&q, |queries| attend(queries, &step.runs, cache.storage(), 0, shape))?;
+        let mixed = with_elements(&q, |queries| attend(queries, &step.runs, storage, 0, shape))?;
         let mixed =
             Tensor::from_vec(mixed, (step.positions.len(), heads * head_dim), &Device::Cpu)?;
         layer.out.forward(&mixed)

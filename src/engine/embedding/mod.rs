@@ -160,7 +160,7 @@ impl Embedder {
             _ => Dimensions::Fixed(width),
         };
         let stats = EngineStats {
-            kv_total_bytes: pool.storage().bytes(),
+            kv_total_bytes: pool.bytes(),
             model_bytes: file.tensors().iter().map(memory::resident_bytes).sum(),
             ..EngineStats::default()
         };

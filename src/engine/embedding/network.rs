@@ -6,8 +6,9 @@ use candle_core::{Device, Result, Tensor, bail};
 use super::EmbedInput;
 use super::encoder::{Encoder, Rows};
 use crate::engine::attention::Run;
+use crate::engine::compute::{Compute, with_elements};
 use crate::engine::decoder::weights::Weights;
-use crate::engine::decoder::{Decoder, Step, with_elements};
+use crate::engine::decoder::{Decoder, Step};
 use crate::engine::error::LoadError;
 use crate::engine::families::{self, DecoderSpec, EncoderSpec, Pooling};
 use crate::engine::gguf::File;
@@ -122,7 +123,7 @@ impl Network {
                     }
                 };
                 let width = spec.width;
-                let decoder = Decoder::load(file, spec, vocabulary, progress)?;
+                let decoder = Decoder::load(file, spec, vocabulary, Compute::Host, progress)?;
                 Ok(Self { body: Body::Decoder(Box::new(decoder)), head, width })
             }
         }

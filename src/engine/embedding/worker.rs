@@ -187,7 +187,7 @@ impl Worker {
 
     /// A fresh cache: what is no number in the old one would spoil the texts of others.
     fn renew(&mut self) {
-        self.pool = Pool::new(self.cache, self.pool.storage().bytes());
+        self.pool = Pool::new(self.cache, self.pool.bytes());
     }
 
     fn publish(&mut self) {

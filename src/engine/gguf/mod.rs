@@ -25,7 +25,7 @@ mod types;
 pub use error::GgufError;
 pub use split::{ModelFiles, model_name, part_paths};
 pub use tensors::TensorInfo;
-pub(in crate::engine) use tensors::candle_tensor;
+pub(in crate::engine) use tensors::{candle_tensor, widened};
 pub use types::TensorType;
 
 use limits::TENSORS_MAX;

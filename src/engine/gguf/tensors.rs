@@ -106,36 +106,41 @@ pub(in crate::engine) fn candle_tensor(
     dtype: GgmlDType,
     shape: &[usize],
     bytes: &[u8],
+    device: &Device,
 ) -> candle_core::Result<QTensor> {
     // Candle asserts that the bytes are aligned for the block type. Bytes inside the program, or a
     // part of a buffer, need not be.
     let storage = if bytes.as_ptr().align_offset(BLOCK_ALIGNMENT) == 0 {
-        QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, dtype)
+        QStorage::from_data(Cow::Borrowed(bytes), device, dtype)
     } else {
         let mut copy = vec![0; bytes.len() + BLOCK_ALIGNMENT];
         let start = copy.as_ptr().align_offset(BLOCK_ALIGNMENT).min(BLOCK_ALIGNMENT);
         let aligned = &mut copy[start..start + bytes.len()];
         aligned.copy_from_slice(bytes);
-        QStorage::from_data(Cow::Borrowed(aligned), &Device::Cpu, dtype)
+        QStorage::from_data(Cow::Borrowed(aligned), device, dtype)
     };
     QTensor::new(storage?, shape)
 }
 
 /// The weights of a tensor in full; `bytes` are all of it.
 pub(super) fn numbers(tensor: &TensorInfo, bytes: &[u8]) -> Result<Vec<f32>, GgufError> {
-    let dtype = match tensor.kind {
-        TensorType::Candle(dtype) => dtype,
-        TensorType::Iq4Nl => return Ok(widened::<Iq4Nl, 18>(bytes)),
-        TensorType::Iq4Xs => return Ok(widened::<Iq4Xs, 136>(bytes)),
-        TensorType::Mxfp4 => return Ok(widened::<Mxfp4, 17>(bytes)),
-    };
-    let whole = candle_tensor(dtype, &tensor.shape, bytes);
-    let numbers = whole.and_then(|whole| whole.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1());
-    numbers
+    widened(tensor.kind, bytes)
         .map_err(|error| GgufError::Load { name: tensor.name.clone(), reason: error.to_string() })
 }
 
-fn widened<B: Block + From<[u8; N]>, const N: usize>(bytes: &[u8]) -> Vec<f32> {
+/// Weights of a type in full; whole blocks of them.
+pub(in crate::engine) fn widened(kind: TensorType, bytes: &[u8]) -> candle_core::Result<Vec<f32>> {
+    let dtype = match kind {
+        TensorType::Candle(dtype) => dtype,
+        TensorType::Iq4Nl => return Ok(widened_blocks::<Iq4Nl, 18>(bytes)),
+        TensorType::Iq4Xs => return Ok(widened_blocks::<Iq4Xs, 136>(bytes)),
+        TensorType::Mxfp4 => return Ok(widened_blocks::<Mxfp4, 17>(bytes)),
+    };
+    let count = bytes.len() / kind.block_bytes() * kind.block_size();
+    candle_tensor(dtype, &[count], bytes, &Device::Cpu)?.dequantize(&Device::Cpu)?.to_vec1()
+}
+
+fn widened_blocks<B: Block + From<[u8; N]>, const N: usize>(bytes: &[u8]) -> Vec<f32> {
     let blocks: Vec<B> = bytes.as_chunks::<N>().0.iter().map(|bytes| B::from(*bytes)).collect();
     let mut wide = vec![0.0; blocks.len() * B::COLUMNS];
     B::widen_all(&blocks, &mut wide);

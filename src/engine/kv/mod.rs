@@ -7,6 +7,7 @@
 mod prefix;
 mod storage;
 
+use super::compute::{Compute, DeviceCache, blocks_max};
 use super::request::Domain;
 use prefix::{PrefixIndex, PrefixKey};
 pub(crate) use storage::{CacheShape, Storage};
@@ -19,10 +20,47 @@ pub(crate) type BlockId = u32;
 
 /// All blocks: which are in use, which are free, which can be used again.
 pub(crate) struct Pool {
-    storage: Storage,
+    shape: CacheShape,
+    memory: Memory,
     references: Vec<u32>,
     free: Vec<BlockId>,
     prefixes: PrefixIndex,
+}
+
+/// Where the numbers are.
+pub(crate) enum Memory {
+    /// Beside the program.
+    Host(Storage),
+    /// On a device.
+    Device(DeviceCache),
+}
+
+impl Memory {
+    /// Copies a block over another one; false where a device cannot.
+    fn copy(&mut self, from: BlockId, to: BlockId) -> bool {
+        match self {
+            Self::Host(storage) => storage.copy(from, to),
+            Self::Device(cache) => {
+                if let Err(error) = cache.copy(from, to) {
+                    tracing::error!(cause = %error, "a block of the cache could not be copied");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn erase(&mut self, block: BlockId) {
+        match self {
+            Self::Host(storage) => storage.erase(block),
+            // A device that does not even write zeros any more computes nothing either.
+            Self::Device(cache) => {
+                if let Err(error) = cache.erase(block) {
+                    tracing::error!(cause = %error, "a block of the cache could not be erased");
+                }
+            }
+        }
+    }
 }
 
 /// The blocks of one sequence, in order. Given back with `Pool::release`.
@@ -57,8 +95,25 @@ impl Pool {
     /// Takes as many blocks as fit into the budget.
     pub(crate) fn new(shape: CacheShape, budget_bytes: usize) -> Self {
         let count = (budget_bytes / shape.block_bytes().max(1)).min(u32::MAX as usize);
+        Self::of(shape, Memory::Host(Storage::new(shape, count)), count)
+    }
+
+    /// The same, where the model computes.
+    pub(crate) fn on(
+        compute: &Compute,
+        shape: CacheShape,
+        budget_bytes: usize,
+    ) -> candle_core::Result<Self> {
+        let Compute::Device(device) = compute else { return Ok(Self::new(shape, budget_bytes)) };
+        let count = (budget_bytes / shape.block_bytes().max(1)).min(blocks_max(&shape));
+        let cache = DeviceCache::new(&shape, count, device)?;
+        Ok(Self::of(shape, Memory::Device(cache), count))
+    }
+
+    fn of(shape: CacheShape, memory: Memory, count: usize) -> Self {
         Self {
-            storage: Storage::new(shape, count),
+            shape,
+            memory,
             references: vec![0; count],
             // The lowest numbers are handed out first, so that memory that is never needed is never touched.
             free: (0..count as BlockId).rev().collect(),
@@ -66,14 +121,27 @@ impl Pool {
         }
     }
 
-    /// The numbers, for reading.
-    pub(crate) fn storage(&self) -> &Storage {
-        &self.storage
+    /// What it holds for each token.
+    pub(crate) fn shape(&self) -> &CacheShape {
+        &self.shape
     }
 
-    /// The numbers, for writing.
-    pub(crate) fn storage_mut(&mut self) -> &mut Storage {
-        &mut self.storage
+    /// Bytes of all blocks.
+    pub(crate) fn bytes(&self) -> usize {
+        self.total_blocks() * self.shape.block_bytes()
+    }
+
+    /// The numbers.
+    pub(crate) fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    /// The numbers, where they are beside the program.
+    pub(crate) fn storage_mut(&mut self) -> candle_core::Result<&mut Storage> {
+        match &mut self.memory {
+            Memory::Host(storage) => Ok(storage),
+            Memory::Device(_) => candle_core::bail!("the cache is on a device"),
+        }
     }
 
     /// How many blocks there are.
@@ -135,7 +203,10 @@ impl Pool {
         }
         if let Some(shared) = shared {
             let Some(own) = self.take_block() else { return false };
-            self.storage.copy(shared, own);
+            if !self.memory.copy(shared, own) {
+                self.give_back(own, false);
+                return false;
+            }
             self.references[shared as usize] -= 1;
             table.blocks[first] = own;
         }
@@ -165,7 +236,7 @@ impl Pool {
         *references = references.saturating_sub(1);
         if *references == 0 && !self.prefixes.idle_now(block) {
             if is_forgotten {
-                self.storage.erase(block);
+                self.memory.erase(block);
             }
             self.free.push(block);
         }
@@ -205,7 +276,7 @@ impl Pool {
     pub(crate) fn forget(&mut self, domain: Domain) {
         for (block, was_idle) in self.prefixes.forget(domain) {
             if was_idle {
-                self.storage.erase(block);
+                self.memory.erase(block);
                 self.free.push(block);
             }
         }
@@ -230,6 +301,10 @@ mod tests {
         (0..count as u32).collect()
     }
 
+    fn storage(pool: &mut Pool) -> &mut Storage {
+        pool.storage_mut().expect("beside the program")
+    }
+
     fn fill(pool: &mut Pool, domain: Domain, count: usize) -> BlockTable {
         let (mut table, _) = pool.start(domain, &tokens(count), count);
         assert!(pool.grow(&mut table, 0, count));
@@ -241,7 +316,7 @@ mod tests {
     fn the_budget_is_never_exceeded() {
         let mut pool = pool(4);
         assert_eq!(pool.total_blocks(), 4);
-        assert!(pool.storage().bytes() <= SHAPE.block_bytes() * 4);
+        assert!(pool.bytes() <= SHAPE.block_bytes() * 4);
         let mut table = fill(&mut pool, ANNA, 4 * BLOCK_TOKENS);
         let mut other = BlockTable::default();
         assert!(!pool.grow(&mut other, 0, 1));
@@ -293,19 +368,20 @@ mod tests {
         let mut pool = pool(5);
         let mut first = fill(&mut pool, ANNA, 40);
         let half = first.blocks()[1];
-        pool.storage_mut().write(1, &[(half, 3)], &[2.0; 16], &[3.0; 16]);
+        storage(&mut pool).write(1, &[(half, 3)], &[2.0; 16], &[3.0; 16]);
         let mut second = pool.share(&first);
         assert_eq!((second.blocks(), pool.available_blocks()), (first.blocks(), 3));
         assert!(pool.grow(&mut second, 40, 41));
         assert_eq!(second.blocks()[0], first.blocks()[0]);
         let own = second.blocks()[1];
         assert_ne!(own, half);
-        pool.storage_mut().write(1, &[(own, 8)], &[9.0; 16], &[9.0; 16]);
-        let keys = |pool: &Pool, block| {
-            pool.storage().keys(1, block, 1, &mut Vec::new())[..BLOCK_TOKENS].to_vec()
+        storage(&mut pool).write(1, &[(own, 8)], &[9.0; 16], &[9.0; 16]);
+        let mut keys = |block| {
+            let storage = storage(&mut pool);
+            storage.keys(1, block, 1, &mut Vec::new())[..BLOCK_TOKENS].to_vec()
         };
-        assert_eq!((keys(&pool, own)[3], keys(&pool, own)[8]), (2.0, 9.0));
-        assert_eq!((keys(&pool, half)[3], keys(&pool, half)[8]), (2.0, 0.0));
+        assert_eq!((keys(own)[3], keys(own)[8]), (2.0, 9.0));
+        assert_eq!((keys(half)[3], keys(half)[8]), (2.0, 0.0));
         // Alone again, nobody copies.
         assert!(pool.grow(&mut first, 40, 41));
         assert_eq!(first.blocks()[1], half);
@@ -351,14 +427,16 @@ mod tests {
         let mut pool = pool(4);
         let mut first = fill(&mut pool, ANNA, 64);
         let block = first.blocks()[0];
-        pool.storage_mut().write(0, &[(block, 0)], &[1.0; 16], &[1.0; 16]);
+        let storage = pool.storage_mut().expect("beside the program");
+        storage.write(0, &[(block, 0)], &[1.0; 16], &[1.0; 16]);
         pool.release(&mut first);
         pool.forget(ANNA);
         assert_eq!(pool.idle_blocks(), 0);
         assert_eq!(pool.available_blocks(), 4);
         assert_eq!(pool.start(ANNA, &tokens(64), 64).1, 0);
         let mut scratch = Vec::new();
-        assert!(pool.storage().keys(0, block, 0, &mut scratch).iter().all(|&x| x == 0.0));
+        let storage = pool.storage_mut().expect("beside the program");
+        assert!(storage.keys(0, block, 0, &mut scratch).iter().all(|&x| x == 0.0));
     }
 
     #[test]
@@ -366,7 +444,8 @@ mod tests {
         let mut pool = pool(4);
         let mut first = fill(&mut pool, ANNA, 64);
         let block = first.blocks()[0];
-        pool.storage_mut().write(0, &[(block, 0)], &[1.0; 16], &[1.0; 16]);
+        let storage = pool.storage_mut().expect("beside the program");
+        storage.write(0, &[(block, 0)], &[1.0; 16], &[1.0; 16]);
         pool.forget(ANNA);
         first.forget();
         assert!(pool.grow(&mut first, 64, 96));
@@ -376,6 +455,7 @@ mod tests {
         assert_eq!(pool.available_blocks(), 4);
         assert_eq!(pool.start(ANNA, &tokens(96), 96).1, 0);
         let mut scratch = Vec::new();
-        assert!(pool.storage().keys(0, block, 0, &mut scratch).iter().all(|&x| x == 0.0));
+        let storage = pool.storage_mut().expect("beside the program");
+        assert!(storage.keys(0, block, 0, &mut scratch).iter().all(|&x| x == 0.0));
     }
 }

@@ -76,19 +76,6 @@ impl Storage {
         Self { shape, numbers }
     }
 
-    /// What it holds for each token.
-    pub(crate) fn shape(&self) -> &CacheShape {
-        &self.shape
-    }
-
-    /// Bytes of the allocation.
-    pub(crate) fn bytes(&self) -> usize {
-        match &self.numbers {
-            Numbers::F16(numbers) => numbers.len() * 2,
-            Numbers::F32(numbers) => numbers.len() * 4,
-        }
-    }
-
     /// Writes one layer's keys and values, [slots, kv_heads × head_dim], to places in blocks.
     pub(crate) fn write(
         &mut self,

@@ -5,6 +5,7 @@ use candle_core::{
 };
 
 use super::for_each_part;
+use crate::engine::compute::{Compute, normalised};
 use crate::engine::kernels::{GateClamped, GateSilu, Gelu, GeluErf, Sum, SumOfSquares, Target};
 
 /// The elements of a contiguous f32 tensor.
@@ -44,16 +45,27 @@ pub(crate) struct Norm {
     weight: Tensor,
     bias: Option<Tensor>,
     epsilon: f32,
+    compute: Compute,
 }
 
 impl Norm {
-    /// Weight and bias have one element for each column.
-    pub(crate) fn new(kind: NormKind, weight: Tensor, bias: Option<Tensor>, epsilon: f32) -> Self {
-        Self { kind, weight, bias, epsilon }
+    /// Weight and bias have one element for each column, and lie where it is computed.
+    pub(crate) fn new(
+        kind: NormKind,
+        weight: Tensor,
+        bias: Option<Tensor>,
+        epsilon: f32,
+        compute: Compute,
+    ) -> Self {
+        Self { kind, weight, bias, epsilon, compute }
     }
 
     /// Normalises every row.
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
+        if let Compute::Device(_) = self.compute {
+            let weights = (&self.weight, self.bias.as_ref());
+            return normalised(self.kind, rows, weights, self.epsilon);
+        }
         let normalise = Normalise { kind: self.kind, epsilon: self.epsilon };
         let normal = rows.apply_op2_no_bwd(&self.weight, &normalise)?;
         if let Some(bias) = &self.bias {

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::utils::barrier_pool;
-use candle_core::{CpuStorage, CustomOp1, Layout, Module, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Module, Result, Shape, Tensor, bail};
 use half::{bf16, f16};
 use parking_lot::Mutex;
 
 use super::add_into;
 use super::elementwise::elements;
+use crate::engine::compute::DeviceMatrix;
 use crate::engine::gguf::{TensorType, candle_tensor};
 use crate::engine::kernels::{Block, FloatProduct, Iq4Nl, Iq4Xs, Mxfp4, Target};
 
@@ -38,6 +39,8 @@ enum Weight {
     Iq4Nl(Arc<BlockMatrix<Iq4Nl>>),
     Iq4Xs(Arc<BlockMatrix<Iq4Xs>>),
     Mxfp4(Arc<BlockMatrix<Mxfp4>>),
+    /// On a device.
+    Device(DeviceMatrix),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,16 +80,9 @@ impl Linear {
             TensorType::Iq4Xs => Weight::Iq4Xs(BlockMatrix::read(bytes, columns, Iq4Xs::from)),
             TensorType::Mxfp4 => Weight::Mxfp4(BlockMatrix::read(bytes, columns, Mxfp4::from)),
             TensorType::Candle(dtype) => {
-                // Candle's products of these take two blocks at a time, and assert it.
-                let in_pairs = matches!(dtype, GgmlDType::Q4_1 | GgmlDType::Q5_0 | GgmlDType::Q5_1);
-                if in_pairs && !(columns / kind.block_size()).is_multiple_of(2) {
-                    bail!(
-                        "rows of {columns} weights in {} are an odd number of blocks",
-                        kind.name()
-                    );
-                }
+                check_pairs(kind, columns)?;
                 let rows = bytes.len() / kind.row_bytes(columns).max(1);
-                let tensor = Arc::new(candle_tensor(dtype, &[rows, columns], bytes)?);
+                let tensor = Arc::new(candle_tensor(dtype, &[rows, columns], bytes, &Device::Cpu)?);
                 let alone = match dtype {
                     GgmlDType::Q6K => Alone::Differently,
                     _ => Alone::AsMany,
@@ -95,6 +91,19 @@ impl Linear {
                 Weight::Quantized { weight, tensor, alone }
             }
         };
+        Ok(Self { weight, bias })
+    }
+
+    /// The same on a device, where the bias lies too.
+    pub(crate) fn on_device(
+        kind: TensorType,
+        bytes: &[u8],
+        columns: usize,
+        bias: Option<Tensor>,
+        device: &Device,
+    ) -> Result<Self> {
+        check_pairs(kind, columns)?;
+        let weight = Weight::Device(DeviceMatrix::new(kind, bytes, columns, device)?);
         Ok(Self { weight, bias })
     }
 
@@ -111,6 +120,7 @@ impl Linear {
             Weight::Iq4Nl(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
             Weight::Iq4Xs(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
             Weight::Mxfp4(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
+            Weight::Device(matrix) => matrix.forward(rows)?,
         };
         self.biased(product)
     }
@@ -125,6 +135,7 @@ impl Linear {
             Weight::Iq4Nl(matrix) => matrix.rows(ids),
             Weight::Iq4Xs(matrix) => matrix.rows(ids),
             Weight::Mxfp4(matrix) => matrix.rows(ids),
+            Weight::Device(matrix) => matrix.rows(ids),
         }
     }
 
@@ -139,11 +150,21 @@ impl Linear {
     }
 
     fn biased(&self, product: Tensor) -> Result<Tensor> {
-        if let Some(bias) = &self.bias {
-            add_into(&product, bias, 1.0)?;
+        match (&self.bias, &self.weight) {
+            (None, _) => Ok(product),
+            (Some(bias), Weight::Device(_)) => product.broadcast_add(bias),
+            (Some(bias), _) => add_into(&product, bias, 1.0).map(|()| product),
         }
-        Ok(product)
     }
+}
+
+/// Candle's products of some types take two blocks at a time, and assert it.
+fn check_pairs(kind: TensorType, columns: usize) -> Result<()> {
+    let in_pairs = [GgmlDType::Q4_1, GgmlDType::Q5_0, GgmlDType::Q5_1].map(TensorType::Candle);
+    if in_pairs.contains(&kind) && !(columns / kind.block_size()).is_multiple_of(2) {
+        bail!("rows of {columns} weights in {} are an odd number of blocks", kind.name());
+    }
+    Ok(())
 }
 
 /// Several products with the same rows. Where candle can, the rows are quantized once and all
@@ -184,7 +205,7 @@ impl<W: Block> BlockMatrix<W> {
             };
             W::widen_all(row, out);
         }
-        Tensor::from_vec(out, (ids.len(), self.columns), &candle_core::Device::Cpu)
+        Tensor::from_vec(out, (ids.len(), self.columns), &Device::Cpu)
     }
 }
 
@@ -235,8 +256,6 @@ fn transposed(by_output: &[f32], outputs: usize, count: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     const COLUMNS: usize = 512;
@@ -315,12 +334,38 @@ mod tests {
     }
 
     #[test]
+    fn a_device_multiplies_as_the_processor_does() {
+        let rows = tensor(5, 0.0);
+        for kind in TYPES {
+            let (bytes, host) = (blocks(kind), linear(kind));
+            let device = Linear::on_device(kind, &bytes, COLUMNS, None, &Device::Cpu);
+            let device = device.expect("a matrix");
+            let ids = Tensor::new(&[3_u32, 79, 0], &Device::Cpu).expect("ids");
+            for (ours, theirs) in
+                [(host.forward(&rows), device.forward(&rows)), (host.rows(&ids), device.rows(&ids))]
+            {
+                let (ours, theirs) = (ours.expect("a product"), theirs.expect("a product"));
+                let off = (&ours - theirs).and_then(|off| off.abs()?.max_all()?.to_scalar::<f32>());
+                let largest = ours.abs().and_then(|all| all.max_all()?.to_scalar::<f32>());
+                // Some types become BF16, which has 8 bits.
+                let share = off.expect("a number") / largest.expect("a number");
+                assert!(share < 1e-2, "{kind:?}: {share}");
+            }
+        }
+    }
+
+    #[test]
     fn rows_that_candle_cannot_take_are_refused() {
         for (dtype, bytes) in [(GgmlDType::Q4_1, 20), (GgmlDType::Q5_0, 22), (GgmlDType::Q5_1, 24)]
         {
             let kind = TensorType::Candle(dtype);
             assert!(Linear::new(kind, &vec![0; 3 * bytes], 96, None).is_err(), "{dtype:?}");
             assert!(Linear::new(kind, &vec![0; 4 * bytes], 128, None).is_ok(), "{dtype:?}");
+            let on_device = |blocks: usize| {
+                let zeros = vec![0; blocks * bytes];
+                Linear::on_device(kind, &zeros, blocks * 32, None, &Device::Cpu)
+            };
+            assert!(on_device(3).is_err() && on_device(4).is_ok(), "{dtype:?}");
         }
     }
 

@@ -117,10 +117,14 @@ impl Rope {
 
 /// Cosines and sines, [rows, pairs].
 pub(crate) struct RopeAngles {
-    kind: RopeKind,
-    pairs: usize,
-    cos: Vec<f32>,
-    sin: Vec<f32>,
+    /// Which elements turn together.
+    pub(crate) kind: RopeKind,
+    /// How many pairs of a head turn.
+    pub(crate) pairs: usize,
+    /// [rows, pairs]
+    pub(crate) cos: Vec<f32>,
+    /// [rows, pairs]
+    pub(crate) sin: Vec<f32>,
 }
 
 /// Turns the heads of queries or keys, [rows, heads × head_dim], after normalising each head where

@@ -54,7 +54,7 @@ impl DraftModel {
 
     /// Bytes of its cache.
     pub(crate) fn cache_bytes(&self) -> usize {
-        self.pool.storage().bytes()
+        self.pool.bytes()
     }
 
     /// Forgets what is no longer worked on, and erases it.

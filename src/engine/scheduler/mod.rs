@@ -298,7 +298,7 @@ impl Scheduler {
     }
 
     fn publish(&mut self) {
-        let bytes = self.pool.storage().shape().block_bytes();
+        let bytes = self.pool.shape().block_bytes();
         let used = self.pool.total_blocks() - self.pool.available_blocks();
         self.stats.running = self.running.len();
         self.stats.kv_used_bytes = used * bytes;

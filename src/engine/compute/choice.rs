@@ -1,0 +1,130 @@
+//! Which device computes, and what memory it has.
+
+use candle_core::utils::{cuda_is_available, metal_is_available};
+use candle_core::{Device, Result};
+
+use super::Compute;
+use crate::engine::error::LoadError;
+
+/// Which device is to compute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first that answers, else the processor.
+    Auto,
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The NVIDIA device of this number.
+    Cuda(usize),
+    /// The graphics processor of a Mac.
+    Metal,
+    /// The processor, by the operations of a device.
+    #[cfg(test)]
+    StandIn,
+}
+
+/// Whether the chosen device answers; to be asked before anything is loaded.
+pub fn check_device(choice: DeviceChoice) -> std::result::Result<(), LoadError> {
+    choice.open().map(drop)
+}
+
+impl DeviceChoice {
+    /// Opens the device. An error where one was asked for that is not there.
+    pub(crate) fn open(self) -> std::result::Result<Compute, LoadError> {
+        let opened = match self {
+            Self::Cpu => return Ok(Compute::Host),
+            Self::Auto => return Ok(first()),
+            Self::Cuda(_) if !cuda_is_available() => Err("this program is built without CUDA"),
+            Self::Metal if !metal_is_available() => Err("this program is built without Metal"),
+            Self::Cuda(number) => Ok(Device::new_cuda(number)),
+            Self::Metal => Ok(Device::new_metal(0)),
+            #[cfg(test)]
+            Self::StandIn => Ok(Ok(Device::Cpu)),
+        };
+        let failed = |reason: String| LoadError::Device { device: self.to_string(), reason };
+        let opened = opened.map_err(|reason| failed(reason.to_owned()))?;
+        opened.map(Compute::Device).map_err(|error| failed(error.to_string()))
+    }
+}
+
+impl std::fmt::Display for DeviceChoice {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Cpu => formatter.write_str("cpu"),
+            Self::Cuda(number) => write!(formatter, "cuda:{number}"),
+            Self::Metal => formatter.write_str("metal"),
+            #[cfg(test)]
+            Self::StandIn => formatter.write_str("stand-in"),
+        }
+    }
+}
+
+/// The first device that answers, else the processor.
+fn first() -> Compute {
+    let opened: Option<Result<Device>> = if cuda_is_available() {
+        Some(Device::new_cuda(0))
+    } else if metal_is_available() {
+        Some(Device::new_metal(0))
+    } else {
+        None
+    };
+    match opened {
+        Some(Ok(device)) => Compute::Device(device),
+        Some(Err(error)) => {
+            tracing::info!(cause = %error, "no device answers: the model computes on the CPU");
+            Compute::Host
+        }
+        None => {
+            tracing::debug!("this program is built for the CPU alone");
+            Compute::Host
+        }
+    }
+}
+
+impl Compute {
+    /// What is free of a memory that the device has for itself; none where it has none, or does not
+    /// tell.
+    pub(crate) fn free_bytes(&self) -> Option<u64> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Device(Device::Cuda(device)) => {
+                let (free, _) = device.cuda_stream().context().mem_get_info().ok()?;
+                Some(free as u64)
+            }
+            Self::Host | Self::Device(_) => None,
+        }
+    }
+
+    /// Whether what lies on the device is taken of the machine's memory.
+    pub(crate) fn shares_memory(&self) -> bool {
+        !matches!(self, Self::Device(Device::Cuda(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_this_program_is_not_built_for_is_refused_with_the_reason() {
+        for (choice, is_there, words) in [
+            (DeviceChoice::Cuda(0), cuda_is_available(), "`cuda:0`: this program is built without"),
+            (DeviceChoice::Metal, metal_is_available(), "`metal`: this program is built without"),
+        ] {
+            if !is_there {
+                let error = check_device(choice).expect_err("refused").to_string();
+                assert!(error.contains(words), "{error}");
+            }
+        }
+        assert!(check_device(DeviceChoice::Cuda(4_000)).is_err());
+    }
+
+    #[test]
+    fn auto_always_finds_something_that_computes() {
+        let compute = DeviceChoice::Auto.open().expect("opens");
+        if !cuda_is_available() && !metal_is_available() {
+            assert!(matches!(compute, Compute::Host));
+        }
+    }
+}
