@@ -103,7 +103,8 @@ impl App {
         let People { registry, binder, refusals, accounts, keys } =
             People::open(home, &settings, &db, &audit)?;
         let limits = Limiter::open(&db, clock.clone(), &settings.limits)?;
-        let library = Library::open(&db, &audit, clock, &registry, library_options(&settings))?;
+        let options = library_options(&settings, facts::device(&settings)?);
+        let library = Library::open(&db, &audit, clock, &registry, options)?;
         let gate = Gate::new(GateParts {
             catalog: catalog(&library),
             limits,

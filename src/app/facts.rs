@@ -9,7 +9,7 @@ use crate::audit::{Action as Audited, Actor, Event, Outcome};
 use crate::clock::ClockJump;
 use crate::config::{self, Settings};
 use crate::db::{Connection, DbError};
-use crate::engine::{EngineOptions, Speculation};
+use crate::engine::{DeviceChoice, EngineOptions, Speculation};
 use crate::guard::{Action, Category, Direction, Policy};
 use crate::models::{LibraryOptions, Rules};
 use crate::monitor::posture::FairnessRun;
@@ -84,8 +84,19 @@ fn seconds(count: u32) -> Option<Duration> {
     (count > 0).then(|| Duration::from_secs(count.into()))
 }
 
+/// What computes, as the engine calls it.
+pub(super) fn device(settings: &Settings) -> Result<DeviceChoice> {
+    let name = &settings.engine.device;
+    Ok(match config::Device::parse(name).context("engine.device names no device")? {
+        config::Device::Auto => DeviceChoice::Auto,
+        config::Device::Cpu => DeviceChoice::Cpu,
+        config::Device::Cuda(number) => DeviceChoice::Cuda(number.into()),
+        config::Device::Metal => DeviceChoice::Metal,
+    })
+}
+
 /// What the library is told of the settings.
-pub(super) fn library_options(settings: &Settings) -> LibraryOptions {
+pub(super) fn library_options(settings: &Settings, device: DeviceChoice) -> LibraryOptions {
     let engine = &settings.engine;
     let context = engine.context_tokens_max as usize;
     LibraryOptions {
@@ -105,7 +116,10 @@ pub(super) fn library_options(settings: &Settings) -> LibraryOptions {
         evict: settings.models.evict,
         grace: Duration::from_secs(settings.server.shutdown_grace_s.into()),
         engine: EngineOptions {
+            device,
             kv_budget_bytes: (engine.kv_budget_mib as usize) << 20,
+            device_kv_budget_bytes: some(engine.device_kv_budget_mib)
+                .map(|mib| (mib as usize) << 20),
             streams_max: engine.streams_max.into(),
             queue_max: engine.queue_max.into(),
             prefill_chunk_tokens: engine.prefill_chunk_tokens.into(),

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::certificates::CertificateFiles;
 use super::sealed::{self, Opened, Way};
-use super::{App, Home, StopSignals, exchange_runtime, shell};
+use super::{App, Home, StopSignals, exchange_runtime, facts, shell};
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::backup;
 use crate::config::{Config, KeySourceKind, Settings};
@@ -35,6 +35,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     let settings = config.settings();
     crate::engine::set_threads(settings.engine.threads.into())?;
+    crate::engine::check_device(facts::device(settings)?).context("engine.device")?;
     let home = Home::open_with(settings, || match &passphrase {
         Some(passphrase) => Ok(passphrase.clone()),
         None => super::ask_new_passphrase(),

@@ -4,12 +4,14 @@
 //! settings there are. A key or a type that it does not know is an error that names the key, the
 //! file and the line. The only module that reads the environment.
 
+mod device;
 mod layers;
 mod settings;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use device::Device;
 pub use layers::Origin;
 pub use settings::{
     Accounts, Api, Engine, Evals, Guard, KeySourceKind, LimitSet, Limits, LoadWhen, LogFormat,
@@ -18,8 +20,13 @@ pub use settings::{
 };
 
 /// Where tests find the data that is shared between checkouts.
-const NOT_SETTINGS: &[&str] =
-    &["STRONGROOM_SHARED", "STRONGROOM_BIN", "STRONGROOM_CONFIG", "STRONGROOM_PYTHON"];
+const NOT_SETTINGS: &[&str] = &[
+    "STRONGROOM_SHARED",
+    "STRONGROOM_BIN",
+    "STRONGROOM_CONFIG",
+    "STRONGROOM_PYTHON",
+    "STRONGROOM_TEST_DEVICE",
+];
 
 /// What is wrong with a configuration, and where.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::device::{DEVICE_RULE, Device};
+
 /// The roles that limits can be set for; those of `access::permission`, as a test there holds.
 pub const ROLES: [&str; 6] = ["owner", "admin", "operator", "auditor", "member", "service"];
 /// The suites that can be run on a schedule; those of `evals`, as a test of the whole house holds.
@@ -154,8 +156,10 @@ pub enum Speculation {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Engine {
+    pub device: String,
     pub threads: u16,
     pub kv_budget_mib: u32,
+    pub device_kv_budget_mib: u32,
     pub streams_max: u16,
     pub queue_max: u16,
     pub prefill_chunk_tokens: u16,
@@ -327,6 +331,9 @@ impl Settings {
         if !matches!(&*self.logs.level, "error" | "warn" | "info" | "debug" | "trace") {
             return Err(("logs.level", "must be error, warn, info, debug or trace".into()));
         }
+        if Device::parse(&self.engine.device).is_none() {
+            return Err(("engine.device", DEVICE_RULE.into()));
+        }
         if !SUITES.contains(&&*self.evals.suite) {
             return Err(("evals.suite", format!("must be one of: {}", SUITES.join(", "))));
         }
@@ -345,6 +352,7 @@ impl Settings {
             ("tls.certificate_days", self.tls.certificate_days.into(), 1, 397),
             ("engine.threads", self.engine.threads.into(), 0, 1_024),
             ("engine.kv_budget_mib", self.engine.kv_budget_mib.into(), 1, 1 << 20),
+            ("engine.device_kv_budget_mib", self.engine.device_kv_budget_mib.into(), 0, 1 << 20),
             ("engine.streams_max", self.engine.streams_max.into(), 1, 1_024),
             ("models.idle_minutes", self.models.idle_minutes.into(), 0, 525_600),
             ("models.load_wait_s", self.models.load_wait_s.into(), 0, 3_600),

@@ -345,6 +345,7 @@ fn engine_of(all: &EngineOptions, own: &ModelLimits) -> EngineOptions {
     let mut options = all.clone();
     if let Some(mib) = own.kv_budget_mib {
         options.kv_budget_bytes = (mib as usize) << 20;
+        options.device_kv_budget_bytes = Some(options.kv_budget_bytes);
     }
     if let Some(streams) = own.streams_max {
         options.streams_max = streams.into();
