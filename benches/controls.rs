@@ -27,8 +27,8 @@ use strongroom::bench::{Generate, serve_engine};
 use strongroom::config::Config;
 use strongroom::engine::{
     AnswerParser, Constraint, Conversation, Domain, EngineError, EngineStats, FinishReason,
-    GenerationEvent, GenerationRequest, Grammar, GrammarError, ModelInfo, PromptError,
-    PromptOptions, Score, ScoreItem, TokenCount, ToolRules, Usage,
+    GenerationEvent, GenerationRequest, Grammar, GrammarError, ModelInfo, Piece, PromptError,
+    PromptOptions, Reading, Score, ScoreItem, TokenCount, ToolRules, Usage,
 };
 
 const WARM: usize = 200;
@@ -60,6 +60,14 @@ impl Generate for Echo {
     fn detokenize(&self, tokens: &[u32]) -> String {
         let bytes: Vec<u8> = tokens.iter().filter_map(|token| u8::try_from(*token).ok()).collect();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn read(&self, text: &str, _: Reading) -> Vec<u32> {
+        self.tokenize(text)
+    }
+
+    fn piece(&self, token: u32) -> Piece {
+        Piece { name: token.to_string(), bytes: Vec::new() }
     }
 
     fn constrain(&self, _: &Grammar) -> Result<Constraint, GrammarError> {

@@ -45,9 +45,9 @@ fn parameters() {
 
 #[test]
 fn parameters_of_texts() {
-    let (embeddings, rerank) = openai::text_markdown();
-    keep("openai-compat.md", "embeddings", &embeddings);
-    keep("openai-compat.md", "rerank", &rerank);
+    for (name, table) in openai::text_markdown() {
+        keep("openai-compat.md", name, &table);
+    }
 }
 
 #[test]

@@ -16,7 +16,9 @@ pub(crate) fn all() -> Routes {
         .post("/v1/chat/completions", openai::api::chat_completions)
         .post("/v1/completions", openai::api::completions)
         .post("/v1/embeddings", openai::api::embeddings)
-        .post("/v1/rerank", openai::api::rerank);
+        .post("/v1/rerank", openai::api::rerank)
+        .post("/v1/tokenize", openai::api::tokenize)
+        .post("/v1/detokenize", openai::api::detokenize);
     web_app(conversations(people(routes)))
 }
 

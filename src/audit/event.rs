@@ -72,6 +72,7 @@ actions! {
     GenerationStart "generation.start" "A generation was admitted; written before the engine sees it.";
     GenerationEnd "generation.end" "A generation ended.";
     GenerationRefuse "generation.refuse" "A generation was not admitted.";
+    TokensRead "tokens.read" "A text was shown as tokens, or tokens as a text.";
     GuardTest "guard.test" "A text was tried against the guard's policy.";
     ConversationCreate "conversation.create" "A conversation was begun.";
     ConversationRead "conversation.read" "A conversation was opened by its owner.";

@@ -35,6 +35,7 @@ mod scheduler;
 mod stats;
 pub mod template;
 pub mod tokenizer;
+mod tokens;
 
 pub use compute::{DeviceChoice, check_device};
 pub use constraint::{Constraint, Grammar, GrammarError, ToolChoice, ToolRules};
@@ -57,6 +58,7 @@ pub use stats::{EngineStats, Histogram};
 use template::Template;
 pub use template::{PromptError, PromptOptions};
 use tokenizer::{Special, Tokenizer};
+pub use tokens::{Piece, Reading};
 
 /// Where the weights come from.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Why a generation did not happen, or did not end well: things that the caller can act on.
 
 use super::loaded::ModelKind;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, PromptError};
 use crate::limits::Refusal;
 
 /// Why the gate did not let a generation through, or could not bring it to its end.
@@ -128,6 +128,19 @@ impl GateError {
             Self::ShuttingDown => "shutting_down",
             Self::Revoked => "revoked",
             Self::Engine(_) => "engine",
+        }
+    }
+}
+
+impl From<PromptError> for GateError {
+    fn from(error: PromptError) -> Self {
+        match error {
+            PromptError::Refused(_) => Self::Template,
+            PromptError::Empty => Self::EmptyPrompt,
+            // Not the caller's doing: the file brought it.
+            PromptError::Limit(_) | PromptError::Template(_) => {
+                Self::ModelNotReady("Its chat template cannot be used.".to_owned())
+            }
         }
     }
 }

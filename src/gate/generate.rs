@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::engine::{
     AnswerParser, Constraint, Conversation, Domain, Engine, EngineError, EngineStats, Generation,
-    GenerationEvent, GenerationRequest, Grammar, GrammarError, ModelInfo, PromptError,
-    PromptOptions, Score, ScoreItem, ToolRules,
+    GenerationEvent, GenerationRequest, Grammar, GrammarError, ModelInfo, Piece, PromptError,
+    PromptOptions, Reading, Score, ScoreItem, ToolRules,
 };
 
 /// A loaded model that turns tokens into tokens.
@@ -26,6 +26,10 @@ pub trait Generate: Send + Sync + 'static {
     fn tokenize(&self, text: &str) -> Vec<u32>;
     /// Turns tokens into text.
     fn detokenize(&self, tokens: &[u32]) -> String;
+    /// Turns a text into tokens that somebody wants to see.
+    fn read(&self, text: &str, reading: Reading) -> Vec<u32>;
+    /// A token as it stands in the vocabulary.
+    fn piece(&self, token: u32) -> Piece;
     /// Compiles a grammar that an answer is to be held to. Blocks.
     fn constrain(&self, grammar: &Grammar) -> Result<Constraint, GrammarError>;
     /// Compiles what holds calls of functions to their schemas. Blocks.
@@ -88,6 +92,14 @@ impl Generate for Engine {
 
     fn detokenize(&self, tokens: &[u32]) -> String {
         Self::detokenize(self, tokens)
+    }
+
+    fn read(&self, text: &str, reading: Reading) -> Vec<u32> {
+        Self::read(self, text, reading)
+    }
+
+    fn piece(&self, token: u32) -> Piece {
+        Self::piece(self, token)
     }
 
     fn constrain(&self, grammar: &Grammar) -> Result<Constraint, GrammarError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::generate::Generate;
-use crate::engine::{Dimensions, Domain, Embedder, EngineStats, Loaded, ModelInfo};
+use crate::engine::{Dimensions, Domain, Embedder, EngineStats, Loaded, ModelInfo, Piece, Reading};
 
 /// What a model does once it is in memory.
 #[derive(Clone)]
@@ -69,6 +69,30 @@ impl Engines {
         match self {
             Self::Generate(engine) => engine.info(),
             Self::Embed(engine) => engine.info(),
+        }
+    }
+
+    /// Turns a text into tokens that somebody wants to see.
+    pub(super) fn read(&self, text: &str, reading: Reading) -> Vec<u32> {
+        match self {
+            Self::Generate(engine) => engine.read(text, reading),
+            Self::Embed(engine) => engine.read(text, reading),
+        }
+    }
+
+    /// A token as it stands in the vocabulary.
+    pub(super) fn piece(&self, token: u32) -> Piece {
+        match self {
+            Self::Generate(engine) => engine.piece(token),
+            Self::Embed(engine) => engine.piece(token),
+        }
+    }
+
+    /// Turns tokens into text.
+    pub(super) fn detokenize(&self, tokens: &[u32]) -> String {
+        match self {
+            Self::Generate(engine) => engine.detokenize(tokens),
+            Self::Embed(engine) => engine.detokenize(tokens),
         }
     }
 

@@ -24,6 +24,7 @@ mod store;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod waiting;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub(crate) use request::{
     NoticeDirection, Purpose,
 };
 pub(crate) use score::ScoreText;
+pub(crate) use tokens::{Read, ReadAsk, Spell, TokenInput};
 pub(crate) use waiting::WaitOptions;
 
 use crate::access::{Caller, Refusals, Revocation};
@@ -248,7 +250,7 @@ impl Gate {
     fn find(&self, caller: &Caller, purpose: Purpose, name: Option<&str>) -> Option<Arc<Model>> {
         let catalog = &self.inner.parts.catalog;
         let named = catalog.find(name);
-        let suits = |model: &Arc<Model>| model.kind() == Some(purpose.needs());
+        let suits = |model: &Arc<Model>| model.kind().is_some_and(|kind| purpose.takes(kind));
         let is_other = named.as_ref().is_none_or(|model| model.kind().is_some() && !suits(model));
         if name.is_some() || !is_other {
             return named;
@@ -356,7 +358,7 @@ fn subject(caller: &Caller) -> Subject {
 /// once it is read.
 fn fits(model: &Model, purpose: Purpose) -> Result<(), GateError> {
     match model.kind() {
-        Some(kind) if kind != purpose.needs() => Err(GateError::WrongKind(kind)),
+        Some(kind) if !purpose.takes(kind) => Err(GateError::WrongKind(kind)),
         Some(_) | None => Ok(()),
     }
 }

@@ -8,8 +8,8 @@ use super::error::GateError;
 use super::generate::Generate;
 use super::request::{ExchangeRequest, HeldTo, Input, Purpose};
 use crate::engine::{
-    AnswerParser, Constraint, Conversation, GenerationRequest, GrammarError, PromptError,
-    PromptOptions, Role, Sampling, ToolChoice, ToolRules,
+    AnswerParser, Constraint, Conversation, GenerationRequest, GrammarError, PromptOptions, Role,
+    Sampling, ToolChoice, ToolRules,
 };
 use crate::ids::UserId;
 use crate::limits::Wanted;
@@ -185,14 +185,7 @@ impl Draft {
         self.prompt = match &self.input {
             Input::Conversation(conversation) => {
                 let options = PromptOptions { date: self.today, ..PromptOptions::default() };
-                self.engine.prompt(conversation, &options).map_err(|error| match error {
-                    PromptError::Refused(_) => GateError::Template,
-                    PromptError::Empty => GateError::EmptyPrompt,
-                    // Not the caller's doing: the file brought it.
-                    PromptError::Limit(_) | PromptError::Template(_) => {
-                        GateError::ModelNotReady("Its chat template cannot be used.".to_owned())
-                    }
-                })?
+                self.engine.prompt(conversation, &options)?
             }
             Input::Text(text) => self.engine.tokenize(text),
             Input::Tokens(_) => Vec::new(),
@@ -291,7 +284,11 @@ impl Draft {
 fn room_min(purpose: Purpose, context: usize) -> usize {
     match purpose {
         Purpose::Chat => (context / 4).clamp(1, CHAT_ROOM),
-        Purpose::Api | Purpose::Evaluation | Purpose::Embeddings | Purpose::Rerank => 1,
+        Purpose::Api
+        | Purpose::Evaluation
+        | Purpose::Embeddings
+        | Purpose::Rerank
+        | Purpose::Tokens => 1,
     }
 }
 

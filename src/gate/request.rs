@@ -25,13 +25,15 @@ pub(crate) enum Purpose {
     Embeddings,
     /// A program that wants texts judged against a query.
     Rerank,
+    /// A program that wants to see texts as tokens, or tokens as texts.
+    Tokens,
 }
 
 impl Purpose {
     /// The permission that the caller needs.
     pub(crate) const fn permission(self) -> Permission {
         match self {
-            Self::Api | Self::Embeddings | Self::Rerank => Permission::UseApi,
+            Self::Api | Self::Embeddings | Self::Rerank | Self::Tokens => Permission::UseApi,
             Self::Chat => Permission::Chat,
             Self::Evaluation => Permission::RunEvals,
         }
@@ -45,15 +47,22 @@ impl Purpose {
             Self::Evaluation => "evaluation",
             Self::Embeddings => "embeddings",
             Self::Rerank => "rerank",
+            Self::Tokens => "tokens",
         }
     }
 
-    /// The kind of model that it takes.
-    pub(crate) const fn needs(self) -> ModelKind {
+    /// Whether it takes models of this kind.
+    pub(crate) fn takes(self, kind: ModelKind) -> bool {
+        self.needs().is_none_or(|needed| needed == kind)
+    }
+
+    /// The kind of model that it takes; none: any.
+    const fn needs(self) -> Option<ModelKind> {
         match self {
-            Self::Api | Self::Chat | Self::Evaluation => ModelKind::Chat,
-            Self::Embeddings => ModelKind::Embedding,
-            Self::Rerank => ModelKind::Reranker,
+            Self::Api | Self::Chat | Self::Evaluation => Some(ModelKind::Chat),
+            Self::Embeddings => Some(ModelKind::Embedding),
+            Self::Rerank => Some(ModelKind::Reranker),
+            Self::Tokens => None,
         }
     }
 }

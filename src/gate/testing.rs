@@ -23,8 +23,8 @@ use crate::db::{Db, DbOptions};
 use crate::engine::{
     AnswerParser, Candidate, Constraint, Conversation, Domain, EngineError, EngineStats,
     FinishReason, GenerationEvent, GenerationRequest, Grammar, GrammarError, Message, ModelInfo,
-    PromptError, PromptOptions, Sampling, Score, ScoreItem, TokenCount, TokenLogprob, ToolRules,
-    Usage,
+    Piece, PromptError, PromptOptions, Reading, Sampling, Score, ScoreItem, TokenCount,
+    TokenLogprob, ToolRules, Usage,
 };
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 use crate::limits::Limiter;
@@ -107,6 +107,15 @@ impl Generate for Scripted {
     fn detokenize(&self, tokens: &[u32]) -> String {
         let bytes: Vec<u8> = tokens.iter().filter_map(|t| u8::try_from(*t).ok()).collect();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn read(&self, text: &str, _: Reading) -> Vec<u32> {
+        self.tokenize(text)
+    }
+
+    fn piece(&self, token: u32) -> Piece {
+        let bytes = vec![u8::try_from(token).unwrap_or(0)];
+        Piece { name: format!("t{token}"), bytes }
     }
 
     fn constrain(&self, _: &Grammar) -> Result<Constraint, GrammarError> {

@@ -1,4 +1,4 @@
-//! `/v1`: models, chat completions, completions.
+//! `/v1`: models, chat completions, completions, embeddings, ranking, tokens.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use super::common::Delivery;
 use super::fields::Fields;
 use super::parameters::Endpoint;
 use super::text_answer::{EmbeddingList, Ranking};
-use super::{chat_request, completion_request, stream, text_request};
+use super::token_answer::{Spelled, TokenList};
+use super::{chat_request, completion_request, stream, text_request, token_request};
 use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::clock::Clock;
@@ -94,6 +95,26 @@ pub(crate) async fn rerank(
     api.answer(grant.caller(), result)
 }
 
+/// `POST /v1/tokenize`
+pub(crate) async fn tokenize(
+    grant: Grant<UseApi>,
+    body: Result<Body<Fields>, ApiError>,
+    api: Data<OpenAi>,
+) -> HttpResponse {
+    let result = api.tokenize(grant.caller(), body).await;
+    api.answer(grant.caller(), result)
+}
+
+/// `POST /v1/detokenize`
+pub(crate) async fn detokenize(
+    grant: Grant<UseApi>,
+    body: Result<Body<Fields>, ApiError>,
+    api: Data<OpenAi>,
+) -> HttpResponse {
+    let result = api.detokenize(grant.caller(), body).await;
+    api.answer(grant.caller(), result)
+}
+
 impl OpenAi {
     async fn complete(
         &self,
@@ -146,6 +167,27 @@ impl OpenAi {
         let (ask, selection) = text_request::rerank(fields)?;
         let made = self.gate.embed(caller, ask).await?;
         Ok(HttpResponse::Ok().json(Ranking::new(made, selection)))
+    }
+
+    async fn tokenize(
+        &self,
+        caller: &Caller,
+        body: Result<Body<Fields>, ApiError>,
+    ) -> Result<HttpResponse, ApiError> {
+        let Body(fields) = body?;
+        let (ask, shown) = token_request::tokenize(fields)?;
+        let read = self.gate.read_tokens(caller, ask).await?;
+        Ok(HttpResponse::Ok().json(TokenList::new(read, shown)))
+    }
+
+    async fn detokenize(
+        &self,
+        caller: &Caller,
+        body: Result<Body<Fields>, ApiError>,
+    ) -> Result<HttpResponse, ApiError> {
+        let Body(fields) = body?;
+        let text = self.gate.spell(caller, token_request::detokenize(fields)?).await?;
+        Ok(HttpResponse::Ok().json(Spelled::from(text)))
     }
 
     /// Puts the caller's limits on the answer, good or bad.

@@ -59,7 +59,7 @@ fn logprobs(fields: &mut Fields) -> Result<Option<u8>, ApiError> {
 
 /// Reads the messages. Several messages of the system are merged into one at the start: chat
 /// templates know one. No message is dropped.
-fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
+pub(super) fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
     let refused = || wrong("messages", "a list of 1 to 4096 messages");
     let items = match fields.take("messages") {
         Some(Value::Array(items)) if (1..=MESSAGES_MAX).contains(&items.len()) => items,

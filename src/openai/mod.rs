@@ -17,6 +17,8 @@ mod tests;
 mod text_answer;
 mod text_parameters;
 mod text_request;
+mod token_answer;
+mod token_request;
 mod tools;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Every parameter of `/v1/embeddings` and `/v1/rerank`. The check of a request and the tables in
+//! Every parameter of `/v1/embeddings`, `/v1/rerank`, `/v1/tokenize` and `/v1/detokenize`. The check of a request and the tables in
 //! docs/openai-compat.md both come from these.
 
 use super::fields::Fields;
-use super::parameters::Treatment::{Extension, Honoured, WithoutEffect};
+use super::parameters::Treatment::{Extension, Honoured, Only, WithoutEffect};
 use super::parameters::{Parameter, Treatment, check_against};
 use crate::web::ApiError;
 
@@ -38,6 +38,43 @@ pub(super) const RERANK: &[Parameter] = &[
     row("truncate", Extension, TRUNCATE),
 ];
 
+const ANY_MODEL: &str = "the name or alias of a model that the caller may use, of any kind";
+const FRAME: &str = "true or false: the tokens that the model expects around a text; the default is \
+    true with `prompt`, false with `content`, and the chat template's with `messages`";
+
+/// Of `/v1/tokenize`, by the names of vLLM and of llama.cpp.
+pub(super) const TOKENIZE: &[Parameter] = &[
+    row("model", Honoured, ANY_MODEL),
+    row("prompt", Honoured, "a text; this, `content` or `messages`"),
+    row("content", Honoured, "the same by llama.cpp's name"),
+    row("messages", Honoured, "a conversation, as in a chat; by the model's chat template"),
+    row("add_special_tokens", Honoured, FRAME),
+    row("add_special", Honoured, "the same by llama.cpp's name"),
+    row(
+        "parse_special",
+        Honoured,
+        "true: the names of control tokens in a text become those tokens, which no request to a \
+        model can have; false (the default, unlike llama.cpp's): they are text",
+    ),
+    row(
+        "return_token_strs",
+        Honoured,
+        "true or false (the default): the tokens' names beside them",
+    ),
+    row("with_pieces", Honoured, "true or false (the default): each token as `{id, piece}`"),
+    row("add_generation_prompt", Honoured, "with `messages`: true (the default) or false"),
+    row("tools", Honoured, "with `messages`: functions, as in a chat"),
+    row("chat_template_kwargs", Honoured, "with `messages`: as in a chat"),
+    row("enable_thinking", Extension, "with `messages`: as in a chat"),
+    row("continue_final_message", Only(&["false"], "a chat ends where the answer begins"), "false"),
+];
+
+/// Of `/v1/detokenize`.
+pub(super) const DETOKENIZE: &[Parameter] = &[
+    row("model", Honoured, ANY_MODEL),
+    row("tokens", Honoured, "up to 262144 token numbers, of up to 1 MiB of text"),
+];
+
 /// Refuses by name whatever is not in the table, and takes out what has no effect.
 pub(super) fn check(fields: &mut Fields, table: &'static [Parameter]) -> Result<(), ApiError> {
     check_against(fields, |name| table.iter().find(|parameter| parameter.name == name))
@@ -45,7 +82,7 @@ pub(super) fn check(fields: &mut Fields, table: &'static [Parameter]) -> Result<
 
 /// The tables as Markdown, for docs/openai-compat.md.
 #[cfg(test)]
-pub(crate) fn markdown() -> (String, String) {
+pub(crate) fn markdown() -> [(&'static str, String); 4] {
     use std::fmt::Write as _;
     let table = |rows: &[Parameter]| {
         let mut text =
@@ -57,5 +94,10 @@ pub(crate) fn markdown() -> (String, String) {
         }
         text
     };
-    (table(EMBEDDINGS), table(RERANK))
+    [
+        ("embeddings", table(EMBEDDINGS)),
+        ("rerank", table(RERANK)),
+        ("tokenize", table(TOKENIZE)),
+        ("detokenize", table(DETOKENIZE)),
+    ]
 }

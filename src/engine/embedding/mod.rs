@@ -196,7 +196,7 @@ impl Embedder {
         let Inner { framing, info, .. } = &*self.inner;
         let room = info.context_tokens - framing.tokens();
         let tokens = cut.apply(self.encode(text), room, framing.tokens())?;
-        let tokens = [&framing.first[..], &tokens, &framing.last].concat();
+        let tokens = self.framed(&tokens);
         let second = tokens.len();
         if tokens.is_empty() { Err(EngineError::Empty) } else { Ok(EmbedInput { tokens, second }) }
     }
@@ -217,6 +217,16 @@ impl Embedder {
         tokens.extend(answer);
         tokens.extend(&framing.last);
         Ok(EmbedInput { tokens, second })
+    }
+
+    /// The tokens of a text with those that stand around it.
+    pub(super) fn framed(&self, tokens: &[u32]) -> Vec<u32> {
+        let Framing { first, last, .. } = &self.inner.framing;
+        [&first[..], tokens, last].concat()
+    }
+
+    pub(super) fn tokenizer(&self) -> &Tokenizer {
+        &self.inner.tokenizer
     }
 
     fn encode(&self, text: &str) -> Vec<u32> {
