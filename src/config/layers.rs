@@ -41,6 +41,11 @@ const OPEN: &[Open] = &[
         holds: Holds::Like("limits.person"),
     },
     Open {
+        section: "limits.weights",
+        names: Names::These(&ROLES),
+        holds: Holds::Value("limits.person.concurrent"),
+    },
+    Open {
         section: "models.limits",
         names: Names::OfModels,
         holds: Holds::Fields(&[
@@ -51,6 +56,8 @@ const OPEN: &[Open] = &[
             ("kv_budget_mib", "engine.kv_budget_mib"),
             ("streams_max", "engine.streams_max"),
             ("queue_max", "engine.queue_max"),
+            ("person_requests_per_minute", "limits.person.requests_per_minute"),
+            ("person_tokens_per_minute", "limits.person.tokens_per_minute"),
         ]),
     },
     Open {

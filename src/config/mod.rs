@@ -256,6 +256,14 @@ mod tests {
                 "my.toml, line 1: `models.aliases.x` must be text, not a section",
             ),
             (
+                "[limits.weights]\njanitor = 3",
+                "my.toml, line 2: there is no setting `limits.weights.janitor`",
+            ),
+            (
+                "[limits.weights]\nowner = 0",
+                "my.toml, line 2: `limits.weights.owner` must be between 1 and 100, not 0",
+            ),
+            (
                 "[limits.roles.service]\ncolour = 1",
                 "my.toml, line 2: there is no setting `limits.roles.service.colour`",
             ),
@@ -293,8 +301,11 @@ mod tests {
 
     #[test]
     fn limits_can_be_set_for_a_role() {
-        let config =
-            with_file("[limits.roles.service]\nrequests_per_minute = 600\n").expect("valid");
+        let config = with_file(
+            "[limits.roles.service]\nrequests_per_minute = 600\n[limits.weights]\nowner = 4\n",
+        )
+        .expect("valid");
+        assert_eq!(config.settings().limits.weights["owner"], 4);
         let service = &config.settings().limits.roles["service"];
         assert_eq!(service.requests_per_minute, Some(600));
         assert_eq!(service.concurrent, None);

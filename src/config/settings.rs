@@ -131,6 +131,8 @@ pub struct ModelLimits {
     pub kv_budget_mib: Option<u32>,
     pub streams_max: Option<u16>,
     pub queue_max: Option<u16>,
+    pub person_requests_per_minute: Option<u32>,
+    pub person_tokens_per_minute: Option<u64>,
 }
 
 /// What a model may be called, in words.
@@ -191,12 +193,13 @@ pub struct Accounts {
 }
 
 /// Limits for people, keys and roles.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     pub person: LimitSet,
     pub key: LimitSet,
     pub roles: BTreeMap<String, LimitSet>,
+    pub weights: BTreeMap<String, u8>,
 }
 
 /// One set of limits; what is absent or 0 is not limited.
@@ -279,6 +282,10 @@ impl Settings {
         for (name, limits) in &self.models.limits {
             let wrong = |field, reason| (super::layers::key("models.limits", name, field), reason);
             limits.check().map_err(|(field, reason)| wrong(field, reason))?;
+        }
+        for (role, weight) in &self.limits.weights {
+            within(("limits.weights", u64::from(*weight), 1, 100))
+                .map_err(|(section, reason)| (format!("{section}.{role}"), reason))?;
         }
         Ok(())
     }

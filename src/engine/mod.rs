@@ -28,6 +28,7 @@ mod memory;
 mod message;
 mod options;
 mod output;
+mod party;
 mod progress;
 mod request;
 mod sampling;
@@ -47,6 +48,7 @@ pub use memory::{available_bytes, own_bytes};
 pub use message::{Content, Conversation, Message, Role, ToolCall};
 pub use options::{EngineOptions, KvPrecision};
 pub use output::{AnswerParser, Said};
+pub use party::Weight;
 pub use progress::LoadProgress;
 pub use request::{
     Candidate, Domain, Dry, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
@@ -286,6 +288,7 @@ impl Engine {
         let new = NewGeneration {
             id,
             domain: request.domain,
+            weight: request.weight,
             prompt: prompt.clone(),
             sampler,
             constraint: request.constraint.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::constraint::Constraint;
 use super::error::EngineError;
+use super::party::Weight;
 
 /// Whose cache a request may share: prompts of one domain never speed up those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +27,8 @@ pub struct GenerationRequest {
     pub stop: Vec<String>,
     /// Whose cache may be shared.
     pub domain: Domain,
+    /// How much of the engine the domain gets beside others.
+    pub weight: Weight,
     /// Log-probabilities of the chosen token and of this many alternatives.
     pub logprobs: Option<u8>,
     /// How long the request may take from submission to its end; `None` sets no limit.
@@ -45,6 +48,7 @@ impl GenerationRequest {
             constraint: None,
             stop: Vec::new(),
             domain,
+            weight: Weight::default(),
             logprobs: None,
             time_limit: None,
             marks: false,

@@ -10,6 +10,7 @@ use super::lease::{InUse, Lease};
 use super::loaded::{Engines, ModelKind};
 use crate::access::{Caller, Via};
 use crate::clock::{Clock, Timestamp};
+use crate::config::LimitSet;
 use crate::engine::{LoadProgress, ModelInfo};
 
 /// Where a model stands.
@@ -92,6 +93,8 @@ pub(crate) struct Model {
     pub(crate) roles: Option<Vec<String>>,
     /// Upper bound of an answer, in tokens.
     pub(crate) answer_tokens_max: Option<usize>,
+    /// How much of it one person may use, beside their other limits.
+    pub(crate) person_limits: LimitSet,
     /// SHA-256 of the file, in hexadecimal, once it is read.
     pub(crate) digest: Option<String>,
     /// When the server took it up.
@@ -123,6 +126,7 @@ impl Model {
             is_on_demand: false,
             roles: None,
             answer_tokens_max: None,
+            person_limits: LimitSet::default(),
             digest: None,
             since,
             engine: None,

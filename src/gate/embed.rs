@@ -16,7 +16,7 @@ use super::running::Place;
 use super::{Entry, Gate, domain, fits};
 use crate::access::Caller;
 use crate::audit::{Action, Outcome};
-use crate::engine::{Cut, Dimensions, EmbedInput, EmbedRequest, Embedder, EngineError};
+use crate::engine::{Cut, Dimensions, EmbedInput, EmbedRequest, Embedder, EngineError, Weight};
 use crate::guard::Direction;
 use crate::ids::RequestId;
 use crate::limits::{Reservation, ReservedFor, Wanted};
@@ -121,6 +121,7 @@ impl Gate {
         let (model, lease) = self.ready(caller.user, &model, &mut place, None).await?;
         place.keep(lease);
         fits(&model, purpose)?;
+        self.narrow(caller, &model, &mut reservation).await?;
         let draft = EmbedDraft::make(&model, ask).await?;
         let wanted = Wanted::exactly(draft.tokens as u64);
         self.reserve(caller, &model, &mut reservation, wanted).await?;
@@ -139,7 +140,7 @@ impl Gate {
         let tokens = draft.tokens as u64;
         let dimensions = draft.dimensions;
         let engine = draft.engine.clone();
-        let result = run(draft, caller, &mut place, left).await;
+        let result = run(draft, caller, self.weight(caller), &mut place, left).await;
         self.close_texts(&begun, reservation, &result, at).await;
         let mut vectors = result?;
         if let Some(count) = dimensions {
@@ -249,11 +250,12 @@ impl Gate {
 async fn run(
     draft: EmbedDraft,
     caller: &Caller,
+    weight: Weight,
     place: &mut Place,
     left: oneshot::Receiver<()>,
 ) -> Result<Vec<Vec<f32>>, GateError> {
     let EmbedDraft { engine, inputs, .. } = draft;
-    let request = EmbedRequest { inputs, domain: domain(caller.user), time_limit: None };
+    let request = EmbedRequest { inputs, domain: domain(caller.user), weight, time_limit: None };
     let running = engine.embed(request)?;
     tokio::select! {
         biased;

@@ -65,7 +65,8 @@ impl Exchange {
             let (parser, held) = (draft.parser(), Held::new(was_redacted));
             pumps.push(Pump::new(choice, watch, parser, held, sender.clone()));
         }
-        let request = draft.into_request(self.begun.caller.user);
+        let weight = self.gate.weight(&self.begun.caller);
+        let request = draft.into_request(self.begun.caller.user, weight);
         match engine.generate_choices(request, pumps.len()) {
             Ok(streams) => {
                 let queued = engine.stats().queued;

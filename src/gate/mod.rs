@@ -48,7 +48,7 @@ use crate::access::{Caller, Refusals, Revocation};
 use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::db::Db;
-use crate::engine::Domain;
+use crate::engine::{Domain, Weight};
 use crate::guard::Guard;
 use crate::ids::UserId;
 use crate::limits::{Limiter, Reservation, Standing, Subject, Usage, Wanted};
@@ -210,6 +210,7 @@ impl Gate {
         let (model, lease) = self.ready(caller.user, &model, &mut place, asker).await?;
         place.keep(lease);
         fits(&model, purpose)?;
+        self.narrow(&caller, &model, &mut reservation).await?;
         let parts = &self.inner.parts;
         let today = parts.clock.now().date();
         let mut draft = Draft::make(&model, request, parts.default_max_tokens, today).await?;
@@ -226,6 +227,22 @@ impl Gate {
         };
         let exchange = Exchange::new(self.clone(), place, record, begun);
         exchange.start(&model, cleared).await
+    }
+
+    /// Counts the request on what the caller may use of this model too.
+    pub(super) async fn narrow(
+        &self,
+        caller: &Caller,
+        model: &Model,
+        reservation: &mut Reservation,
+    ) -> Result<(), GateError> {
+        match reservation.narrow(&model.name, &model.person_limits) {
+            Ok(()) => Ok(()),
+            Err(refusal) => {
+                self.record_limit(caller, Some(model), refusal).await?;
+                Err(refusal.into())
+            }
+        }
     }
 
     /// Takes prompt and longest answer out of everybody's accounts that count.
@@ -302,6 +319,11 @@ impl Gate {
     /// A model by name or alias, if the caller may use it.
     pub(crate) fn model(&self, caller: &Caller, name: Option<&str>) -> Option<Arc<Model>> {
         self.inner.parts.catalog.find(name).filter(|model| model.is_open_to(caller))
+    }
+
+    /// How much of an engine the caller gets beside others.
+    fn weight(&self, caller: &Caller) -> Weight {
+        Weight::new(self.inner.parts.limits.weight(&caller.roles))
     }
 
     /// Where the caller stands against their limits.

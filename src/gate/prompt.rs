@@ -9,7 +9,7 @@ use super::generate::Generate;
 use super::request::{ExchangeRequest, HeldTo, Input, Purpose};
 use crate::engine::{
     AnswerParser, Constraint, Conversation, GenerationRequest, GrammarError, PromptOptions, Role,
-    Sampling, ToolChoice, ToolRules,
+    Sampling, ToolChoice, ToolRules, Weight,
 };
 use crate::ids::UserId;
 use crate::limits::Wanted;
@@ -264,7 +264,7 @@ impl Draft {
     }
 
     /// What the engine is asked for.
-    pub(super) fn into_request(self, user: UserId) -> GenerationRequest {
+    pub(super) fn into_request(self, user: UserId, weight: Weight) -> GenerationRequest {
         GenerationRequest {
             prompt: self.prompt,
             max_tokens: self.max_tokens,
@@ -272,6 +272,7 @@ impl Draft {
             constraint: self.constraint,
             stop: self.stop,
             domain: super::domain(user),
+            weight,
             logprobs: self.logprobs,
             time_limit: None,
             marks: self.takes_apart,

@@ -257,7 +257,7 @@ impl House {
         let db = Db::open(&dir.path().join("t.db"), DbOptions::default()).expect("a database");
         let vault = Vault::create(&dir.path().join("keys"), &KeySource::File).expect("a vault");
         let audit = AuditLog::open(&db, &vault, &dir.path().join("audit"), &clock).expect("a log");
-        let limits = Limits { person, key: LimitSet::default(), roles: [].into() };
+        let limits = Limits { person, ..Limits::default() };
         let limits = Limiter::open(&db, clock.clone(), &limits).expect("limits");
         let model = |name: &str, aliases: &[&str], roles: Option<&str>| {
             let engine = Engines::Generate(Arc::clone(&engine) as Arc<dyn Generate>);
@@ -300,9 +300,7 @@ impl House {
 
     fn rebuilt(self, catalog: Arc<dyn Catalog>, still_holds: fn(&Caller) -> bool) -> Self {
         let db = self.db.clone();
-        let limits =
-            Limits { person: LimitSet::default(), key: LimitSet::default(), roles: [].into() };
-        let clock = self.clock.clone();
+        let (limits, clock) = (Limits::default(), self.clock.clone());
         let limits = std::thread::spawn(move || Limiter::open(&db, clock, &limits))
             .join()
             .expect("runs")

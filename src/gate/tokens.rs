@@ -110,10 +110,11 @@ impl Gate {
         bytes: usize,
         work: impl FnOnce(&Engines) -> Result<(T, usize), GateError> + Send + 'static,
     ) -> Result<T, GateError> {
-        let Entry { caller, mut place, reservation, .. } = entry;
+        let Entry { caller, mut place, mut reservation, .. } = entry;
         let model = self.authorise(&caller, Purpose::Tokens, model).await?;
         let (model, lease) = self.ready(caller.user, &model, &mut place, None).await?;
         place.keep(lease);
+        self.narrow(&caller, &model, &mut reservation).await?;
         let engines = model
             .engine
             .clone()

@@ -29,6 +29,7 @@ struct Shared {
     person: LimitSet,
     key: LimitSet,
     roles: BTreeMap<String, LimitSet>,
+    weights: BTreeMap<String, u8>,
     accounts: Mutex<HashMap<Account, Counters>>,
 }
 
@@ -50,6 +51,7 @@ impl Limiter {
                 person: limits.person,
                 key: limits.key,
                 roles: limits.roles.clone(),
+                weights: limits.weights.clone(),
                 accounts: Mutex::new(accounts),
             }),
         })
@@ -74,11 +76,18 @@ impl Limiter {
         drop(accounts);
         let accounts = scopes.iter().map(|(account, _)| *account).collect();
         Ok(Reservation {
+            user: subject.user,
             of: ReservedFor { shared: Arc::clone(&self.shared), accounts },
             scopes,
             taken: Vec::new(),
             is_settled: false,
         })
+    }
+
+    /// How much whoever holds these roles gets beside others: the greatest weight of them, else 1.
+    pub fn weight(&self, roles: &[String]) -> u8 {
+        let weights = roles.iter().filter_map(|role| self.shared.weights.get(role));
+        weights.copied().max().unwrap_or(1)
     }
 
     /// Where a subject stands, for the headers of an answer.
@@ -212,6 +221,7 @@ impl ReservedFor {
 #[derive(Debug)]
 #[must_use = "a reservation that is dropped counts in full"]
 pub struct Reservation {
+    user: UserId,
     of: ReservedFor,
     scopes: Vec<(Account, Bounds)>,
     /// The tokens, by account; none until they are reserved.
@@ -228,6 +238,27 @@ impl Reservation {
     /// The accounts it was taken from.
     pub fn reserved_for(&self) -> ReservedFor {
         self.of.clone()
+    }
+
+    /// Counts the request on what its person may use of one model too; what it reserves from then
+    /// on is taken there as well. Where the model has no limit, nothing is counted.
+    pub fn narrow(&mut self, model: &str, limits: &LimitSet) -> Result<(), Refusal> {
+        debug_assert!(self.taken.is_empty(), "before tokens are reserved");
+        let bounds = Bounds::tightest([limits]);
+        if bounds == Bounds::default() {
+            return Ok(());
+        }
+        let scope = (Account::of_model(self.user, model), bounds);
+        let now = Now::of(&self.of.shared.clock);
+        let mut accounts = self.of.shared.accounts.lock();
+        check(&mut accounts, &[scope], now, |counters, bounds| {
+            counters.obstacle_to_entry(bounds, now)
+        })?;
+        accounts.entry(scope.0).or_default().enter();
+        drop(accounts);
+        self.of.accounts.push(scope.0);
+        self.scopes.push(scope);
+        Ok(())
     }
 
     /// Takes an estimate of tokens out of every account, or out of none; once for a request. What

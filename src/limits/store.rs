@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, Transaction, params};
+use sha2::{Digest, Sha256};
 
 use super::counters::{Counters, Day, Minute, Now};
 use super::limiter::ReservedFor;
@@ -17,17 +18,31 @@ const DAYS_KEPT: i64 = 400;
 pub(super) enum Account {
     Person(UserId),
     Key(KeyId),
+    /// A person's use of one model, by a digest of its name.
+    Model(UserId, u64),
 }
 
 impl Account {
+    /// What a person uses of a model.
+    pub(super) fn of_model(user: UserId, model: &str) -> Self {
+        let digest: [u8; 32] = Sha256::digest(model.as_bytes()).into();
+        let (first, _) = digest.split_first_chunk().expect("eight of thirty-two");
+        Self::Model(user, u64::from_be_bytes(*first))
+    }
+
     fn text(self) -> String {
         match self {
             Self::Person(user) => user.to_string(),
             Self::Key(key) => key.to_string(),
+            Self::Model(user, model) => format!("{user}/{model:016x}"),
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
+        if let Some((user, model)) = text.split_once('/') {
+            let model = u64::from_str_radix(model, 16).ok()?;
+            return Some(Self::Model(UserId::parse(user).ok()?, model));
+        }
         let person = UserId::parse(text).map(Self::Person);
         person.or_else(|_| KeyId::parse(text).map(Self::Key)).ok()
     }
@@ -49,11 +64,17 @@ impl ReservedFor {
 }
 
 fn exists(tx: &Transaction<'_>, account: Account) -> Result<bool, DbError> {
+    let owner = match account {
+        Account::Person(user) | Account::Model(user, _) => user.to_string(),
+        Account::Key(key) => key.to_string(),
+    };
     let sql = match account {
-        Account::Person(_) => "SELECT EXISTS (SELECT 1 FROM users WHERE id = ?1)",
+        Account::Person(_) | Account::Model(..) => {
+            "SELECT EXISTS (SELECT 1 FROM users WHERE id = ?1)"
+        }
         Account::Key(_) => "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?1)",
     };
-    Ok(tx.prepare_cached(sql)?.query_row([account.text()], |row| row.get(0))?)
+    Ok(tx.prepare_cached(sql)?.query_row([owner], |row| row.get(0))?)
 }
 
 fn save(tx: &Transaction<'_>, account: Account, counters: &Counters) -> Result<(), DbError> {

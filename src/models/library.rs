@@ -17,7 +17,7 @@ use super::{aliases, store};
 use crate::access::{Caller, Changes, Registry};
 use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::Clock;
-use crate::config::{LoadWhen, ModelLimits};
+use crate::config::{LimitSet, LoadWhen, ModelLimits};
 use crate::db::{Db, Transaction};
 use crate::engine::{EngineOptions, Weights};
 use crate::gate::{Catalog, Model, ModelState, NotReady, Setback, Taken};
@@ -199,6 +199,11 @@ impl Library {
             is_on_demand: rules.load == LoadWhen::Demand,
             roles: state.access.get(&name).cloned(),
             answer_tokens_max: rules.answer_tokens_max,
+            person_limits: LimitSet {
+                requests_per_minute: own.person_requests_per_minute,
+                tokens_per_minute: own.person_tokens_per_minute,
+                ..LimitSet::default()
+            },
             ..Model::new(name, self.inner.clock.now())
         };
         state.entries.push(Entry {

@@ -22,6 +22,13 @@ async fn a_deleted_person_is_gone_with_all_that_was_theirs() {
     let vault = house.app.home.vault.clone();
     let sealed = vault.seal(Scope::Person(user), &place, b"words").expect("seals");
 
+    let of_model = format!("{id}/0123456789abcdef");
+    let used = move |tx: &crate::db::Transaction<'_>| -> Result<(), crate::db::DbError> {
+        tx.execute("INSERT INTO limit_minutes VALUES (?1, 1, 1, 1, 1)", [of_model])?;
+        Ok(())
+    };
+    house.app.db.write(used).await.expect("writes");
+
     assert_eq!(delete(&house, &owner, &id).await.status, StatusCode::NO_CONTENT);
     assert_eq!(house.get(&mia, "/api/me").await.code(), "not_signed_in");
     assert_eq!(house.get(&program, "/v1/models").await.code(), "invalid_api_key");
@@ -32,7 +39,8 @@ async fn a_deleted_person_is_gone_with_all_that_was_theirs() {
     assert_eq!(delete(&house, &owner, &id).await.code(), "not_found");
     let rows = house.app.db.read(|db| -> Result<i64, crate::db::DbError> {
         let sql = "SELECT (SELECT count(*) FROM conversations) + (SELECT count(*) FROM api_keys)
-            + (SELECT count(*) FROM links) + (SELECT count(*) FROM users) - 1";
+            + (SELECT count(*) FROM links) + (SELECT count(*) FROM users) - 1
+            + (SELECT count(*) FROM limit_minutes)";
         Ok(db.query_row(sql, [], |row| row.get(0))?)
     });
     assert_eq!(rows.await.expect("counts"), 0);

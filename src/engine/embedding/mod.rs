@@ -18,6 +18,7 @@ use super::error::{EngineError, LoadError};
 use super::families::{self, Pooling};
 use super::gguf::File;
 use super::kv::{BLOCK_TOKENS, Pool};
+use super::party::{Party, Weight};
 use super::request::Domain;
 use super::stats::EngineStats;
 use super::tokenizer::{Frame, Special, Tokenizer};
@@ -53,6 +54,8 @@ pub struct EmbedRequest {
     pub inputs: Vec<EmbedInput>,
     /// Whose they are: people share the engine evenly.
     pub domain: Domain,
+    /// How much of the engine they get beside others.
+    pub weight: Weight,
     /// How long the request may take from submission to its end; `None` sets no limit.
     pub time_limit: Option<Duration>,
 }
@@ -244,10 +247,11 @@ impl Embedder {
             return Err(EngineError::Empty);
         }
         let (sender, reply) = oneshot::channel();
-        let EmbedRequest { inputs, domain, time_limit } = request;
+        let EmbedRequest { inputs, domain, weight, time_limit } = request;
+        let party = Party { domain, weight };
         let submitted = Instant::now();
         let deadline = time_limit.and_then(|limit| submitted.checked_add(limit));
-        self.inner.queue.submit(Job::new(inputs, domain, deadline, submitted, sender))?;
+        self.inner.queue.submit(Job::new(inputs, party, deadline, submitted, sender))?;
         Ok(Embedding { reply })
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::EmbedInput;
 use crate::engine::error::EngineError;
-use crate::engine::request::Domain;
+use crate::engine::party::Party;
 use crate::engine::stats::EngineStats;
 
 /// Tokens that may wait, of all requests together.
@@ -16,7 +16,7 @@ const WAITING_TOKENS_MAX: usize = 1 << 22;
 /// A request on its way through the thread.
 pub(super) struct Job {
     pub(super) inputs: Vec<EmbedInput>,
-    pub(super) domain: Domain,
+    pub(super) party: Party,
     pub(super) deadline: Option<Instant>,
     pub(super) submitted: Instant,
     pub(super) results: Vec<Option<Vec<f32>>>,
@@ -27,13 +27,13 @@ pub(super) struct Job {
 impl Job {
     pub(super) fn new(
         inputs: Vec<EmbedInput>,
-        domain: Domain,
+        party: Party,
         deadline: Option<Instant>,
         submitted: Instant,
         reply: oneshot::Sender<Result<Vec<Vec<f32>>, EngineError>>,
     ) -> Self {
         let left = inputs.len();
-        Self { inputs, domain, deadline, submitted, results: vec![None; left], left, reply }
+        Self { inputs, party, deadline, submitted, results: vec![None; left], left, reply }
     }
 
     pub(super) fn tokens(&self) -> usize {

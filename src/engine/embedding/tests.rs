@@ -58,7 +58,7 @@ fn expected(name: &str, count: usize) -> Vec<Vec<f32>> {
 }
 
 fn request(inputs: Vec<EmbedInput>, domain: Domain) -> EmbedRequest {
-    EmbedRequest { inputs, domain, time_limit: None }
+    EmbedRequest { inputs, domain, weight: Weight::default(), time_limit: None }
 }
 
 fn made(embedder: &Embedder, inputs: Vec<EmbedInput>) -> Vec<Vec<f32>> {

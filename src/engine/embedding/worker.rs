@@ -93,7 +93,7 @@ impl Worker {
 
     fn accept(&mut self, job: Job) {
         for (place, input) in job.inputs.iter().enumerate() {
-            self.waiting.push(job.domain, input.tokens.len(), (self.next, place));
+            self.waiting.push(job.party, input.tokens.len(), (self.next, place));
         }
         self.jobs.insert(self.next, job);
         self.next += 1;

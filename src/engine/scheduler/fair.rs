@@ -1,11 +1,12 @@
-//! The waiting line: deficit round robin between domains (Shreedhar and Varghese, 1995), first come
-//! first served within one. The cost of an entry is its tokens.
+//! The waiting line: deficit round robin between domains (Shreedhar and Varghese, 1995), by weight,
+//! first come first served within one. The cost of an entry is its tokens.
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::engine::party::{Party, Weight};
 use crate::engine::request::Domain;
 
-/// What a domain may start per round, in tokens.
+/// What a domain of weight one may start per round, in tokens.
 const QUANTUM: usize = 512;
 
 /// Entries that wait.
@@ -18,6 +19,7 @@ pub(in crate::engine) struct FairQueue<T> {
 struct Line<T> {
     entries: VecDeque<(usize, T)>,
     credit: usize,
+    weight: Weight,
 }
 
 impl<T> FairQueue<T> {
@@ -32,13 +34,13 @@ impl<T> FairQueue<T> {
     }
 
     /// Adds an entry at the end of its domain's line.
-    pub(in crate::engine) fn push(&mut self, domain: Domain, cost: usize, entry: T) {
-        self.line(domain).entries.push_back((cost, entry));
+    pub(in crate::engine) fn push(&mut self, party: impl Into<Party>, cost: usize, entry: T) {
+        self.line(party.into()).entries.push_back((cost, entry));
     }
 
     /// Adds an entry that had its turn already, in front of its domain's line, for nothing.
-    pub(in crate::engine) fn push_back_in_front(&mut self, domain: Domain, entry: T) {
-        self.line(domain).entries.push_front((0, entry));
+    pub(in crate::engine) fn push_back_in_front(&mut self, party: impl Into<Party>, entry: T) {
+        self.line(party.into()).entries.push_front((0, entry));
     }
 
     /// Takes the entry whose turn it is, if `fits` says that there is room for it. Where there is
@@ -54,7 +56,7 @@ impl<T> FairQueue<T> {
                 continue;
             };
             if *cost > line.credit {
-                line.credit += QUANTUM;
+                line.credit += QUANTUM * line.weight.get();
                 self.turns.rotate_left(1);
                 continue;
             }
@@ -84,33 +86,46 @@ impl<T> FairQueue<T> {
         taken
     }
 
-    fn line(&mut self, domain: Domain) -> &mut Line<T> {
+    /// The line of a domain; the weight that was told last holds.
+    fn line(&mut self, Party { domain, weight }: Party) -> &mut Line<T> {
         let turns = &mut self.turns;
-        self.lines.entry(domain).or_insert_with(|| {
+        let line = self.lines.entry(domain).or_insert_with(|| {
             turns.push_back(domain);
-            Line { entries: VecDeque::new(), credit: 0 }
-        })
+            Line { entries: VecDeque::new(), credit: 0, weight }
+        });
+        line.weight = weight;
+        line
     }
 }
 
-/// Shares `rows` among those who need some, who stand in the order of their age. The domains share
-/// evenly, and what one does not need goes to the others; within a domain the older comes first. So
+/// Shares `rows` among those who need some, who stand in the order of their age. The domains share by
+/// weight, and what one does not need goes to the others; within a domain the older comes first. So
 /// a long prompt delays a short one of somebody else by a step or two.
-pub(in crate::engine) fn share(rows: usize, needs: &[(Domain, usize)]) -> Vec<usize> {
-    let mut domains: Vec<(Domain, usize)> = Vec::new();
-    for (domain, need) in needs.iter().filter(|(_, need)| *need > 0) {
-        match domains.iter_mut().find(|(known, _)| known == domain) {
-            Some((_, needed)) => *needed = needed.saturating_add(*need),
-            None => domains.push((*domain, *need)),
+pub(in crate::engine) fn share(rows: usize, needs: &[(Party, usize)]) -> Vec<usize> {
+    let mut parties: Vec<(Party, usize)> = Vec::new();
+    for (party, need) in needs.iter().filter(|(_, need)| *need > 0) {
+        match parties.iter_mut().find(|(known, _)| known.domain == party.domain) {
+            Some((known, needed)) => {
+                known.weight = known.weight.max(party.weight);
+                *needed = needed.saturating_add(*need);
+            }
+            None => parties.push((*party, *need)),
         }
     }
-    // Who needs the least comes first, so that what is left over is known to the others.
-    domains.sort_by_key(|(_, needed)| *needed);
+    // Who needs the least for their weight comes first, so that what is left over is known to the
+    // others.
+    parties.sort_by(|(one, need), (other, needed)| {
+        let cross = |need: usize, weight: Weight| need.saturating_mul(weight.get());
+        cross(*need, other.weight).cmp(&cross(*needed, one.weight))
+    });
+    let mut weights: usize = parties.iter().map(|(party, _)| party.weight.get()).sum();
     let (mut shares, mut left) = (vec![0; needs.len()], rows);
-    for (place, (domain, needed)) in domains.iter().enumerate() {
-        let mut of_domain = left.div_ceil(domains.len() - place).min(*needed);
+    for (party, needed) in &parties {
+        let mut of_domain = (left * party.weight.get()).div_ceil(weights).min(*needed);
+        weights -= party.weight.get();
         left -= of_domain;
-        for (share, (_, need)) in shares.iter_mut().zip(needs).filter(|(_, one)| one.0 == *domain) {
+        let own = shares.iter_mut().zip(needs).filter(|(_, one)| one.0.domain == party.domain);
+        for (share, (_, need)) in own {
             *share = of_domain.min(*need);
             of_domain -= *share;
         }
@@ -133,12 +148,89 @@ mod tests {
             (256, vec![(ANNA, 0)], vec![0]),
             (256, vec![], vec![]),
         ] {
-            assert_eq!(share(rows, &needs), shares, "{needs:?}");
+            let parties: Vec<(Party, usize)> =
+                needs.iter().map(|(domain, need)| ((*domain).into(), *need)).collect();
+            assert_eq!(share(rows, &parties), shares, "{needs:?}");
         }
     }
 
     const ANNA: Domain = Domain(1);
     const BERT: Domain = Domain(2);
+
+    fn party(domain: Domain, weight: u8) -> Party {
+        Party { domain, weight: Weight::new(weight) }
+    }
+
+    #[test]
+    fn rows_are_shared_by_weight_and_what_is_left_over_goes_to_the_others() {
+        for (weights, needs, shares) in [
+            ((3, 1), (60_000, 60_000), [192, 64]),
+            ((3, 1), (10, 60_000), [10, 246]),
+            ((3, 1), (60_000, 10), [246, 10]),
+            ((100, 1), (60_000, 60_000), [254, 2]),
+            ((0, 255), (60_000, 60_000), [2, 254]),
+        ] {
+            let needs = [(party(ANNA, weights.0), needs.0), (party(BERT, weights.1), needs.1)];
+            let made = share(256, &needs);
+            // Rounding goes to whoever comes first.
+            assert!(made.iter().sum::<usize>() == 256, "{needs:?}: {made:?}");
+            assert!(
+                made.iter().zip(shares).all(|(a, b)| a.abs_diff(b) <= 1),
+                "{needs:?}: {made:?}"
+            );
+        }
+    }
+
+    /// Tokens that each of two domains of these weights has started by the time that the first of
+    /// them has nothing left.
+    fn started(weights: (u8, u8), costs: (usize, usize)) -> (usize, usize) {
+        let mut queue = FairQueue::new();
+        let all = 400_000;
+        for _ in 0..all / costs.0 {
+            queue.push(party(ANNA, weights.0), costs.0, ANNA);
+        }
+        for _ in 0..all / costs.1 {
+            queue.push(party(BERT, weights.1), costs.1, BERT);
+        }
+        let (mut anna, mut bert) = (0, 0);
+        while let Some(domain) = queue.pop_if(|_| true) {
+            match domain {
+                ANNA => anna += costs.0,
+                _ => bert += costs.1,
+            }
+            if anna / costs.0 == all / costs.0 || bert / costs.1 == all / costs.1 {
+                break;
+            }
+        }
+        (anna, bert)
+    }
+
+    #[test]
+    fn tokens_are_started_in_the_proportion_of_the_weights_whatever_a_request_costs() {
+        for weights in [(1, 1), (2, 1), (1, 4), (10, 1)] {
+            for costs in [(300, 300), (2_000, 100), (100, 2_000), (700, 5_000)] {
+                let (anna, bert) = started(weights, costs);
+                let (a, b) = (f64::from(weights.0), f64::from(weights.1));
+                let off = (anna as f64 / a - bert as f64 / b).abs();
+                // A round and a request of each, at most.
+                let bound = 2.0 * (QUANTUM + costs.0 + costs.1) as f64;
+                assert!(off <= bound, "{weights:?} {costs:?}: {anna} and {bert}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_least_weight_beside_the_greatest_waits_and_does_not_starve() {
+        let mut queue = FairQueue::new();
+        for _ in 0..10_000 {
+            queue.push(party(ANNA, Weight::MAX), 1_000, ANNA);
+        }
+        queue.push(party(BERT, 1), 8_000, BERT);
+        let place = std::iter::from_fn(|| queue.pop_if(|_| true)).position(|one| one == BERT);
+        // Sixteen rounds of a hundred quanta.
+        let most = 17 * QUANTUM * usize::from(Weight::MAX) / 1_000;
+        assert!(place.is_some_and(|place| place <= most), "{place:?} of {most}");
+    }
 
     #[test]
     fn one_domain_cannot_keep_another_waiting() {

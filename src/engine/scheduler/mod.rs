@@ -156,7 +156,7 @@ impl Scheduler {
         let is_open = matches!(mail.phase, Phase::Open);
         for mut sequence in mail.arrived {
             if is_open {
-                self.queue.push(sequence.domain, sequence.cost(), sequence);
+                self.queue.push(sequence.party(), sequence.cost(), sequence);
             } else {
                 self.left_queue += 1;
                 sequence.fail(EngineError::Closed);
@@ -218,7 +218,7 @@ impl Scheduler {
     fn park(&mut self) {
         let back: Vec<Sequence> = self.parked.extract_if(.., |one| one.has_room()).collect();
         for sequence in back {
-            self.queue.push_back_in_front(sequence.domain, sequence);
+            self.queue.push_back_in_front(sequence.party(), sequence);
         }
         let now = Instant::now();
         let is_wanted = self.queue.len() > 0;

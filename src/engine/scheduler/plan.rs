@@ -57,7 +57,7 @@ impl Scheduler {
     fn share_prefill(&self) -> Vec<usize> {
         let reads = |one: &Sequence| !one.is_decoding() && one.has_room();
         let need = |one: &Sequence| if reads(one) { one.tokens.len() - one.computed } else { 0 };
-        let needs: Vec<_> = self.running.iter().map(|one| (one.domain, need(one))).collect();
+        let needs: Vec<_> = self.running.iter().map(|one| (one.party(), need(one))).collect();
         fair::share(self.limits.prefill_chunk_tokens, &needs)
     }
 
@@ -76,7 +76,7 @@ impl Scheduler {
         sequence.lose_place();
         self.stats.preemptions_total += 1;
         // It waits again, at the front of its domain's line: counted as waiting until admitted.
-        self.queue.push_back_in_front(sequence.domain, sequence);
+        self.queue.push_back_in_front(sequence.party(), sequence);
         true
     }
 }

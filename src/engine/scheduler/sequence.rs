@@ -10,6 +10,7 @@ use crate::engine::constraint::Constraint;
 use crate::engine::error::EngineError;
 use crate::engine::kv::BlockTable;
 use crate::engine::output::{Output, Vocabulary};
+use crate::engine::party::{Party, Weight};
 use crate::engine::request::{Domain, FinishReason, GenerationEvent, Score, TokenCount, Usage};
 use crate::engine::sampling::{LogSoftmax, Sampler};
 
@@ -20,6 +21,7 @@ const EVENTS_A_TOKEN: usize = 3;
 pub(crate) struct Sequence {
     pub(super) id: u64,
     pub(super) domain: Domain,
+    weight: Weight,
     /// The prompt, then what was generated.
     pub(super) tokens: Vec<u32>,
     prompt_tokens: usize,
@@ -57,6 +59,7 @@ struct Scoring {
 pub(crate) struct NewGeneration {
     pub(crate) id: u64,
     pub(crate) domain: Domain,
+    pub(crate) weight: Weight,
     pub(crate) prompt: Vec<u32>,
     pub(crate) sampler: Sampler,
     pub(crate) constraint: Option<Constraint>,
@@ -76,6 +79,7 @@ impl Sequence {
         let NewGeneration {
             id,
             domain,
+            weight,
             prompt,
             sampler,
             constraint,
@@ -96,6 +100,7 @@ impl Sequence {
             counted: TokenCount::default(),
         };
         let mut sequence = Self::new(id, domain, prompt, Work::Generate(Box::new(generate)));
+        sequence.weight = weight;
         sequence.deadline = time_limit.map(|limit| sequence.submitted + limit);
         sequence
     }
@@ -124,6 +129,7 @@ impl Sequence {
         Self {
             id,
             domain,
+            weight: Weight::default(),
             prompt_tokens: tokens.len(),
             tokens,
             table: BlockTable::default(),
@@ -157,6 +163,11 @@ impl Sequence {
             follower.computed = self.computed;
         }
         followers
+    }
+
+    /// Whose turn it takes.
+    pub(super) fn party(&self) -> Party {
+        Party { domain: self.domain, weight: self.weight }
     }
 
     /// What it costs its domain in the waiting line.

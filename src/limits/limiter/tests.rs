@@ -10,7 +10,8 @@ const DAY_MS: i64 = 86_400_000;
 
 fn limits(person: LimitSet, key: LimitSet) -> Limits {
     let service = LimitSet { requests_per_minute: Some(2), ..LimitSet::default() };
-    Limits { person, key, roles: [("service".to_owned(), service)].into() }
+    let roles = [("service".to_owned(), service)].into();
+    Limits { person, key, roles, weights: [("admin".to_owned(), 4)].into() }
 }
 
 fn set(requests: u32, tokens: u64, day: u64, concurrent: u32) -> LimitSet {
@@ -110,6 +111,63 @@ fn the_tightest_of_person_key_and_role_counts() {
     admit(&limiter, &in_role, Wanted::exactly(1)).expect("fits").settle(1);
     assert_eq!(refused(admit(&limiter, &in_role, Wanted::exactly(1))).limit, 2);
     assert_eq!(limiter.standing(&in_role).requests.remaining(), Some(0));
+}
+
+#[test]
+fn of_several_roles_the_greatest_weight_counts_and_there_is_always_one() {
+    let limiter = Bench::new(LimitSet::default(), LimitSet::default()).open();
+    for (roles, weight) in
+        [(vec![], 1), (vec!["member"], 1), (vec!["admin"], 4), (vec!["member", "admin"], 4)]
+    {
+        let roles: Vec<String> = roles.into_iter().map(str::to_owned).collect();
+        assert_eq!(limiter.weight(&roles), weight, "{roles:?}");
+    }
+}
+
+/// Lets a request in for a model with these limits and reserves its tokens.
+fn ask(
+    limiter: &Limiter,
+    subject: &Subject,
+    (model, limits): (&str, LimitSet),
+    tokens: u64,
+) -> Result<Reservation, Refusal> {
+    let mut reservation = limiter.enter(subject)?;
+    reservation.narrow(model, &limits)?;
+    reservation.reserve(Wanted::exactly(tokens))?;
+    Ok(reservation)
+}
+
+#[test]
+fn a_models_limits_count_for_each_person_and_for_no_other_model() {
+    let limiter = Bench::new(set(9, 100, 0, 0), LimitSet::default()).open();
+    let (ann, bob) = (person(), person());
+    let (large, small) = (("large", set(1, 0, 0, 0)), ("small", set(0, 10, 0, 0)));
+    ask(&limiter, &ann, large, 1).expect("fits").settle(1);
+    let refusal = refused(ask(&limiter, &ann, large, 1));
+    assert_eq!((refusal.which, refusal.limit), (Which::Requests, 1));
+    ask(&limiter, &bob, large, 1).expect("fits").settle(1);
+    ask(&limiter, &ann, small, 10).expect("fits").settle(10);
+    let refusal = refused(ask(&limiter, &ann, small, 1));
+    assert_eq!((refusal.which, refusal.limit), (Which::Tokens, 10));
+    ask(&limiter, &ann, ("free", LimitSet::default()), 50).expect("fits").settle(50);
+    // What the model gives, the person's own limits may still refuse.
+    let refusal = refused(ask(&limiter, &ann, ("free", set(9, 1_000, 0, 0)), 90));
+    assert_eq!((refusal.which, refusal.limit), (Which::Tokens, 100));
+    // What was not used comes back, at the model too.
+    ask(&limiter, &bob, small, 10).expect("fits").settle(2);
+    ask(&limiter, &bob, small, 8).expect("fits").settle(8);
+}
+
+#[test]
+fn what_was_used_of_a_model_outlives_the_process() {
+    let bench = Bench::new(LimitSet::default(), LimitSet::default());
+    let (subject, model) = (bench.person(), ("large", set(1, 0, 0, 0)));
+    let limiter = bench.open();
+    bench.save(&ask(&limiter, &subject, model, 1).expect("fits").settle(1));
+    let limiter = bench.open();
+    assert_eq!(refused(ask(&limiter, &subject, model, 1)).which, Which::Requests);
+    bench.clock.advance(Duration::from_mins(1));
+    ask(&limiter, &subject, model, 1).expect("a minute later").settle(1);
 }
 
 #[test]
