@@ -26,7 +26,7 @@ use actix_web::{App as WebApp, HttpServer};
 use anyhow::{Context, Result};
 use tokio::runtime::{Handle, Runtime};
 
-use crate::access::{Authenticator, Binder, Refusals, Registry, route};
+use crate::access::{Authenticator, Binder, Caller, Refusals, Registry, route};
 use crate::accounts::Accounts;
 use crate::admin::api::SecurityContact;
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
@@ -41,6 +41,7 @@ use crate::limits::Limiter;
 use crate::models::Library;
 use crate::monitor::{Monitor, MonitorParts};
 use crate::openai::api::OpenAi;
+use crate::prompts::{Prompts, PromptsParts};
 use crate::routes;
 use crate::web::arrival::Arrivals;
 use crate::web::shell::{Shell, surround};
@@ -75,6 +76,7 @@ pub(crate) struct App {
     pub(crate) keys: Keys,
     pub(crate) library: Library,
     gate: Gate,
+    prompts: Prompts,
     chat: Chat,
     pub(crate) evals: Evals,
     pub(crate) monitor: Monitor,
@@ -102,29 +104,21 @@ impl App {
             .context("the audit log cannot be opened")?;
         let People { registry, binder, refusals, accounts, keys } =
             People::open(home, &settings, &db, &audit)?;
-        let limits = Limiter::open(&db, clock.clone(), &settings.limits)?;
         let options = library_options(&settings, facts::device(&settings)?);
         let library = Library::open(&db, &audit, clock, &registry, options)?;
         let gate = Gate::new(GateParts {
             catalog: catalog(&library),
-            limits,
+            limits: Limiter::open(&db, clock.clone(), &settings.limits)?,
             guard,
             audit: audit.clone(),
             refusals: Arc::clone(&refusals),
             db: db.clone(),
             vault: vault.clone(),
-            wait: WaitOptions {
-                limit: Duration::from_secs(settings.models.load_wait_s.into()),
-                waiting_max: settings.models.load_waiting_max.into(),
-            },
+            wait: wait_options(&settings),
             default_max_tokens: settings.api.default_max_tokens as usize,
             clock: clock.clone(),
             runtime: runtime.clone(),
-            still_holds: {
-                // Weak: the registry tells the gate of revocations, and would hold itself by it.
-                let registry = Arc::downgrade(&registry);
-                Box::new(move |caller| registry.upgrade().is_some_and(|one| one.holds(caller)))
-            },
+            still_holds: still_holds(&registry),
         });
         let evals = Evals::open(EvalParts {
             gate: gate.clone(),
@@ -134,8 +128,17 @@ impl App {
             files: home.data().join("evaluations"),
             runtime: runtime.clone(),
         })?;
+        let prompts = Prompts::open(PromptsParts {
+            gate: gate.clone(),
+            db: db.clone(),
+            vault: vault.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            registry: Arc::clone(&registry),
+        })?;
         let chat = Chat::open(ChatParts {
             gate: gate.clone(),
+            prompts: prompts.clone(),
             db: db.clone(),
             vault: vault.clone(),
             audit: audit.clone(),
@@ -168,6 +171,7 @@ impl App {
             keys,
             library,
             gate,
+            prompts,
             chat,
             evals,
             monitor,
@@ -196,6 +200,7 @@ impl App {
                 .app_data(authenticator.clone())
                 .app_data(openai.clone())
                 .app_data(Data::new(app.gate.clone()))
+                .app_data(Data::new(app.prompts.clone()))
                 .app_data(Data::new(app.chat.clone()))
                 .app_data(Data::new(app.evals.clone()))
                 .app_data(Data::new(app.monitor.clone()))
@@ -290,6 +295,20 @@ impl App {
         self.audit.flush().context("the heads of the log cannot be written")?;
         Ok(())
     }
+}
+
+fn wait_options(settings: &Settings) -> WaitOptions {
+    WaitOptions {
+        limit: Duration::from_secs(settings.models.load_wait_s.into()),
+        waiting_max: settings.models.load_waiting_max.into(),
+    }
+}
+
+/// Whether everything that let a caller in still stands. Weak: the registry tells the gate of
+/// revocations, and would hold itself by it.
+fn still_holds(registry: &Arc<Registry>) -> Box<dyn Fn(&Caller) -> bool + Send + Sync> {
+    let registry = Arc::downgrade(registry);
+    Box::new(move |caller| registry.upgrade().is_some_and(|one| one.holds(caller)))
 }
 
 /// Where exchanges run: it outlives the threads that speak HTTP.

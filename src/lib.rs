@@ -13,6 +13,7 @@
 //! | `keys/` | API keys |
 //! | `gate/` | the one road of every generation |
 //! | `chat/` | conversations of the web app |
+//! | `prompts/` | system prompts that administrators keep for many |
 //! | `openai/` | OpenAI wire formats to gate requests and back |
 //! | `models/` | the library of model files |
 //! | `evals/` | fairness suites, runs, reports |
@@ -42,6 +43,7 @@ mod limits;
 mod models;
 mod monitor;
 mod openai;
+mod prompts;
 #[cfg(test)]
 mod reference;
 mod routes;

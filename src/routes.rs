@@ -1,7 +1,7 @@
 //! Every route on one page: method, path, handler; nothing else.
 
 use crate::access::Routes;
-use crate::{accounts, admin, chat, evals, keys, models, monitor, openai};
+use crate::{accounts, admin, chat, evals, keys, models, monitor, openai, prompts};
 
 /// The routes of the server.
 pub(crate) fn all() -> Routes {
@@ -52,6 +52,10 @@ fn people(routes: Routes) -> Routes {
         .post("/api/admin/model-scan", models::api::scan)
         .post("/api/admin/model-aliases", models::api::add_alias)
         .delete("/api/admin/model-aliases/{alias:.+}", models::api::remove_alias)
+        .get("/api/admin/prompts", prompts::api::list)
+        .post("/api/admin/prompts", prompts::api::add)
+        .patch("/api/admin/prompts/{id}", prompts::api::change)
+        .delete("/api/admin/prompts/{id}", prompts::api::remove)
         .get("/api/admin/audit", admin::audit_api::list)
         .post("/api/admin/audit/verify", admin::audit_api::verify)
         .get("/api/admin/guard", admin::guard_api::show)
@@ -67,6 +71,7 @@ fn people(routes: Routes) -> Routes {
 
 fn conversations(routes: Routes) -> Routes {
     routes
+        .get("/api/prompts", prompts::api::choices)
         .get("/api/conversations", chat::api::list)
         .post("/api/conversations", chat::api::create)
         .get("/api/conversations/{id}", chat::api::read)

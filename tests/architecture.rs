@@ -13,6 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["routes"],
     &["admin"],
     &["openai", "chat", "evals", "monitor", "backup"],
+    &["prompts"],
     &["gate"],
     &["accounts", "keys", "models"],
     &["access", "limits"],

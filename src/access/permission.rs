@@ -53,6 +53,7 @@ permissions! {
     ReadPeople "people.read" [Owner, Admin, Auditor] "See who has an account, and with which roles.";
     ReadModels "models.read" [Owner, Admin, Operator, Auditor] "See every model, where it came from and who may use it.";
     ManageModels "models.manage" [Owner, Admin, Operator] "Load and unload models, name them, and say who may use which.";
+    ManagePrompts "prompts.manage" [Owner, Admin] "Keep system prompts that many share, and say for whom they are.";
     ReadAudit "audit.read" [Owner, Auditor] "Read and verify the audit log.";
     ReadMetrics "metrics.read" [Owner, Admin, Operator, Auditor] "Read metrics.";
     ReadPosture "posture.read" [Owner, Admin, Operator, Auditor] "Read the posture page and alerts.";

@@ -6,6 +6,7 @@ mod credentials;
 mod deletion;
 mod links;
 mod monitor;
+mod prompts;
 mod refusals;
 mod revocation;
 mod roles;

@@ -69,6 +69,7 @@ actions! {
     ModelAlias "model.alias" "A further name of a model was made or taken away.";
     ModelScan "model.scan" "The models directory was looked through.";
     ModelAccess "model.access" "Who may use a model was changed.";
+    PromptChange "prompt.change" "A shared system prompt was made, changed or deleted.";
     GenerationStart "generation.start" "A generation was admitted; written before the engine sees it.";
     GenerationEnd "generation.end" "A generation ended.";
     GenerationRefuse "generation.refuse" "A generation was not admitted.";
@@ -76,7 +77,7 @@ actions! {
     GuardTest "guard.test" "A text was tried against the guard's policy.";
     ConversationCreate "conversation.create" "A conversation was begun.";
     ConversationRead "conversation.read" "A conversation was opened by its owner.";
-    ConversationUpdate "conversation.update" "A conversation was renamed or pinned.";
+    ConversationUpdate "conversation.update" "A conversation was renamed or pinned, or put under another prompt.";
     ConversationDelete "conversation.delete" "A conversation was deleted.";
     AuditRead "audit.read" "The audit log was read.";
     AuditVerify "audit.verify" "The audit log was verified.";

@@ -111,8 +111,7 @@ impl Chat {
     ) -> Result<Begun, ChatError> {
         // Before anything is read, sealed or written for them: whether it is their turn at all.
         let entry = self.parts.gate.enter(caller, Purpose::Chat).await?;
-        let prepared =
-            self.prepare(caller.user, conversation, ask, model, claim.live.message).await?;
+        let prepared = self.prepare(caller, conversation, ask, model, claim.live.message).await?;
         let (turn, history) = match prepared {
             Prepared::Turn(turn, history) => (*turn, history),
             Prepared::Answered(reader) => return Ok(Begun::Before(reader)),

@@ -13,11 +13,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::Ask;
-use super::conversations::{Chat, Conversation, Listing, Message};
+use super::conversations::{Change, Chat, Conversation, Listing, Message};
 use super::reading::Reading;
 use crate::access::Grant;
 use crate::access::permission::Chat as MayChat;
-use crate::ids::{ConversationId, MessageId};
+use crate::ids::{ConversationId, MessageId, SharedPromptId};
 use crate::web::{Answer, ApiError, Body, Empty, ErrorCode};
 
 const LIMIT_MAX: u32 = 200;
@@ -83,6 +83,8 @@ struct Active {
 pub(crate) struct NewConversation {
     title: Option<String>,
     model: Option<String>,
+    /// The shared prompt that it stands under.
+    prompt: Option<SharedPromptId>,
 }
 
 /// `POST /api/conversations`
@@ -91,9 +93,9 @@ pub(crate) async fn create(
     body: Body<NewConversation>,
     chat: Data<Chat>,
 ) -> Result<Answer<Conversation, 201>, ApiError> {
-    let Body(NewConversation { title, model }) = body;
+    let Body(NewConversation { title, model, prompt }) = body;
     check_model(model.as_deref())?;
-    let conversation = chat.create(grant.caller(), title, model).await?;
+    let conversation = chat.create(grant.caller(), title, model, prompt).await?;
     Ok(Answer::new(&conversation))
 }
 
@@ -114,6 +116,8 @@ pub(crate) async fn read(
 pub(crate) struct ConversationChange {
     title: Option<String>,
     pinned: Option<bool>,
+    /// A shared prompt's id; an empty text: none.
+    prompt: Option<String>,
 }
 
 /// `PATCH /api/conversations/{id}`
@@ -123,8 +127,10 @@ pub(crate) async fn update(
     body: Body<ConversationChange>,
     chat: Data<Chat>,
 ) -> Result<Answer<Conversation>, ApiError> {
-    let Body(ConversationChange { title, pinned }) = body;
-    let conversation = chat.update(grant.caller(), parse(&id)?, title, pinned).await?;
+    let Body(ConversationChange { title, pinned, prompt }) = body;
+    let prompt = prompt.map(|prompt| parse_prompt(&prompt)).transpose()?;
+    let change = Change { title, pinned, prompt };
+    let conversation = chat.update(grant.caller(), parse(&id)?, change).await?;
     Ok(Answer::new(&conversation))
 }
 
@@ -195,6 +201,14 @@ pub(crate) async fn stop(
 /// A text that is no id is the id of nothing.
 fn parse(id: &str) -> Result<ConversationId, ApiError> {
     ConversationId::parse(id).map_err(|_| ErrorCode::NotFound.into())
+}
+
+fn parse_prompt(text: &str) -> Result<Option<SharedPromptId>, ApiError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| ApiError::new(ErrorCode::InvalidValue).param("prompt");
+    SharedPromptId::parse(text).map(Some).map_err(wrong)
 }
 
 fn check_model(model: Option<&str>) -> Result<(), ApiError> {

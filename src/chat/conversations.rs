@@ -17,7 +17,8 @@ use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, Transaction};
 use crate::gate::{Gate, Notice};
-use crate::ids::{ConversationId, MessageId, UserId};
+use crate::ids::{ConversationId, MessageId, SharedPromptId, UserId};
+use crate::prompts::Prompts;
 use crate::vault::Vault;
 
 const TITLE_BYTES_MAX: usize = 200;
@@ -31,6 +32,8 @@ const EMPTY_AT_ONCE_MAX: u32 = 500;
 pub(crate) struct ChatParts {
     /// The road.
     pub(crate) gate: Gate,
+    /// The prompts that conversations may stand under.
+    pub(crate) prompts: Prompts,
     /// Where conversations are kept.
     pub(crate) db: Db,
     /// What seals them.
@@ -61,6 +64,8 @@ pub(crate) struct Conversation {
     pub(super) id: ConversationId,
     pub(super) title: String,
     pub(super) model: Option<String>,
+    /// The shared prompt that it stands under.
+    pub(super) prompt: Option<SharedPromptId>,
     pub(super) pinned: bool,
     created_at: Timestamp,
     pub(super) updated_at: Timestamp,
@@ -96,6 +101,17 @@ pub(crate) struct Listing {
     pub(crate) limit: u32,
 }
 
+/// What changes of a conversation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    /// Its title.
+    pub(crate) title: Option<String>,
+    /// Whether it stands before all others.
+    pub(crate) pinned: Option<bool>,
+    /// The shared prompt that it stands under, or that it stands under none.
+    pub(crate) prompt: Option<Option<SharedPromptId>>,
+}
+
 impl Chat {
     /// Opens the chat. Answers that the last process did not finish are marked as interrupted;
     /// what was kept of them is there. Blocks for the database.
@@ -124,14 +140,17 @@ impl Chat {
         caller: &Caller,
         title: Option<String>,
         model: Option<String>,
+        prompt: Option<SharedPromptId>,
     ) -> Result<Conversation, ChatError> {
         let title = checked_title(title.unwrap_or_default())?;
+        self.system_message(caller, prompt)?;
         let (owner, id, now) = (caller.user, ConversationId::new(), self.parts.clock.now());
         let sealed = sealing::seal(&self.parts.vault, owner, Place::Title(id), &title)?;
         let row = ConversationRow {
             id,
             title: sealed,
             model,
+            prompt,
             pinned: false,
             created_at: now,
             updated_at: now,
@@ -206,26 +225,32 @@ impl Chat {
             .await
     }
 
-    /// Renames or pins a conversation.
+    /// Renames or pins a conversation, or puts it under another prompt.
     pub(crate) async fn update(
         &self,
         caller: &Caller,
         id: ConversationId,
-        title: Option<String>,
-        pinned: Option<bool>,
+        change: Change,
     ) -> Result<Conversation, ChatError> {
-        let owner = caller.user;
+        let (owner, Change { title, pinned, prompt }) = (caller.user, change);
+        if let Some(prompt) = prompt {
+            self.system_message(caller, prompt)?;
+        }
         let title = title.map(checked_title).transpose()?;
         let seal =
             |title: &String| sealing::seal(&self.parts.vault, owner, Place::Title(id), title);
         let sealed = title.as_ref().map(seal).transpose()?;
         let event = event(caller, Action::ConversationUpdate, id)
             .with("renamed", sealed.is_some())
-            .with("pinned", pinned);
+            .with("pinned", pinned)
+            .with("prompt", prompt.flatten().map(|prompt| prompt.to_string()));
         let (audit, vault) = (self.parts.audit.clone(), self.parts.vault.clone());
         let change = move |tx: &Transaction<'_>| -> Result<_, ChatError> {
             if !store::update(tx, owner, id, sealed.as_ref(), pinned)? {
                 return Err(ChatError::NotFound);
+            }
+            if let Some(prompt) = prompt {
+                store::set_prompt(tx, owner, id, prompt)?;
             }
             audit.record_in(tx, event)?;
             let row = store::find(tx, owner, id)?.ok_or(ChatError::NotFound)?;
@@ -315,6 +340,7 @@ fn shown(row: &ConversationRow, title: String) -> Conversation {
         id: row.id,
         title,
         model: row.model.clone(),
+        prompt: row.prompt,
         pinned: row.pinned,
         created_at: row.created_at,
         updated_at: row.updated_at,

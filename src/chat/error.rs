@@ -33,6 +33,9 @@ pub(crate) enum ChatError {
         /// What is accepted.
         expected: &'static str,
     },
+    /// The shared prompt is gone, or not for this person any more.
+    #[error("no such prompt")]
+    NoPrompt,
     /// There are as many as there may be.
     #[error("too many {0}")]
     TooMany(&'static str),
@@ -65,6 +68,11 @@ impl From<ChatError> for ApiError {
             ChatError::Invalid { param, expected } => Self::new(ErrorCode::InvalidValue)
                 .message(format!("`{param}` is not accepted: expected {expected}."))
                 .param(param),
+            ChatError::NoPrompt => Self::new(ErrorCode::Conflict)
+                .message(
+                    "The instructions that this conversation stands under are not there any more. Choose others, or none.",
+                )
+                .param("prompt"),
             ChatError::TooMany(what) => Self::new(ErrorCode::Conflict)
                 .message(format!("There are as many {what} as there may be. Delete some.")),
             ChatError::Gate(error) => error.into(),

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::clock::Timestamp;
 use crate::db::DbError;
-use crate::ids::{ConversationId, MessageId, UserId};
+use crate::ids::{ConversationId, MessageId, SharedPromptId, UserId};
 use crate::vault::Sealed;
 
 /// A conversation, its title sealed.
@@ -14,6 +14,8 @@ pub(super) struct ConversationRow {
     pub(super) id: ConversationId,
     pub(super) title: Sealed,
     pub(super) model: Option<String>,
+    /// The shared prompt that it stands under.
+    pub(super) prompt: Option<SharedPromptId>,
     pub(super) pinned: bool,
     pub(super) created_at: Timestamp,
     pub(super) updated_at: Timestamp,
@@ -46,7 +48,7 @@ pub(super) struct Ended {
     pub(super) at: Timestamp,
 }
 
-const CONVERSATION: &str = "id, title, model, pinned, created_at, updated_at";
+const CONVERSATION: &str = "id, title, model, prompt, pinned, created_at, updated_at";
 const MESSAGE: &str = "id, role, content, model, created_at, state, finish_reason, prompt_tokens, \
                        completion_tokens, notices";
 
@@ -55,9 +57,10 @@ fn conversation_row(row: &Row<'_>) -> rusqlite::Result<ConversationRow> {
         id: row.get(0)?,
         title: row.get(1)?,
         model: row.get(2)?,
-        pinned: row.get(3)?,
-        created_at: row.get(4)?,
-        updated_at: row.get(5)?,
+        prompt: row.get(3)?,
+        pinned: row.get(4)?,
+        created_at: row.get(5)?,
+        updated_at: row.get(6)?,
     })
 }
 
@@ -101,9 +104,18 @@ pub(super) fn add(
     row: &ConversationRow,
 ) -> Result<(), DbError> {
     tx.execute(
-        "INSERT INTO conversations (id, owner, title, model, pinned, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![row.id, owner, row.title, row.model, row.pinned, row.created_at, row.updated_at],
+        "INSERT INTO conversations (id, owner, title, model, prompt, pinned, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            row.id,
+            owner,
+            row.title,
+            row.model,
+            row.prompt,
+            row.pinned,
+            row.created_at,
+            row.updated_at
+        ],
     )?;
     Ok(())
 }
@@ -156,6 +168,18 @@ pub(super) fn update(
         params![id, owner, title, pinned],
     )?;
     Ok(changed == 1)
+}
+
+/// Puts a conversation under another shared prompt, or under none.
+pub(super) fn set_prompt(
+    tx: &Transaction<'_>,
+    owner: UserId,
+    id: ConversationId,
+    prompt: Option<SharedPromptId>,
+) -> Result<(), DbError> {
+    let sql = "UPDATE conversations SET prompt = ?3 WHERE id = ?1 AND owner = ?2";
+    tx.execute(sql, params![id, owner, prompt])?;
+    Ok(())
 }
 
 /// Puts a conversation back to what it was before something was said in it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::answer::Ask;
-use super::conversations::Listing;
+use super::conversations::{Change, Listing};
 use super::error::ChatError;
 use super::reading::Reading;
 use super::*;
@@ -20,6 +20,7 @@ use crate::config::LimitSet;
 use crate::gate::GateError;
 use crate::gate::testing::{House, Scripted, Then, caller};
 use crate::ids::{ConversationId, MessageId};
+use crate::prompts::{Prompts, PromptsParts};
 
 struct Room {
     house: House,
@@ -95,7 +96,7 @@ impl Room {
     }
 
     async fn begin(&self) -> ConversationId {
-        self.chat.create(&self.ann, None, None).await.expect("creates").id
+        self.chat.create(&self.ann, None, None, None).await.expect("creates").id
     }
 
     async fn say(&self, id: ConversationId, text: &str) -> Result<Reading, ChatError> {
@@ -121,8 +122,18 @@ impl Room {
 }
 
 async fn open(house: &House, registry: &Arc<Registry>) -> Chat {
+    let parts = PromptsParts {
+        gate: house.gate.clone(),
+        db: house.db.clone(),
+        vault: house.vault.clone(),
+        audit: house.audit.clone(),
+        clock: house.clock.clone(),
+        registry: Arc::clone(registry),
+    };
+    let prompts = tokio::task::spawn_blocking(|| Prompts::open(parts)).await;
     let parts = ChatParts {
         gate: house.gate.clone(),
+        prompts: prompts.expect("runs").expect("opens"),
         db: house.db.clone(),
         vault: house.vault.clone(),
         audit: house.audit.clone(),
@@ -131,6 +142,14 @@ async fn open(house: &House, registry: &Arc<Registry>) -> Chat {
         runtime: tokio::runtime::Handle::current(),
     };
     tokio::task::spawn_blocking(|| Chat::open(parts)).await.expect("runs").expect("opens")
+}
+
+fn named(title: &str) -> Change {
+    Change { title: Some(title.to_owned()), ..Change::default() }
+}
+
+fn pinned() -> Change {
+    Change { pinned: Some(true), ..Change::default() }
 }
 
 async fn drain(mut reader: Reading) -> Vec<(&'static str, Value)> {
@@ -171,7 +190,7 @@ async fn nothing_that_people_write_is_on_disk_in_clear() {
     let room = Room::new(Scripted::new(&["pineapple"], Then::Finish)).await;
     let id = room.begin().await;
     drain(room.say(id, "banana pudding").await.expect("answers")).await;
-    room.chat.update(&room.ann, id, Some("rhubarb".into()), None).await.expect("renames");
+    room.chat.update(&room.ann, id, named("rhubarb")).await.expect("renames");
     let mut files = vec![room.house.dir.path().to_owned()];
     while let Some(path) = files.pop() {
         if path.is_dir() {
@@ -195,7 +214,7 @@ async fn somebody_elses_conversation_is_not_there() {
     let chat = &room.chat;
     assert!(matches!(chat.read(&bob, id).await, Err(ChatError::NotFound)));
     assert!(matches!(chat.delete(&bob, id).await, Err(ChatError::NotFound)));
-    let renamed = chat.update(&bob, id, Some("mine".into()), None).await;
+    let renamed = chat.update(&bob, id, named("mine")).await;
     assert!(matches!(renamed, Err(ChatError::NotFound)));
     let said = chat.answer(&bob, id, say("Hi"), None).await;
     assert!(matches!(said.map(drop), Err(ChatError::NotFound)));
@@ -361,7 +380,7 @@ async fn pages_follow_one_another_and_pinned_ones_come_first() {
         made.push(room.begin().await);
         room.house.clock.advance(Duration::from_secs(1));
     }
-    room.chat.update(&room.ann, made[1], None, Some(true)).await.expect("pins");
+    room.chat.update(&room.ann, made[1], pinned()).await.expect("pins");
     let expected = [made[1], made[4], made[3], made[2], made[0]];
     let mut before = None;
     for pair in expected.chunks(2) {

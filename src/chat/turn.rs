@@ -12,7 +12,7 @@ use crate::access::Caller;
 use crate::clock::Timestamp;
 use crate::db::Transaction;
 use crate::engine::{self, Role};
-use crate::ids::{ConversationId, MessageId, UserId};
+use crate::ids::{ConversationId, MessageId, SharedPromptId, UserId};
 
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 const MESSAGES_MAX: usize = 4_000;
@@ -50,12 +50,13 @@ impl Chat {
     /// Reads the conversation and says what is to be stored and what the model is to see.
     pub(super) async fn prepare(
         &self,
-        owner: UserId,
+        caller: &Caller,
         id: ConversationId,
         ask: Ask,
         model: Option<String>,
         answer: MessageId,
     ) -> Result<Prepared, ChatError> {
+        let owner = caller.user;
         let (conversation, mut messages) = self.load(owner, id).await?;
         if let Some(reader) = told::answer(&ask, &messages)? {
             return Ok(Prepared::Answered(reader));
@@ -94,7 +95,8 @@ impl Chat {
                 turn.asked = messages.last().ok_or(ChatError::NothingToRegenerate)?.id;
             }
         }
-        let mut history: Vec<engine::Message> = Vec::new();
+        let system = self.system_message(caller, conversation.prompt)?;
+        let mut history: Vec<engine::Message> = system.into_iter().collect();
         for message in messages.into_iter().filter_map(said) {
             push_turn(&mut history, message);
         }
@@ -102,6 +104,18 @@ impl Chat {
             push_turn(&mut history, engine::Message::new(Role::User, content));
         }
         Ok(Prepared::Turn(Box::new(turn), history))
+    }
+
+    /// What the model is told first, where a conversation stands under a shared prompt: the very
+    /// text, so that its beginning is found in the cache.
+    pub(super) fn system_message(
+        &self,
+        caller: &Caller,
+        prompt: Option<SharedPromptId>,
+    ) -> Result<Option<engine::Message>, ChatError> {
+        let Some(id) = prompt else { return Ok(None) };
+        let prompt = self.parts.prompts.find(caller, id).ok_or(ChatError::NoPrompt)?;
+        Ok(Some(engine::Message::new(Role::System, prompt.shared.text)))
     }
 
     /// Puts the person's message and the place of the answer on disk, in one transaction.

@@ -33,6 +33,11 @@ pub(super) const ALL: &[Migration] = &[
         name: "model_aliases",
         sql: include_str!("migrations/0009_model_aliases.sql"),
     },
+    Migration {
+        number: 10,
+        name: "shared_prompts",
+        sql: include_str!("migrations/0010_shared_prompts.sql"),
+    },
 ];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.

@@ -48,7 +48,7 @@ pub use memory::{available_bytes, own_bytes};
 pub use message::{Content, Conversation, Message, Role, ToolCall};
 pub use options::{EngineOptions, KvPrecision};
 pub use output::{AnswerParser, Said};
-pub use party::Weight;
+pub use party::{SharedPrefix, Weight};
 pub use progress::LoadProgress;
 pub use request::{
     Candidate, Domain, Dry, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
@@ -287,7 +287,7 @@ impl Engine {
         let (events, receiver) = tokio::sync::mpsc::channel(EVENTS_MAX);
         let new = NewGeneration {
             id,
-            domain: request.domain,
+            owners: party::Owners { own: request.domain, shared: request.shared },
             weight: request.weight,
             prompt: prompt.clone(),
             sampler,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::constraint::Constraint;
 use super::error::EngineError;
-use super::party::Weight;
+use super::party::{SharedPrefix, Weight};
 
 /// Whose cache a request may share: prompts of one domain never speed up those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +27,8 @@ pub struct GenerationRequest {
     pub stop: Vec<String>,
     /// Whose cache may be shared.
     pub domain: Domain,
+    /// The beginning of the prompt that is kept for everybody who is told the same.
+    pub shared: Option<SharedPrefix>,
     /// How much of the engine the domain gets beside others.
     pub weight: Weight,
     /// Log-probabilities of the chosen token and of this many alternatives.
@@ -48,6 +50,7 @@ impl GenerationRequest {
             constraint: None,
             stop: Vec::new(),
             domain,
+            shared: None,
             weight: Weight::default(),
             logprobs: None,
             time_limit: None,

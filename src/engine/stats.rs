@@ -17,6 +17,8 @@ pub struct EngineStats {
     pub prefix_lookups_total: u64,
     /// Those for which one was found.
     pub prefix_hits_total: u64,
+    /// Those of them that are everybody's: of shared beginnings.
+    pub cached_shared_tokens_total: u64,
     /// Tokens generated since the start.
     pub completion_tokens_total: u64,
     /// Requests by how they ended.

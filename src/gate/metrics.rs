@@ -191,7 +191,7 @@ impl Metrics {
 }
 
 fn engines(out: &mut String, models: &[std::sync::Arc<Model>]) {
-    let stats: Vec<_> = models
+    let stats: Vec<(String, EngineStats)> = models
         .iter()
         .filter_map(|model| Some((model.name.clone(), model.engine.as_ref()?.stats())))
         .collect();
@@ -224,6 +224,7 @@ fn engines(out: &mut String, models: &[std::sync::Arc<Model>]) {
         "The whole cache.",
         &each(|s| s.kv_total_bytes as f64),
     );
+    prompts(out, &stats);
     gauge(
         out,
         "strongroom_engine_model_bytes",
@@ -283,6 +284,32 @@ fn engine_counters(out: &mut String, stats: &[(String, EngineStats)]) {
             ("right", |s| s.guessed_right_total),
             ("wrong", |s| s.guessed_tokens_total - s.guessed_right_total),
         ],
+    );
+}
+
+/// Where the tokens of prompts came from: read, or found in a cache of one kind or the other.
+fn prompts(out: &mut String, stats: &[(String, EngineStats)]) {
+    let of = |name: &str, from: &str, count| {
+        let model = ("gen_ai_request_model", name.to_owned());
+        (vec![model, ("from", from.to_owned())], count)
+    };
+    let counts: BTreeMap<Labels, u64> = stats
+        .iter()
+        .flat_map(|(name, stats)| {
+            let shared = stats.cached_shared_tokens_total;
+            let own = stats.cached_tokens_total.saturating_sub(shared);
+            [
+                of(name, "person", own),
+                of(name, "read", stats.prompt_tokens_total),
+                of(name, "shared", shared),
+            ]
+        })
+        .collect();
+    counters(
+        out,
+        "strongroom_engine_prompt_tokens_total",
+        "Tokens of prompts: read, found in a person's own cache, or in that of a shared prompt.",
+        &counts,
     );
 }
 

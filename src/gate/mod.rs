@@ -19,6 +19,7 @@ mod record;
 mod request;
 mod running;
 mod score;
+mod shared;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -41,6 +42,7 @@ pub(crate) use request::{
     NoticeDirection, Purpose,
 };
 pub(crate) use score::ScoreText;
+pub(crate) use shared::SharedPrompt;
 pub(crate) use tokens::{Read, ReadAsk, Spell, TokenInput};
 pub(crate) use waiting::WaitOptions;
 
@@ -57,6 +59,7 @@ use exchange::Exchange;
 use metrics::Metrics;
 use prompt::Draft;
 use running::{Place, Running};
+use shared::SharedPrompts;
 use waiting::{Asker, Line};
 
 /// How long the records of exchanges that were ended may take at shutdown.
@@ -102,6 +105,7 @@ struct Inner {
     metrics: Metrics,
     limited: record::Limited,
     line: Line,
+    shared: SharedPrompts,
 }
 
 /// Somebody who is inside: counted among the requests and among those under way.
@@ -117,8 +121,8 @@ impl Gate {
     pub(crate) fn new(parts: GateParts) -> Self {
         let (running, metrics) = (Running::default(), Metrics::default());
         let limited = record::Limited::default();
-        let line = Line::default();
-        Self { inner: Arc::new(Inner { parts, running, metrics, limited, line }) }
+        let (line, shared) = (Line::default(), SharedPrompts::default());
+        Self { inner: Arc::new(Inner { parts, running, metrics, limited, line, shared }) }
     }
 
     /// The road. Whoever comes out at its end has passed every control; what comes out is read
@@ -217,6 +221,7 @@ impl Gate {
         self.reserve(&caller, &model, &mut reservation, draft.wanted()).await?;
         draft.bound(reservation.tokens());
         let cleared = self.inspect(&caller, &model, draft, reservation).await?;
+        let cleared = self.share(&caller, &model, cleared).await?;
         let record = match self.record_start(&caller, &model, purpose, &cleared).await {
             Ok(record) => record,
             Err(error) => {

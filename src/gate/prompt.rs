@@ -9,7 +9,7 @@ use super::generate::Generate;
 use super::request::{ExchangeRequest, HeldTo, Input, Purpose};
 use crate::engine::{
     AnswerParser, Constraint, Conversation, GenerationRequest, GrammarError, PromptOptions, Role,
-    Sampling, ToolChoice, ToolRules, Weight,
+    Sampling, SharedPrefix, ToolChoice, ToolRules, Weight,
 };
 use crate::ids::UserId;
 use crate::limits::Wanted;
@@ -23,8 +23,8 @@ const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// A request whose tokens are known.
 pub(super) struct Draft {
-    engine: Arc<dyn Generate>,
-    input: Input,
+    pub(super) engine: Arc<dyn Generate>,
+    pub(super) input: Input,
     pub(super) prompt: Vec<u32>,
     pub(super) max_tokens: usize,
     pub(super) choices: usize,
@@ -38,7 +38,9 @@ pub(super) struct Draft {
     room_min: usize,
     /// Nobody asked for an answer of some length: a shorter one is better than none.
     may_be_shorter: bool,
-    today: Option<time::Date>,
+    pub(super) today: Option<time::Date>,
+    /// The beginning of the prompt that is everybody's.
+    pub(super) shared: Option<SharedPrefix>,
     /// Messages that were left out for their age.
     pub(super) dropped: usize,
 }
@@ -89,6 +91,7 @@ impl Draft {
             logprobs: request.logprobs,
             room_min: room_min(request.purpose, context),
             today,
+            shared: None,
             dropped: 0,
         };
         // Grammars are compiled, which takes longer than the reading of a text.
@@ -118,16 +121,18 @@ impl Draft {
         let Input::Conversation(Conversation { messages, .. }) = &mut self.input else {
             return false;
         };
-        let Some(last) = messages.len().checked_sub(1).filter(|last| *last > 0) else {
+        // What the model is told by whoever runs it stays too.
+        let first = usize::from(messages.first().is_some_and(|one| one.role == Role::System));
+        let Some(last) = messages.len().checked_sub(1).filter(|last| *last > first) else {
             return false;
         };
-        let mut cut = messages.len().div_ceil(4).min(last);
+        let mut cut = (first + (messages.len() - first).div_ceil(4)).min(last);
         // What is left begins with the person, as templates want it.
         while cut < last && messages[cut].role != Role::User {
             cut += 1;
         }
-        messages.drain(..cut);
-        self.dropped += cut;
+        messages.drain(first..cut);
+        self.dropped += cut - first;
         true
     }
 
@@ -272,6 +277,7 @@ impl Draft {
             constraint: self.constraint,
             stop: self.stop,
             domain: super::domain(user),
+            shared: self.shared,
             weight,
             logprobs: self.logprobs,
             time_limit: None,

@@ -23,8 +23,8 @@ use crate::db::{Db, DbOptions};
 use crate::engine::{
     AnswerParser, Candidate, Constraint, Conversation, Domain, EngineError, EngineStats,
     FinishReason, GenerationEvent, GenerationRequest, Grammar, GrammarError, Message, ModelInfo,
-    Piece, PromptError, PromptOptions, Reading, Sampling, Score, ScoreItem, TokenCount,
-    TokenLogprob, ToolRules, Usage,
+    Piece, PromptError, PromptOptions, Reading, Sampling, Score, ScoreItem, SharedPrefix,
+    TokenCount, TokenLogprob, ToolRules, Usage,
 };
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 use crate::limits::Limiter;
@@ -38,6 +38,8 @@ pub(crate) struct Scripted {
     pub(crate) then: Then,
     /// Prompts that reached the engine.
     pub(crate) seen: Mutex<Vec<String>>,
+    /// What of each was marked as everybody's.
+    pub(crate) shared: Mutex<Vec<Option<SharedPrefix>>>,
     /// Tokens that are generated before any text comes of them.
     pub(crate) unseen: AtomicUsize,
     /// Streams that are alive.
@@ -72,6 +74,7 @@ impl Scripted {
             pieces: pieces.iter().map(|piece| (*piece).to_owned()).collect(),
             then,
             seen: Mutex::default(),
+            shared: Mutex::default(),
             unseen: AtomicUsize::default(),
             alive: Arc::default(),
         })
@@ -139,6 +142,7 @@ impl Generate for Scripted {
         request: GenerationRequest,
     ) -> Result<BoxStream<'static, GenerationEvent>, EngineError> {
         self.seen.lock().push(self.detokenize(&request.prompt));
+        self.shared.lock().push(request.shared);
         if self.then == Then::Refuse {
             return Err(EngineError::Busy);
         }

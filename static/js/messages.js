@@ -89,6 +89,7 @@ export const text = {
     filtered: "The guard ended this answer.",
     failed: "The answer broke off. What is above was kept.",
     follow: "Newest",
+    instructions: "Instructions", noInstructions: "No instructions", instructionsGone: "Instructions that are gone",
     seal: "Sealed · stays on this machine", sealMore: "What does that mean?",
     sealTitle: "What happens to what you type",
     sealPoints: [
@@ -180,7 +181,7 @@ export const text = {
 
   admin: {
     title: "Administration",
-    nav: { overview: "Overview", people: "People", roles: "Roles", models: "Models", guard: "Guard", audit: "Audit", alerts: "Alerts", evaluations: "Evaluations" },
+    nav: { overview: "Overview", people: "People", roles: "Roles", models: "Models", prompts: "Instructions", guard: "Guard", audit: "Audit", alerts: "Alerts", evaluations: "Evaluations" },
     nothing: "Your role shows nothing here.",
   },
 };

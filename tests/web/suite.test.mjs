@@ -8,6 +8,7 @@ import { answering } from "./answering.mjs";
 import { account } from "./account.mjs";
 import { administration } from "./administration.mjs";
 import { models } from "./models.mjs";
+import { instructions } from "./instructions.mjs";
 import { elsewhere } from "./elsewhere.mjs";
 import { trouble } from "./trouble.mjs";
 import { screens } from "./screens.mjs";
@@ -16,7 +17,7 @@ before(begin);
 after(end);
 
 describe("the web app", () => {
-  for (const tests of [firstStart, answering, chat, account, administration, models, elsewhere, trouble, screens]) tests();
+  for (const tests of [firstStart, answering, chat, account, administration, models, instructions, elsewhere, trouble, screens]) tests();
 
   test("nothing left the server, and no policy was broken", () => {
     assert.deepEqual(world.problems, []);

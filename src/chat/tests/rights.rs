@@ -50,8 +50,8 @@ async fn nothing_is_written_for_who_was_deleted_meanwhile() {
     room.registry.remove_person(room.ann.user);
     let (chat, ann) = (&room.chat, &room.ann);
     let said = room.say(id, "Hello").await.map(drop);
-    let made = chat.create(ann, None, None).await.map(drop);
-    let changed = chat.update(ann, id, Some("mine".into()), None).await.map(drop);
+    let made = chat.create(ann, None, None, None).await.map(drop);
+    let changed = chat.update(ann, id, named("mine")).await.map(drop);
     let deleted = chat.delete(ann, id).await;
     for result in [said, made, changed, deleted] {
         assert!(matches!(result, Err(ChatError::Withdrawn(Withdrawn))), "{result:?}");
@@ -66,7 +66,7 @@ async fn nothing_is_written_for_who_was_deleted_meanwhile() {
 async fn conversations_in_which_nothing_was_said_go_after_a_day() {
     let room = Room::new(Scripted::new(&["x"], Then::Finish)).await;
     let (empty, pinned, used) = (room.begin().await, room.begin().await, room.begin().await);
-    room.chat.update(&room.ann, pinned, None, Some(true)).await.expect("pins");
+    room.chat.update(&room.ann, pinned, super::pinned()).await.expect("pins");
     drain(room.say(used, "Hello").await.expect("answers")).await;
     room.house.clock.advance(Duration::from_hours(23));
     assert_eq!(room.chat.delete_empty().await.expect("looks"), 0);

@@ -8,6 +8,7 @@ mod prefix;
 mod storage;
 
 use super::compute::{Compute, DeviceCache, blocks_max};
+use super::party::Owners;
 use super::request::Domain;
 use prefix::{PrefixIndex, PrefixKey};
 pub(crate) use storage::{CacheShape, Storage};
@@ -160,16 +161,17 @@ impl Pool {
     }
 
     /// Starts a table with the longest known beginning of these tokens, at most `tokens_max` of
-    /// them, of the same domain. Gives the table and how many tokens are in it already.
+    /// them, of the same owners. Gives the table and how many tokens are in it already.
     pub(crate) fn start(
         &mut self,
-        domain: Domain,
+        owners: impl Into<Owners>,
         tokens: &[u32],
         tokens_max: usize,
     ) -> (BlockTable, usize) {
-        let mut table = BlockTable::default();
+        let (owners, mut table) = (owners.into(), BlockTable::default());
         let whole = tokens_max.min(tokens.len()) / BLOCK_TOKENS;
         for block_tokens in tokens.chunks_exact(BLOCK_TOKENS).take(whole) {
+            let domain = owners.of_block(table.room() + BLOCK_TOKENS);
             let key = PrefixKey::next(domain, table.chain, block_tokens);
             let Some(block) = self.prefixes.find(&key) else { break };
             self.prefixes.used(block);
@@ -244,13 +246,20 @@ impl Pool {
 
     /// Registers the full blocks of a sequence for reuse. `tokens` are those whose keys and values
     /// are in the cache, from the first on.
-    pub(crate) fn register(&mut self, domain: Domain, table: &mut BlockTable, tokens: &[u32]) {
+    pub(crate) fn register(
+        &mut self,
+        owners: impl Into<Owners>,
+        table: &mut BlockTable,
+        tokens: &[u32],
+    ) {
         if table.is_forgotten {
             return;
         }
+        let owners = owners.into();
         let known = table.registered;
         for (index, block_tokens) in tokens.chunks_exact(BLOCK_TOKENS).enumerate().skip(known) {
             let Some(&block) = table.blocks.get(index) else { break };
+            let domain = owners.of_block((index + 1) * BLOCK_TOKENS);
             let key = PrefixKey::next(domain, table.chain, block_tokens);
             // Where another block holds the same already, this one stays unregistered and is freed
             // at the end; the chain goes on.
@@ -286,7 +295,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::KvPrecision;
+    use crate::engine::{KvPrecision, SharedPrefix};
 
     const SHAPE: CacheShape =
         CacheShape { layers: 2, kv_heads: 2, head_dim: 8, precision: KvPrecision::F16 };
@@ -336,6 +345,34 @@ mod tests {
         assert_eq!(cached, 0);
         pool.release(&mut again);
         assert_eq!(pool.available_blocks(), 8);
+    }
+
+    #[test]
+    fn a_shared_beginning_is_everybodys_and_what_follows_is_not() {
+        let shared = |tokens| Some(SharedPrefix { domain: Domain(9), tokens });
+        let mut pool = pool(16);
+        let anna = Owners { own: ANNA, shared: shared(70) };
+        let (mut first, _) = pool.start(anna, &tokens(130), 130);
+        assert!(pool.grow(&mut first, 0, 130));
+        pool.register(anna, &mut first, &tokens(130));
+        pool.release(&mut first);
+        let cached = |pool: &mut Pool, owners: Owners| {
+            let (mut table, cached) = pool.start(owners, &tokens(130), 130);
+            pool.release(&mut table);
+            cached
+        };
+        // Two blocks are wholly within the 70 tokens; the third is hers, although it begins there.
+        assert_eq!(cached(&mut pool, anna), 128);
+        assert_eq!(cached(&mut pool, Owners { own: BERT, shared: shared(70) }), 64);
+        // The same words, said by somebody whose request is not one of these: nothing.
+        assert_eq!(cached(&mut pool, BERT.into()), 0);
+        assert_eq!(cached(&mut pool, ANNA.into()), 0);
+        // Another shared beginning, or a shorter one: what is whole in both.
+        let other = Some(SharedPrefix { domain: Domain(8), tokens: 70 });
+        assert_eq!(cached(&mut pool, Owners { own: BERT, shared: other }), 0);
+        assert_eq!(cached(&mut pool, Owners { own: BERT, shared: shared(40) }), 32);
+        pool.forget(Domain(9));
+        assert_eq!(cached(&mut pool, anna), 0);
     }
 
     #[test]

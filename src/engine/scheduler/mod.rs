@@ -149,7 +149,7 @@ impl Scheduler {
     fn accept(&mut self, mail: Mail) -> bool {
         for domain in mail.forget {
             self.pool.forget(domain);
-            for one in self.running.iter_mut().filter(|one| one.domain == domain) {
+            for one in self.running.iter_mut().filter(|one| one.owners.includes(domain)) {
                 one.table.forget();
             }
         }
@@ -260,10 +260,11 @@ impl Scheduler {
                 self.left_queue += 1;
             }
             let (table, cached) =
-                self.pool.start(sequence.domain, &sequence.tokens, sequence.reusable());
+                self.pool.start(sequence.owners, &sequence.tokens, sequence.reusable());
             self.stats.cached_tokens_total += cached as u64;
             self.stats.prefix_lookups_total += 1;
             self.stats.prefix_hits_total += u64::from(cached > 0);
+            self.stats.cached_shared_tokens_total += sequence.owners.shared_of(cached) as u64;
             sequence.start(table, cached);
             self.running.push(sequence);
         }

@@ -21,7 +21,7 @@ impl Scheduler {
                 (share.from..share.end()).filter(|&at| sequence.wants_logits(at)).collect();
             let rows = logits.by_ref().take(wanted.len());
             sequence.computed = share.to;
-            self.pool.register(sequence.domain, &mut sequence.table, &sequence.tokens[..share.to]);
+            self.pool.register(sequence.owners, &mut sequence.table, &sequence.tokens[..share.to]);
             let (vocabulary, context) = (&*self.vocabulary, self.limits.context);
             for (position, row) in wanted.into_iter().zip(rows.collect::<Vec<_>>()) {
                 if position >= share.to {

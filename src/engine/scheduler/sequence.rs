@@ -10,7 +10,7 @@ use crate::engine::constraint::Constraint;
 use crate::engine::error::EngineError;
 use crate::engine::kv::BlockTable;
 use crate::engine::output::{Output, Vocabulary};
-use crate::engine::party::{Party, Weight};
+use crate::engine::party::{Owners, Party, Weight};
 use crate::engine::request::{Domain, FinishReason, GenerationEvent, Score, TokenCount, Usage};
 use crate::engine::sampling::{LogSoftmax, Sampler};
 
@@ -20,7 +20,7 @@ const EVENTS_A_TOKEN: usize = 3;
 /// A request that is waiting or being worked on.
 pub(crate) struct Sequence {
     pub(super) id: u64,
-    pub(super) domain: Domain,
+    pub(super) owners: Owners,
     weight: Weight,
     /// The prompt, then what was generated.
     pub(super) tokens: Vec<u32>,
@@ -58,7 +58,7 @@ struct Scoring {
 /// What is to be generated, checked.
 pub(crate) struct NewGeneration {
     pub(crate) id: u64,
-    pub(crate) domain: Domain,
+    pub(crate) owners: Owners,
     pub(crate) weight: Weight,
     pub(crate) prompt: Vec<u32>,
     pub(crate) sampler: Sampler,
@@ -78,7 +78,7 @@ impl Sequence {
     pub(crate) fn generate(new: NewGeneration) -> Self {
         let NewGeneration {
             id,
-            domain,
+            owners,
             weight,
             prompt,
             sampler,
@@ -99,7 +99,7 @@ impl Sequence {
             generated: 0,
             counted: TokenCount::default(),
         };
-        let mut sequence = Self::new(id, domain, prompt, Work::Generate(Box::new(generate)));
+        let mut sequence = Self::new(id, owners, prompt, Work::Generate(Box::new(generate)));
         sequence.weight = weight;
         sequence.deadline = time_limit.map(|limit| sequence.submitted + limit);
         sequence
@@ -122,13 +122,13 @@ impl Sequence {
         reply: oneshot::Sender<Result<Score, EngineError>>,
     ) -> Self {
         let scoring = Scoring { from, sum: 0.0, is_greedy: true, reply: Some(reply) };
-        Self::new(id, domain, tokens, Work::Score(scoring))
+        Self::new(id, domain.into(), tokens, Work::Score(scoring))
     }
 
-    fn new(id: u64, domain: Domain, tokens: Vec<u32>, work: Work) -> Self {
+    fn new(id: u64, owners: Owners, tokens: Vec<u32>, work: Work) -> Self {
         Self {
             id,
-            domain,
+            owners,
             weight: Weight::default(),
             prompt_tokens: tokens.len(),
             tokens,
@@ -167,7 +167,7 @@ impl Sequence {
 
     /// Whose turn it takes.
     pub(super) fn party(&self) -> Party {
-        Party { domain: self.domain, weight: self.weight }
+        Party { domain: self.owners.own, weight: self.weight }
     }
 
     /// What it costs its domain in the waiting line.

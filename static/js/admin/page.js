@@ -10,11 +10,12 @@ import { GuardPage } from "./guard.js";
 import { ModelsPage, RolesPage } from "./models.js";
 import { OverviewPage } from "./overview.js";
 import { PeoplePage } from "./people.js";
+import { PromptsPage } from "./prompts.js";
 
 /** @type {Record<string, () => any>} */
 const views = {
   overview: OverviewPage, people: PeoplePage, roles: RolesPage, models: ModelsPage,
-  guard: GuardPage, audit: AuditPage, alerts: AlertsPage, evaluations: EvaluationsPage,
+  prompts: PromptsPage, guard: GuardPage, audit: AuditPage, alerts: AlertsPage, evaluations: EvaluationsPage,
 };
 
 /** @param {{ at: string }} props */

@@ -29,6 +29,9 @@ export const draft = signal("");
 /** @type {import("../../vendor/signals.js").Signal<string | null>} */
 export const model = signal(null);
 
+/** The instructions that the chat stands under. @type {import("../../vendor/signals.js").Signal<string | null>} */
+export const prompt = signal(null);
+
 let reader = new AbortController();
 /** Text that came since the last frame; it is shown once a frame at most. */
 let pending = "";
@@ -59,7 +62,7 @@ export function reset() {
   reader = new AbortController();
   drop();
   batch(() => {
-    openId.value = null; messages.value = []; running.value = null; queuePosition.value = null;
+    openId.value = null; prompt.value = null; messages.value = []; running.value = null; queuePosition.value = null;
     sendError.value = null; loadError.value = ""; isLoading.value = false;
   });
 }
@@ -86,6 +89,7 @@ export async function open(id, options = {}) {
     if (openId.value !== id) return;
     batch(() => {
       messages.value = shown(answer);
+      prompt.value = answer.conversation.prompt ?? null;
       if (answer.conversation.model && models.value.some((one) => one.id === answer.conversation.model)) model.value = answer.conversation.model;
       isLoading.value = false;
     });

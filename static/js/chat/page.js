@@ -8,6 +8,7 @@ import { Menu, Notice } from "../ui/parts.js";
 import { Composer } from "./composer.js";
 import { conversations, titleOf } from "./conversations.js";
 import { draft, isLoading, loadError, messages, model, modelInUse, open, openId, reset, running } from "./exchange.js";
+import { Instructions } from "./instructions.js";
 import { send } from "./sending.js";
 import { turn } from "./turn.js";
 
@@ -83,7 +84,7 @@ function Bar({ id }) {
     <${Menu} label=${`${text.chat.model}: ${current ?? text.chat.noModel}`} class="button plain model-button" align="start" items=${items}
       onOpen=${() => void refreshModels().catch(() => {})}
       button=${html`<span class="clip">${current ?? text.chat.noModel}</span><${Icon} name="chevron" size="small" />`} />
-    ${id ? html`<h1 class="title clip">${title ? titleOf(title) : text.chat.untitled}</h1>` : html`<span class="title"></span>`}</header>`;
+    ${id ? html`<h1 class="title clip">${title ? titleOf(title) : text.chat.untitled}</h1>` : html`<span class="title"></span>`}<${Instructions} /></header>`;
 }
 
 /** @param {import("../state.js").Model} one */

@@ -6,7 +6,7 @@ import { errors, text } from "../messages.js";
 import { announce, go, refreshMe, refreshModels, toastError } from "../state.js";
 import { refresh as refreshList } from "./conversations.js";
 import {
-  add, askToStop, drop, follow, forgetNotices, hasBegun, live, loadError, messages, modelInUse, open, openId, queuePosition, reattach,
+  add, askToStop, drop, follow, forgetNotices, hasBegun, live, loadError, messages, modelInUse, open, openId, prompt, queuePosition, reattach,
   running, sendError, watch, whereabouts,
 } from "./exchange.js";
 
@@ -57,7 +57,7 @@ export async function send(content) {
   const [stay, controller] = begin();
   let conversation = openId.value ?? "";
   try {
-    if (isFirst) conversation = (await api.post("/api/conversations", { model: modelInUse() ?? undefined }, { signal: controller.signal })).id;
+    if (isFirst) conversation = (await api.post("/api/conversations", { model: modelInUse() ?? undefined, prompt: prompt.value ?? undefined }, { signal: controller.signal })).id;
   } catch (/** @type {any} */ error) {
     return refused(error, stay);
   }

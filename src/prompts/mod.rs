@@ -1,0 +1,284 @@
+//! System prompts that administrators keep for many: named, sealed, for everybody or for some roles and
+//! models. The gate is told of every change, and keeps what they begin with in a cache for all.
+
+pub(crate) mod api;
+mod error;
+mod store;
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use error::PromptsError;
+use store::PromptRow;
+
+use crate::access::permission::{BuiltinRole, ManagePrompts};
+use crate::access::{Caller, Changes, Grant, Registry};
+use crate::audit::{Action, AuditLog, Event, Outcome};
+use crate::clock::{Clock, Timestamp};
+use crate::db::{Db, Transaction};
+use crate::gate::{Gate, SharedPrompt};
+use crate::ids::SharedPromptId;
+use crate::vault::{Aad, Purpose, Scope, Sealed, Vault, VaultError};
+
+/// Prompts that are kept; no list in a page is longer.
+pub(crate) const PROMPTS_MAX: usize = 64;
+const NAME_CHARS_MAX: usize = 60;
+const TEXT_BYTES_MAX: usize = 32 * 1024;
+const MODELS_MAX: usize = 64;
+
+/// What the prompts are made of.
+pub(crate) struct PromptsParts {
+    /// Where they are used.
+    pub(crate) gate: Gate,
+    /// Where they are kept.
+    pub(crate) db: Db,
+    /// What seals them.
+    pub(crate) vault: Vault,
+    /// The record.
+    pub(crate) audit: AuditLog,
+    /// The clock.
+    pub(crate) clock: Clock,
+    /// Who there is.
+    pub(crate) registry: Arc<Registry>,
+}
+
+/// The shared prompts. A handle.
+#[derive(Clone)]
+pub(crate) struct Prompts {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    parts: PromptsParts,
+    changes: Changes,
+    /// The oldest first.
+    list: RwLock<Vec<Prompt>>,
+}
+
+/// A prompt with its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Prompt {
+    /// What it is called.
+    pub(crate) name: String,
+    /// What the gate knows of it.
+    pub(crate) shared: SharedPrompt,
+    /// When it was made.
+    pub(crate) created_at: Timestamp,
+    /// When it was changed last.
+    pub(crate) updated_at: Timestamp,
+}
+
+/// What an administrator says of a prompt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Draft {
+    /// What it is called.
+    pub(crate) name: String,
+    /// What the model is told.
+    pub(crate) text: String,
+    /// The roles that it is for; none means everybody.
+    pub(crate) roles: Option<Vec<String>>,
+    /// The models that it is for; none means all.
+    pub(crate) models: Option<Vec<String>>,
+}
+
+impl Prompts {
+    /// Takes up what is kept, and tells the gate. Blocks for the database.
+    pub(crate) fn open(parts: PromptsParts) -> Result<Self, PromptsError> {
+        let rows = parts.db.read_blocking(store::load)?;
+        let list: Result<Vec<Prompt>, PromptsError> =
+            rows.iter().map(|row| opened(&parts.vault, row)).collect();
+        let changes = Changes::new(&parts.db, &parts.audit, &parts.registry);
+        let prompts = Self { inner: Arc::new(Inner { parts, changes, list: RwLock::new(list?) }) };
+        prompts.tell_gate();
+        Ok(prompts)
+    }
+
+    /// Every prompt, for those who keep them.
+    pub(crate) fn list(&self, _: &Grant<ManagePrompts>) -> Vec<Prompt> {
+        self.inner.list.read().clone()
+    }
+
+    /// The prompts that are for this caller.
+    pub(crate) fn open_to(&self, caller: &Caller) -> Vec<Prompt> {
+        let mut list = self.inner.list.read().clone();
+        list.retain(|prompt| prompt.shared.is_open_to(caller));
+        list
+    }
+
+    /// One of those.
+    pub(crate) fn find(&self, caller: &Caller, id: SharedPromptId) -> Option<Prompt> {
+        let list = self.inner.list.read();
+        let is_it = |one: &&Prompt| one.shared.id == id && one.shared.is_open_to(caller);
+        list.iter().find(is_it).cloned()
+    }
+
+    /// Makes a prompt.
+    pub(crate) async fn add(
+        &self,
+        grant: &Grant<ManagePrompts>,
+        draft: Draft,
+    ) -> Result<Prompt, PromptsError> {
+        let now = self.inner.parts.clock.now();
+        self.save(grant, SharedPromptId::new(), draft, now, "added").await
+    }
+
+    /// Changes all of a prompt but its id.
+    pub(crate) async fn change(
+        &self,
+        grant: &Grant<ManagePrompts>,
+        id: SharedPromptId,
+        draft: Draft,
+    ) -> Result<Prompt, PromptsError> {
+        let known = self.inner.list.read().iter().find(|one| one.shared.id == id).cloned();
+        let created_at = known.ok_or(PromptsError::NotFound)?.created_at;
+        self.save(grant, id, draft, created_at, "changed").await
+    }
+
+    /// Deletes a prompt.
+    pub(crate) async fn remove(
+        &self,
+        grant: &Grant<ManagePrompts>,
+        id: SharedPromptId,
+    ) -> Result<(), PromptsError> {
+        let (caller, prompts, after) = (grant.caller(), self.clone(), self.clone());
+        let event = event(caller, id).with("change", "removed");
+        let job = move |tx: &Transaction<'_>| -> Result<(), PromptsError> {
+            if prompts.inner.list.read().iter().all(|one| one.shared.id != id) {
+                return Err(PromptsError::NotFound);
+            }
+            store::remove(tx, id)?;
+            prompts.inner.parts.audit.record_in(tx, event)?;
+            Ok(())
+        };
+        let forget = move |(): &()| {
+            after.inner.list.write().retain(|one| one.shared.id != id);
+            after.tell_gate();
+        };
+        self.inner.changes.make(caller, job, forget).await
+    }
+
+    /// Keeps a prompt. The change and its record are one.
+    async fn save(
+        &self,
+        grant: &Grant<ManagePrompts>,
+        id: SharedPromptId,
+        draft: Draft,
+        created_at: Timestamp,
+        change: &'static str,
+    ) -> Result<Prompt, PromptsError> {
+        let (caller, parts) = (grant.caller(), &self.inner.parts);
+        let draft = self.checked(caller, draft)?;
+        let content = sealed(&parts.vault, id, &draft)?;
+        let updated_at = parts.clock.now();
+        let row = PromptRow { id, content, created_at, updated_at };
+        let prompt = named(&row, draft);
+        let event = event(caller, id)
+            .with("change", change)
+            .with("bytes", prompt.shared.text.len())
+            .with("roles", prompt.shared.roles.clone())
+            .with("models", prompt.shared.models.clone());
+        let (prompts, after, kept) = (self.clone(), self.clone(), prompt.clone());
+        let job = move |tx: &Transaction<'_>| -> Result<(), PromptsError> {
+            // Here one change comes after the other.
+            prompts.has_room(&kept)?;
+            store::save(tx, &row)?;
+            prompts.inner.parts.audit.record_in(tx, event)?;
+            Ok(())
+        };
+        let kept = prompt.clone();
+        let take_up = move |(): &()| after.take_up(kept);
+        self.inner.changes.make(caller, job, take_up).await?;
+        Ok(prompt)
+    }
+
+    /// What is said of a prompt, held against the rules; models by their own names.
+    fn checked(&self, caller: &Caller, draft: Draft) -> Result<Draft, PromptsError> {
+        let Draft { name, text, roles, models } = draft;
+        let name = name.trim().to_owned();
+        if !(1..=NAME_CHARS_MAX).contains(&name.chars().count())
+            || name.chars().any(char::is_control)
+        {
+            return Err(PromptsError::BadName);
+        }
+        if text.trim().is_empty() || text.len() > TEXT_BYTES_MAX {
+            return Err(PromptsError::BadText);
+        }
+        let is_role = |role: &String| BuiltinRole::parse(role).is_some();
+        let is_good = |roles: &Vec<String>| !roles.is_empty() && roles.iter().all(is_role);
+        if roles.as_ref().is_some_and(|roles| !is_good(roles)) {
+            return Err(PromptsError::BadRoles);
+        }
+        let models = models.map(|models| self.own_names(caller, &models)).transpose()?;
+        Ok(Draft { name, text, roles, models })
+    }
+
+    fn own_names(&self, caller: &Caller, models: &[String]) -> Result<Vec<String>, PromptsError> {
+        if !(1..=MODELS_MAX).contains(&models.len()) {
+            return Err(PromptsError::BadModels);
+        }
+        let gate = &self.inner.parts.gate;
+        let own = |name: &String| gate.model(caller, Some(name)).map(|model| model.name.clone());
+        models.iter().map(own).collect::<Option<_>>().ok_or(PromptsError::BadModels)
+    }
+
+    /// Whether there is room for it: its name is its own, and there are not too many.
+    fn has_room(&self, prompt: &Prompt) -> Result<(), PromptsError> {
+        let list = self.inner.list.read();
+        let mut others = list.iter().filter(|one| one.shared.id != prompt.shared.id);
+        if others.clone().count() >= PROMPTS_MAX {
+            return Err(PromptsError::TooMany);
+        }
+        if others.any(|one| one.name == prompt.name) {
+            return Err(PromptsError::SameName);
+        }
+        Ok(())
+    }
+
+    fn take_up(&self, prompt: Prompt) {
+        let mut list = self.inner.list.write();
+        match list.iter_mut().find(|one| one.shared.id == prompt.shared.id) {
+            Some(known) => *known = prompt,
+            None => list.push(prompt),
+        }
+        drop(list);
+        self.tell_gate();
+    }
+
+    fn tell_gate(&self) {
+        let list = self.inner.list.read();
+        let shared = list.iter().map(|prompt| prompt.shared.clone()).collect();
+        self.inner.parts.gate.set_shared_prompts(shared);
+    }
+}
+
+fn event(caller: &Caller, id: SharedPromptId) -> Event {
+    Event::new(Action::PromptChange, Outcome::Done, caller.actor())
+        .from_request(caller.address, caller.request)
+        .subject(id)
+}
+
+fn named(row: &PromptRow, draft: Draft) -> Prompt {
+    let Draft { name, text, roles, models } = draft;
+    let shared = SharedPrompt { id: row.id, text, roles, models };
+    Prompt { name, shared, created_at: row.created_at, updated_at: row.updated_at }
+}
+
+/// Name, text and whom it is for are sealed together, and bound to their row.
+fn sealed(vault: &Vault, id: SharedPromptId, draft: &Draft) -> Result<Sealed, VaultError> {
+    let bytes = serde_json::to_vec(draft).map_err(|_| VaultError::CannotOpen)?;
+    let row = id.to_string();
+    vault.seal(Scope::System(Purpose::Settings), &place(&row), &bytes)
+}
+
+fn opened(vault: &Vault, row: &PromptRow) -> Result<Prompt, PromptsError> {
+    let id = row.id.to_string();
+    let bytes = vault.open(Scope::System(Purpose::Settings), &place(&id), &row.content)?;
+    let draft = serde_json::from_slice(&bytes).map_err(|_| VaultError::CannotOpen)?;
+    Ok(named(row, draft))
+}
+
+fn place(row: &str) -> Aad<'_> {
+    Aad { table: "shared_prompts", column: "content", row, owner: "" }
+}

@@ -1,0 +1,50 @@
+//! Shared prompts as rows.
+
+use rusqlite::{Connection, Transaction, params};
+
+use crate::clock::Timestamp;
+use crate::db::DbError;
+use crate::ids::SharedPromptId;
+use crate::vault::Sealed;
+
+/// A prompt, sealed.
+#[derive(Clone, Debug)]
+pub(super) struct PromptRow {
+    pub(super) id: SharedPromptId,
+    pub(super) content: Sealed,
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+}
+
+/// Every prompt, the oldest first.
+pub(super) fn load(connection: &Connection) -> Result<Vec<PromptRow>, DbError> {
+    let mut statement = connection.prepare(
+        "SELECT id, content, created_at, updated_at FROM shared_prompts ORDER BY created_at, id",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(PromptRow {
+            id: row.get(0)?,
+            content: row.get(1)?,
+            created_at: row.get(2)?,
+            updated_at: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Keeps a prompt, in the place of what it was.
+pub(super) fn save(tx: &Transaction<'_>, row: &PromptRow) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO shared_prompts (id, content, created_at, updated_at) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (id) DO UPDATE SET
+           content = excluded.content, updated_at = excluded.updated_at",
+        params![row.id, row.content, row.created_at, row.updated_at],
+    )?;
+    Ok(())
+}
+
+/// Deletes a prompt.
+pub(super) fn remove(tx: &Transaction<'_>, id: SharedPromptId) -> Result<(), DbError> {
+    tx.execute("DELETE FROM shared_prompts WHERE id = ?1", [id])?;
+    Ok(())
+}
