@@ -15,6 +15,7 @@ mod unigram;
 mod vocabulary;
 mod wordpiece;
 mod words;
+mod work;
 
 pub use error::TokenizerError;
 pub use stream::StreamDecoder;
@@ -235,5 +236,7 @@ impl Tokenizer {
     }
 }
 
+#[cfg(test)]
+mod hostile_tests;
 #[cfg(test)]
 mod tests;

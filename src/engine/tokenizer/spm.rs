@@ -9,6 +9,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use super::TokenizerError;
 use super::vocabulary::{Vocabulary, byte_named};
+use super::work::step;
 use crate::engine::gguf::File;
 
 /// A SentencePiece model.
@@ -88,6 +89,7 @@ impl Spm {
             queue.extend(self.candidate(text, &symbols, left));
         }
         while let Some(best) = queue.pop() {
+            step();
             let Symbol { start, end, next: Some(right), .. } = symbols[best.left] else { continue };
             // Either side may have been merged into something else since: an emptied symbol
             // keeps no length, a grown one no longer ends where the candidate does.
@@ -116,6 +118,7 @@ impl Spm {
         if end - start > self.piece_bytes_max {
             return None;
         }
+        step();
         let token = *self.pieces.get(&text[start..end])?;
         Some(Candidate { score: self.scores[token as usize], left, start, end })
     }

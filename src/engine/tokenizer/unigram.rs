@@ -7,6 +7,7 @@
 use super::TokenizerError;
 use super::charsmap::CharsMap;
 use super::vocabulary::{Attribute, Vocabulary};
+use super::work::step;
 use crate::engine::gguf::File;
 
 /// A Unigram model.
@@ -136,6 +137,7 @@ impl Unigram {
             // The pieces that begin as the text does here, fewer with each byte.
             let mut range = &self.pieces[..];
             for (depth, byte) in bytes[start..].iter().enumerate() {
+                step();
                 let at = |piece: &Piece| piece.name.as_bytes().get(depth).copied();
                 let from = range.partition_point(|piece| at(piece) < Some(*byte));
                 let to = range.partition_point(|piece| at(piece) <= Some(*byte));

@@ -1,29 +1,28 @@
 //! WordPiece, as in BERT: words, lower-cased and without accents but where the vocabulary has capital
 //! letters, spelled by the longest pieces first.
 
-use ahash::AHashMap;
-use tokenizers::Model as _;
-use tokenizers::models::wordpiece::WordPiece as Pieces;
+use std::collections::HashMap;
+
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use super::TokenizerError;
 use super::vocabulary::{Attribute, Vocabulary};
+use super::work::step;
 
 /// A WordPiece model.
 #[derive(Debug)]
 pub(super) struct WordPiece {
-    pieces: Pieces,
+    pieces: HashMap<Box<str>, u32>,
+    /// No piece is longer, so no longer one is looked for.
+    piece_bytes_max: usize,
+    unknown: u32,
     lowers: bool,
 }
 
 impl WordPiece {
     pub(super) fn new(vocabulary: &Vocabulary) -> Result<Self, TokenizerError> {
-        let mut pieces: AHashMap<String, u32> = vocabulary
-            .mergeable()
-            .into_iter()
-            .map(|(name, token)| (name.to_owned(), token))
-            .collect();
+        let pieces = vocabulary.mergeable();
         let named = |name: &str| {
             vocabulary.find(name).filter(|&token| {
                 vocabulary.attribute(token) != Some(Attribute::Normal) || token < 1_000
@@ -34,28 +33,42 @@ impl WordPiece {
             TokenizerError::Damaged("it has no token for what is unknown".to_owned())
         })?;
         // No field says it; a vocabulary that has capital letters was made to be met by them.
-        let lowers = !('A'..='Z').any(|c| pieces.contains_key(&format!("\u{2581}{c}")));
-        // The crate looks the unknown token up by name. No text contains a noncharacter: they are
-        // dropped with the control characters below.
-        pieces.insert(UNKNOWN.to_owned(), unknown);
-        let pieces = Pieces::builder()
-            .vocab(pieces)
-            .unk_token(UNKNOWN.to_owned())
-            .continuing_subword_prefix(String::new())
-            .max_input_chars_per_word(WORD_CHARS_MAX)
-            .build()
-            .map_err(|error| TokenizerError::Damaged(error.to_string()))?;
-        Ok(Self { pieces, lowers })
+        let lowers = !('A'..='Z').any(|c| pieces.contains_key(&*format!("{MARK}{c}")));
+        Ok(Self {
+            piece_bytes_max: pieces.keys().map(|name| name.len()).max().unwrap_or(0),
+            pieces: pieces.into_iter().map(|(name, token)| (name.into(), token)).collect(),
+            unknown,
+            lowers,
+        })
     }
 
     pub(super) fn encode(&self, text: &str, tokens: &mut Vec<u32>) {
-        for word in words(text, self.lowers) {
+        for mut word in words(text, self.lowers) {
             // In GGUF a piece that begins a word has the mark, and one that goes on has none.
-            let word = format!("\u{2581}{word}");
-            if let Ok(found) = self.pieces.tokenize(&word) {
-                tokens.extend(found.iter().map(|token| token.id));
+            word.insert(0, MARK);
+            let before = tokens.len();
+            if word.chars().count() > WORD_CHARS_MAX || !self.spell(&word, tokens) {
+                tokens.truncate(before);
+                tokens.push(self.unknown);
             }
         }
+    }
+
+    /// Spells a word by the longest pieces first; false where there is no piece for what is left.
+    fn spell(&self, word: &str, tokens: &mut Vec<u32>) -> bool {
+        let mut rest = word;
+        while !rest.is_empty() {
+            let ends = rest.char_indices().map(|(at, c)| at + c.len_utf8());
+            let fits: Vec<usize> = ends.take_while(|end| *end <= self.piece_bytes_max).collect();
+            let find = |&end: &usize| {
+                step();
+                self.pieces.get(&rest[..end]).map(|token| (end, *token))
+            };
+            let Some((end, token)) = fits.iter().rev().find_map(find) else { return false };
+            tokens.push(token);
+            rest = &rest[end..];
+        }
+        true
     }
 }
 
@@ -111,6 +124,6 @@ fn stands_alone(c: char, group: GeneralCategoryGroup) -> bool {
         )
 }
 
-const UNKNOWN: &str = "\u{fdd0}";
+const MARK: char = '\u{2581}';
 /// Longer words are unknown: BERT's own limit, and one for the mark.
 const WORD_CHARS_MAX: usize = 101;
