@@ -104,8 +104,7 @@ impl App {
             .context("the audit log cannot be opened")?;
         let People { registry, binder, refusals, accounts, keys } =
             People::open(home, &settings, &db, &audit)?;
-        let options = library_options(&settings, facts::device(&settings)?);
-        let library = Library::open(&db, &audit, clock, &registry, options)?;
+        let library = Library::open(&db, &audit, clock, &registry, library_options(&settings)?)?;
         let gate = Gate::new(GateParts {
             catalog: catalog(&library),
             limits: Limiter::open(&db, clock.clone(), &settings.limits)?,

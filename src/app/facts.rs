@@ -96,10 +96,11 @@ pub(super) fn device(settings: &Settings) -> Result<DeviceChoice> {
 }
 
 /// What the library is told of the settings.
-pub(super) fn library_options(settings: &Settings, device: DeviceChoice) -> LibraryOptions {
+pub(super) fn library_options(settings: &Settings) -> Result<LibraryOptions> {
+    let device = device(settings)?;
     let engine = &settings.engine;
     let context = engine.context_tokens_max as usize;
-    LibraryOptions {
+    Ok(LibraryOptions {
         guide: settings.models.embedded_guide.then_some(crate::models::GUIDE_BYTES),
         files: settings.models.files.clone(),
         directory: some_path(&settings.models.directory),
@@ -136,5 +137,5 @@ pub(super) fn library_options(settings: &Settings, device: DeviceChoice) -> Libr
             shutdown_limit: Duration::from_secs(1),
             ..EngineOptions::default()
         },
-    }
+    })
 }
