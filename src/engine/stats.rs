@@ -13,12 +13,12 @@ pub struct EngineStats {
     pub prompt_tokens_total: u64,
     /// Prompt tokens that were in the cache already.
     pub cached_tokens_total: u64,
+    /// Those of them that are everybody's: of shared beginnings.
+    pub cached_shared_tokens_total: u64,
     /// Requests for which a beginning was looked for in the cache.
     pub prefix_lookups_total: u64,
     /// Those for which one was found.
     pub prefix_hits_total: u64,
-    /// Those of them that are everybody's: of shared beginnings.
-    pub cached_shared_tokens_total: u64,
     /// Tokens generated since the start.
     pub completion_tokens_total: u64,
     /// Requests by how they ended.
