@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from test_openai import MODEL, client_with
 
 QUESTION = [{"role": "user", "content": "Say something."}]
-SCHEMAS = int(os.environ.get("STRONGROOM_SCHEMAS", "1000"))
+SCHEMAS = int(os.environ.get("SCHEMAS", "1000"))
 TOOLS = [{"type": "function", "function": {
     "name": "weather",
     "description": "Tells the weather.",
