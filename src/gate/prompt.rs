@@ -94,9 +94,7 @@ impl Draft {
             shared: None,
             dropped: 0,
         };
-        // Grammars are compiled, which takes longer than the reading of a text.
-        let bytes =
-            if draft.held_to.is_some() || draft.tools.is_some() { usize::MAX } else { bytes };
+        let bytes = if draft.is_held() { usize::MAX } else { bytes };
         let is_chat = request.purpose == Purpose::Chat;
         let work = move || {
             draft.constrain()?;
@@ -134,6 +132,11 @@ impl Draft {
         messages.drain(first..cut);
         self.dropped += cut - first;
         true
+    }
+
+    /// Whether grammars are compiled for it, which takes longer than the reading of a text.
+    pub(super) fn is_held(&self) -> bool {
+        self.held_to.is_some() || self.tools.is_some()
     }
 
     /// Compiles what the answer is held to.
@@ -257,6 +260,10 @@ impl Draft {
         }
         if let Some(held) = &mut self.held_to {
             held.grammar = held.grammar.with_texts(&mut replace);
+        }
+        // What was taken out of a form or of tools must not come back as what an answer has to say.
+        if self.is_held() {
+            self.constrain()?;
         }
         self.count()?;
         let room = taken.saturating_sub(self.prompt.len()) / self.choices;

@@ -140,6 +140,13 @@ def test_several_answers_are_each_held_to_the_form(client):
             ids.add(call.id)
 
 
+def test_what_the_guard_takes_out_of_a_form_is_not_what_the_model_is_held_to(client):
+    card = "4111 1111 1111 1111"
+    answer = ask(client, extra_body={"structured_outputs": {"choice": [card]}})
+    # The model says the placeholder; only who sent the number sees it again.
+    assert answer.choices[0].message.content == card
+
+
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
 def test_a_forced_call_follows_its_schema_streamed_or_not(client, choice):
     options = {"tools": TOOLS, "tool_choice": choice, "parallel_tool_calls": False}
