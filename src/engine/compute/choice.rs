@@ -43,7 +43,7 @@ impl DeviceChoice {
         };
         let failed = |reason: String| LoadError::Device { device: self.to_string(), reason };
         let opened = opened.map_err(|reason| failed(reason.to_owned()))?;
-        opened.map(Compute::Device).map_err(|error| failed(error.to_string()))
+        opened.map(Compute::Device).map_err(|error| failed(first_line(&error)))
     }
 }
 
@@ -72,7 +72,8 @@ fn first() -> Compute {
     match opened {
         Some(Ok(device)) => Compute::Device(device),
         Some(Err(error)) => {
-            tracing::info!(cause = %error, "no device answers: the model computes on the CPU");
+            let cause = first_line(&error);
+            tracing::info!(cause, "no device answers: the model computes on the CPU");
             Compute::Host
         }
         None => {
@@ -80,6 +81,11 @@ fn first() -> Compute {
             Compute::Host
         }
     }
+}
+
+/// What an error says, without the calls that led to it.
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 impl Compute {
