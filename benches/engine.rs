@@ -42,7 +42,7 @@ fn main() {
     let millions = info.parameters / 1_000_000;
     println!("{}, {millions} million weights, {}", info.architecture, info.quantization);
     let mut bench = Bench { engine, runs: asked.runs, next: 0 };
-    // Packing of weights, and pages of the cache that were never touched.
+    // Pages of the cache that were never touched.
     bench.together(2);
     println!("\n{:<44} {:>9} {:>9}", "streams", "tokens/s", "each");
     for streams in STREAMS {
