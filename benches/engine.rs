@@ -2,7 +2,8 @@
 //! with and without a known beginning, and while somebody else's long prompt is being read; and what
 //! guesses save on a text that repeats itself. On a model file of chance weights, or on a real one.
 //!
-//! `cargo bench --bench engine -- [--layers N] [--model FILE] [--runs N]`
+//! `cargo bench --bench engine -- [--shape 0.6b|1b|8b] [--type q8_0|q4_k] [--layers N] [--model FILE]
+//! [--device cpu|cuda:N|metal] [--streams 1,8,32] [--prompt N] [--runs N]`
 
 #![allow(
     clippy::expect_used,
@@ -18,13 +19,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use measure::{Times, ms};
+use model::{Kind, Shape};
 use strongroom::engine::{
-    Domain, Engine, EngineOptions, Generation, GenerationEvent, GenerationRequest, LoadProgress,
-    Sampling, Speculation, Weights,
+    DeviceChoice, Domain, Engine, EngineOptions, Generation, GenerationEvent, GenerationRequest,
+    LoadProgress, Sampling, Speculation, Weights,
 };
 
-const STREAMS: [usize; 5] = [1, 2, 4, 8, 16];
-const PROMPT: usize = 128;
 const ANSWER: usize = 64;
 const LONG_PROMPT: usize = 4_000;
 const SHARED: usize = 1_024;
@@ -34,63 +34,132 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = asked.model.clone().unwrap_or_else(|| {
         let path = folder.path().join("chance.gguf");
-        model::write(&path, asked.layers).expect("writes the model");
+        model::write(&path, &asked.shape, asked.kind).expect("writes the model");
         path
     });
-    let engine = load(&path, Speculation::Off);
+    let engine = load(&path, &asked, Speculation::Off);
     let info = engine.info();
     let millions = info.parameters / 1_000_000;
     println!("{}, {millions} million weights, {}", info.architecture, info.quantization);
-    let mut bench = Bench { engine, runs: asked.runs, next: 0 };
+    println!("prompts of {} tokens, answers of {ANSWER}", asked.prompt);
+    let mut bench = Bench { engine, prompt: asked.prompt, runs: asked.runs, next: 0 };
     // Packing of weights, and pages of the cache that were never touched.
     bench.together(2);
-    println!("\n{:<44} {:>9} {:>9}", "streams", "tokens/s", "each");
-    for streams in STREAMS {
-        let mut rates: Vec<f64> = (0..bench.runs).map(|_| bench.together(streams)).collect();
-        rates.sort_by(f64::total_cmp);
-        let rate = rates[rates.len() / 2];
-        println!("{streams:<44} {rate:>9.1} {:>9.1}", rate / streams as f64);
+    println!(
+        "\n{:<26} {:>16} {:>17} {:>9}",
+        "streams", "read, tokens/s", "write, tokens/s", "each"
+    );
+    for &streams in &asked.streams {
+        let rates: Vec<[f64; 2]> = (0..bench.runs).map(|_| bench.together(streams)).collect();
+        let [read, written] = [0, 1].map(|which| median(rates.iter().map(|one| one[which])));
+        let each = written / streams as f64;
+        println!("{streams:<26} {read:>16.1} {written:>17.1} {each:>9.1}");
     }
     println!();
     measure::head();
     bench.first_tokens();
     println!();
-    guesses(&path, bench.runs);
+    guesses(&path, &asked);
+}
+
+fn median(rates: impl Iterator<Item = f64>) -> f64 {
+    let mut rates: Vec<f64> = rates.collect();
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
 }
 
 /// What the command line asks for.
 struct Asked {
-    layers: u32,
+    shape: Shape,
+    kind: Kind,
     model: Option<PathBuf>,
+    device: DeviceChoice,
+    streams: Vec<usize>,
+    prompt: usize,
     runs: usize,
 }
 
 impl Asked {
     fn from_arguments() -> Self {
-        let mut asked = Self { layers: 28, model: None, runs: 5 };
+        let mut asked = Self {
+            shape: Shape::SMALL,
+            kind: Kind::Q8_0,
+            model: None,
+            device: DeviceChoice::Cpu,
+            streams: vec![1, 2, 4, 8, 16],
+            prompt: 128,
+            runs: 5,
+        };
+        let mut layers = None;
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().expect("a value behind the name");
             match name.as_str() {
-                "--layers" => asked.layers = value().parse().expect("a number"),
+                "--shape" => asked.shape = shape(&value()),
+                "--type" => asked.kind = kind(&value()),
+                "--layers" => layers = Some(value().parse().expect("a number")),
                 "--model" => asked.model = Some(value().into()),
+                "--device" => asked.device = device(&value()),
+                "--streams" => {
+                    let number = |one: &str| one.parse().expect("numbers with commas between");
+                    asked.streams = value().split(',').map(number).collect();
+                }
+                "--prompt" => asked.prompt = value().parse().expect("a number"),
                 "--runs" => asked.runs = value().parse().expect("a number"),
                 // Cargo says so itself.
                 "--bench" => {}
                 other => panic!("`{other}` is not known"),
             }
         }
+        asked.shape.layers = layers.unwrap_or(asked.shape.layers);
         asked
     }
 }
 
-fn load(path: &std::path::Path, speculation: Speculation) -> Engine {
-    let options = EngineOptions { speculation, ..EngineOptions::default() };
+fn shape(name: &str) -> Shape {
+    match name {
+        "0.6b" => Shape::SMALL,
+        "1b" => Shape::MIDDLE,
+        "8b" => Shape::LARGE,
+        other => panic!("{other} is none of: 0.6b, 1b, 8b"),
+    }
+}
+
+fn kind(name: &str) -> Kind {
+    match name {
+        "q8_0" => Kind::Q8_0,
+        "q4_k" => Kind::Q4_K,
+        other => panic!("{other} is none of: q8_0, q4_k"),
+    }
+}
+
+fn device(name: &str) -> DeviceChoice {
+    match (name, name.strip_prefix("cuda:")) {
+        ("cpu", _) => DeviceChoice::Cpu,
+        ("metal", _) => DeviceChoice::Metal,
+        (_, Some(number)) => DeviceChoice::Cuda(number.parse().expect("the number of a device")),
+        (other, None) => panic!("{other} is none of: cpu, metal, cuda:N"),
+    }
+}
+
+fn load(path: &std::path::Path, asked: &Asked, speculation: Speculation) -> Engine {
+    let usual = EngineOptions::default();
+    let options = EngineOptions {
+        speculation,
+        device: asked.device,
+        streams_max: asked.streams.iter().copied().max().unwrap_or(1).max(usual.streams_max),
+        prefill_chunk_tokens: match asked.device {
+            DeviceChoice::Cpu => usual.prefill_chunk_tokens,
+            _ => 2_048,
+        },
+        ..usual
+    };
     Engine::load(Weights::File(path.to_owned()), options, &LoadProgress::new()).expect("loads")
 }
 
 struct Bench {
     engine: Engine,
+    prompt: usize,
     runs: usize,
     /// No two prompts are the same, unless they are meant to be.
     next: u64,
@@ -99,19 +168,20 @@ struct Bench {
 impl Bench {
     fn prompt(&mut self, tokens: usize) -> Vec<u32> {
         self.next += 1;
-        let most = self.engine.info().vocabulary as u32;
-        model::prompt(self.next, tokens).into_iter().map(|token| token % most).collect()
+        model::prompt(self.next, tokens, self.engine.info().vocabulary)
     }
 
     fn ask(&self, prompt: Vec<u32>, tokens: usize, domain: u128) -> Generation {
         self.engine.generate(request(prompt, tokens, domain)).expect("accepted")
     }
 
-    /// Tokens a second of so many answers at once, from the first token of the last one to begin.
-    fn together(&mut self, streams: usize) -> f64 {
+    /// Tokens a second of so many requests at once: of prompts, until the last answer begins, and of
+    /// answers from there on.
+    fn together(&mut self, streams: usize) -> [f64; 2] {
+        let asked = Instant::now();
         let running: Vec<Generation> = (0..streams)
             .map(|stream| {
-                let prompt = self.prompt(PROMPT);
+                let prompt = self.prompt(self.prompt);
                 self.ask(prompt, ANSWER, stream as u128)
             })
             .collect();
@@ -122,7 +192,8 @@ impl Bench {
         let begun = all.iter().filter_map(|one| one.first()).max().copied().expect("some");
         let ended = all.iter().filter_map(|one| one.last()).max().copied().expect("some");
         let counted = all.iter().flatten().filter(|at| **at > begun).count();
-        counted as f64 / ended.duration_since(begun).as_secs_f64()
+        let read = (streams * self.prompt) as f64 / begun.duration_since(asked).as_secs_f64();
+        [read, counted as f64 / ended.duration_since(begun).as_secs_f64()]
     }
 
     fn first_tokens(&mut self) {
@@ -182,11 +253,11 @@ fn arrivals(mut generation: Generation) -> Vec<Instant> {
 }
 
 /// An answer that copies its prompt, with guesses and without.
-fn guesses(path: &std::path::Path, runs: usize) {
+fn guesses(path: &std::path::Path, asked: &Asked) {
+    let runs = asked.runs;
     let timed = |speculation| {
-        let engine = load(path, speculation);
-        let most = engine.info().vocabulary as u32;
-        let phrase: Vec<u32> = model::prompt(1, 12).into_iter().map(|token| token % most).collect();
+        let engine = load(path, asked, speculation);
+        let phrase = model::prompt(1, 12, engine.info().vocabulary);
         let mut taken = Vec::new();
         for run in 0..=runs {
             let mut request = request(phrase.repeat(8), 128, run as u128);

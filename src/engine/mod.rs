@@ -29,6 +29,7 @@ mod message;
 mod options;
 mod output;
 mod party;
+mod phase;
 mod progress;
 mod request;
 mod sampling;

@@ -10,9 +10,10 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::error::ModelsError;
+use super::identity::FileIdentity;
 use super::loads::Queue;
 use super::plan::{Plan, Reservation};
-use super::sources::{self, Identity, Source};
+use super::sources::{self, Source};
 use super::{aliases, store};
 use crate::access::{Caller, Changes, Registry};
 use crate::audit::{Action, AuditLog, Event, Outcome};
@@ -112,7 +113,7 @@ pub(super) struct Entry {
     pub(super) rules: Rules,
     pub(super) engine: EngineOptions,
     /// The file that was loaded last, or could not be.
-    pub(super) identity: Option<Identity>,
+    pub(super) identity: Option<Vec<FileIdentity>>,
     /// What it needed the last time that somebody tried.
     pub(super) needed: Option<u64>,
     pub(super) reservation: Option<Reservation>,

@@ -3,6 +3,7 @@
 mod aliases;
 pub(crate) mod api;
 mod error;
+mod identity;
 mod library;
 mod loads;
 mod plan;
@@ -16,6 +17,7 @@ mod tests;
 mod unloads;
 
 pub(crate) use error::ModelsError;
+pub(crate) use identity::FileIdentity;
 pub(crate) use library::{Library, LibraryOptions, Rules};
 
 /// The model that is built in; `models/guide` says how it was made.

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::identity::FileIdentity;
 use super::library::Library;
 use super::loads::Cause;
 use super::plan::{Reservation, Shortage};
 use super::report::Report;
-use super::sources::{Identity, Source, digest};
+use super::sources::{Source, digest};
 use super::unloads::Leaving;
 use crate::audit::{Action, Actor, AuditError, Event, Outcome};
 use crate::engine::{EngineOptions, LoadError, LoadProgress, Loaded};
@@ -47,7 +48,7 @@ pub(super) type Admission = Arc<Mutex<Option<Result<Reservation, Shortage>>>>;
 struct Fresh {
     engine: Engines,
     digest: String,
-    identity: Option<Identity>,
+    identity: Option<Vec<FileIdentity>>,
     reservation: Option<Reservation>,
 }
 
@@ -97,7 +98,7 @@ impl Library {
         let Job { source, progress, .. } = job;
         let lost = |error| Trouble::Broken(format!("The file cannot be read: {error}."));
         let identity = source.identity().map_err(lost)?;
-        self.change(&job.name, |entry, _| entry.identity = identity);
+        self.change(&job.name, |entry, _| entry.identity.clone_from(&identity));
         let broken = |error| job.trouble(&LoadError::from(error));
         let weights = source.open().map_err(broken)?;
         let is_loaded = |before: &String| digest(&weights, progress).is_ok_and(|it| it == *before);

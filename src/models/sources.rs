@@ -2,14 +2,14 @@
 //! models directory. A name leads to a file only by this list: no request names a path.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::error::ModelsError;
+use super::identity::FileIdentity;
 use crate::config::is_model_name;
 use crate::engine::gguf::{GgufError, ModelFiles, model_name, part_paths};
 use crate::engine::{LoadProgress, Weights};
@@ -28,38 +28,20 @@ pub(super) struct Source {
     pub(super) inside: Option<PathBuf>,
 }
 
-/// What changes when a file is written, moved, replaced or restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl Identity {
-    fn of(found: &Metadata) -> Self {
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-        }
-    }
-}
-
 impl Source {
-    /// Which file this is now, once it is found where it must lie; none for the built-in model.
-    pub(super) fn identity(&self) -> io::Result<Option<Identity>> {
+    /// Which files these are now, once they are found where they must lie; none for the built-in model.
+    pub(super) fn identity(&self) -> io::Result<Option<Vec<FileIdentity>>> {
         let Weights::File(path) = &self.weights else { return Ok(None) };
+        let parts = part_paths(path);
         if let Some(directory) = &self.inside {
-            part_paths(path).iter().try_for_each(|part| lies_inside(part, directory))?;
+            parts.iter().try_for_each(|part| lies_inside(part, directory))?;
         }
-        let found = fs::metadata(path)?;
-        if !found.is_file() {
+        if !fs::metadata(path)?.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
-        Ok(Some(Identity::of(&found)))
+        // A part that is missing is named when the model is read.
+        let found = parts.iter().filter_map(|part| fs::metadata(part).ok());
+        Ok(Some(found.map(|found| FileIdentity::of(&found)).collect()))
     }
 
     /// Bytes of the weights on disk; none where they cannot be looked at.

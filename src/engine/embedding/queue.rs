@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::EmbedInput;
 use crate::engine::error::EngineError;
 use crate::engine::party::Party;
+use crate::engine::phase::Phase;
 use crate::engine::stats::EngineStats;
 
 /// Tokens that may wait, of all requests together.
@@ -55,15 +56,6 @@ impl Job {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Open,
-    /// No new work; what is there may go on until then.
-    Closing(Instant),
-    Unhealthy,
-    Ended,
-}
-
 /// Shared by the handles and the thread.
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -95,11 +87,7 @@ impl Queue {
 
     pub(super) fn submit(&self, job: Job) -> Result<(), EngineError> {
         let mut state = self.state.lock();
-        match state.phase {
-            Phase::Open => {}
-            Phase::Closing(_) | Phase::Ended => return Err(EngineError::Closed),
-            Phase::Unhealthy => return Err(EngineError::Unhealthy),
-        }
+        state.phase.admit()?;
         let tokens = job.tokens();
         let is_full = state.requests >= self.queue_max
             || (state.requests > 0 && state.tokens.saturating_add(tokens) > WAITING_TOKENS_MAX);
@@ -114,13 +102,7 @@ impl Queue {
     }
 
     pub(super) fn close(&self, limit: Duration) {
-        let mut state = self.state.lock();
-        let end = Instant::now() + limit;
-        state.phase = match state.phase {
-            Phase::Ended => return,
-            Phase::Closing(earlier) => Phase::Closing(earlier.min(end)),
-            Phase::Open | Phase::Unhealthy => Phase::Closing(end),
-        };
+        self.state.lock().phase.close(limit);
         self.work.notify_one();
     }
 
@@ -148,10 +130,7 @@ impl Queue {
     }
 
     pub(super) fn mark_unhealthy(&self) {
-        let mut state = self.state.lock();
-        if state.phase == Phase::Open {
-            state.phase = Phase::Unhealthy;
-        }
+        self.state.lock().phase.mark_unhealthy();
     }
 
     /// The thread is about to end, or has broken off. What arrived too late is told so.

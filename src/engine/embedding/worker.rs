@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use super::EmbedInput;
 use super::network::Network;
-use super::queue::{Job, Phase, Queue};
+use super::queue::{Job, Queue};
 use crate::engine::error::EngineError;
 use crate::engine::kv::{BLOCK_TOKENS, CacheShape, Pool};
+use crate::engine::phase::Phase;
 use crate::engine::scheduler::FairQueue;
 use crate::engine::stats::EngineStats;
 

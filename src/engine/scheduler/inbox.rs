@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use super::sequence::Sequence;
 use crate::engine::error::EngineError;
 use crate::engine::generation::Wake;
+use crate::engine::phase::Phase;
 use crate::engine::request::Domain;
 use crate::engine::stats::EngineStats;
 
@@ -27,15 +28,6 @@ struct State {
     poked: bool,
     phase: Phase,
     stats: EngineStats,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    Open,
-    /// No new work; running requests may go on until then.
-    Closing(Instant),
-    Unhealthy,
-    Ended,
 }
 
 /// What came in since the last look.
@@ -62,11 +54,7 @@ impl Inbox {
     /// Queues a request.
     pub(crate) fn submit(&self, sequence: Sequence) -> Result<(), EngineError> {
         let mut state = self.state.lock();
-        match state.phase {
-            Phase::Open => {}
-            Phase::Closing(_) | Phase::Ended => return Err(EngineError::Closed),
-            Phase::Unhealthy => return Err(EngineError::Unhealthy),
-        }
+        state.phase.admit()?;
         // Judgements leave most of the line to people, who are told at once when it is full.
         let most = if sequence.is_score() { (self.queue_max / 4).max(1) } else { self.queue_max };
         if state.waiting >= most {
@@ -87,14 +75,9 @@ impl Inbox {
     /// Lets nothing new in; running requests may go on for the time given.
     pub(crate) fn close(&self, limit: Duration) {
         let mut state = self.state.lock();
-        let end = Instant::now() + limit;
         // A thread that is not asleep yet sees it too.
         state.poked = true;
-        match state.phase {
-            Phase::Ended => return,
-            Phase::Closing(earlier) => state.phase = Phase::Closing(earlier.min(end)),
-            Phase::Open | Phase::Unhealthy => state.phase = Phase::Closing(end),
-        }
+        state.phase.close(limit);
         self.work.notify_one();
     }
 
@@ -149,10 +132,7 @@ impl Inbox {
 
     /// Takes no more work because steps keep failing.
     pub(super) fn mark_unhealthy(&self) {
-        let mut state = self.state.lock();
-        if state.phase == Phase::Open {
-            state.phase = Phase::Unhealthy;
-        }
+        self.state.lock().phase.mark_unhealthy();
     }
 
     /// The thread is about to end, or has broken off. What arrived too late is told so.

@@ -1,43 +1,22 @@
 //! Digests of model files, which are large: a file that nobody touched is read once.
 
 use std::collections::HashMap;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
+use crate::models::FileIdentity;
+
 /// Files that are remembered; with more, the list is begun anew.
 const FILES_MAX: usize = 1_024;
-
-/// What changes when a file is written, moved, replaced or restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Identity {
-    fn of(found: &Metadata) -> Self {
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-            size: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        }
-    }
-}
 
 /// Digests that were made in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Digests {
-    known: Mutex<HashMap<Vec<Identity>, String>>,
+    known: Mutex<HashMap<Vec<FileIdentity>, String>>,
 }
 
 impl Digests {
@@ -76,8 +55,8 @@ impl Digests {
     }
 }
 
-fn identities(files: &[fs::File]) -> io::Result<Vec<Identity>> {
-    files.iter().map(|file| file.metadata().map(|found| Identity::of(&found))).collect()
+fn identities(files: &[fs::File]) -> io::Result<Vec<FileIdentity>> {
+    files.iter().map(|file| file.metadata().map(|found| FileIdentity::of(&found))).collect()
 }
 
 #[cfg(test)]
