@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::common::{self, Delivery};
 use super::fields::{Fields, wrong};
 use super::held_to;
-use super::parameters::{self, Endpoint, unknown};
+use super::parameters::{self, Endpoint};
 use super::template_arguments;
 use super::tools;
 use crate::engine::{Content, Conversation, Message, Role};
@@ -109,13 +109,8 @@ fn message(mut fields: Fields) -> Result<Message, ApiError> {
         fields.take("annotations");
     }
     let reasoning = reasoning(&mut fields, role)?;
-    match fields.names().next() {
-        // Clients write fields that they leave empty.
-        Some(left) if fields.peek(left).is_some() => Err(unknown(&fields.path(left))),
-        _ => {
-            Ok(Message { name, reasoning, tool_calls, tool_call_id, ..Message::new(role, content) })
-        }
-    }
+    fields.nothing_left()?;
+    Ok(Message { name, reasoning, tool_calls, tool_call_id, ..Message::new(role, content) })
 }
 
 fn name(fields: &mut Fields) -> Result<Option<String>, ApiError> {
@@ -190,10 +185,8 @@ fn part(mut fields: Fields) -> Result<String, ApiError> {
     };
     let path = fields.path(field);
     let text = fields.text(field)?.ok_or_else(|| wrong(&path, "a text"))?;
-    match fields.names().next() {
-        Some(left) => Err(unknown(&fields.path(left))),
-        None => Ok(text),
-    }
+    fields.nothing_left()?;
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -34,9 +34,7 @@ pub(super) fn delivery(fields: &mut Fields) -> Result<Delivery, ApiError> {
     let with_usage = options.truth("include_usage")?.unwrap_or(false);
     // Padding against the reading of lengths; TLS records here carry several chunks each.
     options.truth("include_obfuscation")?;
-    if let Some(name) = options.names().next() {
-        return Err(super::parameters::unknown(&options.path(name)));
-    }
+    options.nothing_left()?;
     if !is_streamed && with_usage {
         return Err(wrong("stream_options", "only together with `stream`"));
     }

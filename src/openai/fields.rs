@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::parameters::unknown;
 use crate::web::{ApiError, ErrorCode};
 
 /// The fields of an object, each taken at most once.
@@ -48,6 +49,14 @@ impl Fields {
     /// The names of what is left.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
+    }
+
+    /// Refuses what was not taken. Clients write fields that they leave empty: `null` is none.
+    pub(super) fn nothing_left(&self) -> Result<(), ApiError> {
+        match self.names().find(|name| self.peek(name).is_some()) {
+            Some(left) => Err(unknown(&self.path(left))),
+            None => Ok(()),
+        }
     }
 
     /// Looks at a field.

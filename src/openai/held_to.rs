@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 use super::fields::{Fields, wrong};
-use super::parameters::unknown;
 use crate::engine::Grammar;
 use crate::gate::HeldTo;
 use crate::web::ApiError;
@@ -46,7 +45,7 @@ fn response_format(path: &str, value: Value) -> Result<Option<Grammar>, ApiError
         Some("json_schema") => Some(json_schema(&mut fields)?),
         _ => return Err(wrong(&fields.path("type"), "`text`, `json_object` or `json_schema`")),
     };
-    nothing_left(&fields)?;
+    fields.nothing_left()?;
     Ok(grammar)
 }
 
@@ -69,7 +68,7 @@ fn json_schema(fields: &mut Fields) -> Result<Grammar, ApiError> {
         Some(schema @ Value::Object(_)) => Grammar::JsonSchema(schema),
         Some(_) => return Err(wrong(&schema_path, "a JSON schema: an object")),
     };
-    nothing_left(&named)?;
+    named.nothing_left()?;
     Ok(schema)
 }
 
@@ -95,7 +94,7 @@ fn structured_outputs(path: &str, value: Value) -> Result<Option<Grammar>, ApiEr
         }
         found = found.or(grammar);
     }
-    nothing_left(&fields)?;
+    fields.nothing_left()?;
     found
         .map(Some)
         .ok_or_else(|| wrong(path, "one of `json`, `regex`, `choice`, `grammar`, `json_object`"))
@@ -137,13 +136,6 @@ fn text(path: &str, value: Value) -> Result<String, ApiError> {
     match value {
         Value::String(text) if !text.is_empty() => Ok(text),
         _ => Err(wrong(path, "a text that is not empty")),
-    }
-}
-
-fn nothing_left(fields: &Fields) -> Result<(), ApiError> {
-    match fields.names().next() {
-        Some(left) if fields.peek(left).is_some() => Err(unknown(&fields.path(left))),
-        _ => Ok(()),
     }
 }
 

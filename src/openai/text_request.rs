@@ -117,10 +117,8 @@ fn documents(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
         Value::Object(_) => {
             let mut item = Fields::nested(format!("documents[{place}]"), item)?;
             let text = item.text("text")?.ok_or_else(refused)?;
-            match item.names().next() {
-                Some(left) => Err(super::parameters::unknown(&item.path(left))),
-                None => Ok(text),
-            }
+            item.nothing_left()?;
+            Ok(text)
         }
         _ => Err(refused()),
     };

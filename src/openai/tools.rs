@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, wrong};
-use super::parameters::unknown;
 use crate::engine::{ToolCall, ToolChoice, ToolRules};
 use crate::web::ApiError;
 
@@ -69,8 +68,8 @@ fn tool(mut fields: Fields) -> Result<Value, ApiError> {
     if let Some(strict) = function.truth("strict")? {
         told.insert("strict".into(), strict.into());
     }
-    nothing_left(&function)?;
-    nothing_left(&fields)?;
+    function.nothing_left()?;
+    fields.nothing_left()?;
     Ok(json!({ "type": "function", "function": told }))
 }
 
@@ -113,8 +112,8 @@ fn choice(fields: &mut Fields, offered: &[Value]) -> Result<Option<ToolChoice>, 
             let mut fields = Fields::nested("tool_choice".into(), value)?;
             let mut function = function_of(&mut fields)?;
             let name = name_of(&mut function)?;
-            nothing_left(&function)?;
-            nothing_left(&fields)?;
+            function.nothing_left()?;
+            fields.nothing_left()?;
             ToolChoice::Function(name)
         }
         Some(_) => return Err(refused()),
@@ -148,8 +147,8 @@ fn call(mut fields: Fields) -> Result<ToolCall, ApiError> {
     let name = name_of(&mut function)?;
     let path = function.path("arguments");
     let text = function.text("arguments")?.ok_or_else(|| wrong(&path, "a text with JSON"))?;
-    nothing_left(&function)?;
-    nothing_left(&fields)?;
+    function.nothing_left()?;
+    fields.nothing_left()?;
     let parsed = serde_json::from_str::<Value>(&text).ok().filter(Value::is_object);
     Ok(ToolCall { id, name, arguments: parsed.unwrap_or(Value::String(text)) })
 }
@@ -160,13 +159,6 @@ pub(super) fn id(fields: &mut Fields, name: &str) -> Result<String, ApiError> {
     match fields.text(name)? {
         Some(id) if (1..=ID_BYTES_MAX).contains(&id.len()) => Ok(id),
         _ => Err(wrong(&path, "a text of 1 to 128 bytes")),
-    }
-}
-
-fn nothing_left(fields: &Fields) -> Result<(), ApiError> {
-    match fields.names().next() {
-        Some(left) if fields.peek(left).is_some() => Err(unknown(&fields.path(left))),
-        _ => Ok(()),
     }
 }
 

@@ -220,3 +220,14 @@ fn messages_that_cannot_be_honoured_are_refused_where_they_stand() {
         assert_eq!(refused_at(json!({ "messages": [message] })), param);
     }
 }
+
+#[test]
+fn a_field_that_is_empty_hides_none_that_is_unknown() {
+    let message = |more: Value| {
+        let mut message = json!({"role": "user", "content": "Hi", "a": null});
+        message["z"] = more;
+        json!({ "messages": [message] })
+    };
+    accepted(message(Value::Null));
+    assert_eq!(refused_at(message(json!(1))), "messages[0].z");
+}
