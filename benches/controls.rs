@@ -50,7 +50,7 @@ impl Generate for Echo {
         conversation: &Conversation,
         _: &PromptOptions,
     ) -> Result<Vec<u32>, PromptError> {
-        Ok(conversation.texts().into_iter().flat_map(|text| self.tokenize(text)).collect())
+        Ok(conversation.texts().into_iter().flat_map(|text| self.tokenize(&text)).collect())
     }
 
     fn tokenize(&self, text: &str) -> Vec<u32> {

@@ -18,7 +18,7 @@ fn guard(criterion: &mut Criterion) {
         let text: String = PROSE.chars().cycle().take(bytes).collect();
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(format!("inspect/{name}"), |bench| {
-            bench.iter(|| black_box(guard.inspect(&[&text], Direction::Input).action));
+            bench.iter(|| black_box(guard.inspect(&[&text], 1, Direction::Input).action));
         });
         group.bench_function(format!("watch/{name}"), |bench| {
             bench.iter(|| {

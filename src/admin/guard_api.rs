@@ -114,7 +114,7 @@ pub(crate) async fn test(
             .message(format!("The text is longer than {TEXT_BYTES_MAX} bytes."))
             .param("text"));
     }
-    let verdict = gate.guard().inspect(&[&text], direction);
+    let verdict = gate.guard().inspect(&[&text], 1, direction);
     let caller = grant.caller();
     let event = Event::new(Action::GuardTest, Outcome::Done, caller.actor())
         .from_request(caller.address, caller.request)

@@ -143,7 +143,7 @@ impl Chat {
         prompt: Option<SharedPromptId>,
     ) -> Result<Conversation, ChatError> {
         let title = checked_title(title.unwrap_or_default())?;
-        self.system_message(caller, prompt)?;
+        self.check_prompt(caller, prompt)?;
         let (owner, id, now) = (caller.user, ConversationId::new(), self.parts.clock.now());
         let sealed = sealing::seal(&self.parts.vault, owner, Place::Title(id), &title)?;
         let row = ConversationRow {
@@ -234,7 +234,7 @@ impl Chat {
     ) -> Result<Conversation, ChatError> {
         let (owner, Change { title, pinned, prompt }) = (caller.user, change);
         if let Some(prompt) = prompt {
-            self.system_message(caller, prompt)?;
+            self.check_prompt(caller, prompt)?;
         }
         let title = title.map(checked_title).transpose()?;
         let seal =

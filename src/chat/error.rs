@@ -68,9 +68,9 @@ impl From<ChatError> for ApiError {
             ChatError::Invalid { param, expected } => Self::new(ErrorCode::InvalidValue)
                 .message(format!("`{param}` is not accepted: expected {expected}."))
                 .param(param),
-            ChatError::NoPrompt => Self::new(ErrorCode::Conflict)
+            ChatError::NoPrompt => Self::new(ErrorCode::PromptGone)
                 .message(
-                    "The instructions that this conversation stands under are not there any more. Choose others, or none.",
+                    "The instructions that this conversation stands under are not there any more, or are not for this model. Choose others, or none.",
                 )
                 .param("prompt"),
             ChatError::TooMany(what) => Self::new(ErrorCode::Conflict)

@@ -95,7 +95,7 @@ impl Chat {
                 turn.asked = messages.last().ok_or(ChatError::NothingToRegenerate)?.id;
             }
         }
-        let system = self.system_message(caller, conversation.prompt)?;
+        let system = self.system_message(caller, conversation.prompt, turn.model.as_deref())?;
         let mut history: Vec<engine::Message> = system.into_iter().collect();
         for message in messages.into_iter().filter_map(said) {
             push_turn(&mut history, message);
@@ -106,15 +106,31 @@ impl Chat {
         Ok(Prepared::Turn(Box::new(turn), history))
     }
 
-    /// What the model is told first, where a conversation stands under a shared prompt: the very
-    /// text, so that its beginning is found in the cache.
-    pub(super) fn system_message(
+    /// Whether a conversation of the caller may stand under this prompt.
+    pub(super) fn check_prompt(
         &self,
         caller: &Caller,
         prompt: Option<SharedPromptId>,
+    ) -> Result<(), ChatError> {
+        let is_there = prompt.is_none_or(|id| self.parts.prompts.find(caller, id).is_some());
+        is_there.then_some(()).ok_or(ChatError::NoPrompt)
+    }
+
+    /// What the model is told first, where a conversation stands under a shared prompt: the very
+    /// text, so that its beginning is found in the cache. No other model than those that the prompt is
+    /// for is told it: it would tell it on.
+    fn system_message(
+        &self,
+        caller: &Caller,
+        prompt: Option<SharedPromptId>,
+        model: Option<&str>,
     ) -> Result<Option<engine::Message>, ChatError> {
         let Some(id) = prompt else { return Ok(None) };
         let prompt = self.parts.prompts.find(caller, id).ok_or(ChatError::NoPrompt)?;
+        let model = self.parts.gate.model(caller, model);
+        if model.is_some_and(|model| !prompt.shared.is_for(&model.name)) {
+            return Err(ChatError::NoPrompt);
+        }
         Ok(Some(engine::Message::new(Role::System, prompt.shared.text)))
     }
 

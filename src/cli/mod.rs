@@ -119,6 +119,18 @@ fn harden() {
     {
         options::warn("core dumps could not be switched off");
     }
+    std::panic::set_hook(Box::new(|panic| report_panic(panic.location())));
+}
+
+/// Says where a part of the program broke off. The words of a panic can quote the text at hand, which
+/// may be somebody's prompt: they are left out.
+fn report_panic(place: Option<&std::panic::Location<'_>>) {
+    let place = place.map_or_else(String::new, ToString::to_string);
+    if tracing::dispatcher::has_been_set() {
+        tracing::error!(place, "a part of the program broke off");
+    } else {
+        options::warn(&format!("a part of the program broke off at {place}"));
+    }
 }
 
 #[cfg(test)]

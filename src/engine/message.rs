@@ -1,5 +1,7 @@
 //! A conversation as data: what a chat template gives its form. Knows no template and no wire format.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 /// Who says a message.
@@ -131,19 +133,19 @@ impl Message {
         }
     }
 
-    fn collect_texts<'a>(&'a self, texts: &mut Vec<&'a str>) {
+    fn collect_texts<'a>(&'a self, texts: &mut Vec<Cow<'a, str>>) {
         match &self.content {
             Content::None => {}
-            Content::Text(text) => texts.push(text),
-            Content::Parts(parts) => texts.extend(parts.iter().map(String::as_str)),
+            Content::Text(text) => texts.push(text.into()),
+            Content::Parts(parts) => texts.extend(parts.iter().map(Cow::from)),
         }
-        texts.extend(self.name.as_deref());
-        texts.extend(self.reasoning.as_deref());
+        texts.extend(self.name.as_deref().map(Cow::from));
+        texts.extend(self.reasoning.as_deref().map(Cow::from));
         for call in &self.tool_calls {
-            texts.extend([call.id.as_str(), call.name.as_str()]);
+            texts.extend([Cow::from(&call.id), Cow::from(&call.name)]);
             collect_texts(&call.arguments, texts);
         }
-        texts.extend(self.tool_call_id.as_deref());
+        texts.extend(self.tool_call_id.as_deref().map(Cow::from));
     }
 }
 
@@ -167,7 +169,7 @@ impl From<Vec<Message>> for Conversation {
 
 impl Conversation {
     /// Every text of the caller's that can reach the prompt, names of fields among them.
-    pub fn texts(&self) -> Vec<&str> {
+    pub fn texts(&self) -> Vec<Cow<'_, str>> {
         let mut texts = Vec::new();
         for message in &self.messages {
             message.collect_texts(&mut texts);
@@ -207,10 +209,16 @@ impl Conversation {
     }
 }
 
-/// A JSON value with other texts in the place of its own. Its depth is bounded by its parser.
+/// A JSON value with other texts in the place of its own. Its depth is bounded by its parser. A number
+/// whose text is another one becomes that text.
 pub(super) fn with_texts(value: &Value, replace: &mut dyn FnMut(&str) -> String) -> Value {
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        Value::Null | Value::Bool(_) => value.clone(),
+        Value::Number(number) => {
+            let text = number.to_string();
+            let replaced = replace(&text);
+            if replaced == text { value.clone() } else { Value::String(replaced) }
+        }
         Value::String(text) => Value::String(replace(text)),
         Value::Array(items) => {
             Value::Array(items.iter().map(|item| with_texts(item, replace)).collect())
@@ -218,30 +226,51 @@ pub(super) fn with_texts(value: &Value, replace: &mut dyn FnMut(&str) -> String)
         Value::Object(fields) => {
             let mut replaced = Map::with_capacity(fields.len());
             for (name, value) in fields {
-                let name = replace(name);
-                replaced.insert(name, with_texts(value, replace));
+                let new_name = replace(name);
+                let value = match value {
+                    Value::String(text) => {
+                        let both = replace(&named(name, text));
+                        let rest = |name: &&str| both.strip_prefix(*name)?.strip_prefix(NAMED);
+                        let text = [name.as_str(), &new_name].iter().find_map(rest);
+                        Value::String(text.unwrap_or(&both).to_owned())
+                    }
+                    other => with_texts(other, replace),
+                };
+                replaced.insert(new_name, value);
             }
             Value::Object(replaced)
         }
     }
 }
 
-/// Every text of a JSON value, names of fields among them.
-pub(super) fn texts(value: &Value) -> Vec<&str> {
+/// What stands between a name and its text.
+const NAMED: &str = ": ";
+
+/// A text of a field with its name: `hunter2` is a secret where it is the `password`.
+fn named(name: &str, text: &str) -> String {
+    [name, NAMED, text].concat()
+}
+
+/// Every text of a JSON value: names of fields, texts with the name of their field, numbers.
+pub(super) fn texts(value: &Value) -> Vec<Cow<'_, str>> {
     let mut texts = Vec::new();
     collect_texts(value, &mut texts);
     texts
 }
 
-fn collect_texts<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
+fn collect_texts<'a>(value: &'a Value, texts: &mut Vec<Cow<'a, str>>) {
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        Value::String(text) => texts.push(text),
+        Value::Null | Value::Bool(_) => {}
+        Value::Number(number) => texts.push(number.to_string().into()),
+        Value::String(text) => texts.push(text.into()),
         Value::Array(items) => items.iter().for_each(|item| collect_texts(item, texts)),
         Value::Object(fields) => {
             for (name, value) in fields {
-                texts.push(name);
-                collect_texts(value, texts);
+                texts.push(name.into());
+                match value {
+                    Value::String(text) => texts.push(named(name, text).into()),
+                    other => collect_texts(other, texts),
+                }
             }
         }
     }
@@ -261,13 +290,13 @@ mod tests {
         call.tool_calls = vec![ToolCall {
             id: "5".into(),
             name: "6".into(),
-            arguments: json!({"7": ["8", {"9": 1}], "10": null}),
+            arguments: json!({"7": ["8", {"9": true}], "10": null}),
         }];
         let mut result = Message::new(Role::Tool, "11");
         result.tool_call_id = Some("12".into());
         let conversation = Conversation {
             messages: vec![call, result, Message::new(Role::Assistant, Content::None)],
-            tools: vec![json!({"13": "14"}), json!("15")],
+            tools: vec![json!({"13": ["14"]}), json!("15")],
             arguments: Map::from_iter([("language".to_owned(), json!(["16"]))]),
         };
         let expected: Vec<String> = (1..=16).map(|number: i32| number.to_string()).collect();
@@ -280,5 +309,20 @@ mod tests {
         assert_eq!(seen, expected);
         assert_eq!(doubled.texts(), expected.iter().map(|text| text.repeat(2)).collect::<Vec<_>>());
         assert_eq!(doubled.bytes(), 2 * conversation.bytes());
+    }
+
+    #[test]
+    fn a_text_is_seen_with_the_name_of_its_field_and_a_number_as_a_text() {
+        let value = json!({"password": "hunter2", "card": 4_111_111_111_111_111_u64, "n": [1.5]});
+        let expected = ["password", "password: hunter2", "card", "4111111111111111", "n", "1.5"];
+        assert_eq!(texts(&value), expected);
+        assert_eq!(with_texts(&value, &mut str::to_owned), value);
+        let hidden = with_texts(&value, &mut |text| {
+            text.replace("hunter2", "[secret]").replace("4111111111111111", "[card]")
+        });
+        assert_eq!(hidden, json!({"password": "[secret]", "card": "[card]", "n": [1.5]}));
+        // What takes the name along with the text leaves nothing of the text.
+        let whole = with_texts(&value, &mut |text| text.replace("password: hunter2", "[both]"));
+        assert_eq!(whole["password"], "[both]");
     }
 }

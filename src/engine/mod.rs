@@ -286,13 +286,17 @@ impl Engine {
         let text = Box::new(load::AnswerText::new(Arc::clone(&inner.tokenizer), request.marks));
         let output = output::Output::new(text, request.stop.clone())?;
         let (events, receiver) = tokio::sync::mpsc::channel(EVENTS_MAX);
+        let mut constraint = request.constraint.clone();
+        if let Some(constraint) = &mut constraint {
+            constraint.begin(load::ends_in_thought(&inner.tokenizer, prompt));
+        }
         let new = NewGeneration {
             id,
             owners: party::Owners { own: request.domain, shared: request.shared },
             weight: request.weight,
             prompt: prompt.clone(),
             sampler,
-            constraint: request.constraint.clone(),
+            constraint,
             output,
             events,
             max_tokens: request.max_tokens.min(inner.info.context_tokens - prompt.len()),

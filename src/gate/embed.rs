@@ -118,7 +118,7 @@ impl Gate {
         let Entry { caller, mut place, mut reservation, begun: at } = entry;
         let caller = &caller;
         let model = self.authorise(caller, purpose, ask.model.as_deref()).await?;
-        let (model, lease) = self.ready(caller.user, &model, &mut place, None).await?;
+        let (model, lease) = self.ready(caller, &model, &mut place, None).await?;
         place.keep(lease);
         fits(&model, purpose)?;
         self.narrow(caller, &model, &mut reservation).await?;
@@ -160,8 +160,8 @@ impl Gate {
     ) -> Result<(EmbedDraft, Reservation, Vec<Notice>), GateError> {
         let (bytes, guard) = (draft.bytes(), self.guard().clone());
         let work = move || {
-            let texts: Vec<&str> = draft.texts.iter().map(String::as_str).collect();
-            let verdict = guard.inspect(&texts, Direction::Input);
+            // How many texts there may be, the API itself says.
+            let verdict = guard.inspect(&draft.texts, 1, Direction::Input);
             (draft, verdict)
         };
         let (mut draft, verdict) = by_length(bytes, work).await?;
@@ -313,12 +313,13 @@ impl EmbedDraft {
     /// Turns the texts into tokens.
     fn count(mut self) -> Result<Self, GateError> {
         let (query, texts) = match self.texts.split_first() {
-            Some((query, texts)) if self.is_ranked => (Some(query), texts),
+            // Cut into tokens once, not anew for every document.
+            Some((query, texts)) if self.is_ranked => (Some(self.engine.encode(query)), texts),
             _ => (None, &self.texts[..]),
         };
         let (mut inputs, mut tokens) = (Vec::with_capacity(texts.len()), 0_usize);
         for (place, text) in texts.iter().enumerate() {
-            let made = match query {
+            let made = match &query {
                 Some(query) => self.engine.pair(query, text, self.cut),
                 None => self.engine.text(text, self.cut),
             };

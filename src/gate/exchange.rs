@@ -13,6 +13,7 @@ use super::error::GateError;
 use super::held::Held;
 use super::inspect::Cleared;
 use super::metrics::Observation;
+use super::prompt::by_length;
 use super::pump::Pump;
 use super::record::{Begun, Spent, outcome};
 use super::request::{Ending, ExchangeEvent, ExchangeHandle, ExchangeUsage, Notice};
@@ -62,12 +63,17 @@ impl Exchange {
         let was_redacted = notices.iter().any(|notice| notice.action == "redact");
         let mut pumps = Vec::with_capacity(watches.len());
         for (choice, watch) in watches.into_iter().enumerate() {
-            let (parser, held) = (draft.parser(), Held::new(was_redacted));
+            let parser = draft.parser();
+            let held = Held::new(parser.is_some(), was_redacted);
             pumps.push(Pump::new(choice, watch, parser, held, sender.clone()));
         }
         let weight = self.gate.weight(&self.begun.caller);
         let request = draft.into_request(self.begun.caller.user, weight);
-        match engine.generate_choices(request, pumps.len()) {
+        // Each answer has a sampler that has seen the prompt.
+        let (choices, maker) = (pumps.len(), Arc::clone(&engine));
+        let work = request.prompt.len().saturating_mul(choices).saturating_mul(size_of::<u32>());
+        let made = by_length(work, move || maker.generate_choices(request, choices)).await;
+        match made.and_then(|made| made.map_err(GateError::from)) {
             Ok(streams) => {
                 let queued = engine.stats().queued;
                 pumps.iter_mut().zip(streams).for_each(|(pump, stream)| pump.draw_from(stream));
@@ -76,7 +82,7 @@ impl Exchange {
                 Ok(ExchangeHandle { queued, ..handle })
             }
             Err(error) => {
-                let result = Err(GateError::from(error));
+                let result = Err(error);
                 self.close(&result, reservation, &Took::default()).await;
                 result.map(|_: Ending| handle)
             }

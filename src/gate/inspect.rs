@@ -37,7 +37,7 @@ impl Gate {
         let bytes = draft.bytes();
         let guard = self.guard().clone();
         let work = move || {
-            let verdict = guard.inspect(&draft.texts(), Direction::Input);
+            let verdict = guard.inspect(&draft.texts(), draft.parts(), Direction::Input);
             (draft, verdict)
         };
         let (draft, verdict) = by_length(bytes, work).await?;

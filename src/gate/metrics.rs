@@ -262,12 +262,6 @@ fn engine_counters(out: &mut String, stats: &[(String, EngineStats)]) {
         &[("", |s| s.preemptions_total)],
     );
     family(
-        "strongroom_engine_prompt_tokens_total",
-        "Tokens of prompts: computed, or found in the cache.",
-        "source",
-        &[("computed", |s| s.prompt_tokens_total), ("cache", |s| s.cached_tokens_total)],
-    );
-    family(
         "strongroom_engine_prefix_lookups_total",
         "Prompts whose beginning was looked for in the cache.",
         "outcome",

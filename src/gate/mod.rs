@@ -211,7 +211,7 @@ impl Gate {
         let Entry { caller, mut place, mut reservation, begun } = entry;
         let purpose = request.purpose;
         let model = self.authorise(&caller, purpose, request.model.as_deref()).await?;
-        let (model, lease) = self.ready(caller.user, &model, &mut place, asker).await?;
+        let (model, lease) = self.ready(&caller, &model, &mut place, asker).await?;
         place.keep(lease);
         fits(&model, purpose)?;
         self.narrow(&caller, &model, &mut reservation).await?;
@@ -294,12 +294,18 @@ impl Gate {
             return Err(GateError::NotPermitted);
         }
         let model = self.find(caller, purpose, name).ok_or(GateError::ModelNotFound)?;
-        if !model.is_open_to(caller) {
-            self.record_denial(caller, "model", Some(&model.name)).await?;
-            return Err(GateError::ModelNotFound);
-        }
+        self.check_open(caller, &model).await?;
         fits(&model, purpose)?;
         Ok(model)
+    }
+
+    /// Refuses a model that is not open to the caller.
+    async fn check_open(&self, caller: &Caller, model: &Model) -> Result<(), GateError> {
+        if model.is_open_to(caller) {
+            return Ok(());
+        }
+        self.record_denial(caller, "model", Some(&model.name)).await?;
+        Err(GateError::ModelNotFound)
     }
 
     /// A model that is taken up for longer than one request: it stays in memory as long as the
@@ -311,7 +317,7 @@ impl Gate {
     ) -> Result<(Arc<Model>, Lease), GateError> {
         let model = self.model(caller, name).ok_or(GateError::ModelNotFound)?;
         let mut place = self.inner.running.enter(caller)?;
-        self.ready(caller.user, &model, &mut place, None).await
+        self.ready(caller, &model, &mut place, None).await
     }
 
     /// The models that the caller may use.
@@ -344,6 +350,7 @@ impl Gate {
     /// Ends every exchange that the withdrawn thing had let in, within one step; says how many. Of a
     /// person, nothing stays in the caches.
     pub(crate) fn revoke(&self, what: Revocation) -> usize {
+        let ended = self.inner.running.revoke(what);
         if let Revocation::Person(user) = what {
             for model in self.inner.parts.catalog.all() {
                 if let Some(engine) = &model.engine {
@@ -351,7 +358,7 @@ impl Gate {
                 }
             }
         }
-        self.inner.running.revoke(what)
+        ended
     }
 
     /// Whether the default model answers, or will once it is asked; for the readiness probe.

@@ -1,6 +1,7 @@
 //! From what was asked to tokens, and whether they fit: once before the limits, so that they know
 //! what to take, and again when the guard has changed a text.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::catalog::Model;
@@ -230,14 +231,25 @@ impl Draft {
     }
 
     /// The texts, those of names and tools among them.
-    pub(super) fn texts(&self) -> Vec<&str> {
+    pub(super) fn texts(&self) -> Vec<Cow<'_, str>> {
         let mut texts = match &self.input {
             Input::Conversation(conversation) => conversation.texts(),
-            Input::Text(text) => vec![text.as_str()],
+            Input::Text(text) => vec![text.as_str().into()],
             Input::Tokens(_) => Vec::new(),
         };
         texts.extend(self.held_to.iter().flat_map(|held| held.grammar.texts()));
         texts
+    }
+
+    /// Of how many parts the texts are: messages, tools, arguments of the template, a form.
+    pub(super) fn parts(&self) -> usize {
+        let input = match &self.input {
+            Input::Conversation(Conversation { messages, tools, arguments }) => {
+                messages.len() + tools.len() + arguments.len()
+            }
+            Input::Text(_) | Input::Tokens(_) => 1,
+        };
+        input + usize::from(self.held_to.is_some())
     }
 
     /// How long the texts are.

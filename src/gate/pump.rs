@@ -205,7 +205,7 @@ impl Pump {
                 }
                 self.channel = channel;
             }
-            self.held.push(text.len(), channel == Channel::Content);
+            self.held.push(&text, channel == Channel::Content);
             let seen = self.watch.push(&text);
             let next = self.let_through(seen).await?;
             if matches!(next, Next::End(_)) {

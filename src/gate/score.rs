@@ -35,7 +35,7 @@ impl Gate {
         let begun_at = Instant::now();
         let mut place = self.inner.running.enter(caller)?;
         let model = self.authorise(caller, Purpose::Evaluation, model).await?;
-        let (model, lease) = self.ready(caller.user, &model, &mut place, None).await?;
+        let (model, lease) = self.ready(caller, &model, &mut place, None).await?;
         place.keep(lease);
         let engine = model.generator().ok_or(GateError::ModelNotFound)?;
         if texts.len() > ITEMS_MAX {

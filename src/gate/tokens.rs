@@ -16,6 +16,8 @@ use crate::engine::{Conversation, Piece, PromptOptions, Reading};
 pub(crate) const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Tokens that are shown as text.
 pub(crate) const TOKENS_MAX: usize = 1 << 18;
+/// Tokens that are shown with what they stand for.
+const PIECES_MAX: usize = 1 << 15;
 
 /// What somebody wants to see as tokens.
 #[derive(Clone, Debug)]
@@ -82,14 +84,17 @@ impl Gate {
         let work = move |engines: &Engines| {
             let tokens =
                 input.tokens(engines, PromptOptions { date, ..PromptOptions::default() })?;
+            if with_pieces && tokens.len() > PIECES_MAX {
+                let expected =
+                    "a text of at most 32768 tokens where they are shown with their pieces";
+                return Err(GateError::OutOfRange { parameter: "prompt", expected });
+            }
             let pieces = || tokens.iter().map(|token| engines.piece(*token)).collect();
             let pieces = with_pieces.then(pieces);
             let count = tokens.len();
             Ok((Read { tokens, pieces, context: engines.info().context_tokens }, count))
         };
-        let entry = self.enter(caller, Purpose::Tokens).await?;
-        let result = self.tokens_road(entry, model.as_deref(), bytes, work).await;
-        self.counted(result)
+        self.tokens(caller, model, bytes, work).await
     }
 
     /// Shows tokens as text. Control tokens give none.
@@ -97,12 +102,28 @@ impl Gate {
         let Spell { model, tokens } = ask;
         let bytes = tokens.len().saturating_mul(size_of::<u32>());
         let work = move |engines: &Engines| Ok((spelled(engines, &tokens)?, tokens.len()));
-        let entry = self.enter(caller, Purpose::Tokens).await?;
-        let result = self.tokens_road(entry, model.as_deref(), bytes, work).await;
-        self.counted(result)
+        self.tokens(caller, model, bytes, work).await
     }
 
-    /// The road of both. The work gives what is shown, and how many tokens it has.
+    /// The road of both, on its own task: a caller who goes away while texts are worked on keeps their
+    /// place until that is done.
+    async fn tokens<T: Send + 'static>(
+        &self,
+        caller: &Caller,
+        model: Option<String>,
+        bytes: usize,
+        work: impl FnOnce(&Engines) -> Result<(T, usize), GateError> + Send + 'static,
+    ) -> Result<T, GateError> {
+        let (gate, by) = (self.clone(), caller.clone());
+        let road = async move {
+            let entry = gate.enter(&by, Purpose::Tokens).await?;
+            let result = gate.tokens_road(entry, model.as_deref(), bytes, work).await;
+            gate.counted(result)
+        };
+        self.inner.parts.runtime.spawn(road).await.unwrap_or(Err(GateError::ShuttingDown))
+    }
+
+    /// The work gives what is shown, and how many tokens it has.
     async fn tokens_road<T: Send + 'static>(
         &self,
         entry: Entry,
@@ -112,7 +133,7 @@ impl Gate {
     ) -> Result<T, GateError> {
         let Entry { caller, mut place, mut reservation, .. } = entry;
         let model = self.authorise(&caller, Purpose::Tokens, model).await?;
-        let (model, lease) = self.ready(caller.user, &model, &mut place, None).await?;
+        let (model, lease) = self.ready(&caller, &model, &mut place, None).await?;
         place.keep(lease);
         self.narrow(&caller, &model, &mut reservation).await?;
         let engines = model

@@ -14,6 +14,7 @@ use super::catalog::{Model, NotReady, Taken};
 use super::error::GateError;
 use super::lease::Lease;
 use super::running::Place;
+use crate::access::Caller;
 use crate::ids::UserId;
 
 /// How requests wait for models.
@@ -73,7 +74,7 @@ impl Gate {
     /// on its way. An asker who goes away leaves the line.
     pub(super) async fn ready(
         &self,
-        user: UserId,
+        caller: &Caller,
         model: &Model,
         place: &mut Place,
         mut asker: Option<Asker>,
@@ -85,10 +86,14 @@ impl Gate {
         loop {
             changes.mark_unchanged();
             match parts.catalog.take(&model.name, waits.is_some()) {
-                Taken::Ready(model, lease) => return Ok((model, lease)),
+                Taken::Ready(model, lease) => {
+                    // It may have been closed to the caller while they waited.
+                    self.check_open(caller, &model).await?;
+                    return Ok((model, lease));
+                }
                 Taken::No(why) => return Err(why.into()),
                 Taken::Wait if waits.is_none() => {
-                    waits = Some(self.inner.line.enter(user, parts.wait.waiting_max)?);
+                    waits = Some(self.inner.line.enter(caller.user, parts.wait.waiting_max)?);
                 }
                 Taken::Wait => {}
             }

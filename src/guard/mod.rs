@@ -61,15 +61,21 @@ impl Guard {
         all.chain([("form", FORM)])
     }
 
-    /// Holds the texts of one request against the policy.
-    pub fn inspect(&self, texts: &[&str], direction: Direction) -> Verdict {
+    /// Holds the texts of one request against the policy. `parts` is how many messages and other parts
+    /// they are of: one tool has many texts.
+    pub fn inspect<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        parts: usize,
+        direction: Direction,
+    ) -> Verdict {
         let mut findings = Vec::new();
-        let is_too_large = direction == Direction::Input && self.form(texts, &mut findings);
+        let is_too_large = direction == Direction::Input && self.form(texts, parts, &mut findings);
         let mut out = Vec::new();
         let mut originals = Originals::default();
         // A text that is refused for its length is not worth the work of reading it.
         let texts = if is_too_large { &[][..] } else { texts };
-        for (index, text) in texts.iter().enumerate() {
+        for (index, text) in texts.iter().map(AsRef::as_ref).enumerate() {
             let found = self.find(text, direction);
             let redacted: Vec<&Finding> =
                 found.iter().filter(|one| one.0 == Action::Redact).map(|one| &one.1).collect();
@@ -80,7 +86,7 @@ impl Guard {
         }
         let action = findings.iter().map(|one| one.1).max().unwrap_or(Action::Allow);
         let changed = (!out.is_empty()).then(|| {
-            let mut all: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            let mut all: Vec<String> = texts.iter().map(|text| text.as_ref().to_owned()).collect();
             for (index, text) in out {
                 all[index] = text;
             }
@@ -121,8 +127,13 @@ impl Guard {
         self.policy().action(direction, category)
     }
 
-    /// Looks at number and length of the texts; says whether they are refused for it.
-    fn form(&self, texts: &[&str], findings: &mut Vec<(usize, Action, Finding)>) -> bool {
+    /// Looks at the number of parts and the length of the texts; says whether they are refused for it.
+    fn form<T: AsRef<str>>(
+        &self,
+        texts: &[T],
+        parts: usize,
+        findings: &mut Vec<(usize, Action, Finding)>,
+    ) -> bool {
         let limits = self.policy().limits();
         let mut add = |index, category| {
             let action = self.action(Direction::Input, category);
@@ -132,10 +143,10 @@ impl Guard {
             }
             action == Action::Refuse
         };
-        let mut is_refused = texts.len() > limits.texts_max && add(0, Category::FormTooMany);
+        let mut is_refused = parts > limits.texts_max && add(0, Category::FormTooMany);
         let mut total = 0_usize;
         for (index, text) in texts.iter().enumerate() {
-            let chars = text.chars().count();
+            let chars = text.as_ref().chars().count();
             total += chars;
             if chars > limits.text_chars_max {
                 is_refused |= add(index, Category::FormTooLong);
@@ -145,7 +156,7 @@ impl Guard {
             is_refused |= add(0, Category::FormTooLong);
         }
         let is_blank =
-            |text: &&str| text.chars().all(|c| c.is_whitespace() || unicode::is_invisible(c));
+            |text: &T| text.as_ref().chars().all(|c| c.is_whitespace() || unicode::is_invisible(c));
         if texts.iter().all(is_blank) {
             is_refused |= add(0, Category::FormBlank);
         }

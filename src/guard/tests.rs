@@ -29,7 +29,7 @@ fn a_card_is_replaced_and_comes_back() {
     let guard = guard("");
     let text =
         "Pay 4111 1111 1111 1111, again 4111 1111 1111 1111, or DE89 3704 0044 0532 0130 00.";
-    let verdict = guard.inspect(&[text], Direction::Input);
+    let verdict = guard.inspect(&[text], 1, Direction::Input);
     assert_eq!(verdict.action, Action::Redact);
     let texts = verdict.texts.expect("changed");
     assert_eq!(texts[0], "Pay [card-1], again [card-1], or [iban-1].");
@@ -55,13 +55,13 @@ fn a_number_with_a_word_in_it_is_found_in_an_answer() {
 
 #[test]
 fn a_typed_placeholder_is_not_somebodys_card() {
-    let verdict = guard("").inspect(&["[card-1] 4111111111111111"], Direction::Input);
+    let verdict = guard("").inspect(&["[card-1] 4111111111111111"], 1, Direction::Input);
     assert_eq!(verdict.texts.expect("changed")[0], "[card-1] [card-2]");
 }
 
 #[test]
 fn hidden_characters_are_taken_out() {
-    let verdict = guard("").inspect(&["he\u{200b}llo \u{202e}x\u{e0041}"], Direction::Input);
+    let verdict = guard("").inspect(&["he\u{200b}llo \u{202e}x\u{e0041}"], 1, Direction::Input);
     assert_eq!(verdict.texts.expect("changed")[0], "hello x");
 }
 
@@ -71,7 +71,7 @@ fn what_overlaps_is_taken_out_together() {
         "[input]\ndenied = \"redact\"\n[phrases]\ndenied = [\"pwd=a1b2c3d4\", \"e5f6g7h8i9\"]";
     let guard = guard(policy);
     let text = "say pwd=a1b2c3d4-e5f6g7h8i9-j1k2l3 now";
-    let verdict = guard.inspect(&[text], Direction::Input);
+    let verdict = guard.inspect(&[text], 1, Direction::Input);
     assert_eq!(verdict.texts.expect("changed")[0], "say [secret-1] now");
     assert_eq!(verdict.findings.len(), 1);
 }
@@ -92,14 +92,14 @@ fn what_is_redacted_up_to_what_is_refused_does_not_come_out() {
 fn a_long_secret_leaves_no_tail() {
     let token = "Zk93hd7Q2mX8vB4nLw5t".repeat(18);
     let text = format!("aws_session_token={token} and more");
-    let verdict = guard("").inspect(&[&text], Direction::Input);
+    let verdict = guard("").inspect(&[&text], 1, Direction::Input);
     assert_eq!(verdict.texts.expect("changed")[0], "aws_session_token=[secret-1] and more");
 }
 
 #[test]
 fn a_card_among_other_digits_leaves_the_others() {
     let text = "2025-09-01 qty 1 4111 1111 1111 1111 12/27\n4111-1111-1111-1111 123";
-    let verdict = guard("").inspect(&[text], Direction::Input);
+    let verdict = guard("").inspect(&[text], 1, Direction::Input);
     let texts = verdict.texts.expect("changed");
     assert_eq!(texts[0], "2025-09-01 qty 1 [card-1] 12/27\n[card-2] 123");
 }
@@ -107,8 +107,8 @@ fn a_card_among_other_digits_leaves_the_others() {
 #[test]
 fn denied_phrases_refuse_and_allowed_values_pass() {
     let guard = guard("[phrases]\ndenied = [\"project falcon\"]\nallowed = [\"4111111111111111\"]");
-    assert_eq!(guard.inspect(&["On Project Falcon"], Direction::Input).action, Action::Refuse);
-    assert_eq!(guard.inspect(&["4111111111111111"], Direction::Input).action, Action::Allow);
+    assert_eq!(guard.inspect(&["On Project Falcon"], 1, Direction::Input).action, Action::Refuse);
+    assert_eq!(guard.inspect(&["4111111111111111"], 1, Direction::Input).action, Action::Allow);
     let (out, _) = stream(&guard, Originals::default(), &["all of pro", "ject fal", "con is"]);
     assert_eq!(out, "all of [withheld] is");
 }
@@ -116,9 +116,10 @@ fn denied_phrases_refuse_and_allowed_values_pass() {
 #[test]
 fn requests_over_the_limits_are_refused_unread() {
     let guard = guard("[limits]\ntext_chars_max = 10\ntexts_max = 2");
-    assert_eq!(guard.inspect(&["12345678901"], Direction::Input).action, Action::Refuse);
-    assert_eq!(guard.inspect(&["a", "b", "c"], Direction::Input).action, Action::Refuse);
-    assert_eq!(guard.inspect(&["1234567890"], Direction::Input).action, Action::Allow);
+    assert_eq!(guard.inspect(&["12345678901"], 1, Direction::Input).action, Action::Refuse);
+    assert_eq!(guard.inspect(&["a", "b", "c"], 3, Direction::Input).action, Action::Refuse);
+    assert_eq!(guard.inspect(&["a", "b", "c"], 2, Direction::Input).action, Action::Allow);
+    assert_eq!(guard.inspect(&["1234567890"], 1, Direction::Input).action, Action::Allow);
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn ordinary_texts_pass_as_they_are() {
         "password: please reset it for me",
         "sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     ] {
-        let verdict = guard.inspect(&[text], Direction::Input);
+        let verdict = guard.inspect(&[text], 1, Direction::Input);
         assert_eq!((verdict.action, verdict.texts.is_none()), (Action::Allow, true), "{text}");
         assert_eq!(stream(&guard, Originals::default(), &[text]).0, text);
     }
@@ -201,7 +202,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_the_guard_panic_and_spans_are_at_characters(text in pieces_of_text()) {
-        let verdict = GUARD.inspect(&[&text], Direction::Input);
+        let verdict = GUARD.inspect(&[&text], 1, Direction::Input);
         for (_, _, finding) in &verdict.findings {
             prop_assert!(text.get(finding.span.clone()).is_some());
         }

@@ -124,7 +124,14 @@ impl Library {
         let event = Event::new(Action::ModelUnload, Outcome::Started, Actor::System);
         let event = event.subject(name).with("reason", reason.name());
         self.inner.audit.record_blocking(event)?;
-        let leaving = self.begin_unload(name, reason)?;
+        let leaving = self.begin_unload(name, reason).inspect_err(|_| {
+            // Somebody has come to it meanwhile: it stays.
+            let event = Event::new(Action::ModelUnload, Outcome::Cancelled, Actor::System);
+            let event = event.subject(name).with("reason", reason.name());
+            if let Err(error) = self.inner.audit.record_blocking(event) {
+                tracing::error!(cause = %error, "that a model stays cannot be put on record");
+            }
+        })?;
         self.finish(name, reason, leaving);
         Ok(())
     }

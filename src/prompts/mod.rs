@@ -27,6 +27,8 @@ pub(crate) const PROMPTS_MAX: usize = 64;
 const NAME_CHARS_MAX: usize = 60;
 const TEXT_BYTES_MAX: usize = 32 * 1024;
 const MODELS_MAX: usize = 64;
+/// How the record calls a change of what was there.
+const CHANGED: &str = "changed";
 
 /// What the prompts are made of.
 pub(crate) struct PromptsParts {
@@ -100,18 +102,26 @@ impl Prompts {
         self.inner.list.read().clone()
     }
 
-    /// The prompts that are for this caller.
+    /// The prompts that are for this caller, each with those of its models that the caller may use:
+    /// the others are not there for them.
     pub(crate) fn open_to(&self, caller: &Caller) -> Vec<Prompt> {
-        let mut list = self.inner.list.read().clone();
-        list.retain(|prompt| prompt.shared.is_open_to(caller));
-        list
+        let list = self.inner.list.read().clone();
+        list.into_iter().filter_map(|prompt| self.as_seen_by(caller, prompt)).collect()
     }
 
     /// One of those.
     pub(crate) fn find(&self, caller: &Caller, id: SharedPromptId) -> Option<Prompt> {
-        let list = self.inner.list.read();
-        let is_it = |one: &&Prompt| one.shared.id == id && one.shared.is_open_to(caller);
-        list.iter().find(is_it).cloned()
+        let prompt = self.inner.list.read().iter().find(|one| one.shared.id == id).cloned();
+        self.as_seen_by(caller, prompt?)
+    }
+
+    fn as_seen_by(&self, caller: &Caller, mut prompt: Prompt) -> Option<Prompt> {
+        let gate = &self.inner.parts.gate;
+        if let Some(models) = &mut prompt.shared.models {
+            models.retain(|model| gate.model(caller, Some(model)).is_some());
+        }
+        let is_for_none = prompt.shared.models.as_ref().is_some_and(Vec::is_empty);
+        (prompt.shared.is_open_to(caller) && !is_for_none).then_some(prompt)
     }
 
     /// Makes a prompt.
@@ -133,7 +143,7 @@ impl Prompts {
     ) -> Result<Prompt, PromptsError> {
         let known = self.inner.list.read().iter().find(|one| one.shared.id == id).cloned();
         let created_at = known.ok_or(PromptsError::NotFound)?.created_at;
-        self.save(grant, id, draft, created_at, "changed").await
+        self.save(grant, id, draft, created_at, CHANGED).await
     }
 
     /// Deletes a prompt.
@@ -181,7 +191,11 @@ impl Prompts {
             .with("models", prompt.shared.models.clone());
         let (prompts, after, kept) = (self.clone(), self.clone(), prompt.clone());
         let job = move |tx: &Transaction<'_>| -> Result<(), PromptsError> {
-            // Here one change comes after the other.
+            // Here one change comes after the other: what was deleted meanwhile stays so.
+            let is_there = prompts.inner.list.read().iter().any(|one| one.shared.id == row.id);
+            if change == CHANGED && !is_there {
+                return Err(PromptsError::NotFound);
+            }
             prompts.has_room(&kept)?;
             store::save(tx, &row)?;
             prompts.inner.parts.audit.record_in(tx, event)?;

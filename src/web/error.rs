@@ -65,6 +65,7 @@ error_codes! {
     MethodNotAllowed METHOD_NOT_ALLOWED "invalid_request_error" "method_not_allowed" "This address does not take that method.";
     RequestTimeout REQUEST_TIMEOUT "invalid_request_error" "request_timeout" "The request took too long to arrive.";
     Conflict CONFLICT "invalid_request_error" "conflict" "This cannot be done in the present state.";
+    PromptGone CONFLICT "invalid_request_error" "prompt_gone" "These instructions are not there any more, or are not for this model.";
     ModelConflict CONFLICT "invalid_request_error" "model_conflict" "This cannot be done as the models stand.";
     PayloadTooLarge PAYLOAD_TOO_LARGE "invalid_request_error" "payload_too_large" "The body is too large.";
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "invalid_request_error" "unsupported_media_type" "Send JSON with content-type: application/json.";

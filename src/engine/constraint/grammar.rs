@@ -1,5 +1,7 @@
 //! Grammars as people send them, and their bounds.
 
+use std::borrow::Cow;
+
 use llguidance::JsonCompileOptions;
 use llguidance::api::TopLevelGrammar;
 use serde_json::{Map, Value, json};
@@ -44,12 +46,12 @@ impl GrammarError {
 
 impl Grammar {
     /// Every text in it, names of fields among them.
-    pub fn texts(&self) -> Vec<&str> {
+    pub fn texts(&self) -> Vec<Cow<'_, str>> {
         match self {
             Self::JsonObject => Vec::new(),
             Self::JsonSchema(schema) => message::texts(schema),
-            Self::Regex(text) | Self::Lark(text) => vec![text],
-            Self::Choice(texts) => texts.iter().map(String::as_str).collect(),
+            Self::Regex(text) | Self::Lark(text) => vec![text.into()],
+            Self::Choice(texts) => texts.iter().map(Cow::from).collect(),
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod calls;
 mod grammar;
+mod trigger;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::output::{Format, Shape};
 use super::tokenizer::Tokenizer;
 pub use calls::{ToolChoice, ToolRules};
 pub use grammar::{Grammar, GrammarError};
+use trigger::Trigger;
 
 /// Tokens with more bytes than this are never allowed by a mask; published ones have at most 256.
 const TOKEN_BYTES_MAX: usize = 256;
@@ -38,8 +40,6 @@ const GRAMMAR_SYMBOLS_MAX: usize = 200_000;
 const STEP_FUEL: u64 = 200_000;
 /// Bytes of the grammar of all functions together.
 const CALLS_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of an answer in which a call without a mark can begin.
-const START_BYTES: usize = 64;
 /// Parser items for one mask: about 3 ms.
 const STEP_ITEMS_MAX: usize = 50_000;
 
@@ -94,17 +94,9 @@ impl Constraints {
             }
             result => result?,
         };
-        let trigger = is_auto.then(|| Trigger {
-            mark: match format.shape {
-                Shape::Bare => b"{\"name\"".to_vec(),
-                _ => format.open.as_bytes().to_vec(),
-            },
-            control: control(format.open).filter(|_| format.shape != Shape::Bare),
-            is_at_start: format.shape == Shape::Bare,
-            is_once: !rules.is_parallel,
-            tail: Vec::new(),
-            calls: matcher.clone(),
-            is_pulled: false,
+        let trigger = is_auto.then(|| {
+            let control = control(format.open).filter(|_| format.shape != Shape::Bare);
+            Trigger::new(format, control, !rules.is_parallel, matcher.clone())
         });
         Ok(Some(Constraint { matcher: Box::new(matcher), trigger: trigger.map(Box::new) }))
     }
@@ -202,56 +194,6 @@ pub struct Constraint {
     trigger: Option<Box<Trigger>>,
 }
 
-/// The beginning of a call, which a model is free to write or not.
-#[derive(Clone)]
-struct Trigger {
-    mark: Vec<u8>,
-    /// The mark as control token, where it is one in this vocabulary.
-    control: Option<u32>,
-    /// Whether only the beginning of the answer counts.
-    is_at_start: bool,
-    /// Whether nothing follows the call.
-    is_once: bool,
-    /// The last bytes that were said.
-    tail: Vec<u8>,
-    /// The grammar of calls at its beginning.
-    calls: Matcher,
-    /// Whether a call is being written.
-    is_pulled: bool,
-}
-
-impl Trigger {
-    /// Takes a token that was said; where a call has begun, the tokens of the call so far.
-    fn pull(&mut self, token: u32) -> Option<Vec<u32>> {
-        if self.control.is_some() {
-            return (self.control == Some(token)).then(|| vec![token]);
-        }
-        let tokens = self.calls.tok_env().ok()?;
-        let trie = tokens.tok_trie();
-        self.tail.extend_from_slice(trie.token(token));
-        let at = self.tail.windows(self.mark.len()).position(|bytes| bytes == self.mark)?;
-        let is_first = self.tail[..at].iter().all(u8::is_ascii_whitespace);
-        if self.is_at_start && !is_first {
-            return None;
-        }
-        let begun = self.tail.split_off(at);
-        self.tail.clear();
-        Some(trie.greedy_tokenize(&begun))
-    }
-
-    /// Forgets what can no longer be part of a mark.
-    fn forget(&mut self) {
-        let kept = if self.is_at_start { START_BYTES } else { self.mark.len() };
-        if self.tail.len() > kept && !self.is_at_start {
-            self.tail.drain(..self.tail.len() - kept);
-        }
-        // Behind a longer beginning nothing begins any more: it need not grow.
-        if self.is_at_start {
-            self.tail.truncate(kept);
-        }
-    }
-}
-
 impl std::fmt::Debug for Constraint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Constraint").finish_non_exhaustive()
@@ -266,6 +208,13 @@ impl Clone for Constraint {
 }
 
 impl Constraint {
+    /// Notes how the prompt ends: what is written within a thought is no call.
+    pub(crate) fn begin(&mut self, is_thinking: bool) {
+        if let Some(trigger) = &mut self.trigger {
+            trigger.begin(is_thinking);
+        }
+    }
+
     /// Takes what may not come next out of the logits: it becomes negative infinity. An end token
     /// stays only where the grammar is satisfied.
     pub(crate) fn mask(&mut self, logits: &mut [f32]) -> Result<(), EngineError> {
@@ -299,12 +248,11 @@ impl Constraint {
     pub(crate) fn accept(&mut self, token: u32) -> Result<(), EngineError> {
         if let Some(trigger) = self.trigger.as_mut().filter(|trigger| !trigger.is_pulled) {
             if let Some(begun) = trigger.pull(token) {
-                let mut matcher = trigger.calls.deep_clone();
+                let mut matcher = trigger.calls();
                 // What does not begin as a call does is no call.
                 trigger.is_pulled = matcher.consume_tokens(&begun).is_ok();
                 *self.matcher = matcher;
             }
-            trigger.forget();
             return Ok(());
         }
         if self.matcher.is_stopped() {

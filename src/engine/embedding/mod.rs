@@ -92,6 +92,7 @@ struct Inner {
     framing: Framing,
     dimensions: Dimensions,
     queue: Arc<Queue>,
+    request_limit: Option<Duration>,
     shutdown_limit: Duration,
 }
 
@@ -171,6 +172,7 @@ impl Embedder {
         let queue = Arc::new(Queue::new(options.queue_max, stats));
         let chunk = options.prefill_chunk_tokens.max(1);
         let worker = Worker::new(network, pool, cache, chunk, Arc::clone(&queue));
+        let worker = worker.with_queue_limit(options.queue_limit);
         let ended = Ended(Arc::clone(&queue));
         std::thread::Builder::new()
             .name("embedder".to_owned())
@@ -179,8 +181,15 @@ impl Embedder {
                 worker.run();
             })
             .map_err(|error| LoadError::Thread(error.to_string()))?;
-        let shutdown_limit = options.shutdown_limit;
-        let inner = Inner { info, tokenizer, framing, dimensions, queue, shutdown_limit };
+        let inner = Inner {
+            info,
+            tokenizer,
+            framing,
+            dimensions,
+            queue,
+            request_limit: options.request_limit,
+            shutdown_limit: options.shutdown_limit,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -204,11 +213,11 @@ impl Embedder {
         if tokens.is_empty() { Err(EngineError::Empty) } else { Ok(EmbedInput { tokens, second }) }
     }
 
-    /// A pair of texts for a judgement. Where it is too long the second is cut, or it is refused.
-    pub fn pair(&self, first: &str, second: &str, cut: Cut) -> Result<EmbedInput, EngineError> {
+    /// A pair for a judgement: a text in tokens, which many pairs can have in common, and another text.
+    /// Where it is too long the second is cut, or it is refused.
+    pub fn pair(&self, first: &[u32], second: &str, cut: Cut) -> Result<EmbedInput, EngineError> {
         let Inner { framing, info, .. } = &*self.inner;
-        let mut tokens = [&framing.first[..], &self.encode(first), &framing.between].concat();
-        let around = tokens.len() + framing.last.len();
+        let around = framing.first.len() + first.len() + framing.between.len() + framing.last.len();
         // A first text that leaves no room cannot be helped by cutting the other one.
         let room = info.context_tokens.saturating_sub(around);
         if room == 0 {
@@ -216,6 +225,7 @@ impl Embedder {
             return Err(EngineError::PromptTooLong { tokens: around + 1, tokens_max });
         }
         let answer = cut.apply(self.encode(second), room, around)?;
+        let mut tokens = [&framing.first[..], first, &framing.between].concat();
         let second = tokens.len();
         tokens.extend(answer);
         tokens.extend(&framing.last);
@@ -232,7 +242,8 @@ impl Embedder {
         &self.inner.tokenizer
     }
 
-    fn encode(&self, text: &str) -> Vec<u32> {
+    /// A text in tokens, with none around them.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
         self.inner.tokenizer.encode(text, Special::Plain)
     }
 
@@ -250,7 +261,8 @@ impl Embedder {
         let EmbedRequest { inputs, domain, weight, time_limit } = request;
         let party = Party { domain, weight };
         let submitted = Instant::now();
-        let deadline = time_limit.and_then(|limit| submitted.checked_add(limit));
+        let limit = time_limit.into_iter().chain(self.inner.request_limit).min();
+        let deadline = limit.and_then(|limit| submitted.checked_add(limit));
         self.inner.queue.submit(Job::new(inputs, party, deadline, submitted, sender))?;
         Ok(Embedding { reply })
     }

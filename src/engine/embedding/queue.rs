@@ -41,6 +41,13 @@ impl Job {
         self.inputs.iter().map(|input| input.tokens.len()).sum()
     }
 
+    /// Whether it has waited for longer than this and nothing of it is done.
+    pub(super) fn has_waited(&self, now: Instant, limit: Option<Duration>) -> bool {
+        let is_untouched = self.left == self.inputs.len();
+        let waited = now.saturating_duration_since(self.submitted);
+        is_untouched && limit.is_some_and(|limit| waited >= limit)
+    }
+
     /// Whether nobody waits for it any more.
     pub(super) fn is_left(&self) -> bool {
         self.reply.is_closed()

@@ -189,7 +189,8 @@ fn texts_are_framed_and_pairs_are_told_apart() {
     // The name of a control token is text like any other.
     let named = encoder.text("[SEP]", Cut::Never).expect("fits");
     assert_eq!(named.tokens(), [2, 1, 1, 1, 3]);
-    let pair = embedder("bert-rank").pair("t9 t10", "t11", Cut::Never).expect("fits");
+    let rank = embedder("bert-rank");
+    let pair = rank.pair(&rank.encode("t9 t10"), "t11", Cut::Never).expect("fits");
     assert_eq!((pair.tokens(), pair.second), (&[2, 9, 10, 3, 11, 3][..], 4));
     assert_eq!(encoder.text("", Cut::Never).expect("an empty text is one").tokens(), [2, 3]);
 }
@@ -204,9 +205,9 @@ fn a_text_that_is_too_long_is_cut_only_where_that_is_asked_for() {
     assert_eq!((cut.tokens.len(), cut.tokens[0], cut.tokens[127]), (128, 2, 3));
     assert!(made(&encoder, vec![cut])[0].iter().all(|x| x.is_finite()));
     let rank = embedder("bert-rank");
-    assert!(rank.pair("t9", &long, Cut::Never).is_err());
-    assert_eq!(rank.pair("t9", &long, Cut::End).expect("cut").tokens.len(), 128);
-    assert!(rank.pair(&long, "t9", Cut::End).is_err());
+    assert!(rank.pair(&rank.encode("t9"), &long, Cut::Never).is_err());
+    assert_eq!(rank.pair(&rank.encode("t9"), &long, Cut::End).expect("cut").tokens.len(), 128);
+    assert!(rank.pair(&rank.encode(&long), "t9", Cut::End).is_err());
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The thread that owns the model: takes texts of all requests in turn, as many as fit into a step.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::EmbedInput;
 use super::network::Network;
 use super::queue::{Job, Queue};
+use super::{EmbedInput, STEP_TOKENS};
 use crate::engine::error::EngineError;
 use crate::engine::kv::{BLOCK_TOKENS, CacheShape, Pool};
 use crate::engine::phase::Phase;
@@ -32,6 +33,8 @@ pub(super) struct Worker {
     cache: CacheShape,
     chunk: usize,
     queue: Arc<Queue>,
+    /// How long a request may wait until one of its texts is taken.
+    queue_limit: Option<Duration>,
     jobs: BTreeMap<u64, Job>,
     /// Texts that wait: the number of the job, and the place in it.
     waiting: FairQueue<(u64, usize)>,
@@ -57,6 +60,7 @@ impl Worker {
             cache,
             chunk,
             queue,
+            queue_limit: None,
             jobs: BTreeMap::new(),
             waiting: FairQueue::new(),
             next: 0,
@@ -64,6 +68,11 @@ impl Worker {
             stats,
             left: (0, 0),
         }
+    }
+
+    /// Bounds how long a request may wait.
+    pub(super) fn with_queue_limit(self, queue_limit: Option<Duration>) -> Self {
+        Self { queue_limit, ..self }
     }
 
     /// Works until the queue is closed and empty, or its time is over.
@@ -80,11 +89,12 @@ impl Worker {
                 self.publish();
                 return;
             }
-            let now = Instant::now();
+            let (now, limit) = (Instant::now(), self.queue_limit);
             self.end_where(|job| match job.deadline {
                 // To somebody who left nothing needs to be told.
                 _ if job.is_left() => Some(EngineError::Closed),
                 Some(deadline) if deadline <= now => Some(EngineError::TimeLimit),
+                _ if job.has_waited(now, limit) => Some(EngineError::QueueTimeLimit),
                 _ => None,
             });
             self.step();
@@ -132,22 +142,32 @@ impl Worker {
 
     /// Works on the texts whose turn it is, as many as there is room for.
     fn step(&mut self) {
-        let (mut room, mut taken) = (self.pool.total_blocks(), Vec::new());
+        let (mut room, mut tokens, mut taken) = (self.pool.total_blocks(), 0, Vec::new());
         let jobs = &self.jobs;
         let text = |(id, place): (u64, usize)| jobs.get(&id).and_then(|job| job.inputs.get(place));
         let blocks = |entry| {
             text(entry).map_or(0, |text: &EmbedInput| text.tokens.len().div_ceil(BLOCK_TOKENS))
         };
-        while let Some(entry) = self.waiting.pop_if(|entry| blocks(*entry) <= room) {
+        // A step is short, whatever the cache holds; a text that is longer goes alone.
+        let length = |entry| text(entry).map_or(0, |text: &EmbedInput| text.tokens.len());
+        while let Some(entry) = self.waiting.pop_if(|entry| {
+            blocks(*entry) <= room && (tokens == 0 || tokens + length(*entry) <= STEP_TOKENS)
+        }) {
             room -= blocks(entry);
+            tokens += length(entry);
             taken.push(entry);
         }
         let texts: Vec<&EmbedInput> = taken.iter().filter_map(|entry| text(*entry)).collect();
         if texts.is_empty() {
             return;
         }
-        let tokens: usize = texts.iter().map(|text| text.tokens.len()).sum();
-        let result = self.network.run(&texts, self.chunk, &mut self.pool);
+        let (network, pool) = (&mut self.network, &mut self.pool);
+        let run = AssertUnwindSafe(|| network.run(&texts, self.chunk, pool));
+        let result = catch_unwind(run).unwrap_or_else(|_| {
+            // The thread pool may have broken with it, so no other step is tried.
+            self.failures = FAILURES_MAX;
+            Err(candle_core::Error::Msg("it panicked".to_owned()))
+        });
         self.stats.steps_total += 1;
         self.stats.prompt_tokens_total += tokens as u64;
         match result {
@@ -166,6 +186,7 @@ impl Worker {
                 self.failures += 1;
                 if self.failures >= FAILURES_MAX {
                     self.queue.mark_unhealthy();
+                    self.end_where(|_| Some(EngineError::Unhealthy));
                 }
             }
         }

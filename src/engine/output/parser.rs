@@ -195,7 +195,11 @@ impl AnswerParser {
             self.marked(mark, raw);
             return true;
         }
-        let held = if is_last { 0 } else { held(&self.pending, &spelled) };
+        let mut held = if is_last { 0 } else { held(&self.pending, &spelled) };
+        if held > HELD_BYTES_MAX {
+            // So much white space is said, whatever comes after it.
+            held = begun(&self.pending, &spelled);
+        }
         let text: String = self.pending.drain(..self.pending.len() - held).collect();
         self.say(part, &text);
         false
@@ -372,16 +376,17 @@ impl AnswerParser {
 
 /// How many bytes at the end may be white space before a mark, and the beginning of one.
 fn held(text: &str, marks: &[(Mark, String)]) -> usize {
-    let begun = marks
-        .iter()
-        .map(|(_, name)| {
-            let lengths = (1..name.len()).rev().filter(|&length| name.is_char_boundary(length));
-            lengths.into_iter().find(|&length| text.ends_with(&name[..length])).unwrap_or(0)
-        })
-        .max()
-        .unwrap_or(0);
-    let before = &text[..text.len() - begun];
+    let before = &text[..text.len() - begun(text, marks)];
     text.len() - before.trim_end().len()
+}
+
+/// How many bytes at the end are the beginning of a mark.
+fn begun(text: &str, marks: &[(Mark, String)]) -> usize {
+    let of_mark = |(_, name): &(Mark, String)| {
+        let lengths = (1..name.len()).rev().filter(|&length| name.is_char_boundary(length));
+        lengths.into_iter().find(|&length| text.ends_with(&name[..length])).unwrap_or(0)
+    };
+    marks.iter().map(of_mark).max().unwrap_or(0)
 }
 
 /// Neighbouring pieces of one kind as one.
@@ -400,6 +405,8 @@ fn joined(parts: Vec<Said>) -> Vec<Said> {
 
 /// How the calls of a family begin that has no mark for them.
 const BARE: &str = "{\"name\"";
+/// Bytes that are held back where they may be white space before a mark.
+const HELD_BYTES_MAX: usize = 512;
 /// The longest name of a function.
 const NAME_BYTES_MAX: usize = 256;
 /// The longest head of a part.

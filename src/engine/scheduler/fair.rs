@@ -68,6 +68,12 @@ impl<T> FairQueue<T> {
         }
     }
 
+    /// Does something to every entry.
+    pub(in crate::engine) fn each(&mut self, act: impl FnMut(&mut T)) {
+        let lines = self.lines.values_mut();
+        lines.flat_map(|line| line.entries.iter_mut().map(|(_, entry)| entry)).for_each(act);
+    }
+
     /// Takes out all entries of which `leave` says so.
     pub(in crate::engine) fn take_where(&mut self, mut leave: impl FnMut(&T) -> bool) -> Vec<T> {
         let mut taken = Vec::new();
@@ -93,6 +99,10 @@ impl<T> FairQueue<T> {
             turns.push_back(domain);
             Line { entries: VecDeque::new(), credit: 0, weight }
         });
+        if line.entries.is_empty() {
+            // A domain that had nothing to do has saved nothing up.
+            line.credit = 0;
+        }
         line.weight = weight;
         line
     }
@@ -120,8 +130,11 @@ pub(in crate::engine) fn share(rows: usize, needs: &[(Party, usize)]) -> Vec<usi
     });
     let mut weights: usize = parties.iter().map(|(party, _)| party.weight.get()).sum();
     let (mut shares, mut left) = (vec![0; needs.len()], rows);
-    for (party, needed) in &parties {
-        let mut of_domain = (left * party.weight.get()).div_ceil(weights).min(*needed);
+    for (place, (party, needed)) in parties.iter().enumerate() {
+        // A row stays for each of those behind, where there are as many.
+        let behind = parties.len() - place - 1;
+        let most = left.saturating_sub(behind).max(1).min(left);
+        let mut of_domain = (left * party.weight.get()).div_ceil(weights).min(*needed).min(most);
         weights -= party.weight.get();
         left -= of_domain;
         let own = shares.iter_mut().zip(needs).filter(|(_, one)| one.0.domain == party.domain);
@@ -178,6 +191,18 @@ mod tests {
                 made.iter().zip(shares).all(|(a, b)| a.abs_diff(b) <= 1),
                 "{needs:?}: {made:?}"
             );
+        }
+    }
+
+    #[test]
+    fn nobody_is_left_without_a_row_for_their_weight() {
+        for (rows, heavy) in [(256, Weight::MAX), (16, 10), (4, Weight::MAX)] {
+            let mut needs: Vec<(Party, usize)> =
+                (1..4).map(|number| (party(Domain(number), heavy), 4_000)).collect();
+            needs.push((party(Domain(4), 1), 2_000));
+            let made = share(rows, &needs);
+            assert!(made.iter().all(|rows| *rows > 0), "{made:?}");
+            assert_eq!(made.iter().sum::<usize>(), rows);
         }
     }
 

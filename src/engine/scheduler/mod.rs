@@ -19,7 +19,7 @@ use super::error::EngineError;
 use super::kv::{BLOCK_TOKENS, Pool};
 use super::output::Vocabulary;
 use super::phase::Phase;
-use super::request::FinishReason;
+use super::request::{Domain, FinishReason};
 use super::stats::EngineStats;
 pub(crate) use draft::DraftModel;
 pub(in crate::engine) use fair::FairQueue;
@@ -147,12 +147,9 @@ impl Scheduler {
     }
 
     /// Takes the mail in; false where the thread is to end.
-    fn accept(&mut self, mail: Mail) -> bool {
-        for domain in mail.forget {
-            self.pool.forget(domain);
-            for one in self.running.iter_mut().filter(|one| one.owners.includes(domain)) {
-                one.table.forget();
-            }
+    fn accept(&mut self, mut mail: Mail) -> bool {
+        for domain in std::mem::take(&mut mail.forget) {
+            self.forget(domain, &mut mail);
         }
         let is_open = matches!(mail.phase, Phase::Open);
         for mut sequence in mail.arrived {
@@ -160,7 +157,9 @@ impl Scheduler {
                 self.queue.push(sequence.party(), sequence.cost(), sequence);
             } else {
                 self.left_queue += 1;
-                sequence.fail(EngineError::Closed);
+                let is_broken = matches!(mail.phase, Phase::Unhealthy);
+                let error = if is_broken { EngineError::Unhealthy } else { EngineError::Closed };
+                sequence.fail(error);
             }
         }
         match mail.phase {
@@ -182,6 +181,19 @@ impl Scheduler {
                 !self.is_idle()
             }
         }
+    }
+
+    /// Forgets what is cached for a domain, and what those will leave behind who are still at it.
+    fn forget(&mut self, domain: Domain, mail: &mut Mail) {
+        self.pool.forget(domain);
+        let forget = |one: &mut Sequence| {
+            if one.owners.includes(domain) {
+                one.forget();
+            }
+        };
+        self.queue.each(forget);
+        let arrived = mail.arrived.iter_mut();
+        self.running.iter_mut().chain(&mut self.parked).chain(arrived).for_each(forget);
     }
 
     /// Lets go of what nobody waits for, and of what took too long.
@@ -295,6 +307,10 @@ impl Scheduler {
                 tracing::error!("a step of the engine panicked");
                 self.failures = FAILURES_MAX;
                 self.fail_step(shares);
+                let rest = self.running.drain(..).chain(self.parked.drain(..));
+                for sequence in rest.collect::<Vec<_>>() {
+                    self.end(sequence, Err(EngineError::Unhealthy));
+                }
             }
         }
     }

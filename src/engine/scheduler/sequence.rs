@@ -40,6 +40,8 @@ pub(crate) struct Sequence {
     pub(super) record: Record,
     /// Other answers to the same prompt, which wait for this one to read it.
     followers: Vec<Self>,
+    /// Whether nothing of it may be kept, wherever it stands.
+    is_forgotten: bool,
 }
 
 enum Work {
@@ -143,7 +145,15 @@ impl Sequence {
             stalled: None,
             record: Record::default(),
             followers: Vec::new(),
+            is_forgotten: false,
         }
+    }
+
+    /// Keeps nothing of it in the cache from now on, also where it gives its place to others.
+    pub(super) fn forget(&mut self) {
+        self.is_forgotten = true;
+        self.table.forget();
+        self.followers.iter_mut().for_each(Self::forget);
     }
 
     /// How many places it takes: one for each answer.
@@ -189,6 +199,9 @@ impl Sequence {
     /// Notes that it has a place, with so many tokens from the cache.
     pub(super) fn start(&mut self, table: BlockTable, cached: usize) {
         self.table = table;
+        if self.is_forgotten {
+            self.table.forget();
+        }
         self.computed = cached;
         if self.started.is_none() {
             let now = Instant::now();

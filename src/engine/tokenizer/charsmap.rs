@@ -17,6 +17,8 @@ pub(super) struct CharsMap {
 
 /// The published ones have under 400,000 bytes.
 const BYTES_MAX: usize = 16 << 20;
+/// No rule of theirs is for more bytes, or gives more.
+const RULE_BYTES_MAX: usize = 256;
 
 impl CharsMap {
     /// Reads the map of a model file; one without rules where the file has none.
@@ -68,7 +70,7 @@ impl CharsMap {
         let unit = |at: u32| self.units.get(at as usize).copied();
         let mut at = offset(unit(0)?);
         let mut found = None;
-        for (index, byte) in text.bytes().enumerate() {
+        for (index, byte) in text.bytes().enumerate().take(RULE_BYTES_MAX) {
             at ^= u32::from(byte);
             let Some(node) = unit(at).filter(|unit| unit & (1 << 31 | 0xff) == u32::from(byte))
             else {
@@ -88,7 +90,7 @@ impl CharsMap {
     /// The text that begins there; none where it is no UTF-8.
     fn text(&self, at: u32) -> Option<&str> {
         let rest = self.texts.get(at as usize..)?;
-        let end = rest.iter().position(|byte| *byte == 0)?;
+        let end = rest.iter().take(RULE_BYTES_MAX).position(|byte| *byte == 0)?;
         std::str::from_utf8(&rest[..end]).ok()
     }
 }
