@@ -103,7 +103,10 @@ async fn whoever_does_not_keep_them_sees_the_names_of_their_own_alone() {
     assert_eq!(both["prompts"].as_array().map(Vec::len), Some(2));
     let asked = json!({ "prompt": for_operators["id"] });
     let refused = house.post(&member, "/api/conversations", asked.clone()).await;
-    assert_eq!((refused.code(), &refused.body["error"]["param"]), ("conflict", &json!("prompt")));
+    assert_eq!(
+        (refused.code(), &refused.body["error"]["param"]),
+        ("prompt_gone", &json!("prompt"))
+    );
     let made = house.post(&operator, "/api/conversations", asked).await;
     assert_eq!((made.status, &made.body["prompt"]), (StatusCode::CREATED, &for_operators["id"]));
 }
@@ -132,5 +135,8 @@ async fn a_conversation_is_put_under_another_prompt_or_under_none() {
     // Nothing is said without the instructions that somebody relies on.
     let said = json!({ "content": "Hello" });
     let refused = house.post(&owner, &format!("{path}/messages"), said).await;
-    assert_eq!((refused.code(), &refused.body["error"]["param"]), ("conflict", &json!("prompt")));
+    assert_eq!(
+        (refused.code(), &refused.body["error"]["param"]),
+        ("prompt_gone", &json!("prompt"))
+    );
 }

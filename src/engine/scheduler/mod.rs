@@ -152,25 +152,22 @@ impl Scheduler {
             self.forget(domain, &mut mail);
         }
         let is_open = matches!(mail.phase, Phase::Open);
-        for mut sequence in mail.arrived {
-            if is_open {
+        if is_open {
+            for sequence in mail.arrived {
                 self.queue.push(sequence.party(), sequence.cost(), sequence);
-            } else {
-                self.left_queue += 1;
-                let is_broken = matches!(mail.phase, Phase::Unhealthy);
-                let error = if is_broken { EngineError::Unhealthy } else { EngineError::Closed };
-                sequence.fail(error);
             }
+        } else {
+            let is_broken = matches!(mail.phase, Phase::Unhealthy);
+            let error = if is_broken { EngineError::Unhealthy } else { EngineError::Closed };
+            self.turn_away(mail.arrived.into(), |_| error.clone());
         }
         match mail.phase {
             Phase::Open | Phase::Unhealthy => true,
             Phase::Ended => false,
             Phase::Closing(end) => {
                 // Those that gave their place to others had begun: they may end too.
-                for mut waiting in self.queue.take_where(|one| !one.has_started()) {
-                    self.left_queue += 1;
-                    waiting.fail(EngineError::Closed);
-                }
+                let waiting = self.queue.take_where(|one| !one.has_started());
+                self.turn_away(waiting, |_| EngineError::Closed);
                 if Instant::now() >= end {
                     let begun = self.queue.take_where(|_| true);
                     let all = self.running.drain(..).chain(self.parked.drain(..)).chain(begun);
@@ -180,6 +177,20 @@ impl Scheduler {
                 }
                 !self.is_idle()
             }
+        }
+    }
+
+    /// Ends those that wait.
+    fn turn_away(&mut self, waiting: Vec<Sequence>, error: impl Fn(&Sequence) -> EngineError) {
+        if waiting.is_empty() {
+            return;
+        }
+        self.left_queue += waiting.iter().filter(|one| !one.has_started()).count();
+        // Before they hear of it: whoever has seen the end finds the place in the line free.
+        self.publish();
+        for mut one in waiting {
+            let error = error(&one);
+            one.fail(error);
         }
     }
 
@@ -202,19 +213,18 @@ impl Scheduler {
         let limit = self.limits.queue_limit;
         let waited = |one: &Sequence| limit.is_some_and(|limit| one.has_waited(now, limit));
         let gone = |one: &Sequence| one.is_abandoned() || one.is_late(now) || waited(one);
-        for mut gone in self.queue.take_where(gone) {
-            if !gone.has_started() {
-                self.left_queue += 1;
-            }
-            let is_late = gone.is_late(now);
-            let error = if is_late { EngineError::TimeLimit } else { EngineError::QueueTimeLimit };
-            if gone.is_abandoned() {
+        let gone = self.queue.take_where(gone);
+        for one in &gone {
+            if one.is_abandoned() {
                 self.stats.requests_cancelled_total += 1;
             } else {
                 self.stats.requests_failed_total += 1;
             }
-            gone.fail(error);
         }
+        self.turn_away(gone, |one| match one.is_late(now) {
+            true => EngineError::TimeLimit,
+            false => EngineError::QueueTimeLimit,
+        });
         let leaves = |one: &mut Sequence| one.is_abandoned() || one.is_late(now);
         let parked = self.parked.extract_if(.., leaves);
         let gone: Vec<Sequence> = self.running.extract_if(.., leaves).chain(parked).collect();

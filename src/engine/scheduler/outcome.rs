@@ -69,10 +69,8 @@ impl Scheduler {
         self.failures += 1;
         if self.failures >= FAILURES_MAX {
             self.inbox.mark_unhealthy();
-            for mut waiting in self.queue.take_where(|_| true) {
-                self.left_queue += 1;
-                waiting.fail(EngineError::Unhealthy);
-            }
+            let waiting = self.queue.take_where(|_| true);
+            self.turn_away(waiting, |_| EngineError::Unhealthy);
         }
     }
 
