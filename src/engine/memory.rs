@@ -5,6 +5,7 @@ use candle_core::quantized::GgmlDType;
 use super::decoder::READERS;
 use super::error::LoadError;
 use super::gguf::{File, TensorInfo, TensorType};
+use super::kernels::packed::{packed_bytes, packs_here};
 use super::progress::LoadProgress;
 
 /// Refuses a model that there is no memory for, before any is taken: whoever watches the load says
@@ -41,12 +42,12 @@ fn check_free(needed: u64, progress: &LoadProgress) -> Result<(), LoadError> {
 /// Bytes that the weights take at most, while they are read and once they have been used.
 pub(super) fn weights(file: &File) -> u64 {
     let resident: u64 = file.tensors().iter().map(resident_bytes).sum();
-    let tensors: u64 = file.tensors().iter().map(|tensor| tensor.bytes as u64).sum();
-    resident.max(tensors.saturating_add(passing(file)))
+    let loaded: u64 = file.tensors().iter().map(loaded_bytes).sum();
+    resident.max(loaded.saturating_add(passing(file)))
 }
 
 /// Bytes of the memory that pieces of tensors pass through on their way: one for each reader, the
-/// largest among them. The packed copies come later, when that is free again.
+/// largest among them. Copies that candle makes come later, when that is free again.
 fn passing(file: &File) -> u64 {
     let piece = |tensor: &TensorInfo| match tensor.shape.as_slice() {
         // Experts are read one after the other.
@@ -59,11 +60,23 @@ fn passing(file: &File) -> u64 {
     largest.saturating_add(of_layers) as u64
 }
 
-/// Bytes that a tensor takes once it has been used: its own, and those of the packed copy that
-/// candle makes of it at the first product.
+/// Bytes that a tensor takes when it has been read: as it is packed, or as it is in the file.
+fn loaded_bytes(tensor: &TensorInfo) -> u64 {
+    let packed = match (tensor.kind, tensor.shape.as_slice()) {
+        (TensorType::Candle(dtype), [matrices @ .., outputs, columns]) if packs_here() => {
+            let matrices: usize = matrices.iter().product();
+            packed_bytes(dtype, *outputs, *columns).map(|bytes| bytes * matrices)
+        }
+        _ => None,
+    };
+    packed.unwrap_or(tensor.bytes) as u64
+}
+
+/// Bytes that a tensor takes once it has been used: where our kernels do not run, also those of the
+/// packed copy that candle makes of it at the first product.
 pub(super) fn resident_bytes(tensor: &TensorInfo) -> u64 {
-    let bytes = tensor.bytes as u64;
-    if tensor.shape.len() < 2 {
+    let bytes = loaded_bytes(tensor);
+    if tensor.shape.len() < 2 || packs_here() {
         return bytes;
     }
     bytes.saturating_add(match tensor.kind {

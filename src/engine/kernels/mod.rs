@@ -2,12 +2,15 @@
 
 mod blocks;
 mod float;
+mod large_pages;
+pub(crate) mod packed;
 mod target;
 mod threads;
 mod trim;
 
 pub(crate) use blocks::{Block, Iq4Nl, Iq4Xs, Mxfp4};
 pub(crate) use float::{Float, FloatProduct};
+use large_pages::ask_for_large_pages;
 pub(crate) use target::*;
 pub use threads::{TooLate, set_threads};
 pub use trim::give_back_memory;

@@ -1,22 +1,22 @@
-//! Products with the weights: candle's kernels for quantized ones, our own for the others.
+//! Products with the weights: on the CPU with kernels of our own, elsewhere with candle's.
 //!
-//! A row gives the same bits whatever rows stand beside it. Where candle's kernels do not keep
-//! that, something stands here in their place: floating-point weights have a kernel of their own,
-//! and a lone row of Q6_K has company.
+//! A row gives the same bits whatever rows stand beside it. Candle has the kernels for quantized
+//! weights on machines that ours are not written for; where they do not keep that, something stands
+//! here in their place: a lone row of Q6_K has company.
 
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
-use candle_core::utils::barrier_pool;
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Module, Result, Shape, Tensor, bail};
+use candle_core::{Device, Module, Result, Tensor, bail};
 use half::{bf16, f16};
-use parking_lot::Mutex;
 
 use super::add_into;
-use super::elementwise::elements;
+use super::block_matrix::BlockMatrix;
+use super::packed_matrix::{packed_products, packed_rows};
 use crate::engine::compute::DeviceMatrix;
 use crate::engine::gguf::{TensorType, candle_tensor};
-use crate::engine::kernels::{Block, FloatProduct, Iq4Nl, Iq4Xs, Mxfp4, Target};
+use crate::engine::kernels::packed::{PackedMatrix, packs_here};
+use crate::engine::kernels::{Iq4Nl, Iq4Xs, Mxfp4};
 
 /// A matrix of weights with an optional bias: rows [tokens, in] to rows [tokens, out].
 #[derive(Clone, Debug)]
@@ -27,6 +27,7 @@ pub(crate) struct Linear {
 
 #[derive(Clone, Debug)]
 enum Weight {
+    Packed(Arc<PackedMatrix>),
     /// Candle's kernels; `alone` says whether they take a lone row the way they take many.
     Quantized {
         weight: QMatMul,
@@ -48,14 +49,6 @@ enum Alone {
     AsMany,
     /// Candle has another kernel for one row of Q6_K, which adds up in another order.
     Differently,
-}
-
-/// Weights as the file has them.
-#[derive(Debug)]
-struct BlockMatrix<W> {
-    /// [outputs, columns / columns of a block]
-    weights: Vec<W>,
-    columns: usize,
 }
 
 impl Linear {
@@ -80,15 +73,11 @@ impl Linear {
             TensorType::Iq4Xs => Weight::Iq4Xs(BlockMatrix::read(bytes, columns, Iq4Xs::from)),
             TensorType::Mxfp4 => Weight::Mxfp4(BlockMatrix::read(bytes, columns, Mxfp4::from)),
             TensorType::Candle(dtype) => {
-                check_pairs(kind, columns)?;
-                let rows = bytes.len() / kind.row_bytes(columns).max(1);
-                let tensor = Arc::new(candle_tensor(dtype, &[rows, columns], bytes, &Device::Cpu)?);
-                let alone = match dtype {
-                    GgmlDType::Q6K => Alone::Differently,
-                    _ => Alone::AsMany,
-                };
-                let weight = QMatMul::from_arc(Arc::clone(&tensor))?;
-                Weight::Quantized { weight, tensor, alone }
+                let pack = || PackedMatrix::pack(dtype, bytes, columns);
+                match packs_here().then(pack).flatten() {
+                    Some(packed) => Weight::Packed(Arc::new(packed)),
+                    None => Weight::quantized(dtype, bytes, columns)?,
+                }
             }
         };
         Ok(Self { weight, bias })
@@ -110,6 +99,7 @@ impl Linear {
     /// Multiplies every row.
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
         let product = match &self.weight {
+            Weight::Packed(matrix) => packed_products(&[matrix], rows)?.remove(0),
             Weight::Quantized { weight, alone: Alone::Differently, .. } if rows.dim(0)? == 1 => {
                 weight.forward(&Tensor::cat(&[rows, rows], 0)?)?.narrow(0, 0, 1)?.contiguous()?
             }
@@ -128,6 +118,7 @@ impl Linear {
     /// Rows of the matrix itself, for an embedding that is also the output head.
     pub(crate) fn rows(&self, ids: &Tensor) -> Result<Tensor> {
         match &self.weight {
+            Weight::Packed(matrix) => packed_rows(matrix, ids),
             Weight::Quantized { tensor, .. } => tensor.embedding(ids),
             Weight::F32(matrix) => matrix.rows(ids),
             Weight::F16(matrix) => matrix.rows(ids),
@@ -136,6 +127,14 @@ impl Linear {
             Weight::Iq4Xs(matrix) => matrix.rows(ids),
             Weight::Mxfp4(matrix) => matrix.rows(ids),
             Weight::Device(matrix) => matrix.rows(ids),
+        }
+    }
+
+    /// The weights whose products are computed together with others.
+    fn packed(&self) -> Option<&PackedMatrix> {
+        match &self.weight {
+            Weight::Packed(matrix) => Some(matrix),
+            _ => None,
         }
     }
 
@@ -158,6 +157,21 @@ impl Linear {
     }
 }
 
+impl Weight {
+    fn quantized(dtype: GgmlDType, bytes: &[u8], columns: usize) -> Result<Self> {
+        let kind = TensorType::Candle(dtype);
+        check_pairs(kind, columns)?;
+        let rows = bytes.len() / kind.row_bytes(columns).max(1);
+        let tensor = Arc::new(candle_tensor(dtype, &[rows, columns], bytes, &Device::Cpu)?);
+        let alone = match dtype {
+            GgmlDType::Q6K => Alone::Differently,
+            _ => Alone::AsMany,
+        };
+        let weight = QMatMul::from_arc(Arc::clone(&tensor))?;
+        Ok(Self::Quantized { weight, tensor, alone })
+    }
+}
+
 /// Candle's products of some types take two blocks at a time, and assert it.
 fn check_pairs(kind: TensorType, columns: usize) -> Result<()> {
     let in_pairs = [GgmlDType::Q4_1, GgmlDType::Q5_0, GgmlDType::Q5_1].map(TensorType::Candle);
@@ -167,15 +181,10 @@ fn check_pairs(kind: TensorType, columns: usize) -> Result<()> {
     Ok(())
 }
 
-/// Several products with the same rows. Where candle can, the rows are quantized once and all
+/// Several products with the same rows. Where it can be, the rows are quantized once and all
 /// products are one parallel region; the results are the same bits either way.
 pub(crate) fn project<const N: usize>(linears: [&Linear; N], rows: &Tensor) -> Result<[Tensor; N]> {
-    let count = rows.dim(0)?;
-    let quantized: Vec<&QTensor> =
-        linears.iter().filter_map(|linear| linear.fusible(count)).collect();
-    let fused =
-        if quantized.len() == N { QTensor::gemv_fused_shared_lhs(&quantized, rows)? } else { None };
-    let products = match fused {
+    let products = match together(&linears, rows)? {
         Some(products) => products
             .into_iter()
             .zip(linears)
@@ -188,70 +197,19 @@ pub(crate) fn project<const N: usize>(linears: [&Linear; N], rows: &Tensor) -> R
     })
 }
 
-impl<W: Block> BlockMatrix<W> {
-    fn read<const B: usize>(bytes: &[u8], columns: usize, number: fn([u8; B]) -> W) -> Arc<Self> {
-        let weights = bytes.as_chunks::<B>().0.iter().map(|bytes| number(*bytes)).collect();
-        Arc::new(Self { weights, columns })
+/// The products without biases; none where they cannot be computed together.
+fn together(linears: &[&Linear], rows: &Tensor) -> Result<Option<Vec<Tensor>>> {
+    let packed: Vec<&PackedMatrix> = linears.iter().filter_map(|linear| linear.packed()).collect();
+    if packed.len() == linears.len() {
+        return packed_products(&packed, rows).map(Some);
     }
-
-    fn rows(&self, ids: &Tensor) -> Result<Tensor> {
-        let ids = ids.to_vec1::<u32>()?;
-        let mut out = vec![0.0; ids.len() * self.columns];
-        let width = self.columns / W::COLUMNS;
-        for (id, out) in ids.iter().zip(out.chunks_exact_mut(self.columns.max(1))) {
-            let from = *id as usize * width;
-            let Some(row) = self.weights.get(from..from + width) else {
-                bail!("there is no row {id}");
-            };
-            W::widen_all(row, out);
-        }
-        Tensor::from_vec(out, (ids.len(), self.columns), &Device::Cpu)
+    let count = rows.dim(0)?;
+    let quantized: Vec<&QTensor> =
+        linears.iter().filter_map(|linear| linear.fusible(count)).collect();
+    if quantized.len() == linears.len() {
+        return QTensor::gemv_fused_shared_lhs(&quantized, rows);
     }
-}
-
-/// Rows of weights that one thread takes at a time.
-const PART: usize = 32;
-
-impl<W: Block> CustomOp1 for BlockMatrix<W> {
-    fn name(&self) -> &'static str {
-        "block-product"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let rows = elements(storage, layout)?;
-        let (count, columns) = layout.shape().dims2()?;
-        if columns != self.columns || columns == 0 || columns % W::COLUMNS != 0 {
-            bail!("a product of {columns} columns with weights of {}", self.columns);
-        }
-        let width = columns / W::COLUMNS;
-        let outputs = self.weights.len() / width.max(1);
-        let mut by_output = vec![0.0_f32; outputs * count]; // [outputs, rows]
-        let parts: Vec<_> = by_output
-            .chunks_mut(PART * count.max(1))
-            .zip(self.weights.chunks(PART * width))
-            .map(Mutex::new)
-            .collect();
-        barrier_pool().execute_chunked(parts.len(), |range| {
-            for index in range {
-                let (out, weights) = &mut *parts[index].lock();
-                Target::best().run(FloatProduct { rows, weights, columns, out });
-            }
-        });
-        drop(parts);
-        let out = if count == 1 { by_output } else { transposed(&by_output, outputs, count) };
-        Ok((CpuStorage::F32(out), Shape::from((count, outputs))))
-    }
-}
-
-/// [outputs, rows] to [rows, outputs].
-fn transposed(by_output: &[f32], outputs: usize, count: usize) -> Vec<f32> {
-    let mut out = vec![0.0; by_output.len()];
-    for (output, values) in by_output.chunks_exact(count.max(1)).enumerate() {
-        for (row, value) in values.iter().enumerate() {
-            out[row * outputs + output] = *value;
-        }
-    }
-    out
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -310,6 +268,23 @@ mod tests {
         Linear::new(kind, &blocks(kind), COLUMNS, None).expect("a matrix")
     }
 
+    /// The types that candle has kernels for, by these.
+    fn by_candle() -> impl Iterator<Item = (TensorType, Linear)> {
+        TYPES.into_iter().filter_map(|kind| match kind {
+            TensorType::Candle(GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16) => None,
+            TensorType::Candle(dtype) => {
+                let weight = Weight::quantized(dtype, &blocks(kind), COLUMNS).expect("a matrix");
+                Some((kind, Linear { weight, bias: None }))
+            }
+            _ => None,
+        })
+    }
+
+    /// Every type by what this machine computes it with, and by candle's kernels.
+    fn all() -> impl Iterator<Item = (TensorType, Linear)> {
+        TYPES.into_iter().map(|kind| (kind, linear(kind))).chain(by_candle())
+    }
+
     fn bits(tensor: &Tensor) -> Vec<Vec<u32>> {
         let rows = tensor.to_vec2::<f32>().expect("rows");
         rows.into_iter().map(|row| row.into_iter().map(f32::to_bits).collect()).collect()
@@ -317,14 +292,13 @@ mod tests {
 
     #[test]
     fn a_row_gives_the_same_bits_in_every_company_for_every_type() {
-        let all = tensor(40, 0.0);
-        for kind in TYPES {
-            let linear = linear(kind);
-            let whole = bits(&linear.forward(&all).expect("multiplies"));
+        let rows = tensor(40, 0.0);
+        for (kind, linear) in all() {
+            let whole = bits(&linear.forward(&rows).expect("multiplies"));
             for (first, count) in
                 [(0, 1), (7, 1), (3, 2), (5, 3), (1, 5), (2, 16), (4, 17), (6, 33)]
             {
-                let some = all.narrow(0, first, count).expect("rows").contiguous().expect("rows");
+                let some = rows.narrow(0, first, count).expect("rows").contiguous().expect("rows");
                 let part = bits(&linear.forward(&some).expect("multiplies"));
                 assert!(part == whole[first..first + count], "{kind:?}: {count} from {first}");
                 let [fused, _] = project([&linear, &linear], &some).expect("multiplies");
@@ -359,8 +333,8 @@ mod tests {
         for (dtype, bytes) in [(GgmlDType::Q4_1, 20), (GgmlDType::Q5_0, 22), (GgmlDType::Q5_1, 24)]
         {
             let kind = TensorType::Candle(dtype);
-            assert!(Linear::new(kind, &vec![0; 3 * bytes], 96, None).is_err(), "{dtype:?}");
-            assert!(Linear::new(kind, &vec![0; 4 * bytes], 128, None).is_ok(), "{dtype:?}");
+            assert!(Weight::quantized(dtype, &vec![0; 3 * bytes], 96).is_err(), "{dtype:?}");
+            assert!(Weight::quantized(dtype, &vec![0; 4 * bytes], 128).is_ok(), "{dtype:?}");
             let on_device = |blocks: usize| {
                 let zeros = vec![0; blocks * bytes];
                 Linear::on_device(kind, &zeros, blocks * 32, None, &Device::Cpu)
@@ -372,16 +346,15 @@ mod tests {
     #[test]
     fn products_are_those_of_the_weights_in_full() {
         let rows = tensor(5, 0.0);
-        for kind in TYPES {
-            let linear = linear(kind);
+        for (kind, linear) in all() {
             let ids: Vec<u32> = (0..OUTPUTS as u32).collect();
             let ids = Tensor::new(ids, &Device::Cpu).expect("ids");
             let full = linear.rows(&ids).expect("weights");
             let exact = rows.matmul(&full.t().expect("turns")).expect("multiplies");
             let ours = linear.forward(&rows).expect("multiplies");
             let off = (ours - exact).and_then(|off| off.abs()?.max_all()?.to_scalar::<f32>());
-            // Candle rounds the rows to eight bits for its quantized types.
-            let is_exact = !matches!(linear.weight, Weight::Quantized { .. });
+            // With quantized weights the rows are rounded to eight bits.
+            let is_exact = !matches!(linear.weight, Weight::Packed(_) | Weight::Quantized { .. });
             let allowed = if is_exact { 1e-3 } else { 1.0 };
             assert!(off.expect("a number") < allowed, "{kind:?}");
         }

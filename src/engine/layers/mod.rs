@@ -1,7 +1,9 @@
 //! The parts of a decoder layer. Each takes and gives candle tensors of rows, [tokens, width].
 
+mod block_matrix;
 mod elementwise;
 mod linear;
+mod packed_matrix;
 mod parallel;
 mod rope;
 

@@ -1,0 +1,109 @@
+//! Sixteen rows of packed weights, and which kernel multiplies with them.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "calling a function built for an instruction set that was detected"
+    )
+)]
+
+use std::sync::OnceLock;
+
+use super::activations::{PANEL, Piece};
+use super::format::Code;
+use super::heads::{self, Byte};
+use super::lines::{Lanes, Line};
+use super::portable::Portable;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+use crate::engine::kernels::Target;
+
+/// Sixteen rows of weights, with their scales as f32.
+#[derive(Clone, Copy)]
+pub(super) struct Tile<'a> {
+    pub(super) code: Code,
+    /// [groups, lines of a group]
+    pub(super) lines: &'a [Line],
+    /// [groups, parts]
+    pub(super) scales: &'a [Lanes],
+    /// [groups, parts]; empty where there are no minima.
+    pub(super) minima: &'a [Lanes],
+}
+
+/// Instructions that there is a kernel for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Instructions {
+    /// Whatever the compiler makes of plain Rust.
+    Portable,
+    /// Products of bytes in two steps, 256 bits wide.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Products of bytes in one step, 512 bits wide.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+}
+
+impl Instructions {
+    /// The best that this machine has.
+    pub(crate) fn best() -> Self {
+        static BEST: OnceLock<Instructions> = OnceLock::new();
+        *BEST.get_or_init(|| Self::available().last().copied().unwrap_or(Self::Portable))
+    }
+
+    /// All that this machine has, the best last.
+    pub(crate) fn available() -> Vec<Self> {
+        let mut all = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let targets = Target::available();
+            let has_avx2 = targets.contains(&Target::Avx2) && is_x86_feature_detected!("f16c");
+            if has_avx2 {
+                all.push(Self::Avx2);
+            }
+            if has_avx2
+                && targets.contains(&Target::Avx512)
+                && is_x86_feature_detected!("avx512vnni")
+            {
+                all.push(Self::Avx512Vnni);
+            }
+        }
+        all
+    }
+
+    /// Multiplies a tile with up to `PANEL` rows, [groups, rows], into `out`, [rows].
+    pub(super) fn multiply(self, tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
+        assert!(out.len() <= PANEL, "a panel has so many rows at most");
+        match self {
+            Self::Portable => Target::best().run(Portable { tile, pieces, out }),
+            // SAFETY: `available` lists this only where the instructions were detected, and the
+            // variants are made nowhere else.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::multiply(tile, pieces, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => unsafe { avx512::multiply(tile, pieces, out) },
+        }
+    }
+
+    /// Reads f16 numbers of 16 rows, a step of bytes apart.
+    pub(super) fn halves(self, bytes: &[u8], step: usize, into: &mut [Lanes]) {
+        match self {
+            Self::Portable => heads::halves(bytes, step, into),
+            // SAFETY: both were made only where AVX2 and F16C were detected: see `available`.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::Avx512Vnni => unsafe { avx2::halves(bytes, step, into) },
+        }
+    }
+
+    /// Multiplies a number of each of 16 rows with bytes, [groups, rows].
+    pub(super) fn multiply_bytes(self, by: &Lanes, bytes: &[u8], byte: Byte, into: &mut [Lanes]) {
+        match self {
+            Self::Portable => heads::multiply_bytes(by, bytes, byte, into),
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 | Self::Avx512Vnni => unsafe {
+                avx2::multiply_bytes(by, bytes, byte, into);
+            },
+        }
+    }
+}
