@@ -43,7 +43,7 @@ fn main() {
     println!("{}, {millions} million weights, {}", info.architecture, info.quantization);
     println!("prompts of {} tokens, answers of {ANSWER}", asked.prompt);
     let mut bench = Bench { engine, prompt: asked.prompt, runs: asked.runs, next: 0 };
-    // Packing of weights, and pages of the cache that were never touched.
+    // Pages of the cache that were never touched.
     bench.together(2);
     println!(
         "\n{:<26} {:>16} {:>17} {:>9}",

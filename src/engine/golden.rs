@@ -18,11 +18,12 @@ const GREEDY: usize = 64;
 const OFF_EXACT: f32 = 1e-4;
 /// How far logits may be from those of the same weights in F32, as a share of the largest.
 const OFF_QUANTIZED: f32 = 2e-2;
-/// Where they are farther: candle rounds the rows to eight bits before it multiplies them with
-/// quantized weights, and models as small and as wild as these make more of that than others. What was
-/// measured, and a tenth more. A mixture of experts may choose another expert.
+/// Where they are farther: rows are rounded to eight bits before they are multiplied with quantized
+/// weights, and models as small and as wild as these make more of that than others. What was measured,
+/// with our kernels or with candle's on a device, and a tenth more. A mixture of experts may choose
+/// another expert.
 const OFF_ROUNDED: &[(&str, f32)] = &[
-    ("cohere2", 0.044),
+    ("cohere2", 0.056),
     ("command-r", 0.043),
     ("gemma2", 0.08),
     ("gemma3", 0.039),
@@ -41,7 +42,7 @@ const OFF_ROUNDED: &[(&str, f32)] = &[
     ("qwen2-yarn", 0.217),
     ("qwen3", 0.061),
     ("qwen3moe", 0.192),
-    ("smollm3", 0.046),
+    ("smollm3", 0.063),
 ];
 
 fn folder() -> PathBuf {

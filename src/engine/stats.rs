@@ -41,7 +41,7 @@ pub struct EngineStats {
     pub kv_cached_bytes: usize,
     /// The whole cache.
     pub kv_total_bytes: usize,
-    /// Bytes of the weights in memory, candle's packed copies included.
+    /// Bytes of the weights in memory, as they are packed.
     pub model_bytes: u64,
     /// Time from submission to the first token.
     pub first_token: Histogram,

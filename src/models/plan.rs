@@ -94,8 +94,8 @@ impl Plan {
         let held: u64 = held.bytes.values().sum();
         let machine = (self.shared.machine)();
         let of_ceiling = self.shared.ceiling.map(|most| most.saturating_sub(held));
-        // Caches fill, and weights are packed, as they are used: what is set aside and not taken
-        // yet is not there for others, though the machine still counts it as free.
+        // Caches fill as they are used: what is set aside and not taken yet is not there for
+        // others, though the machine still counts it as free.
         let untouched = held.saturating_sub(machine.own.unwrap_or(0));
         let of_machine = machine.available.map(|free| free.saturating_sub(untouched));
         match of_ceiling.into_iter().chain(of_machine).min() {

@@ -65,8 +65,7 @@ fn rows<const BITS: usize, const MINIMA: bool, const ROWS: usize>(
         }
     }
     for (sum, out) in sums.iter().zip(out) {
-        // SAFETY: `Lanes` is 64 bytes, all of which are written.
-        unsafe { _mm512_storeu_ps(out.0.as_mut_ptr(), *sum) };
+        store(out, *sum);
     }
 }
 
@@ -200,4 +199,11 @@ fn bits<const TO: i32, const MASK: i8>(line: __m512i, place: i32) -> __m512i {
 fn load(line: &Line) -> __m512i {
     // SAFETY: `Line` is 64 bytes.
     unsafe { _mm512_loadu_si512(line.0.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store(into: &mut Lanes, numbers: __m512) {
+    // SAFETY: `Lanes` is 64 bytes.
+    unsafe { _mm512_storeu_ps(into.0.as_mut_ptr(), numbers) };
 }

@@ -35,34 +35,44 @@ impl Kernel for Portable<'_> {
             let scales = &tile.scales[group * parts..][..parts];
             let minima = tile.minima.get(group * parts..(group + 1) * parts).unwrap_or_default();
             for (piece, out) in pieces.iter().zip(&mut *out) {
-                let mut sum = Lanes::ZERO;
-                for part in 0..parts {
-                    let less = if parts == 1 { piece.less } else { piece.half_less[part] };
-                    let quads = part * (8 / parts)..(part + 1) * (8 / parts);
-                    let whole = whole[quads.clone()].iter().zip(&piece.codes[quads]);
-                    let dot = dots(whole, less * i32::from(code.offset()));
-                    for lane in 0..LANES {
-                        let (dot, scale) = (dot[lane] as f32, scales[part].0[lane]);
-                        // The first is a product, as it is in the other kernels.
-                        sum.0[lane] = match part {
-                            0 => dot * scale,
-                            _ => multiply_add::<FUSED>(dot, scale, sum.0[lane]),
-                        };
-                    }
-                }
-                for (part, minimum) in minima.iter().enumerate() {
-                    let less = if parts == 1 { piece.less } else { piece.half_less[part] };
-                    for lane in 0..LANES {
-                        sum.0[lane] =
-                            multiply_add::<FUSED>(less as f32, minimum.0[lane], sum.0[lane]);
-                    }
-                }
-                for lane in 0..LANES {
-                    out.0[lane] = multiply_add::<FUSED>(sum.0[lane], piece.scale, out.0[lane]);
+                let part = product::<FUSED>(&whole, piece, [scales, minima], code.offset());
+                for (out, part) in out.0.iter_mut().zip(part.0) {
+                    *out = multiply_add::<FUSED>(part, piece.scale, *out);
                 }
             }
         }
     }
+}
+
+/// The products of a group without the row's scale, in the order of the other kernels.
+#[inline(always)]
+fn product<const FUSED: bool>(
+    whole: &[[[u8; 4]; LANES]; GROUP / 4],
+    piece: &Piece,
+    [scales, minima]: [&[Lanes]; 2],
+    offset: u8,
+) -> Lanes {
+    let less: &[i32] = if scales.len() == 1 { &[piece.less] } else { &piece.half_less };
+    let quads = GROUP / 4 / scales.len();
+    let mut sum = Lanes::ZERO;
+    for (part, (scale, less)) in scales.iter().zip(less).enumerate() {
+        let quads = part * quads..(part + 1) * quads;
+        let quads = whole[quads.clone()].iter().zip(&piece.codes[quads]);
+        let dots = dots(quads, less * i32::from(offset));
+        for ((sum, dot), scale) in sum.0.iter_mut().zip(dots).zip(scale.0) {
+            // The first is a product alone.
+            *sum = match part {
+                0 => dot as f32 * scale,
+                _ => multiply_add::<FUSED>(dot as f32, scale, *sum),
+            };
+        }
+    }
+    for (minimum, less) in minima.iter().zip(less) {
+        for (sum, minimum) in sum.0.iter_mut().zip(minimum.0) {
+            *sum = multiply_add::<FUSED>(*less as f32, minimum, *sum);
+        }
+    }
+    sum
 }
 
 /// The products of some quads of columns for each row of weights, added to a number.

@@ -68,7 +68,11 @@ fn bytes(dtype: GgmlDType, blocks: Blocks, scale: f32) -> Vec<u8> {
         .collect();
     for block in bytes.chunks_exact_mut(width) {
         for (at, factor) in halves(dtype).iter().zip([1.0, 0.5]) {
-            let sign = if matches!(blocks, Blocks::Noise) && next() % 3 == 0 { -1.0 } else { 1.0 };
+            let sign = if matches!(blocks, Blocks::Noise) && next().is_multiple_of(3) {
+                -1.0
+            } else {
+                1.0
+            };
             let half = f16::from_f32(scale * factor * sign);
             block[*at..*at + 2].copy_from_slice(&half.to_le_bytes());
         }

@@ -89,7 +89,7 @@ impl Instructions {
     pub(super) fn halves(self, bytes: &[u8], step: usize, into: &mut [Lanes]) {
         match self {
             Self::Portable => heads::halves(bytes, step, into),
-            // SAFETY: both were made only where AVX2 and F16C were detected: see `available`.
+            // SAFETY: `available` lists both only where AVX2 and F16C were detected.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 | Self::Avx512Vnni => unsafe { avx2::halves(bytes, step, into) },
         }
