@@ -6,6 +6,7 @@ mod draft;
 mod fair;
 mod inbox;
 mod outcome;
+mod pace;
 mod plan;
 mod sequence;
 mod speculation;
@@ -25,6 +26,7 @@ pub(crate) use draft::DraftModel;
 pub(in crate::engine) use fair::FairQueue;
 pub(crate) use inbox::Inbox;
 use inbox::Mail;
+use pace::Pace;
 use plan::{Share, rows};
 pub(crate) use sequence::{EVENTS_MAX, NewGeneration, Sequence};
 pub(crate) use speculation::GUESSES_MAX;
@@ -74,6 +76,7 @@ pub(crate) struct Scheduler {
     draft: Option<DraftModel>,
     /// What steps have taken.
     cost: StepCost,
+    pace: Pace,
     failures: u32,
     /// Requests that left the waiting line since the last publication.
     left_queue: usize,
@@ -100,6 +103,7 @@ impl Scheduler {
             stats,
             draft: None,
             cost: StepCost::default(),
+            pace: Pace::default(),
             failures: 0,
             left_queue: 0,
         }
@@ -305,7 +309,9 @@ impl Scheduler {
             Ok(Ok(logits)) => {
                 self.failures = 0;
                 let rows = shares.iter().map(|share| share.end() - share.from).sum();
-                self.cost.note(rows, begun.elapsed().as_secs_f64());
+                let seconds = begun.elapsed().as_secs_f64();
+                self.cost.note(rows, seconds);
+                self.pace.note(rows, seconds);
                 self.take(shares, logits);
             }
             Ok(Err(error)) => {

@@ -58,7 +58,8 @@ impl Scheduler {
         let reads = |one: &Sequence| !one.is_decoding() && one.has_room();
         let need = |one: &Sequence| if reads(one) { one.tokens.len() - one.computed } else { 0 };
         let needs: Vec<_> = self.running.iter().map(|one| (one.party(), need(one))).collect();
-        fair::share(self.limits.prefill_chunk_tokens, &needs)
+        let is_alone = self.running.len() == 1 && self.queue.len() == 0;
+        fair::share(self.pace.rows(self.limits.prefill_chunk_tokens, is_alone), &needs)
     }
 
     /// Takes the place of the youngest sequence behind `index`, so that `index` can go on; where

@@ -1,0 +1,68 @@
+//! How much of the prompts one step reads: as much as others can wait for.
+//!
+//! While a step is at work, nobody else gets a token, and who has just come waits for its end. On a
+//! processor a few hundred tokens of a prompt take longer than people like to wait between two words.
+
+use std::time::Duration;
+
+/// How long a step may take that reads beside others.
+const BESIDE: Duration = Duration::from_millis(120);
+/// How long it may take while nobody else is there, who may come at any time.
+const ALONE: Duration = Duration::from_millis(400);
+/// Fewer rows than this cost more in all than they save others.
+const ROWS_MIN: usize = 32;
+/// What a new measurement counts beside the earlier ones.
+const SHARE: f64 = 0.2;
+
+/// How fast prompts are read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    /// Seconds for a row; none before one was measured.
+    row: Option<f64>,
+}
+
+impl Pace {
+    /// Notes how long a step took. One of few rows says nothing about one of many.
+    pub(super) fn note(&mut self, rows: usize, seconds: f64) {
+        if rows < ROWS_MIN {
+            return;
+        }
+        let row = seconds / rows as f64;
+        self.row = Some(self.row.map_or(row, |known| known + (row - known) * SHARE));
+    }
+
+    /// How many rows of prompts the next step may have, `most` at most.
+    pub(super) fn rows(&self, most: usize, is_alone: bool) -> usize {
+        let Some(row) = self.row.filter(|row| *row > 0.0) else { return most };
+        let time = if is_alone { ALONE } else { BESIDE };
+        let rows = (time.as_secs_f64() / row) as usize;
+        // Whole panels of the products.
+        (rows / ROWS_MIN * ROWS_MIN).max(ROWS_MIN).min(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_slow_is_read_in_smaller_parts_and_beside_others_in_the_smallest() {
+        let mut pace = Pace::default();
+        assert_eq!((pace.rows(256, true), pace.rows(16, false)), (256, 16));
+        pace.note(1, 10.0);
+        assert_eq!(pace.rows(256, false), 256, "a step of one row says nothing");
+        for _ in 0..50 {
+            pace.note(256, 0.512);
+        }
+        assert_eq!((pace.rows(256, true), pace.rows(256, false)), (192, 32));
+        assert_eq!(pace.rows(16, false), 16, "a setting is the most");
+        for _ in 0..50 {
+            pace.note(256, 0.001);
+        }
+        assert_eq!((pace.rows(256, true), pace.rows(256, false)), (256, 256));
+        for _ in 0..50 {
+            pace.note(256, 100.0);
+        }
+        assert_eq!(pace.rows(256, true), ROWS_MIN, "something is always read");
+    }
+}
