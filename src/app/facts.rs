@@ -9,7 +9,7 @@ use crate::audit::{Action as Audited, Actor, Event, Outcome};
 use crate::clock::ClockJump;
 use crate::config::{self, Settings};
 use crate::db::{Connection, DbError};
-use crate::engine::{DeviceChoice, EngineOptions, Speculation};
+use crate::engine::{DeviceChoice, EngineOptions, InstructionSet, Speculation};
 use crate::guard::{Action, Category, Direction, Policy};
 use crate::models::{LibraryOptions, Rules};
 use crate::monitor::posture::FairnessRun;
@@ -22,6 +22,16 @@ pub(crate) fn last_fairness_run(db: &Connection) -> Result<Option<FairnessRun>, 
         suite: run.suite,
         model: run.model,
     }))
+}
+
+/// What the processor computes with.
+pub(super) fn instructions(settings: &Settings) -> InstructionSet {
+    match settings.engine.instructions {
+        config::Instructions::Auto => InstructionSet::Auto,
+        config::Instructions::Portable => InstructionSet::Portable,
+        config::Instructions::Avx2 => InstructionSet::Avx2,
+        config::Instructions::Avx512 => InstructionSet::Avx512,
+    }
 }
 
 /// The record of a jump of the system's clock.

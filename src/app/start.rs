@@ -35,6 +35,8 @@ pub(crate) fn run(
 ) -> Result<()> {
     let settings = config.settings();
     crate::engine::set_threads(settings.engine.threads.into())?;
+    crate::engine::set_instructions(facts::instructions(settings))
+        .context("engine.instructions")?;
     crate::engine::check_device(facts::device(settings)?).context("engine.device")?;
     let home = Home::open_with(settings, || match &passphrase {
         Some(passphrase) => Ok(passphrase.clone()),

@@ -154,12 +154,23 @@ pub enum Speculation {
     On,
 }
 
+/// The instructions of the processor that are computed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Instructions {
+    Auto,
+    Portable,
+    Avx2,
+    Avx512,
+}
+
 /// How the engine computes.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Engine {
     pub device: String,
     pub threads: u16,
+    pub instructions: Instructions,
     pub kv_budget_mib: u32,
     pub device_kv_budget_mib: u32,
     pub streams_max: u16,

@@ -9,10 +9,7 @@
     reason = "kernels are compiled once for each target; see `Kernel`"
 )]
 
-use candle_core::utils::barrier_pool;
-use parking_lot::Mutex;
-
-use super::kernels::{Kernel, Target, exp, multiply_add};
+use super::kernels::{Kernel, Target, exp, for_each, multiply_add};
 use super::kv::{BLOCK_TOKENS, BlockId, Storage};
 
 /// Rows of a tile: enough to share a block among, few enough to spread over the threads.
@@ -70,21 +67,13 @@ pub(crate) fn attend(
 ) -> Vec<f32> {
     let mut out = vec![0.0; queries.len()];
     let items = items(&mut out, runs, &shape);
-    let work = |item: &mut Item<'_, '_>| {
-        Target::best().run(Tile { item, queries, cache, layer, shape });
-    };
-    if items.len() == 1 {
-        for item in &items {
-            work(&mut item.lock());
-        }
-    } else {
-        barrier_pool().execute_chunked(items.len(), |range| {
-            for index in range {
-                work(&mut items[index].lock());
-            }
-        });
-    }
-    drop(items);
+    for_each(
+        items,
+        || (),
+        |(), item| {
+            Target::best().run(Tile { item, queries, cache, layer, shape });
+        },
+    );
     out
 }
 
@@ -100,7 +89,7 @@ fn items<'a, 'out>(
     out: &'out mut [f32],
     runs: &'a [Run<'a>],
     shape: &AttentionShape<'_>,
-) -> Vec<Mutex<Item<'a, 'out>>> {
+) -> Vec<Item<'a, 'out>> {
     let group_width = shape.heads / shape.kv_heads * shape.head_dim;
     let mut rest = out.chunks_exact_mut(group_width);
     let mut items = Vec::new();
@@ -126,7 +115,7 @@ fn items<'a, 'out>(
     items.sort_by_key(|item| {
         std::cmp::Reverse((item.run.start + item.rows.end - item.run.rows.start) * item.rows.len())
     });
-    items.into_iter().map(Mutex::new).collect()
+    items
 }
 
 struct Tile<'a, 'b, 'out> {

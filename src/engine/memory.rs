@@ -5,7 +5,7 @@ use candle_core::quantized::GgmlDType;
 use super::decoder::READERS;
 use super::error::LoadError;
 use super::gguf::{File, TensorInfo, TensorType};
-use super::kernels::packed::{packed_bytes, packs_here};
+use super::kernels::packed::{PACKS, packed_bytes};
 use super::progress::LoadProgress;
 
 /// Refuses a model that there is no memory for, before any is taken: whoever watches the load says
@@ -63,7 +63,7 @@ fn passing(file: &File) -> u64 {
 /// Bytes that a tensor takes when it has been read: as it is packed, or as it is in the file.
 fn loaded_bytes(tensor: &TensorInfo) -> u64 {
     let packed = match (tensor.kind, tensor.shape.as_slice()) {
-        (TensorType::Candle(dtype), [matrices @ .., outputs, columns]) if packs_here() => {
+        (TensorType::Candle(dtype), [matrices @ .., outputs, columns]) if PACKS => {
             let matrices: usize = matrices.iter().product();
             packed_bytes(dtype, *outputs, *columns).map(|bytes| bytes * matrices)
         }
@@ -76,7 +76,7 @@ fn loaded_bytes(tensor: &TensorInfo) -> u64 {
 /// packed copy that candle makes of it at the first product.
 pub(super) fn resident_bytes(tensor: &TensorInfo) -> u64 {
     let bytes = loaded_bytes(tensor);
-    if tensor.shape.len() < 2 || packs_here() {
+    if tensor.shape.len() < 2 || PACKS {
         return bytes;
     }
     bytes.saturating_add(match tensor.kind {

@@ -44,7 +44,10 @@ pub use constraint::{Constraint, Grammar, GrammarError, ToolChoice, ToolRules};
 pub use embedding::{Cut, Dimensions, EmbedInput, EmbedRequest, Embedder, Embedding};
 pub use error::{EngineError, LoadError};
 pub use generation::Generation;
-pub use kernels::{TooLate, give_back_memory, set_threads};
+pub use kernels::{
+    InstructionSet, InstructionsError, TooLate, give_back_memory, set_instructions, set_threads,
+    threads,
+};
 pub use memory::{available_bytes, own_bytes};
 pub use message::{Content, Conversation, Message, Role, ToolCall};
 pub use options::{EngineOptions, KvPrecision};

@@ -1,16 +1,19 @@
 //! The one place of the engine where `unsafe` may stand: each use is short, stated and tested.
 
 mod blocks;
+mod cores;
 mod float;
 mod large_pages;
 pub(crate) mod packed;
+mod pool;
 mod target;
-mod threads;
 mod trim;
 
 pub(crate) use blocks::{Block, Iq4Nl, Iq4Xs, Mxfp4};
 pub(crate) use float::{Float, FloatProduct};
 use large_pages::ask_for_large_pages;
+pub(crate) use pool::for_each;
+pub use pool::{TooLate, set_threads, threads};
 pub(crate) use target::*;
-pub use threads::{TooLate, set_threads};
+pub use target::{InstructionSet, InstructionsError, set_instructions};
 pub use trim::give_back_memory;

@@ -34,11 +34,56 @@ pub(crate) enum Target {
     Avx512,
 }
 
+/// What is computed with; chosen once.
+static CHOSEN: OnceLock<Target> = OnceLock::new();
+
+/// The instructions that a setting asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstructionSet {
+    /// The best that the machine has.
+    Auto,
+    /// What every machine has.
+    Portable,
+    /// 256-bit vectors with fused multiply-add.
+    Avx2,
+    /// 512-bit vectors.
+    Avx512,
+}
+
+/// Why instructions cannot be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstructionsError {
+    /// The machine has none of these.
+    #[error("this machine has no such instructions; \"auto\" takes the best that it has")]
+    Missing,
+    /// Something was computed with others.
+    #[error("the instructions cannot be changed once something was computed")]
+    TooLate,
+}
+
+/// Sets which instructions are computed with, for the whole process. To be called before anything is
+/// computed.
+pub fn set_instructions(set: InstructionSet) -> Result<(), InstructionsError> {
+    let chosen = match set {
+        InstructionSet::Auto => return Ok(()),
+        InstructionSet::Portable => Target::Portable,
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 => Target::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 => Target::Avx512,
+        #[cfg(not(target_arch = "x86_64"))]
+        InstructionSet::Avx2 | InstructionSet::Avx512 => return Err(InstructionsError::Missing),
+    };
+    if !Target::available().contains(&chosen) {
+        return Err(InstructionsError::Missing);
+    }
+    if *CHOSEN.get_or_init(|| chosen) == chosen { Ok(()) } else { Err(InstructionsError::TooLate) }
+}
+
 impl Target {
-    /// The best that this machine has.
+    /// What is computed with: the best that this machine has, unless a setting asks for less.
     pub(crate) fn best() -> Self {
-        static BEST: OnceLock<Target> = OnceLock::new();
-        *BEST.get_or_init(|| Self::available().last().copied().unwrap_or(Self::Portable))
+        *CHOSEN.get_or_init(|| Self::available().last().copied().unwrap_or(Self::Portable))
     }
 
     /// All that this machine has, the best last.

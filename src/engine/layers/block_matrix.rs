@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::utils::barrier_pool;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
-use parking_lot::Mutex;
 
 use super::elementwise::elements;
-use crate::engine::kernels::{Block, FloatProduct, Target};
+use crate::engine::kernels::{Block, FloatProduct, Target, for_each};
 
 /// Weights as the file has them.
 #[derive(Debug)]
@@ -61,18 +59,15 @@ impl<W: Block> CustomOp1 for BlockMatrix<W> {
         let width = columns / W::COLUMNS;
         let outputs = self.weights.len() / width.max(1);
         let mut by_output = vec![0.0_f32; outputs * count]; // [outputs, rows]
-        let parts: Vec<_> = by_output
-            .chunks_mut(PART * count.max(1))
-            .zip(self.weights.chunks(PART * width))
-            .map(Mutex::new)
-            .collect();
-        barrier_pool().execute_chunked(parts.len(), |range| {
-            for index in range {
-                let (out, weights) = &mut *parts[index].lock();
+        let parts =
+            by_output.chunks_mut(PART * count.max(1)).zip(self.weights.chunks(PART * width));
+        for_each(
+            parts,
+            || (),
+            |(), (out, weights)| {
                 Target::best().run(FloatProduct { rows, weights, columns, out });
-            }
-        });
-        drop(parts);
+            },
+        );
         let out = if count == 1 { by_output } else { transposed(&by_output, outputs, count) };
         Ok((CpuStorage::F32(out), Shape::from((count, outputs))))
     }

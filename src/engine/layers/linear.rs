@@ -15,7 +15,7 @@ use super::block_matrix::BlockMatrix;
 use super::packed_matrix::{packed_products, packed_rows};
 use crate::engine::compute::DeviceMatrix;
 use crate::engine::gguf::{TensorType, candle_tensor};
-use crate::engine::kernels::packed::{PackedMatrix, packs_here};
+use crate::engine::kernels::packed::{PACKS, PackedMatrix};
 use crate::engine::kernels::{Iq4Nl, Iq4Xs, Mxfp4};
 
 /// A matrix of weights with an optional bias: rows [tokens, in] to rows [tokens, out].
@@ -74,7 +74,7 @@ impl Linear {
             TensorType::Mxfp4 => Weight::Mxfp4(BlockMatrix::read(bytes, columns, Mxfp4::from)),
             TensorType::Candle(dtype) => {
                 let pack = || PackedMatrix::pack(dtype, bytes, columns);
-                match packs_here().then(pack).flatten() {
+                match PACKS.then(pack).flatten() {
                     Some(packed) => Weight::Packed(Arc::new(packed)),
                     None => Weight::quantized(dtype, bytes, columns)?,
                 }
@@ -340,6 +340,29 @@ mod tests {
                 Linear::on_device(kind, &zeros, blocks * 32, None, &Device::Cpu)
             };
             assert!(on_device(3).is_err() && on_device(4).is_ok(), "{dtype:?}");
+        }
+    }
+
+    /// The root of the mean of the squares of what products are off, as a share of those of the
+    /// products.
+    fn share_off(linear: &Linear, rows: &Tensor) -> f32 {
+        let ids = Tensor::arange(0, OUTPUTS as u32, &Device::Cpu).expect("ids");
+        let full = linear.rows(&ids).expect("weights");
+        let exact = rows.matmul(&full.t().expect("turns")).expect("multiplies");
+        let off = (linear.forward(rows).expect("multiplies") - &exact).expect("a difference");
+        let [off, all] = [off, exact].map(|numbers| {
+            let mean = numbers.sqr().and_then(|squares| squares.mean_all()?.to_scalar::<f32>());
+            mean.expect("a number").sqrt()
+        });
+        off / all
+    }
+
+    #[test]
+    fn packed_products_are_no_further_off_than_those_of_candle() {
+        let rows = tensor(64, 0.25);
+        for (kind, candle) in by_candle() {
+            let (ours, theirs) = (share_off(&linear(kind), &rows), share_off(&candle, &rows));
+            assert!(ours < theirs * 1.02, "{kind:?}: {ours} and {theirs}");
         }
     }
 

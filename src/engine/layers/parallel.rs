@@ -1,8 +1,6 @@
-//! Work spread over candle's thread pool: the one pool, so that its waiting threads and ours do not
-//! take each other's cores.
+//! Elements in parts, on as many threads as pay.
 
-use candle_core::utils::barrier_pool;
-use parking_lot::Mutex;
+use crate::engine::kernels::for_each;
 
 /// Below this many elements a second thread costs more than it brings.
 const ELEMENTS_MIN: usize = 16 * 1024;
@@ -22,11 +20,6 @@ pub(crate) fn for_each_part(
         }
         return;
     }
-    // Each part is locked once, by the one thread that works on it: the lock is never waited for.
-    let parts: Vec<_> = data.chunks_mut(part).map(Mutex::new).collect();
-    barrier_pool().execute_chunked(parts.len(), |range| {
-        for index in range {
-            work(index, &mut parts[index].lock());
-        }
-    });
+    let parts = data.chunks_mut(part).enumerate();
+    for_each(parts, || (), |(), (index, part)| work(*index, part));
 }

@@ -1,11 +1,8 @@
 //! Rows of activations in eight bits, as the kernels for packed weights take them.
 #![expect(clippy::inline_always, reason = "see `Kernel`")]
 
-use candle_core::utils::barrier_pool;
-use parking_lot::Mutex;
-
 use super::format::GROUP;
-use crate::engine::kernels::{Kernel, Target};
+use crate::engine::kernels::{Kernel, Target, for_each};
 
 /// Rows that a kernel takes at once.
 pub(super) const PANEL: usize = 8;
@@ -48,13 +45,7 @@ impl Activations {
         if count <= PANEL {
             panels.for_each(|(pieces, rows)| quantize(rows, pieces));
         } else {
-            let panels: Vec<_> = panels.map(Mutex::new).collect();
-            barrier_pool().execute_chunked(panels.len(), |range| {
-                for panel in &panels[range] {
-                    let (pieces, rows) = &mut *panel.lock();
-                    quantize(rows, pieces);
-                }
-            });
+            for_each(panels, || (), |(), (pieces, rows)| quantize(rows, pieces));
         }
         Self { pieces, count, groups }
     }

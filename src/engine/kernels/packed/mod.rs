@@ -32,7 +32,7 @@ pub(crate) use product::products;
 pub(crate) use tile::Instructions;
 use tile::Tile;
 
-use super::ask_for_large_pages;
+use super::{ask_for_large_pages, for_each};
 
 /// A matrix of packed weights, [outputs, columns].
 #[derive(Debug)]
@@ -58,11 +58,17 @@ impl PackedMatrix {
         ask_for_large_pages(&mut lines);
         lines.resize(tiles * size.lines, Line::ZERO);
         let mut heads = vec![0; tiles * size.head_bytes];
-        for (tile, rows) in bytes.chunks((LANES * row_bytes).max(1)).enumerate().take(tiles) {
-            let lines = &mut lines[tile * size.lines..][..size.lines];
-            let heads = &mut heads[tile * size.head_bytes..][..size.head_bytes];
-            pack_tile(&format, rows, row_bytes, lines, heads);
-        }
+        let places = lines
+            .chunks_exact_mut(size.lines.max(1))
+            .zip(heads.chunks_exact_mut(size.head_bytes.max(1)));
+        let parts = bytes.chunks((LANES * row_bytes).max(1)).zip(places);
+        for_each(
+            parts,
+            || (),
+            |(), (rows, (lines, heads))| {
+                pack_tile(&format, rows, row_bytes, lines, heads);
+            },
+        );
         Some(Self { format, outputs, columns, lines, heads })
     }
 
@@ -139,11 +145,8 @@ pub(crate) fn packed_bytes(dtype: GgmlDType, outputs: usize, columns: usize) -> 
     Some(outputs.div_ceil(LANES) * (size.lines * size_of::<Line>() + size.head_bytes))
 }
 
-/// Whether this machine has instructions that the kernels are written for. Where it has not, candle's
-/// kernels may have, and plain Rust is slower.
-pub(crate) fn packs_here() -> bool {
-    Instructions::best() != Instructions::Portable
-}
+/// Whether weights are packed. On ARM candle has kernels for its vectors, and these have none.
+pub(crate) const PACKS: bool = !cfg!(target_arch = "aarch64");
 
 /// Room for the scales of sixteen rows as f32.
 #[derive(Debug, Default)]

@@ -1,11 +1,9 @@
-//! Products of packed matrices with rows, spread over candle's thread pool.
-
-use candle_core::utils::barrier_pool;
-use parking_lot::Mutex;
+//! Products of packed matrices with rows, spread over the threads.
 
 use super::activations::{PANEL, Piece};
 use super::lines::{LANES, Lanes};
 use super::{Activations, Instructions, PackedMatrix, Scales};
+use crate::engine::kernels::for_each;
 
 /// Tiles of 16 outputs that a thread takes at a time.
 const PART: usize = 4;
@@ -26,15 +24,7 @@ pub(crate) fn products(
         assert_eq!(matrix.columns(), rows.columns(), "checked by the caller");
         parts.extend(cut(matrix, out));
     }
-    let parts: Vec<_> = parts.into_iter().map(Mutex::new).collect();
-    barrier_pool().execute_chunked(parts.len(), |range| {
-        let mut scratch = Scales::default();
-        for part in &parts[range] {
-            // Locked once, by the one thread that works on it: the lock is never waited for.
-            part.lock().multiply(rows, instructions, &mut scratch);
-        }
-    });
-    drop(parts);
+    for_each(parts, Scales::default, |scratch, part| part.multiply(rows, instructions, scratch));
     all
 }
 

@@ -44,30 +44,35 @@ pub(crate) enum Instructions {
 }
 
 impl Instructions {
-    /// The best that this machine has.
+    /// What is computed with: the best of this machine for what the rest is computed with.
     pub(crate) fn best() -> Self {
         static BEST: OnceLock<Instructions> = OnceLock::new();
-        *BEST.get_or_init(|| Self::available().last().copied().unwrap_or(Self::Portable))
+        *BEST.get_or_init(|| Self::of(Target::best()))
     }
 
     /// All that this machine has, the best last.
+    #[cfg(test)]
     pub(crate) fn available() -> Vec<Self> {
-        let mut all = vec![Self::Portable];
-        #[cfg(target_arch = "x86_64")]
-        {
-            let targets = Target::available();
-            let has_avx2 = targets.contains(&Target::Avx2) && is_x86_feature_detected!("f16c");
-            if has_avx2 {
-                all.push(Self::Avx2);
-            }
-            if has_avx2
-                && targets.contains(&Target::Avx512)
-                && is_x86_feature_detected!("avx512vnni")
-            {
-                all.push(Self::Avx512Vnni);
+        let mut all: Vec<_> = Target::available().into_iter().map(Self::of).collect();
+        all.dedup();
+        all
+    }
+
+    /// The best of this machine that a target allows.
+    fn of(target: Target) -> Self {
+        match target {
+            Target::Portable => Self::Portable,
+            #[cfg(target_arch = "x86_64")]
+            Target::Avx2 | Target::Avx512 => {
+                let has_halves = is_x86_feature_detected!("f16c");
+                let has_products = is_x86_feature_detected!("avx512vnni");
+                match (has_halves, has_products && target == Target::Avx512) {
+                    (false, _) => Self::Portable,
+                    (true, false) => Self::Avx2,
+                    (true, true) => Self::Avx512Vnni,
+                }
             }
         }
-        all
     }
 
     /// Multiplies a tile with up to `PANEL` rows, [groups, rows], into `out`, [rows].
@@ -75,7 +80,7 @@ impl Instructions {
         assert!(out.len() <= PANEL, "a panel has so many rows at most");
         match self {
             Self::Portable => Target::best().run(Portable { tile, pieces, out }),
-            // SAFETY: `available` lists this only where the instructions were detected, and the
+            // SAFETY: `of` gives this only where the instructions were detected, and the
             // variants are made nowhere else.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { avx2::multiply(tile, pieces, out) },
@@ -89,7 +94,7 @@ impl Instructions {
     pub(super) fn halves(self, bytes: &[u8], step: usize, into: &mut [Lanes]) {
         match self {
             Self::Portable => heads::halves(bytes, step, into),
-            // SAFETY: `available` lists both only where AVX2 and F16C were detected.
+            // SAFETY: `of` gives both only where AVX2 and F16C were detected.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 | Self::Avx512Vnni => unsafe { avx2::halves(bytes, step, into) },
         }
