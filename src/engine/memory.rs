@@ -63,9 +63,9 @@ fn passing(file: &File) -> u64 {
 /// Bytes that a tensor takes when it has been read: as it is packed, or as it is in the file.
 fn loaded_bytes(tensor: &TensorInfo) -> u64 {
     let packed = match (tensor.kind, tensor.shape.as_slice()) {
-        (TensorType::Candle(dtype), [matrices @ .., outputs, columns]) if PACKS => {
+        (kind, [matrices @ .., outputs, columns]) if PACKS => {
             let matrices: usize = matrices.iter().product();
-            packed_bytes(dtype, *outputs, *columns).map(|bytes| bytes * matrices)
+            packed_bytes(kind, *outputs, *columns).map(|bytes| bytes * matrices)
         }
         _ => None,
     };

@@ -97,6 +97,25 @@ pub(super) fn q6_k(bytes: &[u8], into: &mut FileBlock) {
     into.scale.copy_from_slice(&bytes[208..210]);
 }
 
+pub(super) fn iq4_xs(bytes: &[u8], into: &mut FileBlock) {
+    into.scale.copy_from_slice(&bytes[..2]);
+    // 2 bits of each scale and, behind them, 4; 32 higher than they are.
+    let upper = u16::from_le_bytes([bytes[2], bytes[3]]);
+    for at in 0..8 {
+        let low = bytes[4 + at / 2] >> (at % 2 * 4) & 15;
+        let high = (upper >> (2 * at) & 3) as u8;
+        into.scales[at] = (low | high << 4).wrapping_sub(32);
+    }
+    for (bytes, codes) in bytes[8..136].chunks_exact(16).zip(into.codes.chunks_exact_mut(32)) {
+        nibbles(bytes, codes);
+    }
+}
+
+pub(super) fn mxfp4(bytes: &[u8], into: &mut FileBlock) {
+    into.scales[0] = bytes[0];
+    nibbles(&bytes[1..17], &mut into.codes);
+}
+
 /// The lower halves of all bytes, then the upper ones.
 fn nibbles(bytes: &[u8], codes: &mut [u8]) {
     let (low, high) = codes.split_at_mut(bytes.len());

@@ -24,7 +24,11 @@ pub(super) enum Byte {
 
 /// Writes what one row has into the place of a block. `into` has the bytes of 16 rows.
 pub(super) fn put(heads: Heads, block: &FileBlock, lane: usize, into: &mut [u8]) {
-    let halves = if matches!(heads, Heads::Scale | Heads::FineScales) { 1 } else { 2 };
+    let halves = match heads {
+        Heads::Exponent => 0,
+        Heads::Scale | Heads::Scales | Heads::FineScales => 1,
+        Heads::ScaleAndBase | Heads::ScalesAndMinima | Heads::FineScalesAndMinima => 2,
+    };
     let (halves, whole) = into.split_at_mut(halves * HALVES);
     for (half, into) in [block.scale, block.base].iter().zip(halves.chunks_exact_mut(HALVES)) {
         into[2 * lane..2 * lane + 2].copy_from_slice(half);
@@ -33,6 +37,8 @@ pub(super) fn put(heads: Heads, block: &FileBlock, lane: usize, into: &mut [u8])
         Heads::Scale | Heads::ScaleAndBase => return,
         Heads::ScalesAndMinima => (&block.scales[..8], &block.minima[..]),
         Heads::FineScalesAndMinima | Heads::FineScales => (&block.scales[..], &[][..]),
+        Heads::Scales => (&block.scales[..8], &[][..]),
+        Heads::Exponent => (&block.scales[..1], &[][..]),
     };
     for (number, into) in scales.iter().chain(minima).zip(whole.chunks_exact_mut(LANES)) {
         into[lane] = *number;
@@ -75,14 +81,29 @@ pub(super) fn widen(
                 with.multiply_bytes(&minimum, both, Byte::High, minima);
             }
         }
-        Heads::FineScales => {
-            for (block, scales) in blocks.zip(scales.chunks_exact_mut(16)) {
+        Heads::Scales | Heads::FineScales => {
+            let parts = if heads == Heads::Scales { 8 } else { 16 };
+            for (block, scales) in blocks.zip(scales.chunks_exact_mut(parts)) {
                 let mut scale = [Lanes::ZERO];
                 with.halves(&block[..HALVES], HALVES, &mut scale);
                 with.multiply_bytes(&scale[0], &block[HALVES..], Byte::Signed, scales);
             }
         }
+        Heads::Exponent => {
+            for (block, scales) in blocks.zip(scales) {
+                for (scale, exponent) in scales.0.iter_mut().zip(block) {
+                    *scale = half_power(*exponent);
+                }
+            }
+        }
     }
+}
+
+/// `2^(exponent - 128)`: half the scale of E8M0, whose bias is 127, because the numbers of MXFP4 are
+/// doubled. The two smallest are below the normal numbers of f32.
+fn half_power(exponent: u8) -> f32 {
+    let normal = u32::from(exponent).wrapping_sub(1) << 23;
+    f32::from_bits(if exponent < 2 { 0x0020_0000 << exponent } else { normal })
 }
 
 fn two(halves: &[u8], with: Instructions) -> [Lanes; 2] {

@@ -117,5 +117,8 @@ pub(super) fn codes(code: Code, lines: &[Line], quad: usize, lane: usize) -> [u8
     if let Some(shift) = single_shift(bits) {
         add(at(first), quad, 1, shift);
     }
-    codes
+    match code.numbers() {
+        Some(numbers) => codes.map(|code| numbers[usize::from(code & 15)]),
+        None => codes,
+    }
 }

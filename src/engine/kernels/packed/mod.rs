@@ -22,8 +22,6 @@ mod product;
 mod tests;
 mod tile;
 
-use candle_core::quantized::GgmlDType;
-
 pub(crate) use activations::Activations;
 use file_blocks::FileBlock;
 use format::{Format, GROUP};
@@ -33,6 +31,7 @@ pub(crate) use tile::Instructions;
 use tile::Tile;
 
 use super::{ask_for_large_pages, for_each};
+use crate::engine::gguf::TensorType;
 
 /// A matrix of packed weights, [outputs, columns].
 #[derive(Debug)]
@@ -49,8 +48,8 @@ pub(crate) struct PackedMatrix {
 impl PackedMatrix {
     /// Packs rows of blocks as they are in a file; none where the type is not packed. The blocks
     /// divide a row.
-    pub(crate) fn pack(dtype: GgmlDType, bytes: &[u8], columns: usize) -> Option<Self> {
-        let format = Format::of(dtype)?;
+    pub(crate) fn pack(kind: TensorType, bytes: &[u8], columns: usize) -> Option<Self> {
+        let format = Format::of(kind)?;
         let row_bytes = columns / format.block * format.block_bytes;
         let outputs = bytes.len() / row_bytes.max(1);
         let (tiles, size) = (outputs.div_ceil(LANES), TileSize::of(&format, columns));
@@ -140,8 +139,8 @@ impl TileSize {
 }
 
 /// Bytes that a matrix takes packed; none where the type is not packed.
-pub(crate) fn packed_bytes(dtype: GgmlDType, outputs: usize, columns: usize) -> Option<usize> {
-    let size = TileSize::of(&Format::of(dtype)?, columns);
+pub(crate) fn packed_bytes(kind: TensorType, outputs: usize, columns: usize) -> Option<usize> {
+    let size = TileSize::of(&Format::of(kind)?, columns);
     Some(outputs.div_ceil(LANES) * (size.lines * size_of::<Line>() + size.head_bytes))
 }
 

@@ -3,28 +3,31 @@
 use std::borrow::Cow;
 
 use candle_core::Device;
-use candle_core::quantized::{QStorage, QTensor};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use half::f16;
 
 use super::activations::Piece;
 use super::portable::Portable;
 use super::*;
-use crate::engine::kernels::Target;
+use crate::engine::kernels::{Block, Iq4Nl, Iq4Xs, Mxfp4, Target};
 
 const COLUMNS: usize = 512;
 /// The last tile is not full.
 const OUTPUTS: usize = 150;
-const TYPES: [GgmlDType; 10] = [
-    GgmlDType::Q4_0,
-    GgmlDType::Q4_1,
-    GgmlDType::Q5_0,
-    GgmlDType::Q5_1,
-    GgmlDType::Q8_0,
-    GgmlDType::Q2K,
-    GgmlDType::Q3K,
-    GgmlDType::Q4K,
-    GgmlDType::Q5K,
-    GgmlDType::Q6K,
+const TYPES: [TensorType; 13] = [
+    TensorType::Candle(GgmlDType::Q4_0),
+    TensorType::Candle(GgmlDType::Q4_1),
+    TensorType::Candle(GgmlDType::Q5_0),
+    TensorType::Candle(GgmlDType::Q5_1),
+    TensorType::Candle(GgmlDType::Q8_0),
+    TensorType::Candle(GgmlDType::Q2K),
+    TensorType::Candle(GgmlDType::Q3K),
+    TensorType::Candle(GgmlDType::Q4K),
+    TensorType::Candle(GgmlDType::Q5K),
+    TensorType::Candle(GgmlDType::Q6K),
+    TensorType::Iq4Nl,
+    TensorType::Iq4Xs,
+    TensorType::Mxfp4,
 ];
 
 fn noise(seed: u32) -> impl FnMut() -> u32 {
@@ -36,13 +39,16 @@ fn noise(seed: u32) -> impl FnMut() -> u32 {
 }
 
 /// Where a block has numbers of f16.
-fn halves(dtype: GgmlDType) -> &'static [usize] {
-    match dtype {
-        GgmlDType::Q4_0 | GgmlDType::Q5_0 | GgmlDType::Q8_0 => &[0],
-        GgmlDType::Q2K => &[80, 82],
-        GgmlDType::Q3K => &[108],
-        GgmlDType::Q6K => &[208],
-        _ => &[0, 2],
+fn halves(kind: TensorType) -> &'static [usize] {
+    match kind {
+        TensorType::Candle(GgmlDType::Q4_0 | GgmlDType::Q5_0 | GgmlDType::Q8_0)
+        | TensorType::Iq4Nl
+        | TensorType::Iq4Xs => &[0],
+        TensorType::Candle(GgmlDType::Q2K) => &[80, 82],
+        TensorType::Candle(GgmlDType::Q3K) => &[108],
+        TensorType::Candle(GgmlDType::Q6K) => &[208],
+        TensorType::Candle(_) => &[0, 2],
+        TensorType::Mxfp4 => &[],
     }
 }
 
@@ -56,9 +62,9 @@ enum Blocks {
 }
 
 /// A matrix [OUTPUTS, COLUMNS]; its scales are `scale` and half as much.
-fn bytes(dtype: GgmlDType, blocks: Blocks, scale: f32) -> Vec<u8> {
+fn bytes(kind: TensorType, blocks: Blocks, scale: f32) -> Vec<u8> {
     let mut next = noise(7);
-    let (size, width) = (dtype.block_size(), dtype.type_size());
+    let (size, width) = (kind.block_size(), kind.block_bytes());
     let mut bytes: Vec<u8> = (0..OUTPUTS * COLUMNS / size * width)
         .map(|_| match blocks {
             Blocks::Noise => (next() >> 8) as u8,
@@ -67,7 +73,7 @@ fn bytes(dtype: GgmlDType, blocks: Blocks, scale: f32) -> Vec<u8> {
         })
         .collect();
     for block in bytes.chunks_exact_mut(width) {
-        for (at, factor) in halves(dtype).iter().zip([1.0, 0.5]) {
+        for (at, factor) in halves(kind).iter().zip([1.0, 0.5]) {
             let sign = if matches!(blocks, Blocks::Noise) && next().is_multiple_of(3) {
                 -1.0
             } else {
@@ -76,20 +82,38 @@ fn bytes(dtype: GgmlDType, blocks: Blocks, scale: f32) -> Vec<u8> {
             let half = f16::from_f32(scale * factor * sign);
             block[*at..*at + 2].copy_from_slice(&half.to_le_bytes());
         }
+        if kind == TensorType::Mxfp4 {
+            block[0] = (scale.to_bits() >> 23) as u8; // its power of two
+        }
     }
     bytes
 }
 
-fn packed(dtype: GgmlDType, bytes: &[u8]) -> PackedMatrix {
-    PackedMatrix::pack(dtype, bytes, COLUMNS).expect("a packed type")
+fn packed(kind: TensorType, bytes: &[u8]) -> PackedMatrix {
+    PackedMatrix::pack(kind, bytes, COLUMNS).expect("a packed type")
 }
 
-/// The weights in full, by candle.
-fn full(dtype: GgmlDType, bytes: &[u8]) -> Vec<f32> {
+/// The weights in full: by candle, or by the other reading of the types that it has not.
+fn full(kind: TensorType, bytes: &[u8]) -> Vec<f32> {
+    let TensorType::Candle(dtype) = kind else { return widened(kind, bytes) };
     let storage = QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, dtype).expect("blocks");
     let tensor = QTensor::new(storage, (OUTPUTS, COLUMNS)).expect("a tensor");
     let full = tensor.dequantize(&Device::Cpu).expect("weights");
     full.flatten_all().and_then(|full| full.to_vec1()).expect("weights")
+}
+
+fn widened(kind: TensorType, bytes: &[u8]) -> Vec<f32> {
+    fn of<const B: usize, W: Block + From<[u8; B]>>(bytes: &[u8]) -> Vec<f32> {
+        let blocks: Vec<W> = bytes.as_chunks().0.iter().map(|block| W::from(*block)).collect();
+        let mut wide = vec![f32::NAN; blocks.len() * W::COLUMNS];
+        W::widen_all(&blocks, &mut wide);
+        wide
+    }
+    match kind {
+        TensorType::Iq4Nl => of::<_, Iq4Nl>(bytes),
+        TensorType::Iq4Xs => of::<_, Iq4Xs>(bytes),
+        _ => of::<_, Mxfp4>(bytes),
+    }
 }
 
 fn rows(count: usize) -> Vec<f32> {
@@ -127,9 +151,9 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|x| x.to_bits()).collect()
 }
 
-fn check(dtype: GgmlDType, blocks: Blocks, scale: f32) {
-    let bytes = bytes(dtype, blocks, scale);
-    let (matrix, weights, rows) = (packed(dtype, &bytes), full(dtype, &bytes), rows(11));
+fn check(kind: TensorType, blocks: Blocks, scale: f32) {
+    let bytes = bytes(kind, blocks, scale);
+    let (matrix, weights, rows) = (packed(kind, &bytes), full(kind, &bytes), rows(11));
     let seen = seen(&Activations::quantize(&rows, COLUMNS));
     for instructions in Instructions::available() {
         let out = product(&matrix, &rows, instructions);
@@ -143,7 +167,7 @@ fn check(dtype: GgmlDType, blocks: Blocks, scale: f32) {
             let allowed = size * 2e-6 + f64::from(scale) * 1e-4;
             assert!(
                 (f64::from(*got) - exact).abs() <= allowed,
-                "{dtype:?}, {blocks:?}, {instructions:?}: {got}, not {exact}"
+                "{kind:?}, {blocks:?}, {instructions:?}: {got}, not {exact}"
             );
         }
     }
@@ -151,14 +175,14 @@ fn check(dtype: GgmlDType, blocks: Blocks, scale: f32) {
 
 #[test]
 fn products_are_close_to_exact_ones_for_all_blocks() {
-    for dtype in TYPES {
+    for kind in TYPES {
         for scale in [0.01, 1.0, 60_000.0, 0.0, 6e-8] {
-            check(dtype, Blocks::Noise, scale);
+            check(kind, Blocks::Noise, scale);
         }
         for byte in [0xff, 0x80, 0x7f, 0x88, 0x01] {
-            check(dtype, Blocks::Every(byte), 0.5);
+            check(kind, Blocks::Every(byte), 0.5);
         }
-        check(dtype, Blocks::Zero, 0.0);
+        check(kind, Blocks::Zero, 0.0);
     }
 }
 
@@ -167,21 +191,21 @@ fn all_instructions_give_the_same_bits_where_multiplying_and_adding_is_one() {
     if Target::best() == Target::Portable {
         return;
     }
-    for dtype in TYPES {
-        let matrix = packed(dtype, &bytes(dtype, Blocks::Noise, 0.01));
+    for kind in TYPES {
+        let matrix = packed(kind, &bytes(kind, Blocks::Noise, 0.01));
         let rows = rows(19);
         let plain = product(&matrix, &rows, Instructions::Portable);
         for instructions in Instructions::available() {
             let out = product(&matrix, &rows, instructions);
-            assert!(bits(&out) == bits(&plain), "{dtype:?}, {instructions:?}");
+            assert!(bits(&out) == bits(&plain), "{kind:?}, {instructions:?}");
         }
     }
 }
 
 #[test]
 fn plain_rust_without_fused_instructions_is_close_to_it_with_them() {
-    for dtype in TYPES {
-        let matrix = packed(dtype, &bytes(dtype, Blocks::Noise, 0.01));
+    for kind in TYPES {
+        let matrix = packed(kind, &bytes(kind, Blocks::Noise, 0.01));
         let rows = Activations::quantize(&rows(3), COLUMNS);
         let pieces = rows.panels().next().expect("a panel");
         let mut scratch = Scales::default();
@@ -190,7 +214,7 @@ fn plain_rust_without_fused_instructions_is_close_to_it_with_them() {
         Target::Portable.run(Portable { tile, pieces, out: &mut plain });
         Target::best().run(Portable { tile, pieces, out: &mut fused });
         for (a, b) in plain.iter().flat_map(|x| x.0).zip(fused.iter().flat_map(|x| x.0)) {
-            assert!((a - b).abs() < 1e-3, "{dtype:?}: {a}, {b}");
+            assert!((a - b).abs() < 1e-3, "{kind:?}: {a}, {b}");
         }
     }
 }
@@ -198,8 +222,8 @@ fn plain_rust_without_fused_instructions_is_close_to_it_with_them() {
 #[test]
 fn a_row_gives_the_same_bits_in_every_company_and_place() {
     let all = rows(40);
-    for dtype in TYPES {
-        let matrix = packed(dtype, &bytes(dtype, Blocks::Noise, 0.01));
+    for kind in TYPES {
+        let matrix = packed(kind, &bytes(kind, Blocks::Noise, 0.01));
         for instructions in Instructions::available() {
             let whole = product(&matrix, &all, instructions);
             for (first, count) in
@@ -208,7 +232,7 @@ fn a_row_gives_the_same_bits_in_every_company_and_place() {
                 let some = &all[first * COLUMNS..(first + count) * COLUMNS];
                 let part = product(&matrix, some, instructions);
                 let same = bits(&part) == bits(&whole[first * OUTPUTS..(first + count) * OUTPUTS]);
-                assert!(same, "{dtype:?}, {instructions:?}: {count} from {first}");
+                assert!(same, "{kind:?}, {instructions:?}: {count} from {first}");
             }
         }
     }
@@ -216,15 +240,15 @@ fn a_row_gives_the_same_bits_in_every_company_and_place() {
 
 #[test]
 fn rows_are_read_exactly() {
-    for dtype in TYPES {
+    for kind in TYPES {
         for blocks in [Blocks::Noise, Blocks::Every(0xff), Blocks::Every(0x80)] {
-            let bytes = bytes(dtype, blocks, 0.37);
-            let (matrix, full) = (packed(dtype, &bytes), full(dtype, &bytes));
+            let bytes = bytes(kind, blocks, 0.37);
+            let (matrix, full) = (packed(kind, &bytes), full(kind, &bytes));
             let mut scratch = Scales::default();
             let mut row = [f32::NAN; COLUMNS];
             for (number, exact) in full.chunks_exact(COLUMNS).enumerate() {
                 assert!(matrix.row(number, &mut scratch, &mut row));
-                assert!(row == *exact, "{dtype:?}, {blocks:?}, row {number}");
+                assert!(row == *exact, "{kind:?}, {blocks:?}, row {number}");
             }
             assert!(!matrix.row(OUTPUTS, &mut scratch, &mut row));
         }
@@ -233,22 +257,26 @@ fn rows_are_read_exactly() {
 
 #[test]
 fn what_is_no_number_stays_none_and_stays_where_it_is() {
-    for dtype in TYPES {
-        let mut bytes = bytes(dtype, Blocks::Noise, 0.01);
-        let sound = packed(dtype, &bytes);
-        let at = 5 * COLUMNS / dtype.block_size() * dtype.type_size() + halves(dtype)[0];
-        bytes[at..at + 2].copy_from_slice(&f16::NAN.to_le_bytes());
-        let unsound = packed(dtype, &bytes);
+    for kind in TYPES {
+        let mut bytes = bytes(kind, Blocks::Noise, 0.01);
+        let sound = packed(kind, &bytes);
+        // A power of two is always a number.
+        let unsound = halves(kind).first().map(|half| {
+            let at = 5 * COLUMNS / kind.block_size() * kind.block_bytes() + half;
+            bytes[at..at + 2].copy_from_slice(&f16::NAN.to_le_bytes());
+            packed(kind, &bytes)
+        });
         let rows = rows(10);
         for instructions in Instructions::available() {
-            for (at, x) in product(&unsound, &rows, instructions).iter().enumerate() {
-                assert_eq!(x.is_nan(), at % OUTPUTS == 5, "{dtype:?}, {instructions:?}");
+            let products = unsound.as_ref().map(|matrix| product(matrix, &rows, instructions));
+            for (at, x) in products.iter().flatten().enumerate() {
+                assert_eq!(x.is_nan(), at % OUTPUTS == 5, "{kind:?}, {instructions:?}");
             }
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut rows = rows.clone();
                 rows[9 * COLUMNS + 77] = bad;
                 for (at, x) in product(&sound, &rows, instructions).iter().enumerate() {
-                    assert_eq!(x.is_nan(), at / OUTPUTS == 9, "{dtype:?}, {instructions:?}");
+                    assert_eq!(x.is_nan(), at / OUTPUTS == 9, "{kind:?}, {instructions:?}");
                 }
             }
         }
@@ -257,8 +285,14 @@ fn what_is_no_number_stays_none_and_stays_where_it_is() {
 
 #[test]
 fn several_products_are_those_of_each() {
-    let one = packed(GgmlDType::Q4K, &bytes(GgmlDType::Q4K, Blocks::Noise, 0.01));
-    let other = packed(GgmlDType::Q6K, &bytes(GgmlDType::Q6K, Blocks::Noise, 0.01));
+    let one = packed(
+        TensorType::Candle(GgmlDType::Q4K),
+        &bytes(TensorType::Candle(GgmlDType::Q4K), Blocks::Noise, 0.01),
+    );
+    let other = packed(
+        TensorType::Candle(GgmlDType::Q6K),
+        &bytes(TensorType::Candle(GgmlDType::Q6K), Blocks::Noise, 0.01),
+    );
     let rows = rows(9);
     let activations = Activations::quantize(&rows, COLUMNS);
     let best = Instructions::best();
@@ -268,27 +302,29 @@ fn several_products_are_those_of_each() {
 
 #[test]
 fn packed_weights_take_hardly_more_than_those_in_the_file() {
-    for dtype in TYPES {
+    for kind in TYPES {
         let rows = OUTPUTS / LANES * LANES;
-        let bytes = bytes(dtype, Blocks::Noise, 0.01);
+        let bytes = bytes(kind, Blocks::Noise, 0.01);
         let bytes = &bytes[..bytes.len() / OUTPUTS * rows];
-        let matrix = packed(dtype, bytes);
+        let matrix = packed(kind, bytes);
         let taken = size_of_val(&matrix.lines[..]) + matrix.heads.len();
-        assert_eq!(packed_bytes(dtype, rows, COLUMNS), Some(taken));
-        assert!(taken as f64 <= bytes.len() as f64 * 1.04, "{dtype:?}: {taken}");
+        assert_eq!(packed_bytes(kind, rows, COLUMNS), Some(taken));
+        assert!(taken as f64 <= bytes.len() as f64 * 1.04, "{kind:?}: {taken}");
     }
 }
 
 #[test]
 fn matrices_without_rows_or_columns_are_empty() {
-    let none = PackedMatrix::pack(GgmlDType::Q8_0, &[], 64).expect("a packed type");
+    let none =
+        PackedMatrix::pack(TensorType::Candle(GgmlDType::Q8_0), &[], 64).expect("a packed type");
     assert_eq!((none.outputs(), none.columns()), (0, 64));
     let activations = Activations::quantize(&[1.0; 128], 64);
     assert_eq!(products(&[&none], &activations, Instructions::best()), [vec![0.0_f32; 0]]);
-    let narrow = PackedMatrix::pack(GgmlDType::Q8_0, &[], 0).expect("a packed type");
+    let narrow =
+        PackedMatrix::pack(TensorType::Candle(GgmlDType::Q8_0), &[], 0).expect("a packed type");
     assert_eq!((narrow.outputs(), narrow.columns()), (0, 0));
-    assert!(PackedMatrix::pack(GgmlDType::F16, &[], 64).is_none());
-    assert_eq!(packed_bytes(GgmlDType::F16, 1, 64), None);
+    assert!(PackedMatrix::pack(TensorType::Candle(GgmlDType::F16), &[], 64).is_none());
+    assert_eq!(packed_bytes(TensorType::Candle(GgmlDType::F16), 1, 64), None);
 }
 
 #[test]
