@@ -109,6 +109,8 @@ struct Shared {
     piece: UnsafeCell<Piece>,
     /// The next item.
     next: AtomicUsize,
+    /// How many threads there are, those that call included.
+    threads: usize,
     /// The first panic of a thread.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// Who waits for the last thread to leave.
@@ -141,6 +143,7 @@ impl Pool {
             state: AtomicU64::new(0),
             piece: UnsafeCell::new(Piece { count: 0, work: &|_: &mut dyn FnMut() -> _| {} }),
             next: AtomicUsize::new(0),
+            threads,
             panic: Mutex::new(None),
             caller: Mutex::new(None),
         });
@@ -253,11 +256,21 @@ impl Shared {
         }
     }
 
-    /// Takes items until there are none.
+    /// Takes items until there are none: many that follow one another at first, whose memory is then
+    /// read from one end to the other, and fewer towards the end, so that all threads end together.
     fn take(&self, count: usize, work: &Work<'_>) {
+        let mut own = 0..0;
         work(&mut || {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            (index < count).then_some(index)
+            if own.is_empty() {
+                let claim = |next: usize| {
+                    let left = count.checked_sub(next).filter(|left| *left > 0)?;
+                    Some(next + (left / (2 * self.threads)).max(1))
+                };
+                let order = (Ordering::Relaxed, Ordering::Relaxed);
+                let from = self.next.fetch_update(order.0, order.1, claim).ok()?;
+                own = from..claim(from)?;
+            }
+            own.next()
         });
     }
 

@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor, bail};
 
 use crate::engine::compute::with_elements;
-use crate::engine::kernels::packed::{Activations, Instructions, PackedMatrix, Scales, products};
+use crate::engine::kernels::packed::{Activations, Instructions, PackedMatrix, products};
 
 /// The products of matrices with the same rows, [rows, columns], each [rows, outputs].
 pub(super) fn packed_products(matrices: &[&PackedMatrix], rows: &Tensor) -> Result<Vec<Tensor>> {
@@ -23,9 +23,8 @@ pub(super) fn packed_products(matrices: &[&PackedMatrix], rows: &Tensor) -> Resu
 pub(super) fn packed_rows(matrix: &PackedMatrix, ids: &Tensor) -> Result<Tensor> {
     let ids = ids.to_vec1::<u32>()?;
     let mut out = vec![0.0; ids.len() * matrix.columns()];
-    let mut scratch = Scales::default();
     for (id, out) in ids.iter().zip(out.chunks_exact_mut(matrix.columns().max(1))) {
-        if !matrix.row(*id as usize, &mut scratch, out) {
+        if !matrix.row(*id as usize, out) {
             bail!("there is no row {id}");
         }
     }

@@ -12,7 +12,7 @@ pub(super) const PANEL: usize = 8;
 /// A group with something that is not a finite number has the scale NaN, and so has every product
 /// with it.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub(super) struct Piece {
     /// Signed bytes, the bits of them: -127 to 127.
     pub(super) codes: [[u8; 4]; GROUP / 4],
@@ -21,6 +21,10 @@ pub(super) struct Piece {
     pub(super) less: i32,
     /// The same of each half.
     pub(super) half_less: [i32; 2],
+    /// The sum of what the codes stand for, negated.
+    pub(super) under: f32,
+    /// The same of each half.
+    pub(super) half_under: [f32; 2],
 }
 
 /// Rows of activations, quantized once for all products with them.
@@ -67,7 +71,14 @@ impl Activations {
 }
 
 impl Piece {
-    const ZERO: Self = Self { codes: [[0; 4]; GROUP / 4], scale: 0.0, less: 0, half_less: [0; 2] };
+    const ZERO: Self = Self {
+        codes: [[0; 4]; GROUP / 4],
+        scale: 0.0,
+        less: 0,
+        half_less: [0; 2],
+        under: 0.0,
+        half_under: [0.0; 2],
+    };
 }
 
 /// Quantizes the rows of a panel.
@@ -101,7 +112,7 @@ fn quantize(numbers: &[f32; GROUP], into: &mut Piece) {
     let largest = f32::from_bits(largest);
     *into = Piece::ZERO;
     if !largest.is_finite() {
-        into.scale = f32::NAN;
+        (into.scale, into.under, into.half_under) = (f32::NAN, f32::NAN, [f32::NAN; 2]);
     }
     // What is smaller is nothing: its reciprocal would not be a number.
     if !(f32::MIN_POSITIVE * 256.0..=f32::MAX).contains(&largest) {
@@ -120,4 +131,6 @@ fn quantize(numbers: &[f32; GROUP], into: &mut Piece) {
     let (first, second) = codes.split_at(GROUP / 2);
     into.half_less = [-first.iter().sum::<i32>(), -second.iter().sum::<i32>()];
     into.less = into.half_less[0] + into.half_less[1];
+    into.half_under = into.half_less.map(|less| less as f32 * into.scale);
+    into.under = into.less as f32 * into.scale;
 }

@@ -2,97 +2,201 @@
 #![expect(unsafe_code, reason = "vectors are read from memory and written to it")]
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_set1_epi8,
-    _mm_srli_epi16, _mm_srli_si128, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32,
-    _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    __m128i, __m256, __m256i, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128,
+    _mm_set1_epi8, _mm_srli_epi16, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32,
+    _mm256_and_si256, _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_castsi256_ps,
+    _mm256_cmpgt_epi32, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+    _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
     _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8,
     _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_srl_epi16,
-    _mm256_storeu_ps, _mm256_xor_si256,
+    _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_slli_epi32,
+    _mm256_sllv_epi32, _mm256_srl_epi16, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_xor_si256,
 };
 
-use super::activations::Piece;
-use super::format::{self, Code};
-use super::heads::Byte;
+use super::activations::{PANEL, Piece};
+use super::format::{Code, Heads, Layout, layout};
 use super::lines::{LANES, Lanes, Line};
 use super::tile::Tile;
 
 /// Multiplies a tile with as many rows as `out` has: at most eight.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn multiply(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    match tile.code {
-        Code::Two => rows::<{ Code::Two as usize }>(tile, pieces, out),
-        Code::Three => rows::<{ Code::Three as usize }>(tile, pieces, out),
-        Code::Four => rows::<{ Code::Four as usize }>(tile, pieces, out),
-        Code::FourAbove => rows::<{ Code::FourAbove as usize }>(tile, pieces, out),
-        Code::FourOfIq4 => rows::<{ Code::FourOfIq4 as usize }>(tile, pieces, out),
-        Code::FourOfFp4 => rows::<{ Code::FourOfFp4 as usize }>(tile, pieces, out),
-        Code::Five => rows::<{ Code::Five as usize }>(tile, pieces, out),
-        Code::FiveAbove => rows::<{ Code::FiveAbove as usize }>(tile, pieces, out),
-        Code::Six => rows::<{ Code::Six as usize }>(tile, pieces, out),
-        Code::Eight => rows::<{ Code::Eight as usize }>(tile, pieces, out),
+    match tile.layout {
+        Layout::Q4_0 => rows::<{ Layout::Q4_0 as usize }>(tile, pieces, out),
+        Layout::Q4_1 => rows::<{ Layout::Q4_1 as usize }>(tile, pieces, out),
+        Layout::Q5_0 => rows::<{ Layout::Q5_0 as usize }>(tile, pieces, out),
+        Layout::Q5_1 => rows::<{ Layout::Q5_1 as usize }>(tile, pieces, out),
+        Layout::Q8_0 => rows::<{ Layout::Q8_0 as usize }>(tile, pieces, out),
+        Layout::Q2K => rows::<{ Layout::Q2K as usize }>(tile, pieces, out),
+        Layout::Q3K => rows::<{ Layout::Q3K as usize }>(tile, pieces, out),
+        Layout::Q4K => rows::<{ Layout::Q4K as usize }>(tile, pieces, out),
+        Layout::Q5K => rows::<{ Layout::Q5K as usize }>(tile, pieces, out),
+        Layout::Q6K => rows::<{ Layout::Q6K as usize }>(tile, pieces, out),
+        Layout::Iq4Nl => rows::<{ Layout::Iq4Nl as usize }>(tile, pieces, out),
+        Layout::Iq4Xs => rows::<{ Layout::Iq4Xs as usize }>(tile, pieces, out),
+        Layout::Mxfp4 => rows::<{ Layout::Mxfp4 as usize }>(tile, pieces, out),
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
-fn rows<const CODE: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
+#[target_feature(enable = "avx2,fma,f16c")]
+fn rows<const LAYOUT: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
     out.fill(Lanes::ZERO);
-    let parts = const { format::code(CODE).parts() };
-    let groups = tile
+    let blocks = tile
         .lines
-        .chunks_exact(const { format::code(CODE).bits() })
-        .zip(pieces.chunks_exact(out.len()));
-    let scales = tile.scales.chunks_exact(parts);
-    for (group, ((lines, pieces), scales)) in groups.zip(scales).enumerate() {
-        let minima = if const { format::code(CODE).has_minima() } {
-            &tile.minima[group * parts..][..parts]
-        } else {
-            &[]
-        };
+        .chunks_exact(const { layout(LAYOUT).groups() * layout(LAYOUT).code().lines() })
+        .zip(tile.heads.chunks_exact(const { layout(LAYOUT).heads().bytes() }))
+        .zip(pieces.chunks_exact(out.len() * const { layout(LAYOUT).groups() }));
+    for ((lines, heads), pieces) in blocks {
         for half in 0..2 {
-            let weights = unpack::<CODE>(lines, half);
-            for (piece, out) in pieces.iter().zip(&mut *out) {
-                let part = product::<CODE>(&weights, piece, [scales, minima], half);
-                let sum = _mm256_fmadd_ps(part, _mm256_set1_ps(piece.scale), lanes(out, half));
-                store(out, half, sum);
-            }
+            block::<LAYOUT>(lines, heads, pieces, (out, half));
         }
     }
 }
 
-/// The products of a group without the row's scale.
-#[target_feature(enable = "avx2,fma")]
+/// Adds the products of a block with half of the rows of weights.
+#[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn product<const CODE: usize>(
+fn block<const LAYOUT: usize>(
+    lines: &[Line],
+    heads: &[u8],
+    pieces: &[Piece],
+    (out, half): (&mut [Lanes], usize),
+) {
+    let [mut inner, mut under] = [[_mm256_setzero_ps(); PANEL]; 2];
+    let lines = lines.chunks_exact(const { layout(LAYOUT).code().lines() });
+    for (group, (lines, pieces)) in lines.zip(pieces.chunks_exact(out.len())).enumerate() {
+        let weights = unpack::<LAYOUT>(lines, half);
+        let scales = scales::<LAYOUT>(heads, group, half);
+        for (piece, inner) in pieces.iter().zip(&mut inner) {
+            let product = product::<LAYOUT>(&weights, piece, scales);
+            *inner = _mm256_fmadd_ps(product, _mm256_set1_ps(piece.scale), *inner);
+        }
+        if const { layout(LAYOUT).code().has_minima() } {
+            let [first, second] = minima::<LAYOUT>(heads, group, half);
+            for (piece, under) in pieces.iter().zip(&mut under) {
+                if const { layout(LAYOUT).code().parts() } == 1 {
+                    *under = _mm256_fmadd_ps(first, _mm256_set1_ps(piece.under), *under);
+                } else {
+                    let [less, more] = piece.half_under;
+                    *under = _mm256_fmadd_ps(first, _mm256_set1_ps(less), *under);
+                    *under = _mm256_fmadd_ps(second, _mm256_set1_ps(more), *under);
+                }
+            }
+        }
+    }
+    let scale = match const { layout(LAYOUT).heads() } {
+        Heads::Exponent => half_powers(heads, half),
+        _ => halves(heads, half),
+    };
+    for (inner, out) in inner.iter().zip(&mut *out) {
+        let sum = _mm256_fmadd_ps(*inner, scale, lanes(out, half));
+        store(out, half, sum);
+    }
+    if const { layout(LAYOUT).code().has_minima() } {
+        let minimum = halves(heads, 2 + half);
+        for (under, out) in under.iter().zip(out) {
+            let sum = lanes(out, half);
+            let sum = match const { layout(LAYOUT).heads() } {
+                Heads::ScaleAndBase => _mm256_fnmadd_ps(*under, minimum, sum),
+                _ => _mm256_fmadd_ps(*under, minimum, sum),
+            };
+            store(out, half, sum);
+        }
+    }
+}
+
+/// The products of a group, with the scales of its parts alone.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn product<const LAYOUT: usize>(
     weights: &[__m256i; 8],
     piece: &Piece,
-    [scales, minima]: [&[Lanes]; 2],
-    half: usize,
+    scales: [__m256; 2],
 ) -> __m256 {
-    if const { format::code(CODE).parts() } == 1 {
-        let scale = &scales[0];
-        let dot = dot::<CODE, 8>(weights, &piece.codes, piece.less);
-        let product = _mm256_mul_ps(dot, lanes(scale, half));
-        return match minima {
-            [minimum] => _mm256_fmadd_ps(number(piece.less), lanes(minimum, half), product),
-            _ => product,
-        };
+    if const { layout(LAYOUT).code().parts() } == 1 {
+        return _mm256_mul_ps(dot::<LAYOUT, 8>(weights, &piece.codes, piece.less), scales[0]);
     }
     let [less, more] = piece.half_less;
     let ([a, b], [w, x]) = (weights.as_chunks::<4>().0, piece.codes.as_chunks::<4>().0) else {
         return _mm256_setzero_ps();
     };
-    let product = _mm256_mul_ps(dot::<CODE, 4>(a, w, less), lanes(&scales[0], half));
-    let second = dot::<CODE, 4>(b, x, more);
-    let product = _mm256_fmadd_ps(second, lanes(&scales[1], half), product);
-    match minima {
-        [a, b] => {
-            let product = _mm256_fmadd_ps(number(less), lanes(a, half), product);
-            _mm256_fmadd_ps(number(more), lanes(b, half), product)
+    let product = _mm256_mul_ps(dot::<LAYOUT, 4>(a, w, less), scales[0]);
+    _mm256_fmadd_ps(dot::<LAYOUT, 4>(b, x, more), scales[1], product)
+}
+
+/// What multiplies the scale of a block in the parts of a group.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn scales<const LAYOUT: usize>(heads: &[u8], group: usize, half: usize) -> [__m256; 2] {
+    let eight = |place: usize| bytes(heads, place, half);
+    match const { layout(LAYOUT).heads() } {
+        Heads::Scale | Heads::ScaleAndBase | Heads::Exponent => [_mm256_set1_ps(1.0); 2],
+        Heads::ScalesAndMinima => [unsigned(eight(4 + group)), _mm256_setzero_ps()],
+        Heads::FineScalesAndMinima => {
+            let low = |part: usize| _mm_and_si128(eight(4 + part), _mm_set1_epi8(15));
+            [unsigned(low(2 * group)), unsigned(low(2 * group + 1))]
         }
-        _ => product,
+        Heads::FineScales => [signed(eight(2 + 2 * group)), signed(eight(3 + 2 * group))],
+        Heads::Scales => [signed(eight(2 + group)), _mm256_setzero_ps()],
     }
+}
+
+/// What multiplies the minimum of a block in the parts of a group.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn minima<const LAYOUT: usize>(heads: &[u8], group: usize, half: usize) -> [__m256; 2] {
+    let eight = |place: usize| bytes(heads, place, half);
+    match const { layout(LAYOUT).heads() } {
+        Heads::ScalesAndMinima => [unsigned(eight(12 + group)), _mm256_setzero_ps()],
+        Heads::FineScalesAndMinima => {
+            let high = |part: usize| {
+                _mm_and_si128(_mm_srli_epi16::<4>(eight(4 + part)), _mm_set1_epi8(15))
+            };
+            [unsigned(high(2 * group)), unsigned(high(2 * group + 1))]
+        }
+        _ => [_mm256_set1_ps(1.0); 2],
+    }
+}
+
+/// Eight of the bytes of 16 rows at a place, in sixteens.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn bytes(heads: &[u8], place: usize, half: usize) -> __m128i {
+    let bytes = &heads.as_chunks::<8>().0[2 * place + half];
+    // SAFETY: an array of 8 bytes is read.
+    unsafe { _mm_loadl_epi64(bytes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn unsigned(bytes: __m128i) -> __m256 {
+    _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn signed(bytes: __m128i) -> __m256 {
+    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
+}
+
+/// Eight f16 numbers at a place, in eights.
+#[target_feature(enable = "avx2,f16c")]
+#[inline]
+fn halves(heads: &[u8], place: usize) -> __m256 {
+    let bytes = &heads.as_chunks::<LANES>().0[place];
+    // SAFETY: an array of 16 bytes is read.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
+}
+
+/// As `heads::half_power`.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn half_powers(heads: &[u8], half: usize) -> __m256 {
+    let exponents = _mm256_cvtepu8_epi32(bytes(heads, 0, half));
+    let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(exponents, _mm256_set1_epi32(1)));
+    let small = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), exponents);
+    let is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), exponents);
+    _mm256_castsi256_ps(_mm256_blendv_epi8(normal, small, is_small))
 }
 
 /// The products of some quads of columns, less the offset of the codes.
@@ -102,15 +206,15 @@ fn product<const CODE: usize>(
 /// times 127, twice, just fits.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn dot<const CODE: usize, const QUADS: usize>(
+fn dot<const LAYOUT: usize, const QUADS: usize>(
     weights: &[__m256i; QUADS],
     codes: &[[u8; 4]; QUADS],
     less: i32,
 ) -> __m256 {
-    let is_signed = const { is_signed(format::code(CODE)) };
-    let together = const { 128_usize >> format::code(CODE).width() }.max(1);
-    let shift = const { format::code(CODE).offset().trailing_zeros() as i32 };
-    let mut sum = if const { format::code(CODE).has_minima() } || is_signed {
+    let is_signed = const { is_signed(layout(LAYOUT).code()) };
+    let together = const { 128_usize >> layout(LAYOUT).code().width() }.max(1);
+    let shift = const { layout(LAYOUT).code().offset().trailing_zeros() as i32 };
+    let mut sum = if const { layout(LAYOUT).code().has_minima() } || is_signed {
         _mm256_setzero_si256()
     } else {
         _mm256_sll_epi32(_mm256_set1_epi32(less), _mm_cvtsi32_si128(shift))
@@ -138,12 +242,6 @@ const fn is_signed(code: Code) -> bool {
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn number(whole: i32) -> __m256 {
-    _mm256_cvtepi32_ps(_mm256_set1_epi32(whole))
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
 fn lanes(lanes: &Lanes, half: usize) -> __m256 {
     // SAFETY: half of `Lanes` is 32 bytes, and `half` is 0 or 1.
     unsafe { _mm256_loadu_ps(lanes.0.as_ptr().add(8 * half)) }
@@ -152,8 +250,8 @@ fn lanes(lanes: &Lanes, half: usize) -> __m256 {
 /// Half of the lines of whole codes; those of 8 bits signed. See `lines` for where their bits are.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn unpack<const CODE: usize>(packed: &[Line], half: usize) -> [__m256i; 8] {
-    let bits = const { format::code(CODE).bits() };
+fn unpack<const LAYOUT: usize>(packed: &[Line], half: usize) -> [__m256i; 8] {
+    let bits = const { layout(LAYOUT).code().bits() };
     let mut whole = [_mm256_setzero_si256(); 8];
     if bits == 8 {
         for (whole, line) in whole.iter_mut().zip(packed) {
@@ -188,7 +286,7 @@ fn unpack<const CODE: usize>(packed: &[Line], half: usize) -> [__m256i; 8] {
             *whole = _mm256_or_si256(*whole, own);
         }
     }
-    if let Some(numbers) = const { format::code(CODE).numbers() } {
+    if let Some(numbers) = const { layout(LAYOUT).code().numbers() } {
         // SAFETY: an array of 16 bytes is read.
         let numbers = unsafe { _mm_loadu_si128(numbers.as_ptr().cast()) };
         // Signed, as codes of eight bits are.
@@ -219,39 +317,6 @@ fn moved<const TO: i32, const MASK: i8>(line: __m256i, place: i32) -> __m256i {
 fn load(line: &Line, half: usize) -> __m256i {
     // SAFETY: half of `Line` is 32 bytes, and `half` is 0 or 1.
     unsafe { _mm256_loadu_si256(line.0.as_ptr().add(32 * half).cast()) }
-}
-
-/// Reads f16 numbers of 16 rows, a step of bytes apart.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn halves(bytes: &[u8], step: usize, into: &mut [Lanes]) {
-    for (bytes, into) in bytes.chunks(step).zip(into) {
-        for (half, bytes) in bytes.as_chunks::<16>().0.iter().take(2).enumerate() {
-            // SAFETY: an array of 16 bytes is read.
-            let numbers = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
-            store(into, half, _mm256_cvtph_ps(numbers));
-        }
-    }
-}
-
-/// Multiplies a number of each of 16 rows with bytes, [groups, rows].
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn multiply_bytes(by: &Lanes, bytes: &[u8], byte: Byte, into: &mut [Lanes]) {
-    for (bytes, into) in bytes.as_chunks::<LANES>().0.iter().zip(into) {
-        // SAFETY: an array of 16 bytes is read.
-        let all = unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) };
-        let all = match byte {
-            Byte::Unsigned | Byte::Signed => all,
-            Byte::Low => _mm_and_si128(all, _mm_set1_epi8(15)),
-            Byte::High => _mm_and_si128(_mm_srli_epi16::<4>(all), _mm_set1_epi8(15)),
-        };
-        for (half, eight) in [all, _mm_srli_si128::<8>(all)].into_iter().enumerate() {
-            let whole = match byte {
-                Byte::Signed => _mm256_cvtepi8_epi32(eight),
-                _ => _mm256_cvtepu8_epi32(eight),
-            };
-            store(into, half, _mm256_mul_ps(_mm256_cvtepi32_ps(whole), lanes(by, half)));
-        }
-    }
 }
 
 #[target_feature(enable = "avx2")]

@@ -2,68 +2,77 @@
 #![expect(unsafe_code, reason = "vectors are read from memory and written to it")]
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm512_and_si512, _mm512_broadcast_i32x4,
-    _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_sll_epi16,
-    _mm512_sll_epi32, _mm512_srl_epi16, _mm512_storeu_ps,
+    _MM_HINT_T0, __m128i, __m512, __m512i, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_prefetch, _mm_set1_epi8,
+    _mm_srli_epi16, _mm256_loadu_si256, _mm512_and_si512, _mm512_broadcast_i32x4,
+    _mm512_castsi512_ps, _mm512_cmplt_epi32_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_fnmadd_ps,
+    _mm512_loadu_si512, _mm512_mask_blend_epi32, _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_shuffle_epi8, _mm512_sll_epi16, _mm512_sll_epi32, _mm512_slli_epi32, _mm512_sllv_epi32,
+    _mm512_srl_epi16, _mm512_storeu_ps, _mm512_sub_epi32,
 };
 
-use super::activations::Piece;
-use super::format::{self, Code};
-use super::lines::{Lanes, Line};
+use super::activations::{PANEL, Piece};
+use super::format::{Heads, Layout, layout};
+use super::heads::HALVES;
+use super::lines::{LANES, Lanes, Line};
 use super::tile::Tile;
 
 /// Multiplies a tile with as many rows as `out` has: at most eight.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
 pub(super) fn multiply(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    match tile.code {
-        Code::Two => by_rows::<{ Code::Two as usize }>(tile, pieces, out),
-        Code::Three => by_rows::<{ Code::Three as usize }>(tile, pieces, out),
-        Code::Four => by_rows::<{ Code::Four as usize }>(tile, pieces, out),
-        Code::FourAbove => by_rows::<{ Code::FourAbove as usize }>(tile, pieces, out),
-        Code::FourOfIq4 => by_rows::<{ Code::FourOfIq4 as usize }>(tile, pieces, out),
-        Code::FourOfFp4 => by_rows::<{ Code::FourOfFp4 as usize }>(tile, pieces, out),
-        Code::Five => by_rows::<{ Code::Five as usize }>(tile, pieces, out),
-        Code::FiveAbove => by_rows::<{ Code::FiveAbove as usize }>(tile, pieces, out),
-        Code::Six => by_rows::<{ Code::Six as usize }>(tile, pieces, out),
-        Code::Eight => by_rows::<{ Code::Eight as usize }>(tile, pieces, out),
+    match tile.layout {
+        Layout::Q4_0 => by_rows::<{ Layout::Q4_0 as usize }>(tile, pieces, out),
+        Layout::Q4_1 => by_rows::<{ Layout::Q4_1 as usize }>(tile, pieces, out),
+        Layout::Q5_0 => by_rows::<{ Layout::Q5_0 as usize }>(tile, pieces, out),
+        Layout::Q5_1 => by_rows::<{ Layout::Q5_1 as usize }>(tile, pieces, out),
+        Layout::Q8_0 => by_rows::<{ Layout::Q8_0 as usize }>(tile, pieces, out),
+        Layout::Q2K => by_rows::<{ Layout::Q2K as usize }>(tile, pieces, out),
+        Layout::Q3K => by_rows::<{ Layout::Q3K as usize }>(tile, pieces, out),
+        Layout::Q4K => by_rows::<{ Layout::Q4K as usize }>(tile, pieces, out),
+        Layout::Q5K => by_rows::<{ Layout::Q5K as usize }>(tile, pieces, out),
+        Layout::Q6K => by_rows::<{ Layout::Q6K as usize }>(tile, pieces, out),
+        Layout::Iq4Nl => by_rows::<{ Layout::Iq4Nl as usize }>(tile, pieces, out),
+        Layout::Iq4Xs => by_rows::<{ Layout::Iq4Xs as usize }>(tile, pieces, out),
+        Layout::Mxfp4 => by_rows::<{ Layout::Mxfp4 as usize }>(tile, pieces, out),
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
-fn by_rows<const CODE: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
+fn by_rows<const LAYOUT: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
     match out.len() {
-        1 => rows::<CODE, 1>(tile, pieces, out),
-        2 => rows::<CODE, 2>(tile, pieces, out),
-        3 => rows::<CODE, 3>(tile, pieces, out),
-        4 => rows::<CODE, 4>(tile, pieces, out),
-        5 => rows::<CODE, 5>(tile, pieces, out),
-        6 => rows::<CODE, 6>(tile, pieces, out),
-        7 => rows::<CODE, 7>(tile, pieces, out),
-        _ => rows::<CODE, 8>(tile, pieces, out),
+        1 => rows::<LAYOUT, 1>(tile, pieces, out),
+        2 => rows::<LAYOUT, 2>(tile, pieces, out),
+        3 => rows::<LAYOUT, 3>(tile, pieces, out),
+        4 => rows::<LAYOUT, 4>(tile, pieces, out),
+        5 => rows::<LAYOUT, 5>(tile, pieces, out),
+        6 => rows::<LAYOUT, 6>(tile, pieces, out),
+        7 => rows::<LAYOUT, 7>(tile, pieces, out),
+        _ => rows::<LAYOUT, 8>(tile, pieces, out),
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
-fn rows<const CODE: usize, const ROWS: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
+fn rows<const LAYOUT: usize, const ROWS: usize>(
+    tile: Tile<'_>,
+    pieces: &[Piece],
+    out: &mut [Lanes],
+) {
     let mut sums = [_mm512_setzero_ps(); ROWS];
-    let parts = const { format::code(CODE).parts() };
-    let groups = tile
+    let groups = const { layout(LAYOUT).groups() };
+    let blocks = tile
         .lines
-        .chunks_exact(const { format::code(CODE).bits() })
-        .zip(pieces.as_chunks::<ROWS>().0);
-    let scales = tile.scales.chunks_exact(parts);
-    for (group, ((lines, pieces), scales)) in groups.zip(scales).enumerate() {
-        let weights = unpack::<CODE>(lines);
-        let minima = if const { format::code(CODE).has_minima() } {
-            &tile.minima[group * parts..][..parts]
-        } else {
-            &[]
-        };
-        for (piece, sum) in pieces.iter().zip(&mut sums) {
-            let part = product::<CODE>(&weights, piece, scales, minima);
-            *sum = _mm512_fmadd_ps(part, _mm512_set1_ps(piece.scale), *sum);
+        .chunks_exact(const { layout(LAYOUT).groups() * layout(LAYOUT).code().lines() })
+        .zip(tile.heads.chunks_exact(const { layout(LAYOUT).heads().bytes() }));
+    for ((lines, heads), pieces) in blocks.zip(pieces.as_chunks::<ROWS>().0.chunks_exact(groups)) {
+        if ROWS < PANEL {
+            // Many rows use a tile several times; few wait for it to come from memory.
+            bring(lines);
+            bring(heads);
+        }
+        match (groups, pieces) {
+            (1, [pieces]) => small::<LAYOUT, ROWS>(lines, heads, pieces, &mut sums),
+            _ => large::<LAYOUT, ROWS>(lines, heads, pieces, &mut sums),
         }
     }
     for (sum, out) in sums.iter().zip(out) {
@@ -71,47 +80,191 @@ fn rows<const CODE: usize, const ROWS: usize>(tile: Tile<'_>, pieces: &[Piece], 
     }
 }
 
-/// The products of a group without the row's scale.
+/// How far ahead of its use memory is asked for, in bytes.
+const AHEAD: usize = 4096;
+
+/// Asks for what lies ahead of these numbers.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn bring<T>(numbers: &[T]) {
+    let ahead = numbers.as_ptr().cast::<i8>().wrapping_add(AHEAD);
+    for line in 0..size_of_val(numbers).div_ceil(size_of::<Line>()) {
+        // SAFETY: asking for memory is no access to it: any address may be named.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * size_of::<Line>())) };
+    }
+}
+
+/// Adds the products of a block of one group.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
 #[inline]
-fn product<const CODE: usize>(
+fn small<const LAYOUT: usize, const ROWS: usize>(
+    lines: &[Line],
+    heads: &[u8],
+    pieces: &[Piece; ROWS],
+    sums: &mut [__m512; ROWS],
+) {
+    let weights = unpack::<LAYOUT>(lines);
+    let scale = match const { layout(LAYOUT).heads() } {
+        Heads::Exponent => half_powers(heads),
+        _ => halves(heads, 0),
+    };
+    for (piece, sum) in pieces.iter().zip(&mut *sums) {
+        let dot = dot::<8>(&weights, &piece.codes, start::<LAYOUT>(piece.less));
+        let product = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(piece.scale));
+        *sum = _mm512_fmadd_ps(product, scale, *sum);
+    }
+    if const { layout(LAYOUT).code().has_minima() } {
+        let base = halves(heads, 1);
+        for (piece, sum) in pieces.iter().zip(sums) {
+            *sum = _mm512_fnmadd_ps(base, _mm512_set1_ps(piece.under), *sum);
+        }
+    }
+}
+
+/// Adds the products of a block of eight groups.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
+#[inline]
+fn large<const LAYOUT: usize, const ROWS: usize>(
+    lines: &[Line],
+    heads: &[u8],
+    pieces: &[[Piece; ROWS]],
+    sums: &mut [__m512; ROWS],
+) {
+    let mut inner = [_mm512_setzero_ps(); ROWS];
+    let lines = lines.chunks_exact(const { layout(LAYOUT).code().lines() });
+    for (group, (lines, pieces)) in lines.zip(pieces).enumerate() {
+        let weights = unpack::<LAYOUT>(lines);
+        let scales = scales::<LAYOUT>(heads, group);
+        for (piece, inner) in pieces.iter().zip(&mut inner) {
+            let product = product::<LAYOUT>(&weights, piece, scales);
+            *inner = _mm512_fmadd_ps(product, _mm512_set1_ps(piece.scale), *inner);
+        }
+    }
+    let scale = halves(heads, 0);
+    for (inner, sum) in inner.iter().zip(&mut *sums) {
+        *sum = _mm512_fmadd_ps(*inner, scale, *sum);
+    }
+    if const { layout(LAYOUT).code().has_minima() } {
+        let mut under = [_mm512_setzero_ps(); ROWS];
+        for (group, pieces) in pieces.iter().enumerate() {
+            let [first, second] = minima::<LAYOUT>(heads, group);
+            for (piece, under) in pieces.iter().zip(&mut under) {
+                if const { layout(LAYOUT).code().parts() } == 1 {
+                    *under = _mm512_fmadd_ps(first, _mm512_set1_ps(piece.under), *under);
+                } else {
+                    let [less, more] = piece.half_under;
+                    *under = _mm512_fmadd_ps(first, _mm512_set1_ps(less), *under);
+                    *under = _mm512_fmadd_ps(second, _mm512_set1_ps(more), *under);
+                }
+            }
+        }
+        let minimum = halves(heads, 1);
+        for (under, sum) in under.iter().zip(sums) {
+            *sum = _mm512_fmadd_ps(*under, minimum, *sum);
+        }
+    }
+}
+
+/// The products of a group, with the scales of its parts alone.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
+#[inline]
+fn product<const LAYOUT: usize>(
     weights: &[__m512i; 8],
     piece: &Piece,
-    scales: &[Lanes],
-    minima: &[Lanes],
+    scales: [__m512; 2],
 ) -> __m512 {
-    if const { format::code(CODE).parts() } == 1 {
-        let scale = &scales[0];
-        let dot = _mm512_cvtepi32_ps(dot::<8>(weights, &piece.codes, start::<CODE>(piece.less)));
-        let product = _mm512_mul_ps(dot, lanes(scale));
-        return match minima {
-            [minimum] => _mm512_fmadd_ps(number(piece.less), lanes(minimum), product),
-            _ => product,
-        };
+    if const { layout(LAYOUT).code().parts() } == 1 {
+        let dot = dot::<8>(weights, &piece.codes, start::<LAYOUT>(piece.less));
+        return _mm512_mul_ps(_mm512_cvtepi32_ps(dot), scales[0]);
     }
     let [less, more] = piece.half_less;
     let ([a, b], [w, x]) = (weights.as_chunks::<4>().0, piece.codes.as_chunks::<4>().0) else {
         return _mm512_setzero_ps();
     };
-    let first = _mm512_cvtepi32_ps(dot::<4>(a, w, start::<CODE>(less)));
-    let second = _mm512_cvtepi32_ps(dot::<4>(b, x, start::<CODE>(more)));
-    let product = _mm512_mul_ps(first, lanes(&scales[0]));
-    let product = _mm512_fmadd_ps(second, lanes(&scales[1]), product);
-    match minima {
-        [a, b] => {
-            let product = _mm512_fmadd_ps(number(less), lanes(a), product);
-            _mm512_fmadd_ps(number(more), lanes(b), product)
+    let first = _mm512_cvtepi32_ps(dot::<4>(a, w, start::<LAYOUT>(less)));
+    let second = _mm512_cvtepi32_ps(dot::<4>(b, x, start::<LAYOUT>(more)));
+    _mm512_fmadd_ps(second, scales[1], _mm512_mul_ps(first, scales[0]))
+}
+
+/// What multiplies the scale of a block in the parts of a group.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
+#[inline]
+fn scales<const LAYOUT: usize>(heads: &[u8], group: usize) -> [__m512; 2] {
+    match const { layout(LAYOUT).heads() } {
+        Heads::FineScalesAndMinima => {
+            let low = |part: usize| _mm_and_si128(bytes(heads, 4 + part), _mm_set1_epi8(15));
+            [unsigned(low(2 * group)), unsigned(low(2 * group + 1))]
         }
-        _ => product,
+        Heads::FineScales => {
+            [signed(bytes(heads, 2 + 2 * group)), signed(bytes(heads, 3 + 2 * group))]
+        }
+        Heads::Scales => [signed(bytes(heads, 2 + group)), _mm512_setzero_ps()],
+        _ => [unsigned(bytes(heads, 4 + group)), _mm512_setzero_ps()],
     }
+}
+
+/// What multiplies the minimum of a block in the parts of a group.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
+#[inline]
+fn minima<const LAYOUT: usize>(heads: &[u8], group: usize) -> [__m512; 2] {
+    match const { layout(LAYOUT).heads() } {
+        Heads::FineScalesAndMinima => {
+            let high = |part: usize| {
+                _mm_and_si128(_mm_srli_epi16::<4>(bytes(heads, 4 + part)), _mm_set1_epi8(15))
+            };
+            [unsigned(high(2 * group)), unsigned(high(2 * group + 1))]
+        }
+        _ => [unsigned(bytes(heads, 12 + group)), _mm512_setzero_ps()],
+    }
+}
+
+/// The bytes of 16 rows at a place, in sixteens.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn bytes(heads: &[u8], place: usize) -> __m128i {
+    let bytes = &heads.as_chunks::<LANES>().0[place];
+    // SAFETY: an array of 16 bytes is read.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn unsigned(bytes: __m128i) -> __m512 {
+    _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn signed(bytes: __m128i) -> __m512 {
+    _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
+}
+
+/// The f16 numbers of 16 rows at a place, in numbers.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn halves(heads: &[u8], place: usize) -> __m512 {
+    let bytes = &heads.as_chunks::<HALVES>().0[place];
+    // SAFETY: an array of 32 bytes is read.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) })
+}
+
+/// As `heads::half_power`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn half_powers(heads: &[u8]) -> __m512 {
+    let exponents = _mm512_cvtepu8_epi32(bytes(heads, 0));
+    let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(exponents, _mm512_set1_epi32(1)));
+    let small = _mm512_sllv_epi32(_mm512_set1_epi32(0x0020_0000), exponents);
+    let is_small = _mm512_cmplt_epi32_mask(exponents, _mm512_set1_epi32(2));
+    _mm512_castsi512_ps(_mm512_mask_blend_epi32(is_small, normal, small))
 }
 
 /// Where a sum of products begins: with the offset of the codes, taken away.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn start<const CODE: usize>(less: i32) -> __m512i {
-    let shift = const { format::code(CODE).offset().trailing_zeros() as i32 };
-    if const { format::code(CODE).has_minima() } {
+fn start<const LAYOUT: usize>(less: i32) -> __m512i {
+    let shift = const { layout(LAYOUT).code().offset().trailing_zeros() as i32 };
+    if const { layout(LAYOUT).code().has_minima() } {
         return _mm512_setzero_si512();
     }
     _mm512_sll_epi32(_mm512_set1_epi32(less), _mm_cvtsi32_si128(shift))
@@ -131,24 +284,11 @@ fn dot<const QUADS: usize>(
     sum
 }
 
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn number(whole: i32) -> __m512 {
-    _mm512_cvtepi32_ps(_mm512_set1_epi32(whole))
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn lanes(lanes: &Lanes) -> __m512 {
-    // SAFETY: `Lanes` is 64 bytes.
-    unsafe { _mm512_loadu_ps(lanes.0.as_ptr()) }
-}
-
 /// The lines of whole codes. See `lines` for where their bits are.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn unpack<const CODE: usize>(packed: &[Line]) -> [__m512i; 8] {
-    let bits = const { format::code(CODE).bits() };
+fn unpack<const LAYOUT: usize>(packed: &[Line]) -> [__m512i; 8] {
+    let bits = const { layout(LAYOUT).code().bits() };
     let mut whole = [_mm512_setzero_si512(); 8];
     if bits == 8 {
         for (whole, line) in whole.iter_mut().zip(packed) {
@@ -183,7 +323,7 @@ fn unpack<const CODE: usize>(packed: &[Line]) -> [__m512i; 8] {
             *whole = _mm512_or_si512(*whole, own);
         }
     }
-    if let Some(numbers) = const { format::code(CODE).numbers() } {
+    if let Some(numbers) = const { layout(LAYOUT).code().numbers() } {
         // SAFETY: an array of 16 bytes is read.
         let numbers = unsafe { _mm_loadu_si128(numbers.as_ptr().cast()) };
         let numbers = _mm512_broadcast_i32x4(numbers);

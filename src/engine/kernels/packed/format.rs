@@ -8,18 +8,33 @@ use crate::engine::gguf::TensorType;
 /// Columns that share a step of the kernels, and a scale of the activations.
 pub(super) const GROUP: usize = 32;
 
-/// A type of weights that is packed. A weight is `scale * (code - offset) - minimum`, with an offset
-/// of half the codes where there are no minima.
+/// A type of weights that is packed, and what its blocks are in a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Format {
-    pub(super) code: Code,
-    pub(super) heads: Heads,
-    /// Weights of a block of the file.
-    pub(super) block: usize,
+    pub(super) layout: Layout,
     /// Bytes of a block of the file.
     pub(super) block_bytes: usize,
     /// Reads a block of the file.
     pub(super) read: fn(&[u8], &mut FileBlock),
+}
+
+/// How weights are packed: their codes and their scales. A weight is
+/// `scale * (code - offset) - minimum`, with an offset of half the codes where there are no minima.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q2K,
+    Q3K,
+    Q4K,
+    Q5K,
+    Q6K,
+    Iq4Nl,
+    Iq4Xs,
+    Mxfp4,
 }
 
 /// The codes of weights, by their bits, and what becomes of them.
@@ -73,40 +88,92 @@ const FP4: [u8; 16] =
 impl Format {
     /// How a type is packed; none where it is not.
     pub(super) fn of(kind: TensorType) -> Option<Self> {
-        let small =
-            |code, heads, block_bytes, read| Self { code, heads, block: 32, block_bytes, read };
-        let large =
-            |code, heads, block_bytes, read| Self { code, heads, block: 256, block_bytes, read };
-        let dtype = match kind {
-            TensorType::Candle(dtype) => dtype,
-            TensorType::Iq4Nl => {
-                return Some(small(Code::FourOfIq4, Heads::Scale, 18, file_blocks::q4_0));
-            }
-            TensorType::Iq4Xs => {
-                return Some(large(Code::FourOfIq4, Heads::Scales, 136, file_blocks::iq4_xs));
-            }
-            TensorType::Mxfp4 => {
-                return Some(small(Code::FourOfFp4, Heads::Exponent, 17, file_blocks::mxfp4));
-            }
+        use file_blocks as read;
+        type Read = fn(&[u8], &mut FileBlock);
+        let (layout, read): (_, Read) = match kind {
+            TensorType::Candle(GgmlDType::Q4_0) => (Layout::Q4_0, read::q4_0),
+            TensorType::Candle(GgmlDType::Q4_1) => (Layout::Q4_1, read::q4_1),
+            TensorType::Candle(GgmlDType::Q5_0) => (Layout::Q5_0, read::q5_0),
+            TensorType::Candle(GgmlDType::Q5_1) => (Layout::Q5_1, read::q5_1),
+            TensorType::Candle(GgmlDType::Q8_0) => (Layout::Q8_0, read::q8_0),
+            TensorType::Candle(GgmlDType::Q2K) => (Layout::Q2K, read::q2_k),
+            TensorType::Candle(GgmlDType::Q3K) => (Layout::Q3K, read::q3_k),
+            TensorType::Candle(GgmlDType::Q4K) => (Layout::Q4K, read::q4_k),
+            TensorType::Candle(GgmlDType::Q5K) => (Layout::Q5K, read::q5_k),
+            TensorType::Candle(GgmlDType::Q6K) => (Layout::Q6K, read::q6_k),
+            TensorType::Candle(_) => return None,
+            // The codes lie as those of Q4_0.
+            TensorType::Iq4Nl => (Layout::Iq4Nl, read::q4_0),
+            TensorType::Iq4Xs => (Layout::Iq4Xs, read::iq4_xs),
+            TensorType::Mxfp4 => (Layout::Mxfp4, read::mxfp4),
         };
-        Some(match dtype {
-            GgmlDType::Q4_0 => small(Code::Four, Heads::Scale, 18, file_blocks::q4_0),
-            GgmlDType::Q4_1 => small(Code::FourAbove, Heads::ScaleAndBase, 20, file_blocks::q4_1),
-            GgmlDType::Q5_0 => small(Code::Five, Heads::Scale, 22, file_blocks::q5_0),
-            GgmlDType::Q5_1 => small(Code::FiveAbove, Heads::ScaleAndBase, 24, file_blocks::q5_1),
-            GgmlDType::Q8_0 => small(Code::Eight, Heads::Scale, 34, file_blocks::q8_0),
-            GgmlDType::Q2K => large(Code::Two, Heads::FineScalesAndMinima, 84, file_blocks::q2_k),
-            GgmlDType::Q3K => large(Code::Three, Heads::FineScales, 110, file_blocks::q3_k),
-            GgmlDType::Q4K => {
-                large(Code::FourAbove, Heads::ScalesAndMinima, 144, file_blocks::q4_k)
-            }
-            GgmlDType::Q5K => {
-                large(Code::FiveAbove, Heads::ScalesAndMinima, 176, file_blocks::q5_k)
-            }
-            GgmlDType::Q6K => large(Code::Six, Heads::FineScales, 210, file_blocks::q6_k),
-            _ => return None,
-        })
+        Some(Self { layout, block_bytes: kind.block_bytes(), read })
     }
+}
+
+impl Layout {
+    /// The codes.
+    pub(super) const fn code(self) -> Code {
+        match self {
+            Self::Q2K => Code::Two,
+            Self::Q3K => Code::Three,
+            Self::Q4_0 => Code::Four,
+            Self::Q4_1 | Self::Q4K => Code::FourAbove,
+            Self::Iq4Nl | Self::Iq4Xs => Code::FourOfIq4,
+            Self::Mxfp4 => Code::FourOfFp4,
+            Self::Q5_0 => Code::Five,
+            Self::Q5_1 | Self::Q5K => Code::FiveAbove,
+            Self::Q6K => Code::Six,
+            Self::Q8_0 => Code::Eight,
+        }
+    }
+
+    /// The scales.
+    pub(super) const fn heads(self) -> Heads {
+        match self {
+            Self::Q4_0 | Self::Q5_0 | Self::Q8_0 | Self::Iq4Nl => Heads::Scale,
+            Self::Q4_1 | Self::Q5_1 => Heads::ScaleAndBase,
+            Self::Q4K | Self::Q5K => Heads::ScalesAndMinima,
+            Self::Q2K => Heads::FineScalesAndMinima,
+            Self::Q3K | Self::Q6K => Heads::FineScales,
+            Self::Iq4Xs => Heads::Scales,
+            Self::Mxfp4 => Heads::Exponent,
+        }
+    }
+
+    /// Weights of a block.
+    pub(super) const fn block(self) -> usize {
+        match self.heads() {
+            Heads::Scale | Heads::ScaleAndBase | Heads::Exponent => GROUP,
+            _ => 256,
+        }
+    }
+
+    /// Groups of a block.
+    pub(super) const fn groups(self) -> usize {
+        self.block() / GROUP
+    }
+}
+
+/// The layout of this number, for functions that are made for each.
+pub(super) const fn layout(number: usize) -> Layout {
+    const ALL: [Layout; 13] = [
+        Layout::Q4_0,
+        Layout::Q4_1,
+        Layout::Q5_0,
+        Layout::Q5_1,
+        Layout::Q8_0,
+        Layout::Q2K,
+        Layout::Q3K,
+        Layout::Q4K,
+        Layout::Q5K,
+        Layout::Q6K,
+        Layout::Iq4Nl,
+        Layout::Iq4Xs,
+        Layout::Mxfp4,
+    ];
+    assert!(ALL[number] as usize == number, "in the order of the layouts");
+    ALL[number]
 }
 
 impl Code {
@@ -157,25 +224,16 @@ impl Code {
     }
 }
 
-/// The code of this number, for functions that are made for each.
-pub(super) const fn code(number: usize) -> Code {
-    const ALL: [Code; 10] = [
-        Code::Two,
-        Code::Three,
-        Code::Four,
-        Code::FourAbove,
-        Code::FourOfIq4,
-        Code::FourOfFp4,
-        Code::Five,
-        Code::FiveAbove,
-        Code::Six,
-        Code::Eight,
-    ];
-    assert!(ALL[number] as usize == number, "in the order of the codes");
-    ALL[number]
-}
-
 impl Heads {
+    /// Numbers of f16 of each row.
+    pub(super) const fn halves(self) -> usize {
+        match self {
+            Self::Exponent => 0,
+            Self::Scale | Self::Scales | Self::FineScales => 1,
+            Self::ScaleAndBase | Self::ScalesAndMinima | Self::FineScalesAndMinima => 2,
+        }
+    }
+
     /// Bytes of 16 rows by a block.
     pub(super) const fn bytes(self) -> usize {
         match self {

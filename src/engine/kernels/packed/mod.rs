@@ -24,8 +24,8 @@ mod tile;
 
 pub(crate) use activations::Activations;
 use file_blocks::FileBlock;
-use format::{Format, GROUP};
-use lines::{LANES, Lanes, Line};
+use format::{Format, GROUP, Layout};
+use lines::{LANES, Line};
 pub(crate) use product::products;
 pub(crate) use tile::Instructions;
 use tile::Tile;
@@ -36,7 +36,7 @@ use crate::engine::gguf::TensorType;
 /// A matrix of packed weights, [outputs, columns].
 #[derive(Debug)]
 pub(crate) struct PackedMatrix {
-    format: Format,
+    layout: Layout,
     outputs: usize,
     columns: usize,
     /// [tiles, groups, lines of a group]
@@ -50,9 +50,9 @@ impl PackedMatrix {
     /// divide a row.
     pub(crate) fn pack(kind: TensorType, bytes: &[u8], columns: usize) -> Option<Self> {
         let format = Format::of(kind)?;
-        let row_bytes = columns / format.block * format.block_bytes;
+        let row_bytes = columns / format.layout.block() * format.block_bytes;
         let outputs = bytes.len() / row_bytes.max(1);
-        let (tiles, size) = (outputs.div_ceil(LANES), TileSize::of(&format, columns));
+        let (tiles, size) = (outputs.div_ceil(LANES), TileSize::of(format.layout, columns));
         let mut lines = Vec::with_capacity(tiles * size.lines);
         ask_for_large_pages(&mut lines);
         lines.resize(tiles * size.lines, Line::ZERO);
@@ -68,7 +68,7 @@ impl PackedMatrix {
                 pack_tile(&format, rows, row_bytes, lines, heads);
             },
         );
-        Some(Self { format, outputs, columns, lines, heads })
+        Some(Self { layout: format.layout, outputs, columns, lines, heads })
     }
 
     /// How many rows there are.
@@ -82,22 +82,29 @@ impl PackedMatrix {
     }
 
     /// Writes a row of the matrix as f32, exactly; false where there is no such row.
-    pub(crate) fn row(&self, number: usize, scratch: &mut Scales, out: &mut [f32]) -> bool {
+    pub(crate) fn row(&self, number: usize, out: &mut [f32]) -> bool {
         if number >= self.outputs || out.len() != self.columns {
             return false;
         }
-        let (code, lane) = (self.format.code, number % LANES);
-        let tile = self.tile(number / LANES, scratch, Instructions::best());
-        let parts = code.parts();
-        for (group, (lines, out)) in
-            tile.lines.chunks_exact(code.lines()).zip(out.chunks_exact_mut(GROUP)).enumerate()
-        {
-            for (quad, out) in out.chunks_exact_mut(4).enumerate() {
-                let part = group * parts + quad * parts / 8;
-                let scale = tile.scales[part].0[lane];
-                let minimum = tile.minima.get(part).map_or(0.0, |minima| minima.0[lane]);
-                for (out, own) in out.iter_mut().zip(lines::codes(code, lines, quad, lane)) {
-                    *out = scale * (f32::from(own) - f32::from(code.offset())) - minimum;
+        let (layout, code, lane) = (self.layout, self.layout.code(), number % LANES);
+        let tile = self.tile(number / LANES);
+        let blocks = tile
+            .lines
+            .chunks_exact(layout.groups() * code.bits())
+            .zip(tile.heads.chunks_exact(layout.heads().bytes()));
+        for ((lines, heads), out) in blocks.zip(out.chunks_exact_mut(layout.block())) {
+            let of_block = heads::of_block(layout, heads).map(|lanes| lanes.0[lane]);
+            let parts = out.chunks_exact_mut(GROUP / code.parts());
+            for (part, out) in parts.enumerate() {
+                let of_part = heads::of_part(layout, heads, part).map(|lanes| lanes.0[lane]);
+                let [scale, minimum] = [0, 1].map(|which| of_block[which] * of_part[which]);
+                let first = part * (GROUP / code.parts()) / 4;
+                for (quad, out) in (first..).zip(out.chunks_exact_mut(4)) {
+                    let lines = &lines[quad / 8 * code.lines()..][..code.lines()];
+                    for (out, own) in out.iter_mut().zip(lines::codes(code, lines, quad % 8, lane))
+                    {
+                        *out = scale * (f32::from(own) - f32::from(code.offset())) - minimum;
+                    }
                 }
             }
         }
@@ -109,16 +116,14 @@ impl PackedMatrix {
         self.outputs.div_ceil(LANES)
     }
 
-    /// Sixteen rows, their scales widened into `scratch`.
-    fn tile<'a>(&'a self, number: usize, scratch: &'a mut Scales, with: Instructions) -> Tile<'a> {
-        let (code, size) = (self.format.code, TileSize::of(&self.format, self.columns));
-        let scales = self.columns / GROUP * code.parts();
-        let minima = if code.has_minima() { scales } else { 0 };
-        scratch.0.resize(scales + minima, Lanes::ZERO);
-        let (scales, minima) = scratch.0.split_at_mut(scales);
-        let bytes = &self.heads[number * size.head_bytes..][..size.head_bytes];
-        heads::widen(self.format.heads, bytes, scales, minima, with);
-        Tile { code, lines: &self.lines[number * size.lines..][..size.lines], scales, minima }
+    /// Sixteen rows.
+    fn tile(&self, number: usize) -> Tile<'_> {
+        let size = TileSize::of(self.layout, self.columns);
+        Tile {
+            layout: self.layout,
+            lines: &self.lines[number * size.lines..][..size.lines],
+            heads: &self.heads[number * size.head_bytes..][..size.head_bytes],
+        }
     }
 }
 
@@ -130,45 +135,43 @@ struct TileSize {
 }
 
 impl TileSize {
-    fn of(format: &Format, columns: usize) -> Self {
+    fn of(layout: Layout, columns: usize) -> Self {
         Self {
-            lines: columns / GROUP * format.code.lines(),
-            head_bytes: columns / format.block * format.heads.bytes(),
+            lines: columns / GROUP * layout.code().lines(),
+            head_bytes: columns / layout.block() * layout.heads().bytes(),
         }
     }
 }
 
 /// Bytes that a matrix takes packed; none where the type is not packed.
 pub(crate) fn packed_bytes(kind: TensorType, outputs: usize, columns: usize) -> Option<usize> {
-    let size = TileSize::of(&Format::of(kind)?, columns);
+    let size = TileSize::of(Format::of(kind)?.layout, columns);
     Some(outputs.div_ceil(LANES) * (size.lines * size_of::<Line>() + size.head_bytes))
 }
 
 /// Whether weights are packed. On ARM candle has kernels for its vectors, and these have none.
 pub(crate) const PACKS: bool = !cfg!(target_arch = "aarch64");
 
-/// Room for the scales of sixteen rows as f32.
-#[derive(Debug, Default)]
-pub(crate) struct Scales(Vec<Lanes>);
-
 /// Packs up to sixteen rows.
 fn pack_tile(format: &Format, rows: &[u8], row_bytes: usize, lines: &mut [Line], heads: &mut [u8]) {
+    let layout = format.layout;
+    let (code, of_heads) = (layout.code(), layout.heads());
     let mut whole = [[Line::ZERO; 8]; 256 / GROUP];
     let mut block = FileBlock::ZERO;
     let blocks = lines
-        .chunks_exact_mut(format.block / GROUP * format.code.lines())
-        .zip(heads.chunks_exact_mut(format.heads.bytes()));
+        .chunks_exact_mut(layout.groups() * code.lines())
+        .zip(heads.chunks_exact_mut(of_heads.bytes()));
     for (at, (lines, heads)) in blocks.enumerate() {
         for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
             (format.read)(&row[at * format.block_bytes..][..format.block_bytes], &mut block);
-            heads::put(format.heads, &block, lane, heads);
-            let quads = block.codes[..format.block].as_chunks::<4>().0;
+            heads::put(of_heads, &block, lane, heads);
+            let quads = block.codes[..layout.block()].as_chunks::<4>().0;
             for (line, quad) in whole.as_flattened_mut().iter_mut().zip(quads) {
                 line.0.as_chunks_mut::<4>().0[lane] = *quad;
             }
         }
-        for (lines, whole) in lines.chunks_exact_mut(format.code.lines()).zip(&whole) {
-            lines::pack(format.code, whole, lines);
+        for (lines, whole) in lines.chunks_exact_mut(code.lines()).zip(&whole) {
+            lines::pack(code, whole, lines);
         }
     }
 }

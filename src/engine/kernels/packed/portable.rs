@@ -1,9 +1,10 @@
 //! The kernel in plain Rust: the twin of the others, and what runs where there are none.
 #![expect(clippy::inline_always, reason = "see `Kernel`")]
 
-use super::activations::Piece;
-use super::format::GROUP;
-use super::lines::{LANES, Lanes, codes};
+use super::activations::{PANEL, Piece};
+use super::format::{Code, GROUP, Layout};
+use super::heads;
+use super::lines::{LANES, Lanes, Line, codes};
 use super::tile::Tile;
 use crate::engine::kernels::{Kernel, multiply_add};
 
@@ -23,56 +24,86 @@ impl Kernel for Portable<'_> {
     fn run<const FUSED: bool>(self) {
         let Self { tile, pieces, out } = self;
         out.fill(Lanes::ZERO);
-        let (code, parts) = (tile.code, tile.code.parts());
-        let groups = tile.lines.chunks_exact(code.lines()).zip(pieces.chunks_exact(out.len()));
-        for (group, (lines, pieces)) in groups.enumerate() {
-            let mut whole = [[[0; 4]; LANES]; GROUP / 4];
-            for (quad, whole) in whole.iter_mut().enumerate() {
-                for (lane, whole) in whole.iter_mut().enumerate() {
-                    *whole = codes(code, lines, quad, lane);
+        let (layout, count) = (tile.layout, out.len());
+        let blocks = tile
+            .lines
+            .chunks_exact(layout.groups() * layout.code().lines())
+            .zip(tile.heads.chunks_exact(layout.heads().bytes()))
+            .zip(pieces.chunks_exact(layout.groups() * count));
+        for ((lines, heads), pieces) in blocks {
+            let [scale, minimum] = heads::of_block(layout, heads);
+            let mut sums = [[Lanes::ZERO; 2]; PANEL];
+            let groups = lines.chunks_exact(layout.code().lines()).zip(pieces.chunks_exact(count));
+            for (group, (lines, pieces)) in groups.enumerate() {
+                let whole = unpacked(layout.code(), lines);
+                let parts = layout.code().parts();
+                let of_parts: [_; 2] = std::array::from_fn(|part| {
+                    heads::of_part(layout, heads, group * parts + part.min(parts - 1))
+                });
+                for (piece, sums) in pieces.iter().zip(&mut sums) {
+                    add::<FUSED>(layout, &whole, piece, &of_parts[..parts], sums);
                 }
             }
-            let scales = &tile.scales[group * parts..][..parts];
-            let minima = tile.minima.get(group * parts..(group + 1) * parts).unwrap_or_default();
-            for (piece, out) in pieces.iter().zip(&mut *out) {
-                let part = product::<FUSED>(&whole, piece, [scales, minima], code.offset());
-                for (out, part) in out.0.iter_mut().zip(part.0) {
-                    *out = multiply_add::<FUSED>(part, piece.scale, *out);
+            for ([sum, under], out) in sums.iter().zip(&mut *out) {
+                add_product::<FUSED>(sum, &scale, out);
+                if layout.code().has_minima() {
+                    add_product::<FUSED>(under, &minimum, out);
                 }
             }
         }
     }
 }
 
-/// The products of a group without the row's scale, in the order of the other kernels.
 #[inline(always)]
-fn product<const FUSED: bool>(
+fn unpacked(code: Code, lines: &[Line]) -> [[[u8; 4]; LANES]; GROUP / 4] {
+    let mut whole = [[[0; 4]; LANES]; GROUP / 4];
+    for (quad, whole) in whole.iter_mut().enumerate() {
+        for (lane, whole) in whole.iter_mut().enumerate() {
+            *whole = codes(code, lines, quad, lane);
+        }
+    }
+    whole
+}
+
+/// `out += a * b`
+#[inline(always)]
+fn add_product<const FUSED: bool>(a: &Lanes, b: &Lanes, out: &mut Lanes) {
+    for ((out, a), b) in out.0.iter_mut().zip(a.0).zip(b.0) {
+        *out = multiply_add::<FUSED>(a, b, *out);
+    }
+}
+
+/// Adds the products of a group to the sums of a block, without its scales, in the order of the other
+/// kernels.
+#[inline(always)]
+fn add<const FUSED: bool>(
+    layout: Layout,
     whole: &[[[u8; 4]; LANES]; GROUP / 4],
     piece: &Piece,
-    [scales, minima]: [&[Lanes]; 2],
-    offset: u8,
-) -> Lanes {
-    let less: &[i32] = if scales.len() == 1 { &[piece.less] } else { &piece.half_less };
-    let quads = GROUP / 4 / scales.len();
-    let mut sum = Lanes::ZERO;
-    for (part, (scale, less)) in scales.iter().zip(less).enumerate() {
+    of_parts: &[[Lanes; 2]],
+    [sum, under]: &mut [Lanes; 2],
+) {
+    let is_whole = of_parts.len() == 1;
+    let less: &[i32] = if is_whole { &[piece.less] } else { &piece.half_less };
+    let unders: &[f32] = if is_whole { &[piece.under] } else { &piece.half_under };
+    let quads = GROUP / 4 / of_parts.len();
+    let mut product = Lanes::ZERO;
+    for (part, ([scale, minimum], (less, of_piece))) in
+        of_parts.iter().zip(less.iter().zip(unders)).enumerate()
+    {
         let quads = part * quads..(part + 1) * quads;
         let quads = whole[quads.clone()].iter().zip(&piece.codes[quads]);
-        let dots = dots(quads, less * i32::from(offset));
-        for ((sum, dot), scale) in sum.0.iter_mut().zip(dots).zip(scale.0) {
+        let dots = dots(quads, less * i32::from(layout.code().offset()));
+        for ((product, dot), scale) in product.0.iter_mut().zip(dots).zip(scale.0) {
             // The first is a product alone.
-            *sum = match part {
+            *product = match part {
                 0 => dot as f32 * scale,
-                _ => multiply_add::<FUSED>(dot as f32, scale, *sum),
+                _ => multiply_add::<FUSED>(dot as f32, scale, *product),
             };
         }
+        add_product::<FUSED>(minimum, &Lanes([*of_piece; LANES]), under);
     }
-    for (minimum, less) in minima.iter().zip(less) {
-        for (sum, minimum) in sum.0.iter_mut().zip(minimum.0) {
-            *sum = multiply_add::<FUSED>(*less as f32, minimum, *sum);
-        }
-    }
-    sum
+    add_product::<FUSED>(&product, &Lanes([piece.scale; LANES]), sum);
 }
 
 /// The products of some quads of columns for each row of weights, added to a number.

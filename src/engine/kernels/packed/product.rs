@@ -2,11 +2,13 @@
 
 use super::activations::{PANEL, Piece};
 use super::lines::{LANES, Lanes};
-use super::{Activations, Instructions, PackedMatrix, Scales};
+use super::{Activations, Instructions, PackedMatrix};
 use crate::engine::kernels::for_each;
 
-/// Tiles of 16 outputs that a thread takes at a time.
+/// Tiles of 16 outputs that a thread takes at a time, at least.
 const PART: usize = 4;
+/// Parts that a matrix is cut into at most: enough for many threads to end together.
+const PARTS: usize = 256;
 /// Bytes of activations that stay in the nearer caches while the tiles of a part pass by.
 const NEAR: usize = 384 << 10;
 
@@ -24,7 +26,7 @@ pub(crate) fn products(
         assert_eq!(matrix.columns(), rows.columns(), "checked by the caller");
         parts.extend(cut(matrix, out));
     }
-    for_each(parts, Scales::default, |scratch, part| part.multiply(rows, instructions, scratch));
+    for_each(parts, || (), |(), part| part.multiply(rows, instructions));
     all
 }
 
@@ -40,12 +42,13 @@ struct Part<'a> {
 fn cut<'a>(matrix: &'a PackedMatrix, out: &'a mut [f32]) -> Vec<Part<'a>> {
     let outputs = matrix.outputs().max(1);
     let count = out.len() / outputs;
+    let tiles = matrix.tiles().div_ceil(PARTS).max(PART);
     let mut parts: Vec<Part<'_>> = (0..matrix.tiles())
-        .step_by(PART)
+        .step_by(tiles)
         .map(|first| Part { matrix, first, out: Vec::with_capacity(count) })
         .collect();
     for row in out.chunks_exact_mut(outputs) {
-        for (part, out) in parts.iter_mut().zip(row.chunks_mut(PART * LANES)) {
+        for (part, out) in parts.iter_mut().zip(row.chunks_mut(tiles * LANES)) {
             part.out.push(out);
         }
     }
@@ -53,14 +56,14 @@ fn cut<'a>(matrix: &'a PackedMatrix, out: &'a mut [f32]) -> Vec<Part<'a>> {
 }
 
 impl Part<'_> {
-    fn multiply(&mut self, rows: &Activations, instructions: Instructions, scratch: &mut Scales) {
+    fn multiply(&mut self, rows: &Activations, instructions: Instructions) {
         let panel_bytes = PANEL * rows.columns() / 32 * size_of::<Piece>();
         let near = (NEAR / panel_bytes.max(1)).max(1);
         let tiles = self.out.first().map_or(0, |out| out.len().div_ceil(LANES));
         let panels: Vec<&[Piece]> = rows.panels().collect();
         for (panels, out) in panels.chunks(near).zip(self.out.chunks_mut(near * PANEL)) {
             for at in 0..tiles {
-                let tile = self.matrix.tile(self.first + at, scratch, instructions);
+                let tile = self.matrix.tile(self.first + at);
                 for (pieces, out) in panels.iter().zip(out.chunks_mut(PANEL)) {
                     let mut lanes = [Lanes::ZERO; PANEL];
                     let lanes = &mut lanes[..out.len()];

@@ -7,6 +7,7 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use half::f16;
 
 use super::activations::Piece;
+use super::lines::Lanes;
 use super::portable::Portable;
 use super::*;
 use crate::engine::kernels::{Block, Iq4Nl, Iq4Xs, Mxfp4, Target};
@@ -208,8 +209,7 @@ fn plain_rust_without_fused_instructions_is_close_to_it_with_them() {
         let matrix = packed(kind, &bytes(kind, Blocks::Noise, 0.01));
         let rows = Activations::quantize(&rows(3), COLUMNS);
         let pieces = rows.panels().next().expect("a panel");
-        let mut scratch = Scales::default();
-        let tile = matrix.tile(4, &mut scratch, Instructions::Portable);
+        let tile = matrix.tile(4);
         let [mut plain, mut fused] = [[Lanes::ZERO; 3]; 2];
         Target::Portable.run(Portable { tile, pieces, out: &mut plain });
         Target::best().run(Portable { tile, pieces, out: &mut fused });
@@ -244,13 +244,12 @@ fn rows_are_read_exactly() {
         for blocks in [Blocks::Noise, Blocks::Every(0xff), Blocks::Every(0x80)] {
             let bytes = bytes(kind, blocks, 0.37);
             let (matrix, full) = (packed(kind, &bytes), full(kind, &bytes));
-            let mut scratch = Scales::default();
             let mut row = [f32::NAN; COLUMNS];
             for (number, exact) in full.chunks_exact(COLUMNS).enumerate() {
-                assert!(matrix.row(number, &mut scratch, &mut row));
+                assert!(matrix.row(number, &mut row));
                 assert!(row == *exact, "{kind:?}, {blocks:?}, row {number}");
             }
-            assert!(!matrix.row(OUTPUTS, &mut scratch, &mut row));
+            assert!(!matrix.row(OUTPUTS, &mut row));
         }
     }
 }

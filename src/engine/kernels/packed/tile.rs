@@ -10,24 +10,21 @@
 use std::sync::OnceLock;
 
 use super::activations::{PANEL, Piece};
-use super::format::Code;
-use super::heads::{self, Byte};
+use super::format::Layout;
 use super::lines::{Lanes, Line};
 use super::portable::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::engine::kernels::Target;
 
-/// Sixteen rows of weights, with their scales as f32.
+/// Sixteen rows of weights.
 #[derive(Clone, Copy)]
 pub(super) struct Tile<'a> {
-    pub(super) code: Code,
+    pub(super) layout: Layout,
     /// [groups, lines of a group]
     pub(super) lines: &'a [Line],
-    /// [groups, parts]
-    pub(super) scales: &'a [Lanes],
-    /// [groups, parts]; empty where there are no minima.
-    pub(super) minima: &'a [Lanes],
+    /// [blocks, bytes of 16 rows by a block]
+    pub(super) heads: &'a [u8],
 }
 
 /// Instructions that there is a kernel for.
@@ -87,28 +84,6 @@ impl Instructions {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => unsafe { avx512::multiply(tile, pieces, out) },
-        }
-    }
-
-    /// Reads f16 numbers of 16 rows, a step of bytes apart.
-    pub(super) fn halves(self, bytes: &[u8], step: usize, into: &mut [Lanes]) {
-        match self {
-            Self::Portable => heads::halves(bytes, step, into),
-            // SAFETY: `of` gives both only where AVX2 and F16C were detected.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 | Self::Avx512Vnni => unsafe { avx2::halves(bytes, step, into) },
-        }
-    }
-
-    /// Multiplies a number of each of 16 rows with bytes, [groups, rows].
-    pub(super) fn multiply_bytes(self, by: &Lanes, bytes: &[u8], byte: Byte, into: &mut [Lanes]) {
-        match self {
-            Self::Portable => heads::multiply_bytes(by, bytes, byte, into),
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2 | Self::Avx512Vnni => unsafe {
-                avx2::multiply_bytes(by, bytes, byte, into);
-            },
         }
     }
 }
