@@ -22,3 +22,25 @@ impl Kernel for Widen<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::kernels::Target;
+
+    #[test]
+    fn every_number_is_widened_exactly_on_every_target() {
+        let bits: Vec<u16> = (0..=u16::MAX).collect();
+        for target in Target::available() {
+            let mut wide = vec![0.0; bits.len()];
+            target.run(Widen { bits: &bits, wide: &mut wide });
+            for (bits, wide) in bits.iter().zip(wide) {
+                let exact = f16::from_bits(*bits).to_f32();
+                assert!(
+                    wide == exact || wide.is_nan() && exact.is_nan(),
+                    "{bits:#x} on {target:?}"
+                );
+            }
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod blocks;
 mod cores;
 mod float;
+mod halves;
 mod large_pages;
 pub(crate) mod packed;
 mod pool;
@@ -11,6 +12,7 @@ mod trim;
 
 pub(crate) use blocks::{Block, Iq4Nl, Iq4Xs, Mxfp4};
 pub(crate) use float::{Float, FloatProduct};
+pub(crate) use halves::Widen;
 use large_pages::ask_for_large_pages;
 pub(crate) use pool::for_each;
 pub use pool::{TooLate, set_threads, threads};

@@ -7,6 +7,7 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use super::{BLOCK_TOKENS, BlockId};
 use crate::engine::KvPrecision;
+use crate::engine::kernels::{Target, Widen};
 
 /// What a cache holds for each token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,12 @@ fn finite(bits: u16) -> u16 {
     if bits & 0x7fff == 0x7c00 { bits - 1 } else { bits }
 }
 
+/// Rounds numbers to the bits of f16.
+fn narrow(numbers: &[f32], into: &mut [u16]) {
+    into.reinterpret_cast_mut::<f16>().convert_from_f32_slice(numbers);
+    into.iter_mut().for_each(|bits| *bits = finite(*bits));
+}
+
 impl Storage {
     /// Room for so many blocks.
     pub(super) fn new(shape: CacheShape, blocks: usize) -> Self {
@@ -86,6 +93,7 @@ impl Storage {
     ) {
         let shape = self.shape;
         let width = shape.kv_heads * shape.head_dim;
+        let mut narrowed = vec![0; shape.head_dim];
         for ((&(block, offset), keys), values) in
             slots.iter().zip(keys.chunks_exact(width)).zip(values.chunks_exact(width))
         {
@@ -98,14 +106,9 @@ impl Storage {
                     Numbers::F16(numbers) => {
                         let column =
                             numbers[place..keys_end].iter_mut().skip(offset).step_by(BLOCK_TOKENS);
-                        for (slot, &x) in column.zip(key) {
-                            *slot = finite(f16::from_f32(x).to_bits());
-                        }
-                        let row = &mut numbers[values_at..values_at + shape.head_dim];
-                        row.reinterpret_cast_mut::<f16>().convert_from_f32_slice(value);
-                        for bits in row.iter_mut() {
-                            *bits = finite(*bits);
-                        }
+                        narrow(key, &mut narrowed);
+                        column.zip(&narrowed).for_each(|(slot, bits)| *slot = *bits);
+                        narrow(value, &mut numbers[values_at..values_at + shape.head_dim]);
                     }
                     Numbers::F32(numbers) => {
                         let column =
@@ -164,7 +167,7 @@ impl Storage {
         match &self.numbers {
             Numbers::F16(numbers) => {
                 scratch.resize(self.shape.piece(), 0.0);
-                numbers[range].reinterpret_cast::<f16>().convert_to_f32_slice(scratch);
+                Target::best().run(Widen { bits: &numbers[range], wide: scratch });
                 scratch
             }
             Numbers::F32(numbers) => &numbers[range],
