@@ -48,7 +48,7 @@ pub(super) fn load_any(
     load_file(&file, options, progress).map(Loaded::Generate)
 }
 
-fn open(weights: Weights) -> Result<File, LoadError> {
+pub(super) fn open(weights: Weights) -> Result<File, LoadError> {
     Ok(match weights {
         Weights::File(path) => File::open(&path)?,
         Weights::Opened(files) => File::from_files(files)?,

@@ -100,8 +100,17 @@ pub fn available_bytes() -> Option<u64> {
 
 /// What this process has taken for itself, files that it only reads not counted.
 pub fn own_bytes() -> Option<u64> {
+    of_status("RssAnon:")
+}
+
+/// The most memory that this process ever had, pages of files included.
+pub fn peak_bytes() -> Option<u64> {
+    of_status("VmHWM:")
+}
+
+fn of_status(field: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 

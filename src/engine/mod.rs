@@ -11,6 +11,7 @@ use std::time::Duration;
 mod attention;
 mod compute;
 mod constraint;
+mod cost;
 mod decoder;
 mod draft;
 mod embedding;
@@ -41,14 +42,15 @@ mod tokens;
 
 pub use compute::{DeviceChoice, check_device};
 pub use constraint::{Constraint, Grammar, GrammarError, ToolChoice, ToolRules};
+pub use cost::Cost;
 pub use embedding::{Cut, Dimensions, EmbedInput, EmbedRequest, Embedder, Embedding};
 pub use error::{EngineError, LoadError};
 pub use generation::Generation;
 pub use kernels::{
-    InstructionSet, InstructionsError, TooLate, give_back_memory, set_instructions, set_threads,
-    threads,
+    InstructionSet, InstructionsError, TooLate, give_back_memory, multiply_rate, read_rate,
+    set_instructions, set_threads, threads,
 };
-pub use memory::{available_bytes, own_bytes};
+pub use memory::{available_bytes, own_bytes, peak_bytes};
 pub use message::{Content, Conversation, Message, Role, ToolCall};
 pub use options::{EngineOptions, KvPrecision};
 pub use output::{AnswerParser, Said};
@@ -161,6 +163,11 @@ impl Engine {
     /// What is known about the model.
     pub fn info(&self) -> &ModelInfo {
         &self.inner.info
+    }
+
+    /// The tokens that end an answer.
+    pub fn end_tokens(&self) -> &[u32] {
+        self.inner.tokenizer.end_tokens()
     }
 
     /// Turns a conversation into a prompt, by the model's chat template. Text inside of messages

@@ -7,6 +7,7 @@ mod halves;
 mod large_pages;
 pub(crate) mod packed;
 mod pool;
+mod probe;
 mod target;
 mod trim;
 
@@ -16,6 +17,7 @@ pub(crate) use halves::Widen;
 use large_pages::ask_for_large_pages;
 pub(crate) use pool::for_each;
 pub use pool::{TooLate, set_threads, threads};
+pub use probe::{multiply_rate, read_rate};
 pub(crate) use target::*;
 pub use target::{InstructionSet, InstructionsError, set_instructions};
 pub use trim::give_back_memory;

@@ -1,0 +1,350 @@
+//! How fast this machine multiplies bytes and reads memory: the limits that what the engine does is
+//! held beside. Knows no model.
+#![expect(unsafe_code, reason = "the instructions that multiply bytes are not in safe Rust")]
+#![expect(clippy::inline_always, reason = "see `Kernel`")]
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use super::target::{Kernel, Target};
+
+/// How long one measurement of the multiplication takes.
+const MULTIPLY_FOR: Duration = Duration::from_millis(200);
+/// So often either is measured; the best counts.
+const TRIES: usize = 4;
+/// Products between two looks at the clock, in tiles.
+const TILES_A_LOOK: usize = 64;
+
+/// Bytes that this machine's best instructions multiply and add in a second, with so many threads;
+/// a product and its sum are two operations. And what these instructions are called.
+pub fn multiply_rate(threads: usize) -> (f64, &'static str) {
+    let best = Multiply::available().last().copied().unwrap_or(Multiply::Portable);
+    let rates = (0..TRIES).map(|_| multiply_once(best, threads.max(1)));
+    (rates.fold(0.0, f64::max), best.name())
+}
+
+fn multiply_once(multiply: Multiply, threads: usize) -> f64 {
+    let begin = Barrier::new(threads);
+    let work = || {
+        let tile = Tile::new();
+        begin.wait();
+        let (begun, mut tiles) = (Instant::now(), 0);
+        while begun.elapsed() < MULTIPLY_FOR {
+            black_box(multiply.sum(&tile, TILES_A_LOOK));
+            tiles += TILES_A_LOOK;
+        }
+        2.0 * (tiles * ROWS * COLUMNS * DEPTH) as f64 / begun.elapsed().as_secs_f64()
+    };
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        all.into_iter().map(|one| one.join().unwrap_or(0.0)).sum()
+    })
+}
+
+/// Bytes that so many threads read in a second from `bytes` of memory together. Much more than the
+/// caches hold, or it is their speed.
+pub fn read_rate(threads: usize, bytes: usize) -> f64 {
+    let threads = threads.max(1);
+    let share = (bytes / threads / size_of::<u64>()).max(1);
+    let together = Barrier::new(threads);
+    let work = || {
+        // Each touches its own first, so that it lies near the core that reads it.
+        let numbers = vec![1_u64; share];
+        let once = |_| {
+            together.wait();
+            let begun = Instant::now();
+            black_box(Target::best().run(Sum(black_box(&numbers))));
+            (begun, Instant::now())
+        };
+        (0..TRIES).map(once).collect::<Vec<_>>()
+    };
+    let times: Vec<Vec<(Instant, Instant)>> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        all.into_iter().filter_map(|one| one.join().ok()).collect()
+    });
+    let rate = |number: usize| {
+        let begun = times.iter().map(|of_thread| of_thread[number].0).min()?;
+        let ended = times.iter().map(|of_thread| of_thread[number].1).max()?;
+        let seconds = ended.duration_since(begun).as_secs_f64();
+        Some((threads * share * size_of::<u64>()) as f64 / seconds)
+    };
+    (0..TRIES).filter_map(rate).fold(0.0, f64::max)
+}
+
+/// Adds all numbers up: the least that can be done with what was read.
+struct Sum<'a>(&'a [u64]);
+
+impl Kernel for Sum<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) -> u64 {
+        let (pieces, rest) = self.0.as_chunks::<64>();
+        let mut sums = [0_u64; 64];
+        for piece in pieces {
+            for (sum, number) in sums.iter_mut().zip(piece) {
+                *sum = sum.wrapping_add(*number);
+            }
+        }
+        sums.iter().chain(rest).fold(0, |sum, number| sum.wrapping_add(*number))
+    }
+}
+
+const ROWS: usize = 4;
+const COLUMNS: usize = 4;
+/// Rows and columns together lie in the smallest cache.
+const DEPTH: usize = 1_024;
+
+/// Small matrices to multiply: unsigned bytes with signed ones, as the instructions want them.
+#[derive(Clone, Debug)]
+struct Tile {
+    rows: [[u8; DEPTH]; ROWS],
+    columns: [[i8; DEPTH]; COLUMNS],
+}
+
+impl Tile {
+    /// Bytes of all sizes that do not overflow the sum of two products in 16 bits.
+    fn new() -> Self {
+        let byte = |at: usize, of: usize| ((at.wrapping_mul(2_654_435_761) >> 7) ^ (of * 37)) as u8;
+        let row = |row| std::array::from_fn(|at| byte(at, row) & 0x7f);
+        let column = |column| std::array::from_fn(|at| (byte(at, 9 + column) & 0x7f) as i8 - 64);
+        Self { rows: std::array::from_fn(row), columns: std::array::from_fn(column) }
+    }
+}
+
+/// A way to multiply bytes and add the products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Multiply {
+    /// What the compiler makes of a loop.
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+}
+
+impl Multiply {
+    /// All that this machine has, the best last.
+    fn available() -> Vec<Self> {
+        let mut all = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") {
+                all.push(Self::Avx2);
+                if is_x86_feature_detected!("avxvnni") {
+                    all.push(Self::AvxVnni);
+                }
+            }
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
+                all.push(Self::Avx512Vnni);
+            }
+        }
+        all
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "no instructions of their own",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => "AVX-VNNI",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => "AVX-512 VNNI",
+        }
+    }
+
+    /// The sum of all products of a row with a column, of every pair of them, so many times over.
+    fn sum(self, tile: &Tile, times: usize) -> i32 {
+        match self {
+            Self::Portable => sum_portable(tile, times),
+            // SAFETY: `available` lists it only where AVX2 was detected.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { sum_avx2(tile, times) },
+            // SAFETY: `available` lists it only where AVX2 and AVX-VNNI were detected.
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => unsafe { sum_avx_vnni(tile, times) },
+            // SAFETY: `available` lists it only where AVX-512F and AVX-512 VNNI were detected.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => unsafe { sum_avx512_vnni(tile, times) },
+        }
+    }
+}
+
+/// The twin of the others.
+fn sum_portable(tile: &Tile, times: usize) -> i32 {
+    let mut sum = 0_i32;
+    for _ in 0..times {
+        let tile = black_box(tile);
+        for row in &tile.rows {
+            for column in &tile.columns {
+                let products = row.iter().zip(column).map(|(&a, &b)| i32::from(a) * i32::from(b));
+                sum = sum.wrapping_add(products.sum());
+            }
+        }
+    }
+    sum
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m256i, __m512i, _mm256_add_epi32, _mm256_dpbusd_avx_epi32, _mm256_loadu_si256,
+        _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_setzero_si256,
+        _mm256_storeu_si256, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_reduce_add_epi32,
+        _mm512_setzero_si512,
+    };
+
+    use super::{COLUMNS, DEPTH, ROWS, Tile, black_box};
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load<T>(bytes: &[T; DEPTH], at: usize) -> __m256i {
+        const { assert!(size_of::<T>() == 1) };
+        let bytes = &bytes[at..at + 32];
+        // SAFETY: the slice has the 32 bytes that are read; the load needs no alignment.
+        unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn lanes(of: __m256i) -> i32 {
+        let mut lanes = [0_i32; 8];
+        // SAFETY: the array has the 32 bytes that are written; the store needs no alignment.
+        unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), of) };
+        lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
+    }
+
+    // Below, sums are added up by their places: through a reference to all of them the compiler would
+    // keep them in memory.
+
+    /// Two columns at a time, so that the sums stay in the sixteen registers.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn sum_avx2(tile: &Tile, times: usize) -> i32 {
+        let ones = _mm256_set1_epi16(1);
+        let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+        for _ in 0..times {
+            let tile = black_box(tile);
+            for columns in tile.columns.as_chunks::<2>().0 {
+                for at in (0..DEPTH).step_by(32) {
+                    let right = [load(&columns[0], at), load(&columns[1], at)];
+                    for (row, sums) in tile.rows.iter().zip(&mut sums) {
+                        let left = load(row, at);
+                        for (right, sum) in right.iter().zip(sums) {
+                            let pairs = _mm256_maddubs_epi16(left, *right);
+                            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+                        }
+                    }
+                }
+            }
+        }
+        let [[a, b], [c, d], [e, f], [g, h]] = sums;
+        let halves =
+            [lanes(a), lanes(b), lanes(c), lanes(d), lanes(e), lanes(f), lanes(g), lanes(h)];
+        halves.iter().fold(0, |sum, half| sum.wrapping_add(*half))
+    }
+
+    /// The same with the instruction that does all three.
+    #[target_feature(enable = "avx2,avxvnni")]
+    pub(super) fn sum_avx_vnni(tile: &Tile, times: usize) -> i32 {
+        let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+        for _ in 0..times {
+            let tile = black_box(tile);
+            for columns in tile.columns.as_chunks::<2>().0 {
+                for at in (0..DEPTH).step_by(32) {
+                    let right = [load(&columns[0], at), load(&columns[1], at)];
+                    for (row, sums) in tile.rows.iter().zip(&mut sums) {
+                        let left = load(row, at);
+                        for (right, sum) in right.iter().zip(sums) {
+                            *sum = _mm256_dpbusd_avx_epi32(*sum, left, *right);
+                        }
+                    }
+                }
+            }
+        }
+        let [[a, b], [c, d], [e, f], [g, h]] = sums;
+        let halves =
+            [lanes(a), lanes(b), lanes(c), lanes(d), lanes(e), lanes(f), lanes(g), lanes(h)];
+        halves.iter().fold(0, |sum, half| sum.wrapping_add(*half))
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_wide<T>(bytes: &[T; DEPTH], at: usize) -> __m512i {
+        const { assert!(size_of::<T>() == 1) };
+        let bytes = &bytes[at..at + 64];
+        // SAFETY: the slice has the 64 bytes that are read; the load needs no alignment.
+        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub(super) fn sum_avx512_vnni(tile: &Tile, times: usize) -> i32 {
+        let mut sums = [[_mm512_setzero_si512(); COLUMNS]; ROWS];
+        for _ in 0..times {
+            let tile = black_box(tile);
+            for at in (0..DEPTH).step_by(64) {
+                let mut right = [_mm512_setzero_si512(); COLUMNS];
+                for (right, column) in right.iter_mut().zip(&tile.columns) {
+                    *right = load_wide(column, at);
+                }
+                for (row, sums) in tile.rows.iter().zip(&mut sums) {
+                    let left = load_wide(row, at);
+                    for (right, sum) in right.iter().zip(sums) {
+                        *sum = _mm512_dpbusd_epi32(*sum, left, *right);
+                    }
+                }
+            }
+        }
+        let [a, b, c, d] = sums;
+        let mut sum = 0_i32;
+        for [e, f, g, h] in [a, b, c, d] {
+            let (e, f) = (_mm512_reduce_add_epi32(e), _mm512_reduce_add_epi32(f));
+            let (g, h) = (_mm512_reduce_add_epi32(g), _mm512_reduce_add_epi32(h));
+            sum = sum.wrapping_add(e).wrapping_add(f).wrapping_add(g).wrapping_add(h);
+        }
+        sum
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+use x86::{sum_avx_vnni, sum_avx2, sum_avx512_vnni};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_instruction_gives_the_sum_of_the_loop() {
+        let tile = Tile::new();
+        for times in [0, 1, 3] {
+            let expected = sum_portable(&tile, times);
+            assert_eq!(expected == 0, times == 0, "the tile has products to add");
+            for multiply in Multiply::available() {
+                assert_eq!(multiply.sum(&tile, times), expected, "{multiply:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_number_is_read() {
+        for count in [0, 1, 63, 64, 65, 200] {
+            let numbers: Vec<u64> = (1..=count).collect();
+            for target in Target::available() {
+                assert_eq!(target.run(Sum(&numbers)), count * (count + 1) / 2, "{target:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rates_are_numbers_whatever_is_asked_for() {
+        for (threads, bytes) in [(0, 0), (1, 1), (3, 1 << 20)] {
+            let rate = read_rate(threads, bytes);
+            assert!(rate.is_finite() && rate > 0.0, "{threads} {bytes}: {rate}");
+        }
+        let (rate, name) = multiply_rate(1);
+        assert!(rate.is_finite() && rate > 0.0 && !name.is_empty());
+    }
+}
