@@ -2,7 +2,7 @@
 //! with and without a known beginning, and while somebody else's long prompt is being read; and what
 //! guesses save on a text that repeats itself. On a model file of chance weights, or on a real one.
 //!
-//! `cargo bench --bench engine -- [--shape 0.6b|1b|8b] [--type q8_0|q4_k] [--layers N] [--model FILE]
+//! `cargo bench --bench engine -- [--shape 0.6b|1b|8b] [--type TYPE] [--layers N] [--model FILE]
 //! [--device cpu|cuda:N|metal] [--streams 1,8,32] [--prompt N] [--runs N]`
 
 #![allow(
@@ -13,17 +13,16 @@
 )]
 
 mod measure;
-mod model;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use measure::{Times, ms};
-use model::{Kind, Shape};
 use strongroom::engine::{
     DeviceChoice, Domain, Engine, EngineOptions, Generation, GenerationEvent, GenerationRequest,
     LoadProgress, Sampling, Speculation, Weights,
 };
+use strongroom::speed::chance::{self, Kind, Shape};
 
 const ANSWER: usize = 64;
 const LONG_PROMPT: usize = 4_000;
@@ -34,7 +33,8 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = asked.model.clone().unwrap_or_else(|| {
         let path = folder.path().join("chance.gguf");
-        model::write(&path, &asked.shape, asked.kind).expect("writes the model");
+        let file = std::fs::File::create(&path).expect("a file");
+        chance::write(&file, &asked.shape, asked.kind).expect("writes the model");
         path
     });
     let engine = load(&path, &asked, Speculation::Off);
@@ -117,20 +117,11 @@ impl Asked {
 }
 
 fn shape(name: &str) -> Shape {
-    match name {
-        "0.6b" => Shape::SMALL,
-        "1b" => Shape::MIDDLE,
-        "8b" => Shape::LARGE,
-        other => panic!("{other} is none of: 0.6b, 1b, 8b"),
-    }
+    Shape::named(name).unwrap_or_else(|| panic!("{name} is none of: 0.6b, 1b, 8b"))
 }
 
 fn kind(name: &str) -> Kind {
-    match name {
-        "q8_0" => Kind::Q8_0,
-        "q4_k" => Kind::Q4_K,
-        other => panic!("{other} is none of: q8_0, q4_k"),
-    }
+    Kind::named(name).unwrap_or_else(|| panic!("{name} is none of: f16, q8_0, q4_0, q4_k, q4_k_m"))
 }
 
 fn device(name: &str) -> DeviceChoice {
@@ -168,7 +159,7 @@ struct Bench {
 impl Bench {
     fn prompt(&mut self, tokens: usize) -> Vec<u32> {
         self.next += 1;
-        model::prompt(self.next, tokens, self.engine.info().vocabulary)
+        chance::prompt(self.next, tokens, self.engine.info().vocabulary)
     }
 
     fn ask(&self, prompt: Vec<u32>, tokens: usize, domain: u128) -> Generation {
@@ -232,7 +223,8 @@ impl Bench {
 /// A greedy request that does not end before its last token.
 fn request(prompt: Vec<u32>, tokens: usize, domain: u128) -> GenerationRequest {
     let mut request = GenerationRequest::new(prompt, tokens, Domain(domain));
-    request.sampling = Sampling { logit_bias: vec![(model::END, -1_000.0)], ..Sampling::default() };
+    request.sampling =
+        Sampling { logit_bias: vec![(chance::END, -1_000.0)], ..Sampling::default() };
     request.logprobs = Some(0);
     request
 }
@@ -257,7 +249,7 @@ fn guesses(path: &std::path::Path, asked: &Asked) {
     let runs = asked.runs;
     let timed = |speculation| {
         let engine = load(path, asked, speculation);
-        let phrase = model::prompt(1, 12, engine.info().vocabulary);
+        let phrase = chance::prompt(1, 12, engine.info().vocabulary);
         let mut taken = Vec::new();
         for run in 0..=runs {
             let mut request = request(phrase.repeat(8), 128, run as u128);

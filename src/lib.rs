@@ -17,6 +17,7 @@
 //! | `openai/` | OpenAI wire formats to gate requests and back |
 //! | `models/` | the library of model files |
 //! | `evals/` | fairness suites, runs, reports |
+//! | `speed/` | how fast a model answers here, beside what the machine could give |
 //! | `monitor/` | alerts, posture, SBOM, advisories |
 //! | `backup/` | sealed backups: create, verify, restore |
 //! | `admin/` | pages and API that read across features |
@@ -61,6 +62,7 @@ pub mod engine;
 pub mod guard;
 pub mod ids;
 pub mod secret;
+pub mod speed;
 pub mod vault;
 pub mod web;
 

@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod bench;
 mod config;
 mod doctor;
 mod eval;
@@ -56,6 +57,8 @@ enum Command {
     Models(models::Models),
     /// Measure how fair a model is, and whether it knows the language.
     Eval(eval::Eval),
+    /// Measure how fast models answer on this machine.
+    Bench(bench::Bench),
     /// Show the configuration in force, and where each value came from.
     Config(config::Show),
     /// Hold the server against the six practices.
@@ -102,6 +105,7 @@ fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
         Command::Backup(command) => command.run(common),
         Command::Models(command) => command.run(common),
         Command::Eval(command) => command.run(common),
+        Command::Bench(command) => command.run(),
         Command::Config(command) => command.run(common),
         Command::Doctor(command) => command.run(common),
         Command::Sbom(_) => monitor::Sbom::run(),
@@ -169,6 +173,9 @@ mod tests {
             "strongroom doctor --json --data-dir D",
             "strongroom eval fairness --model guide --suite crows-pairs --data D --data-dir E --json",
             "strongroom eval fairness --out report.html",
+            "strongroom bench",
+            "strongroom bench --model a.gguf --threads 2 --json --streams 1,8 --prompts 512",
+            "strongroom bench --shape 1b --type q8_0 --layers 4 --write b.gguf",
             "strongroom config --set server.workers=2",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");

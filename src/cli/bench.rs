@@ -1,0 +1,153 @@
+//! `strongroom bench`: how fast a model answers on this machine, beside what the machine could give.
+//! Needs no server, no configuration and no data directory.
+
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::Ended;
+use super::options::out;
+use crate::engine::{Weights, set_threads};
+use crate::speed::chance::{self, Kind, Shape};
+use crate::speed::{self, Asked, Nameless};
+
+/// Measure how fast models answer on this machine.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  strongroom bench\n  strongroom bench --model models/qwen3-4b-q4_k_m.gguf --threads 8\n  strongroom bench --shape 8b --json > here.json\n\nEach figure stands beside its limit: what no program can pass that reads each weight once for a token, or multiplies it once. Nothing else should run meanwhile. It takes some minutes on a small machine."
+)]
+pub(super) struct Bench {
+    /// The model to measure with; without it, one of a usual shape with weights of chance is made and
+    /// removed again.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["shape", "kind", "layers", "write"])]
+    model: Option<PathBuf>,
+    /// How many threads compute; without it, one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    threads: Option<u16>,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// The shape of the model that is made: 0.6b (Qwen3), 1b, 8b (Llama 3).
+    #[arg(long, default_value = "0.6b", value_parser = shape)]
+    shape: Shape,
+    /// Its weights: f16, q8_0, q4_0, q4_k, q4_k_m.
+    #[arg(long = "type", value_name = "TYPE", default_value = "q4_k_m", value_parser = kind)]
+    kind: Kind,
+    /// Layers of it, for a quick look.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
+    layers: Option<u32>,
+    /// Write it to a new file, and measure nothing.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+    /// Tokens of the prompts. After the longest, an answer is timed as well.
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',', default_value = "512,4096")]
+    prompts: Vec<NonZero<u32>>,
+    /// Answers at once.
+    #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2,4,8,16")]
+    streams: Vec<NonZero<u16>>,
+    /// How often each is measured, at most; the middle one counts. What takes long is measured once.
+    #[arg(long, value_name = "N", default_value = "3")]
+    runs: NonZero<u16>,
+}
+
+fn shape(name: &str) -> Result<Shape, String> {
+    Shape::named(name).ok_or_else(|| names(&Shape::ALL))
+}
+
+fn kind(name: &str) -> Result<Kind, String> {
+    Kind::named(name).ok_or_else(|| names(&Kind::ALL))
+}
+
+fn names<T>(all: &[(&str, T)]) -> String {
+    let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+    format!("there are {}", names.join(", "))
+}
+
+impl Bench {
+    pub(super) fn run(self) -> Result<Ended> {
+        // Before anything else: a second thread would be too late.
+        set_threads(self.threads.unwrap_or(0).into())?;
+        if let Some(path) = &self.write {
+            let file = File::create_new(path);
+            let file = file.with_context(|| format!("{} cannot be made", path.display()))?;
+            chance::write(&file, &self.shape(), self.kind)
+                .with_context(|| format!("{} cannot be written", path.display()))?;
+            return Ok(Ended::Done);
+        }
+        let mut shown = Shown::new();
+        let made = if self.model.is_none() { Some(self.made(&mut shown)?) } else { None };
+        let path = self.model.clone().or_else(|| made.as_ref().map(Nameless::path));
+        let path = path.unwrap_or_default();
+        let report = speed::measure(Weights::File(path.clone()), &self.asked(), &mut |what| {
+            shown.say(what);
+        });
+        shown.clear();
+        let report = report.with_context(|| match &self.model {
+            Some(path) => format!("{} cannot be measured", path.display()),
+            None => "the model of chance weights cannot be measured".to_owned(),
+        })?;
+        if self.json {
+            writeln!(out(), "{}", serde_json::to_string_pretty(&report)?)?;
+        } else {
+            write!(out(), "{report}")?;
+        }
+        Ok(Ended::Done)
+    }
+
+    fn shape(&self) -> Shape {
+        let mut shape = self.shape;
+        shape.layers = self.layers.unwrap_or(shape.layers);
+        shape
+    }
+
+    fn made(&self, shown: &mut Shown) -> Result<Nameless> {
+        shown.say("making a model of chance weights");
+        let made = Nameless::new().and_then(|file| {
+            chance::write(file.file(), &self.shape(), self.kind)?;
+            Ok(file)
+        });
+        made.context("a model of chance weights cannot be written to a temporary file")
+    }
+
+    fn asked(&self) -> Asked {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Asked {
+            prompts: self.prompts.iter().map(|tokens| tokens.get() as usize).collect(),
+            streams: self.streams.iter().map(|streams| streams.get().into()).collect(),
+            runs: self.runs.get().into(),
+            threads: self.threads.map_or(cores, usize::from),
+            is_chance: self.model.is_none(),
+        }
+    }
+}
+
+/// What is being done, on standard error: in one line that changes where somebody looks.
+struct Shown {
+    is_terminal: bool,
+}
+
+impl Shown {
+    fn new() -> Self {
+        Self { is_terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn say(&mut self, what: &str) {
+        let mut stderr = std::io::stderr();
+        // Nothing can be said where standard error is closed.
+        let _ = if self.is_terminal {
+            write!(stderr, "\r\x1b[2K  {what}").and_then(|()| stderr.flush())
+        } else {
+            writeln!(stderr, "{what}")
+        };
+    }
+
+    fn clear(&mut self) {
+        if self.is_terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[2K");
+        }
+    }
+}
