@@ -334,5 +334,6 @@ fn workers(configured: u16) -> usize {
     match configured {
         0 => std::thread::available_parallelism().map_or(2, usize::from).min(4),
         some => some.into(),
+        forwarded_header: settings.server.forwarded_header,
     }
 }

@@ -14,9 +14,9 @@ use std::path::Path;
 pub use device::Device;
 pub use layers::Origin;
 pub use settings::{
-    Accounts, Api, Engine, Evals, Guard, Instructions, KeySourceKind, LimitSet, Limits, LoadWhen,
-    LogFormat, Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES, SUITES, Schedule,
-    Server, Settings, Speculation, Tls, VaultSettings, is_model_name,
+    Accounts, Api, Engine, Evals, ForwardedHeader, Guard, Instructions, KeySourceKind, LimitSet,
+    Limits, LoadWhen, LogFormat, Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES,
+    SUITES, Schedule, Server, Settings, Speculation, Tls, VaultSettings, is_model_name,
 };
 
 /// Where tests find the data that is shared between checkouts.
@@ -215,6 +215,10 @@ mod tests {
             (
                 "[server]\n\ntrusted_proxies = [\"10.0.0.0/8\"]",
                 "my.toml, line 3: `server.trusted_proxies` must be a list of addresses",
+            ),
+            (
+                "[server]\nforwarded_header = \"x-real-ip\"",
+                "my.toml, line 2: `server.forwarded_header`",
             ),
             (
                 "[evals]\nsuite = \"fairnes\"",

@@ -49,6 +49,7 @@ pub struct Server {
     pub shutdown_grace_s: u32,
     pub plain_http: bool,
     pub trusted_proxies: Vec<String>,
+    pub forwarded_header: ForwardedHeader,
     pub public_https: bool,
 }
 
@@ -63,6 +64,16 @@ impl Server {
     pub fn is_https(&self) -> bool {
         !self.plain_http || self.public_https
     }
+}
+
+/// The header in which the proxies say for whom they ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded`, of RFC 7239.
+    Forwarded,
 }
 
 /// Certificates.

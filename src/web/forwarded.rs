@@ -1,9 +1,11 @@
 //! For whom a proxy asks: `X-Forwarded-For`, or `Forwarded` (RFC 7239), and only from proxies that
-//! the configuration names. Anybody can send these headers.
+//! the configuration names, in the header that it names. Anybody can send these headers.
 
 use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::header::{HeaderMap, HeaderName};
+
+use crate::config::ForwardedHeader;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
@@ -11,20 +13,24 @@ const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 /// The client's address: that of the connection, or where that is a trusted proxy's, the right-most
 /// address in its header that is not. What stands left of that anybody may have written.
 ///
-/// A proxy sets one of the two headers and passes on the other as it came. Where both are there and
-/// disagree, it is not to be told which is the proxy's, and neither is believed.
-pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
+/// A proxy writes one of the two headers and passes on the other as it came, so that only the one
+/// that is named is looked at.
+pub(super) fn client(
+    peer: IpAddr,
+    (written, headers): (ForwardedHeader, &HeaderMap),
+    trusted: &[IpAddr],
+) -> IpAddr {
     let peer = peer.to_canonical();
     if !trusted.contains(&peer) {
         return peer;
     }
-    let by = |name: HeaderName, read: fn(&str) -> Option<IpAddr>| {
-        headers.contains_key(&name).then(|| last_untrusted(peer, headers, (&name, read), trusted))
-    };
-    match (by(X_FORWARDED_FOR, address), by(FORWARDED, for_parameter)) {
-        (Some(one), Some(other)) if one != other => peer,
-        (Some(one), _) | (None, Some(one)) => one,
-        (None, None) => peer,
+    match written {
+        ForwardedHeader::XForwardedFor => {
+            last_untrusted(peer, headers, (&X_FORWARDED_FOR, address), trusted)
+        }
+        ForwardedHeader::Forwarded => {
+            last_untrusted(peer, headers, (&FORWARDED, for_parameter), trusted)
+        }
     }
 }
 
@@ -71,22 +77,26 @@ mod tests {
 
     use super::*;
 
-    fn check(peer: &str, headers: &[(&HeaderName, &str)], expected: &str) {
+    fn check(
+        written: ForwardedHeader,
+        peer: &str,
+        headers: &[(&HeaderName, &str)],
+        expected: &str,
+    ) {
         let trusted = ["127.0.0.1", "10.0.0.9", "::1"].map(|one| one.parse().expect("address"));
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append((*name).clone(), HeaderValue::from_str(value).expect("a value"));
         }
-        let found = client(peer.parse().expect("an address"), &map, &trusted);
-        assert_eq!(found.to_string(), expected, "{peer}: {headers:?}");
+        let found = client(peer.parse().expect("an address"), (written, &map), &trusted);
+        assert_eq!(found.to_string(), expected, "{written:?} from {peer}: {headers:?}");
     }
 
     #[test]
     fn only_a_trusted_proxy_is_believed_and_only_what_it_wrote() {
-        let (x, f) = (&X_FORWARDED_FOR, &FORWARDED);
+        let x = &X_FORWARDED_FOR;
         for (peer, headers, expected) in [
             ("192.0.2.1", &[(x, "203.0.113.5")][..], "192.0.2.1"),
-            ("192.0.2.1", &[(f, "for=203.0.113.5")], "192.0.2.1"),
             ("127.0.0.1", &[], "127.0.0.1"),
             ("::ffff:127.0.0.1", &[(x, "203.0.113.5")], "203.0.113.5"),
             ("127.0.0.1", &[(x, "198.51.100.1, 203.0.113.5")], "203.0.113.5"),
@@ -98,14 +108,31 @@ mod tests {
             ("127.0.0.1", &[(x, "203.0.113.5, unknown")], "127.0.0.1"),
             ("127.0.0.1", &[(x, "203.0.113.5, nonsense, 10.0.0.9")], "10.0.0.9"),
             ("127.0.0.1", &[(x, "")], "127.0.0.1"),
+        ] {
+            check(ForwardedHeader::XForwardedFor, peer, headers, expected);
+        }
+        let f = &FORWARDED;
+        for (peer, headers, expected) in [
+            ("192.0.2.1", &[(f, "for=203.0.113.5")][..], "192.0.2.1"),
             ("127.0.0.1", &[(f, "for=203.0.113.5;proto=https;by=10.0.0.9")], "203.0.113.5"),
             ("127.0.0.1", &[(f, "For=\"[2001:db8::1]:4711\"")], "2001:db8::1"),
             ("127.0.0.1", &[(f, "for=198.51.100.1, for=203.0.113.5")], "203.0.113.5"),
             ("127.0.0.1", &[(f, "for=_hidden")], "127.0.0.1"),
-            ("127.0.0.1", &[(f, "for=198.51.100.1"), (x, "203.0.113.5")], "127.0.0.1"),
-            ("127.0.0.1", &[(f, "for=203.0.113.5"), (x, "203.0.113.5")], "203.0.113.5"),
         ] {
-            check(peer, headers, expected);
+            check(ForwardedHeader::Forwarded, peer, headers, expected);
+        }
+    }
+
+    #[test]
+    fn the_header_that_the_proxy_does_not_write_says_nothing() {
+        let (x, f) = ((&X_FORWARDED_FOR, "203.0.113.5"), (&FORWARDED, "for=198.51.100.1"));
+        for (written, headers, expected) in [
+            (ForwardedHeader::XForwardedFor, &[f, x][..], "203.0.113.5"),
+            (ForwardedHeader::XForwardedFor, &[f], "127.0.0.1"),
+            (ForwardedHeader::Forwarded, &[f, x], "198.51.100.1"),
+            (ForwardedHeader::Forwarded, &[x], "127.0.0.1"),
+        ] {
+            check(written, "127.0.0.1", headers, expected);
         }
     }
 }

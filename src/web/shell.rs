@@ -16,6 +16,7 @@ use tracing::Instrument;
 use super::arrival::Arrivals;
 use super::error::{ApiError, ErrorCode};
 use super::forwarded;
+use crate::config::ForwardedHeader;
 use crate::ids::RequestId;
 
 /// The settings of the shell.
@@ -31,6 +32,8 @@ pub struct Shell {
     pub is_https: bool,
     /// Proxies whose word on addresses is taken.
     pub trusted_proxies: Arc<[IpAddr]>,
+    /// The header in which they say for whom they ask.
+    pub forwarded_header: ForwardedHeader,
 }
 
 /// The id of a request and where it came from, kept in its extensions.
@@ -66,9 +69,13 @@ pub async fn surround(
     let id = RequestId::new();
     let begun = Instant::now();
     let shell = request.app_data::<Data<Shell>>().cloned();
-    let trusted = shell.as_ref().map_or(&[][..], |shell| &shell.trusted_proxies);
-    let connected = request.peer_addr().map(|peer| peer.ip());
-    let address = connected.map(|peer| forwarded::client(peer, request.headers(), trusted));
+    let address = request.peer_addr().map(|peer| match &shell {
+        Some(shell) => {
+            let written = (shell.forwarded_header, request.headers());
+            forwarded::client(peer.ip(), written, &shell.trusted_proxies)
+        }
+        None => peer.ip().to_canonical(),
+    });
     request.extensions_mut().insert(ThisRequest { id, address });
     let (is_https, refusal) = match &shell {
         Some(shell) => (shell.is_https, check_head(&request, shell)),

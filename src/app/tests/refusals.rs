@@ -61,6 +61,18 @@ async fn behind_a_trusted_proxy_everybody_has_their_own_address() {
 }
 
 #[actix_web::test]
+async fn nobody_hides_behind_the_header_that_the_proxy_does_not_write() {
+    let trusted = ("server.trusted_proxies", "[\"127.0.0.1\"]");
+    let (x, f) = (("x-forwarded-for", "203.0.113.5"), ("forwarded", "for=198.51.100.1"));
+    for (written, seen) in [("x-forwarded-for", "203.0.113.5"), ("forwarded", "198.51.100.1")] {
+        let house = House::with(&[trusted, ("server.forwarded_header", written)]).await;
+        house.call(from("127.0.0.1", &[x, f])).await;
+        let events = recorded(&house, Action::AuthenticationFailed).await;
+        assert_eq!(events[0].field("address"), seen, "the proxy writes {written}");
+    }
+}
+
+#[actix_web::test]
 async fn behind_a_proxy_that_ends_tls_the_cookie_is_bound_to_this_host() {
     let own = [("server.plain_http", "true"), ("server.public_https", "true")];
     let house = House::with(&own).await;
