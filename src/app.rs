@@ -38,7 +38,7 @@ use crate::gate::{Catalog, Gate, GateParts, WaitOptions};
 use crate::guard::Guard;
 use crate::keys::Keys;
 use crate::limits::Limiter;
-use crate::models::Library;
+use crate::models::{Library, LibraryParts};
 use crate::monitor::{Monitor, MonitorParts};
 use crate::openai::api::OpenAi;
 use crate::prompts::{Prompts, PromptsParts};
@@ -104,7 +104,7 @@ impl App {
             .context("the audit log cannot be opened")?;
         let People { registry, binder, refusals, accounts, keys } =
             People::open(home, &settings, &db, &audit)?;
-        let library = Library::open(&db, &audit, clock, &registry, library_options(&settings)?)?;
+        let library = open_library(home, &settings, (&db, &audit), (&registry, &binder))?;
         let gate = Gate::new(GateParts {
             catalog: catalog(&library),
             limits: Limiter::open(&db, clock.clone(), &settings.limits)?,
@@ -294,6 +294,22 @@ impl App {
         self.audit.flush().context("the heads of the log cannot be written")?;
         Ok(())
     }
+}
+
+fn open_library(
+    home: &Home,
+    settings: &Settings,
+    (db, audit): (&Db, &AuditLog),
+    (registry, binder): (&Arc<Registry>, &Binder),
+) -> Result<Library> {
+    let parts = LibraryParts {
+        db: db.clone(),
+        audit: audit.clone(),
+        clock: home.clock.clone(),
+        registry: Arc::clone(registry),
+        binder: binder.clone(),
+    };
+    Ok(Library::open(parts, library_options(settings)?)?)
 }
 
 fn wait_options(settings: &Settings) -> WaitOptions {

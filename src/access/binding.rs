@@ -1,8 +1,8 @@
-//! Rows that decide who somebody is, bound to this server. Such a row carries a keyed digest over
+//! Rows that decide who somebody is and what they may use, bound to this server. Such a row carries a keyed digest over
 //! its table, its id and every column that matters, under a key of the vault: who can write to the
 //! database file, and has not the keys, can neither make an account, a session, a key or a link nor
-//! give one to somebody else. What they still can do is delete a row, or put back a whole row as it
-//! once was.
+//! give one to somebody else, nor open a model. What they still can do is delete a row, or put back a
+//! whole row as it once was.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -46,7 +46,7 @@ actions! {
     AccessDenied "access.denied" "A permission was asked for and refused.";
     AuthenticationFailed "access.authentication_failed" "A key or session was not accepted.";
     RefusalsCounted "access.refusals_counted" "Refusals came too thick to be recorded one by one, and were counted.";
-    RowRefused "access.row_refused" "A row that says who somebody is was not written by this server, and is not believed.";
+    RowRefused "access.row_refused" "A row that says who somebody is, what they may use or what a model is told was not written by this server, and is not believed.";
     SetupRedeem "setup.redeem" "The set-up link was used and the owner's account made.";
     InvitationCreate "invitation.create" "A one-time link was made.";
     InvitationRedeem "invitation.redeem" "A one-time link was used.";

@@ -168,6 +168,11 @@ impl AuditLog {
         self.inner.db.read(move |db| Ok(store::page(db, &filter)?)).await
     }
 
+    /// `page` for threads outside the async runtime.
+    pub fn page_blocking(&self, filter: Filter) -> Result<Vec<Record>, AuditError> {
+        self.inner.db.read_blocking(move |db| Ok(store::page(db, &filter)?))
+    }
+
     /// The newest signed head.
     pub fn head(&self) -> Option<Head> {
         self.inner.state.lock().head.clone()
@@ -183,13 +188,17 @@ impl AuditLog {
         {
             return Ok(found.clone());
         }
-        let trust = Trust::Key(self.inner.take_key(&mut self.inner.state.lock())?.verifying_key());
-        let (path, directory) = (self.inner.db.path().to_owned(), self.inner.directory.clone());
-        let begun = Instant::now();
-        let run = move || verify(&open_to_read(&path)?, &directory, &[], &trust);
+        let (log, begun) = (self.clone(), Instant::now());
+        let run = move || log.verify_blocking();
         let found = tokio::task::spawn_blocking(run).await.map_err(|_| DbError::Closed)??;
         *last = Some((begun, found.clone()));
         Ok(found)
+    }
+
+    /// `verify` for threads outside the async runtime, whoever else verifies.
+    pub fn verify_blocking(&self) -> Result<Verification, AuditError> {
+        let trust = Trust::Key(self.inner.take_key(&mut self.inner.state.lock())?.verifying_key());
+        verify(&open_to_read(self.inner.db.path())?, &self.inner.directory, &[], &trust)
     }
 
     /// Proves that event `seq` is in the tree of `size` events; its leaf has the index `seq - 1`.

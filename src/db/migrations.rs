@@ -38,6 +38,11 @@ pub(super) const ALL: &[Migration] = &[
         name: "shared_prompts",
         sql: include_str!("migrations/0010_shared_prompts.sql"),
     },
+    Migration {
+        number: 11,
+        name: "model_access_mac",
+        sql: include_str!("migrations/0011_model_access_mac.sql"),
+    },
 ];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.

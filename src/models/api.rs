@@ -12,6 +12,7 @@ use crate::access::permission::{BuiltinRole, ManageModels, ReadModels};
 use crate::access::{Grant, SignedIn};
 use crate::clock::Timestamp;
 use crate::gate::{Catalog, Gate, Model, ModelKind, ModelState, Setback};
+use crate::vault::VaultError;
 use crate::web::{Answer, ApiError, Body, Empty, ErrorCode};
 
 /// `GET /api/models`: those that the caller may use.
@@ -182,6 +183,7 @@ impl From<ModelsError> for ApiError {
             ModelsError::NotFound => ErrorCode::ModelNotFound,
             ModelsError::Audit(_) => ErrorCode::AuditUnavailable,
             ModelsError::Closing => ErrorCode::ShuttingDown,
+            ModelsError::Vault(VaultError::Sealed) => ErrorCode::Sealed,
             ModelsError::Conflict(reason) => {
                 return Self::new(ErrorCode::ModelConflict).message(reason);
             }
@@ -200,6 +202,7 @@ impl From<ModelsError> for ApiError {
                     .message(format!("The models directory has more than {most} files."));
             }
             ModelsError::Db(_)
+            | ModelsError::Vault(_)
             | ModelsError::SameName(_)
             | ModelsError::NoSuchDefault(_)
             | ModelsError::NoSuchModel { .. }

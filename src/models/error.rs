@@ -4,6 +4,7 @@ use crate::access::Withdrawn;
 use crate::audit::AuditError;
 use crate::config::MODEL_NAME_RULE;
 use crate::db::DbError;
+use crate::vault::VaultError;
 
 /// What can go wrong with the library.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,9 @@ pub(crate) enum ModelsError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The vault that binds rows does not serve.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// What let the caller in was withdrawn.
     #[error(transparent)]
     Withdrawn(#[from] Withdrawn),

@@ -14,8 +14,8 @@ use super::identity::FileIdentity;
 use super::loads::Queue;
 use super::plan::{Plan, Reservation};
 use super::sources::{self, Source};
-use super::{aliases, store};
-use crate::access::{Caller, Changes, Registry};
+use super::{aliases, kept, store};
+use crate::access::{Binder, Caller, Changes, Registry};
 use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::Clock;
 use crate::config::{LimitSet, LoadWhen, ModelLimits};
@@ -79,6 +79,15 @@ impl Default for LibraryOptions {
     }
 }
 
+/// What the library works with.
+pub(crate) struct LibraryParts {
+    pub(crate) db: Db,
+    pub(crate) audit: AuditLog,
+    pub(crate) clock: Clock,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) binder: Binder,
+}
+
 /// The library. A handle.
 #[derive(Clone)]
 pub(crate) struct Library {
@@ -89,6 +98,7 @@ pub(super) struct Inner {
     pub(super) changes: Changes,
     pub(super) audit: AuditLog,
     pub(super) clock: Clock,
+    binder: Binder,
     pub(super) options: LibraryOptions,
     pub(super) plan: Plan,
     pub(super) queue: Mutex<Queue>,
@@ -134,20 +144,16 @@ impl State {
 
 impl Library {
     /// Draws up the list of models; none is read yet. Blocks for the database and the directory.
-    pub(crate) fn open(
-        db: &Db,
-        audit: &AuditLog,
-        clock: &Clock,
-        registry: &Arc<Registry>,
-        options: LibraryOptions,
-    ) -> Result<Self, ModelsError> {
-        let (access, kept) = db.read_blocking(store::load)?;
+    pub(crate) fn open(parts: LibraryParts, options: LibraryOptions) -> Result<Self, ModelsError> {
+        let LibraryParts { db, audit, clock, registry, binder } = parts;
+        let (access, kept) = kept::load(&db, &audit, &binder)?;
         let state =
             State { entries: Vec::new(), access, aliases: kept, default: None, is_closed: false };
         let inner = Inner {
-            changes: Changes::new(db, audit, registry),
-            audit: audit.clone(),
-            clock: clock.clone(),
+            changes: Changes::new(&db, &audit, &registry),
+            audit,
+            clock,
+            binder,
             plan: Plan::new(options.memory_bytes),
             queue: Mutex::default(),
             state: RwLock::new(state),
@@ -240,10 +246,17 @@ impl Library {
         let model = self.find(Some(name)).ok_or(ModelsError::NotFound)?;
         let event = event(Action::ModelAccess, Outcome::Done, &model.name, caller);
         let event = event.with("roles", roles.clone());
-        let (audit, name, kept) = (self.inner.audit.clone(), model.name.clone(), roles.clone());
+        let (audit, binder) = (self.inner.audit.clone(), self.inner.binder.clone());
+        let (name, kept) = (model.name.clone(), roles.clone());
         let library = self.clone();
         let set = move |tx: &Transaction<'_>| -> Result<(), ModelsError> {
-            store::set_access(tx, &name, kept.as_deref())?;
+            match kept {
+                Some(roles) => {
+                    let row = store::AccessRow::new(&name, &roles);
+                    store::put_access(tx, &row, &binder.mac(&row)?)?;
+                }
+                None => store::remove_access(tx, &name)?,
+            }
             audit.record_in(tx, event)?;
             Ok(())
         };

@@ -4,6 +4,7 @@ mod aliases;
 pub(crate) mod api;
 mod error;
 mod identity;
+mod kept;
 mod library;
 mod loads;
 mod plan;
@@ -18,7 +19,7 @@ mod unloads;
 
 pub(crate) use error::ModelsError;
 pub(crate) use identity::FileIdentity;
-pub(crate) use library::{Library, LibraryOptions, Rules};
+pub(crate) use library::{Library, LibraryOptions, LibraryParts, Rules};
 
 /// The model that is built in; `models/guide` says how it was made.
 pub(crate) const GUIDE_BYTES: &[u8] = include_bytes!("../../models/guide/guide.gguf");

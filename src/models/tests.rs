@@ -7,8 +7,8 @@ use std::time::Duration;
 mod several;
 
 use super::error::ModelsError;
-use super::{Library, LibraryOptions};
-use crate::access::{Caller, Registry, Via};
+use super::{Library, LibraryOptions, LibraryParts};
+use crate::access::{Binder, Caller, Registry, Via};
 use crate::engine::{EngineOptions, Message, Role};
 use crate::gate::testing::{House, Scripted, Then, caller, request};
 use crate::gate::{
@@ -18,9 +18,14 @@ use crate::testing::shared;
 
 /// Opens a library off the runtime, as at the start of the server.
 async fn open(house: &House, options: LibraryOptions) -> Result<Library, ModelsError> {
-    let (db, audit, clock) = (house.db.clone(), house.audit.clone(), house.clock.clone());
-    let registry = Arc::new(Registry::new(Duration::from_hours(1)));
-    let open = move || Library::open(&db, &audit, &clock, &registry, options);
+    let parts = LibraryParts {
+        db: house.db.clone(),
+        audit: house.audit.clone(),
+        clock: house.clock.clone(),
+        registry: Arc::new(Registry::new(Duration::from_hours(1))),
+        binder: Binder::new(&house.vault),
+    };
+    let open = move || Library::open(parts, options);
     tokio::task::spawn_blocking(open).await.expect("runs")
 }
 

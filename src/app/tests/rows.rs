@@ -21,6 +21,84 @@ async fn after(statement: &'static str) -> (House, Visitor, Visitor, String) {
     (house, mia, program, link_secret(&reset))
 }
 
+/// What somebody with the file does to it, after the guide was kept for owners.
+async fn after_access(statement: &'static str) -> (House, Visitor) {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (_, mia) = house.person(&owner, "mia", &["member"]).await;
+    let only = json!({ "roles": ["owner"] });
+    let answer = house.send(&owner, Method::PATCH, "/api/admin/models/guide", Some(only)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert_eq!(models_of(&house, &mia).await, 0);
+    let between = move |file: &std::path::Path| {
+        let db = rusqlite::Connection::open(file).expect("opens");
+        assert!(db.execute(statement, []).expect("changes") > 0, "{statement}");
+    };
+    (house.reopened(between).await, mia)
+}
+
+async fn models_of(house: &House, visitor: &Visitor) -> usize {
+    let answer = house.get(visitor, "/api/models").await;
+    answer.body["models"].as_array().expect("a list").len()
+}
+
+#[actix_web::test]
+async fn whoever_rewrites_who_may_use_a_model_closes_it() {
+    for statement in [
+        "UPDATE model_access SET roles = '[\"member\"]'",
+        "UPDATE model_access SET roles = '[\"member\"]', mac = NULL",
+        "UPDATE model_access SET roles = '[\"member\"]', mac = zeroblob(32)",
+        "UPDATE model_access SET mac = (SELECT mac FROM users LIMIT 1)",
+    ] {
+        let (house, mia) = after_access(statement).await;
+        assert_eq!(models_of(&house, &mia).await, 0, "{statement}");
+        assert!(told_of(&house, "model_access").await, "{statement}");
+        // Whoever manages models says anew who may use it.
+        let body = json!({ "username": "olga", "password": PASSWORD });
+        let owner = House::browser(&house.post(&Visitor::default(), "/api/session", body).await);
+        assert_eq!(models_of(&house, &owner).await, 0, "{statement}: it is closed to all");
+        let both = json!({ "roles": ["owner", "member"] });
+        let answer = house.send(&owner, Method::PATCH, "/api/admin/models/guide", Some(both)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert_eq!(models_of(&house, &mia).await, 1, "{statement}");
+    }
+}
+
+#[actix_web::test]
+async fn rows_of_access_from_before_they_were_bound_hold_where_the_log_says_the_same() {
+    let (house, mia) = after_access("UPDATE model_access SET mac = NULL").await;
+    let body = json!({ "username": "olga", "password": PASSWORD });
+    let owner = House::browser(&house.post(&Visitor::default(), "/api/session", body).await);
+    assert_eq!((models_of(&house, &owner).await, models_of(&house, &mia).await), (1, 0));
+    assert!(!told_of(&house, "model_access").await);
+    let house = house.reopened(|file| {
+        let db = rusqlite::Connection::open(file).expect("opens");
+        let count = "SELECT count(*) FROM model_access WHERE length(mac) = 32";
+        let bound: i64 = db.query_row(count, [], |row| row.get(0)).expect("counts");
+        assert_eq!(bound, 1, "it was bound");
+    });
+    assert_eq!(models_of(&house.await, &owner).await, 1);
+}
+
+#[actix_web::test]
+async fn a_log_that_was_changed_confirms_nothing() {
+    let (house, _) = after_access("UPDATE model_access SET mac = NULL").await;
+    let owner_before = house.app.library.all()[0].roles.clone();
+    assert_eq!(owner_before, Some(vec!["owner".to_owned()]));
+    let house = house
+        .reopened(move |file| {
+            let db = rusqlite::Connection::open(file).expect("opens");
+            let change = "UPDATE audit_events SET body = CAST(replace(CAST(body AS TEXT),
+                '[\"owner\"]', '[\"member\"]') AS BLOB) WHERE action = 'model.access'";
+            assert!(db.execute(change, []).expect("changes") > 0);
+            let change = "UPDATE model_access SET roles = '[\"member\"]', mac = NULL";
+            assert!(db.execute(change, []).expect("changes") > 0);
+        })
+        .await;
+    assert_eq!(house.app.library.all()[0].roles, Some(Vec::new()));
+    assert!(told_of(&house, "model_access").await);
+}
+
 async fn told_of(house: &House, table: &str) -> bool {
     let filter = crate::audit::Filter {
         action: Some(Action::RowRefused),
