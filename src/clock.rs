@@ -50,6 +50,12 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// Whether it lies further after `now` than clocks go wrong by themselves. What was begun then was
+    /// begun by a clock that was ahead, and would outlive its time by as much.
+    pub fn is_ahead_of(self, now: Self) -> bool {
+        self.since(now) > DRIFT
+    }
+
     /// The day in UTC.
     pub fn date(self) -> Option<time::Date> {
         let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000);
@@ -101,6 +107,8 @@ impl JsonSchema for Timestamp {
     }
 }
 
+/// So far a clock goes wrong, or is set right, without anything being made of it.
+pub const DRIFT: Duration = Duration::from_mins(5);
 /// Further than this from where it should be, the system's clock is told of.
 const JUMP: Duration = Duration::from_hours(1);
 

@@ -248,6 +248,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::DRIFT;
 
     const IDLE: Duration = Duration::from_hours(1);
 
@@ -256,7 +257,7 @@ mod tests {
     }
 
     fn session(user: UserId, id: SessionId) -> SessionEntry {
-        SessionEntry::new(id, user, at(1_000_000_000), at(1))
+        SessionEntry::new(id, user, (at(1), at(1_000_000_000)), at(1))
     }
 
     #[test]
@@ -308,5 +309,19 @@ mod tests {
         registry.use_session(&[1; 32], at(3_000_000)).expect("ahead");
         registry.use_session(&[1; 32], at(1_000)).expect("put right");
         assert!(registry.use_session(&[1; 32], at(3_700_000)).is_none());
+    }
+
+    #[test]
+    fn a_session_that_a_clock_began_in_the_future_ends_when_the_clock_is_right_again() {
+        let (registry, now) = (Registry::new(IDLE), at(1_000_000_000));
+        let (user, wrong, right) = (UserId::new(), SessionId::new(), SessionId::new());
+        for (hash, id, ahead) in [(1, wrong, 1), (2, right, 0)] {
+            let begun = now.plus(DRIFT).plus(Duration::from_millis(ahead));
+            let lasts = (begun, begun.plus(Duration::from_hours(24)));
+            registry.put_session([hash; 32], SessionEntry::new(id, user, lasts, begun));
+        }
+        assert!(registry.use_session(&[1; 32], now).is_none());
+        assert!(registry.use_session(&[2; 32], now).is_some(), "clocks go wrong by that much");
+        assert!(registry.use_session(&[1; 32], now.plus(DRIFT * 2)).is_none(), "it has ended");
     }
 }

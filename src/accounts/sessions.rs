@@ -150,7 +150,7 @@ impl Accounts {
             for old in evicted {
                 registry.remove_session(user, *old);
             }
-            registry.put_session(secret_hash, SessionEntry::new(id, user, expires_at, now));
+            registry.put_session(secret_hash, SessionEntry::new(id, user, (now, expires_at), now));
         };
         inner.db.write_then(begin, begun).await?;
         Ok(Begun { user, session: id, secret, expires_at })

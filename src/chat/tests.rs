@@ -48,7 +48,7 @@ fn admit(house: &House, registry: &Registry, caller: &Caller) {
     let ends = now.plus(Duration::from_hours(1_000));
     let mut hash = [0; 32];
     hash[..16].copy_from_slice(session.as_bytes());
-    registry.put_session(hash, SessionEntry::new(session, user, ends, now));
+    registry.put_session(hash, SessionEntry::new(session, user, (now, ends), now));
 }
 
 impl Room {

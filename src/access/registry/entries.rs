@@ -37,6 +37,7 @@ pub(crate) struct SessionEntry {
     pub(crate) id: SessionId,
     /// Who signed in.
     pub(crate) user: UserId,
+    pub(super) begun_at: Timestamp,
     /// When it ends in any case.
     pub(crate) expires_at: Timestamp,
     pub(super) seen_at: AtomicI64,
@@ -45,15 +46,15 @@ pub(crate) struct SessionEntry {
 }
 
 impl SessionEntry {
-    /// A session that was last used at `seen_at`.
+    /// A session that lasts from the one moment to the other, and was last used at `seen_at`.
     pub(crate) fn new(
         id: SessionId,
         user: UserId,
-        expires_at: Timestamp,
+        (begun_at, expires_at): (Timestamp, Timestamp),
         seen_at: Timestamp,
     ) -> Self {
         let (seen_at, kept_at) = (AtomicI64::new(seen_at.ms()), AtomicI64::new(seen_at.ms()));
-        Self { id, user, expires_at, seen_at, kept_at }
+        Self { id, user, begun_at, expires_at, seen_at, kept_at }
     }
 
     /// When it was last used.
@@ -61,8 +62,12 @@ impl SessionEntry {
         Timestamp::from_ms(self.seen_at.load(Ordering::Relaxed))
     }
 
+    /// Whether its time is up, or was never to be: one that begins in the future would last longer
+    /// than any may.
     pub(super) fn is_over(&self, now: Timestamp, idle: Duration) -> bool {
-        now >= self.expires_at || now.since(self.seen_at()) >= idle
+        now >= self.expires_at
+            || now.since(self.seen_at()) >= idle
+            || self.begun_at.is_ahead_of(now)
     }
 }
 

@@ -83,7 +83,8 @@ pub(in crate::accounts) fn insert_link(
     Ok(())
 }
 
-/// The link with this secret, if it works: not used, not expired, and as this server wrote it.
+/// The link with this secret, if it works: not used, not expired, not made in the future, and as this
+/// server wrote it.
 pub(in crate::accounts) fn link(
     db: &Connection,
     binder: &Binder,
@@ -105,7 +106,8 @@ pub(in crate::accounts) fn link(
         Ok((link, row.get::<_, Vec<u8>>(5)?))
     });
     let Some((link, mac)) = found.optional()? else { return Ok(None) };
-    Ok(binder.fits(&link, &mac)?.then_some(link))
+    let is_live = binder.fits(&link, &mac)? && !link.created_at.is_ahead_of(now);
+    Ok(is_live.then_some(link))
 }
 
 /// Makes every link to a person's account useless; without a person, every set-up link.

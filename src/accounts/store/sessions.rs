@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use crate::access::binding::{Binder, BoundRow};
 use crate::access::registry::{SecretHash, SessionEntry};
 use crate::accounts::AccountError;
-use crate::clock::Timestamp;
+use crate::clock::{DRIFT, Timestamp};
 use crate::ids::{SessionId, UserId};
 use crate::vault::{Aad, Sealed};
 
@@ -67,7 +67,9 @@ pub(in crate::accounts) fn insert_session(
     session: &NewSession,
     most: u32,
 ) -> Result<Vec<SessionId>, AccountError> {
-    db.execute("DELETE FROM sessions WHERE expires_at <= ?1", [session.now])?;
+    // Those that began in the future are over too: they do not begin again when it has come.
+    let over = "DELETE FROM sessions WHERE expires_at <= ?1 OR created_at > ?2";
+    db.execute(over, [session.now, session.now.plus(DRIFT)])?;
     let mac = binder.mac(&Bound {
         id: session.id,
         user: session.user,
@@ -102,7 +104,7 @@ pub(in crate::accounts) fn insert_session(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Every session that has not ended and is as this server wrote it.
+/// Every session that has begun, has not ended, and is as this server wrote it.
 pub(in crate::accounts) fn live_sessions(
     db: &Connection,
     binder: &Binder,
@@ -115,11 +117,14 @@ pub(in crate::accounts) fn live_sessions(
     let mut live = Vec::new();
     while let Some(row) = rows.next()? {
         let secret_hash: SecretHash = row.get(0)?;
-        let (id, user, expires_at) = (row.get(1)?, row.get(2)?, row.get(4)?);
-        let bound =
-            Bound { id, user, secret_hash: &secret_hash, created_at: row.get(3)?, expires_at };
-        if binder.fits(&bound, &row.get::<_, Vec<u8>>(6)?)? {
-            live.push((secret_hash, SessionEntry::new(id, user, expires_at, row.get(5)?)));
+        let (id, user) = (row.get(1)?, row.get(2)?);
+        let (created_at, expires_at): (Timestamp, Timestamp) = (row.get(3)?, row.get(4)?);
+        let bound = Bound { id, user, secret_hash: &secret_hash, created_at, expires_at };
+        if binder.fits(&bound, &row.get::<_, Vec<u8>>(6)?)? && !created_at.is_ahead_of(now) {
+            // A use in the future would keep it from going idle until then.
+            let seen_at = row.get::<_, Timestamp>(5)?.min(now);
+            let lasts = (created_at, expires_at);
+            live.push((secret_hash, SessionEntry::new(id, user, lasts, seen_at)));
         }
     }
     Ok(live)
@@ -131,9 +136,10 @@ pub(in crate::accounts) fn sessions_of(
     now: Timestamp,
 ) -> Result<Vec<SessionRow>, AccountError> {
     let sql = "SELECT id, created_at, last_seen_at, address, user_agent FROM sessions
-        WHERE user = ?1 AND expires_at > ?2 ORDER BY last_seen_at DESC LIMIT 200";
+        WHERE user = ?1 AND expires_at > ?2 AND created_at <= ?3
+        ORDER BY last_seen_at DESC LIMIT 200";
     let mut statement = db.prepare(sql)?;
-    let rows = statement.query_map(params![user, now], |row| {
+    let rows = statement.query_map(params![user, now, now.plus(DRIFT)], |row| {
         Ok(SessionRow {
             id: row.get(0)?,
             created_at: row.get(1)?,

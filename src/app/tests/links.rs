@@ -62,6 +62,58 @@ async fn a_link_works_only_as_long_as_its_maker_could_make_it() {
 }
 
 #[actix_web::test]
+async fn what_a_clock_that_was_ahead_has_dated_does_not_outlive_its_time() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (id, _) = house.person(&owner, "mia", &["member"]).await;
+    let right = house.clock.now();
+    // Not so far that the owner's session ends, and further than clocks go wrong by themselves.
+    let ahead = right.plus(Duration::from_mins(30));
+    house.clock.set(ahead);
+    let link = reset(&house, &owner, &id).await;
+    let signed_in = async |house: &House| {
+        let body = json!({ "username": "olga", "password": PASSWORD });
+        House::browser(&house.post(&Visitor::default(), "/api/session", body).await)
+    };
+    let wrong = signed_in(&house).await;
+    let unused = signed_in(&house).await;
+    house.clock.set(right);
+    assert_eq!(redeem(&house, &link, NEW).await.code(), "link_expired");
+    assert_eq!(house.get(&wrong, "/api/me").await.code(), "not_signed_in");
+    let house = house.reopened(|_| {}).await;
+    assert_eq!(house.get(&unused, "/api/me").await.code(), "not_signed_in");
+    assert_eq!(
+        house.get(&owner, "/api/me").await.status,
+        StatusCode::OK,
+        "begun at the right time"
+    );
+    let sessions = house.get(&owner, "/api/me/sessions").await;
+    assert_eq!(sessions.body["sessions"].as_array().map(Vec::len), Some(1), "{sessions:?}");
+    // Nor do sessions begin again when the time has come.
+    signed_in(&house).await;
+    house.clock.set(ahead.plus(Duration::from_mins(1)));
+    let house = house.reopened(|_| {}).await;
+    for old in [&wrong, &unused] {
+        assert_eq!(house.get(old, "/api/me").await.code(), "not_signed_in");
+    }
+}
+
+#[actix_web::test]
+async fn a_set_up_link_of_a_clock_that_was_ahead_makes_no_owner() {
+    let house = House::new().await;
+    let right = house.clock.now();
+    house.clock.set(right.plus(Duration::from_hours(24 * 365)));
+    let link = house.app.accounts.make_setup_secret().await.expect("a link");
+    house.clock.set(right);
+    let body = json!({
+        "token": link.expose(), "username": "olga", "display_name": "Olga", "password": PASSWORD,
+    });
+    let refused = house.post(&Visitor::default(), "/api/setup", body).await;
+    assert_eq!(refused.code(), "link_expired");
+    house.owner().await;
+}
+
+#[actix_web::test]
 async fn guesses_at_links_are_slowed_down_and_a_right_one_is_not_a_guess() {
     let house = House::new().await;
     let owner = house.owner().await;
