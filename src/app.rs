@@ -5,6 +5,7 @@ mod bench;
 mod certificates;
 mod console;
 mod control;
+mod expiry;
 mod facts;
 mod home;
 mod orders;
@@ -343,6 +344,7 @@ fn shell(settings: &Settings) -> Shell {
         arrivals: Arrivals::default(),
         is_https: settings.server.is_https(),
         trusted_proxies: settings.server.trusted_proxies().into(),
+        forwarded_header: settings.server.forwarded_header,
     }
 }
 
@@ -350,6 +352,5 @@ fn workers(configured: u16) -> usize {
     match configured {
         0 => std::thread::available_parallelism().map_or(2, usize::from).min(4),
         some => some.into(),
-        forwarded_header: settings.server.forwarded_header,
     }
 }

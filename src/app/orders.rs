@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Handle};
 
 use super::people::People;
-use super::{App, Home, control};
+use super::{App, Home, control, expiry};
 use crate::access::Caller;
 use crate::accounts::{AccountError, Accounts, ConsoleReset};
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
@@ -188,6 +188,10 @@ impl Operator {
         };
         self.audit.record_blocking(event)?;
         let made = made.context("the backup failed")?;
+        // There is a newer key file now. The backup is good, whatever becomes of the older ones.
+        if let Err(error) = expiry::expire(&self.home, &self.settings, &self.audit, Some(to)) {
+            tracing::warn!(cause = format!("{error:#}"), "after a backup");
+        }
         Ok(json!({ "data": made.data, "keys": made.keys, "log_problems": made.log_problems }))
     }
 

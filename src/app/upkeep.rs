@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::App;
 use super::certificates::CertificateFiles;
 use super::facts::clock_event;
+use super::{App, expiry};
 use crate::audit::AuditError;
 use crate::web::tls::Certificates;
 
@@ -15,6 +15,8 @@ const KEEP_EVERY: Duration = Duration::from_mins(1);
 const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// How often conversations in which nothing was said are looked for.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
+/// How often key files of old backups are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_hours(24);
 /// How often the certificate is looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_mins(1);
 
@@ -25,6 +27,7 @@ impl App {
         let mut keep = tokio::time::interval(KEEP_EVERY);
         let mut idle = tokio::time::interval(IDLE_EVERY);
         let mut tidy = tokio::time::interval(TIDY_EVERY);
+        let mut expire = tokio::time::interval(EXPIRE_EVERY);
         let mut renew = tokio::time::interval(CERTIFICATE_EVERY);
         loop {
             tokio::select! {
@@ -33,6 +36,7 @@ impl App {
                 _ = tidy.tick() => if let Err(error) = self.chat.delete_empty().await {
                     tracing::warn!(cause = %error, "empty conversations could not be deleted");
                 },
+                _ = expire.tick() => self.expire_key_files().await,
                 _ = renew.tick() => if let Some(certificates) = &certificates {
                     let outcome = files.refresh(&self.home.vault, &self.home.clock, certificates);
                     if let Err(error) = outcome {
@@ -40,6 +44,17 @@ impl App {
                     }
                 },
             }
+        }
+    }
+
+    /// Deletes key files of old backups where backups lie by themselves.
+    pub(super) async fn expire_key_files(&self) {
+        let app = self.clone();
+        let expire = move || expiry::expire(&app.home, &app.settings, &app.audit, None);
+        match tokio::task::spawn_blocking(expire).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(cause = format!("{error:#}"), "a daily task failed"),
+            Err(error) => tracing::warn!(cause = %error, "a daily task failed"),
         }
     }
 

@@ -46,6 +46,10 @@ impl House {
     }
 
     fn backup(&self) -> Created {
+        self.backup_at(1_000)
+    }
+
+    fn backup_at(&self, ms: i64) -> Created {
         let head = self.log.head().map(|head| format!("{}:{}", head.size, hex::encode(head.root)));
         let sources = Sources {
             data_dir: &self.path("data"),
@@ -53,7 +57,7 @@ impl House {
             vault: &self.vault,
             audit_head: head,
         };
-        create(&sources, &self.path("backups"), Timestamp::from_ms(1_000)).expect("made")
+        create(&sources, &self.path("backups"), Timestamp::from_ms(ms)).expect("made")
     }
 
     fn restore(&self, made: &Created, target: &str) -> Result<Restored, BackupError> {
@@ -223,9 +227,32 @@ fn a_deleted_person_is_gone_from_old_data_with_a_newer_key_file() {
     house.restore(&old, "again").expect("restored");
     let vault = Vault::load(&house.path("again/keys")).expect("loads");
     vault.open(Scope::Person(house.person), &PLACE, &house.sealed).expect("opens");
-    let count = expire_key_files(&house.path("backups"), Timestamp::from_ms(1_001));
-    assert_eq!(count.expect("expired"), 2);
-    assert!(!old.keys.exists() && old.data.exists());
+}
+
+#[test]
+fn old_key_files_go_and_the_newest_stays_and_so_do_those_of_others() {
+    let (house, other) = (House::new(&KeySource::File), House::new(&KeySource::File));
+    let of_another = other.backup_at(1_000);
+    let made = [1_000, 2_000, 3_000].map(|at| house.backup_at(at));
+    let beside = house.path("backups").join(of_another.keys.file_name().expect("a name"));
+    fs::copy(&of_another.keys, &beside).expect("copied");
+    let unreadable = house.path("backups/no.strongroom-keys");
+    fs::write(&unreadable, "nothing").expect("written");
+    let expire = |limit| {
+        expire_key_files(&house.path("backups"), &house.vault, Timestamp::from_ms(limit))
+            .expect("expired")
+    };
+    let are_there = || made.each_ref().map(|one| one.keys.exists());
+    assert_eq!(expire(1_000), 0, "none is that old");
+    assert_eq!(expire(1_001), 1);
+    assert_eq!(are_there(), [false, true, true]);
+    assert_eq!(expire(9_000), 1);
+    assert_eq!(are_there(), [false, false, true], "the newest stays, however old");
+    assert!(
+        made.iter().all(|one| one.data.exists()),
+        "data files are kept for as long as one likes"
+    );
+    assert!(beside.exists() && unreadable.exists());
 }
 
 /// Tells threads to stop when it goes.

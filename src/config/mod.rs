@@ -14,9 +14,9 @@ use std::path::Path;
 pub use device::Device;
 pub use layers::Origin;
 pub use settings::{
-    Accounts, Api, Engine, Evals, ForwardedHeader, Guard, Instructions, KeySourceKind, LimitSet,
-    Limits, LoadWhen, LogFormat, Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES,
-    SUITES, Schedule, Server, Settings, Speculation, Tls, VaultSettings, is_model_name,
+    Accounts, Api, Backup, Engine, Evals, ForwardedHeader, Guard, Instructions, KeySourceKind,
+    LimitSet, Limits, LoadWhen, LogFormat, Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor,
+    ROLES, SUITES, Schedule, Server, Settings, Speculation, Tls, VaultSettings, is_model_name,
 };
 
 /// Where tests find the data that is shared between checkouts.

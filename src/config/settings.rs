@@ -27,6 +27,7 @@ pub struct Settings {
     pub limits: Limits,
     pub guard: Guard,
     pub evals: Evals,
+    pub backup: Backup,
     pub monitor: Monitor,
     pub logs: Logs,
 }
@@ -262,6 +263,13 @@ pub enum Schedule {
     Monthly,
 }
 
+/// What becomes of backups.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backup {
+    pub key_file_days: u32,
+}
+
 /// What the monitor calls unusual, and what it calls due.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -393,6 +401,7 @@ impl Settings {
             ("accounts.session_idle_hours", self.accounts.session_idle_hours.into(), 1, 24 * 90),
             ("accounts.session_days", self.accounts.session_days.into(), 1, 365),
             ("accounts.password_chars_min", self.accounts.password_chars_min.into(), 15, 64),
+            ("backup.key_file_days", self.backup.key_file_days.into(), 0, 3_650),
             ("accounts.hashes_at_once", self.accounts.hashes_at_once.into(), 1, 64),
         ];
         bounds.into_iter().try_for_each(within)

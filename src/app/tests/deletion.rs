@@ -91,3 +91,38 @@ async fn the_operator_deletes_at_the_console_and_a_crash_leaves_no_key() {
     assert!(sealed.is_err(), "the key is gone");
     assert_eq!(house.get(&owner, "/api/me").await.status, StatusCode::OK);
 }
+
+#[actix_web::test]
+async fn key_files_of_old_backups_are_deleted_where_backups_are_made() {
+    let house = House::new().await;
+    house.owner().await;
+    let own = house.data.path().join("data/backups");
+    let elsewhere = house.data.path().join("elsewhere");
+    let back_up = async |to: &std::path::Path| {
+        let (operator, to) = (Operator::of(&house.app), to.to_owned());
+        let work = move || operator.perform(Order::Backup { to });
+        let made = tokio::task::spawn_blocking(work).await.expect("runs").expect("made");
+        std::path::PathBuf::from(made["keys"].as_str().expect("a path"))
+    };
+    let old = [back_up(&own).await, back_up(&elsewhere).await];
+    house.clock.advance(Duration::from_hours(24 * 20));
+    let newer = [back_up(&own).await, back_up(&elsewhere).await];
+    house.app.expire_key_files().await;
+    assert!(old.iter().chain(&newer).all(|file| file.exists()), "none is a month old");
+    house.clock.advance(Duration::from_hours(24 * 20));
+    house.app.expire_key_files().await;
+    assert!(!old[0].exists() && newer[0].exists(), "once a day");
+    assert!(old[1].exists(), "nobody knows of that place until it is used again");
+    back_up(&elsewhere).await;
+    assert!(!old[1].exists() && newer[1].exists(), "after a backup");
+    let filter = crate::audit::Filter {
+        action: Some(Action::BackupExpire),
+        limit: 10,
+        ..crate::audit::Filter::default()
+    };
+    let told = house.app.audit.page(filter).await.expect("reads");
+    assert_eq!(told.len(), 2);
+    house.clock.advance(Duration::from_hours(24 * 365));
+    house.app.expire_key_files().await;
+    assert!(newer[0].exists(), "the newest stays");
+}
