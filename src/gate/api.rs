@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Gate;
+use super::catalog::Model;
 use super::error::GateError;
 use super::loaded::ModelKind;
 use crate::access::Caller;
@@ -96,9 +97,14 @@ impl From<GateError> for ApiError {
 }
 
 impl Gate {
-    /// Where the caller stands, as `x-ratelimit-…` headers: name and value.
-    pub(crate) fn limit_headers(&self, caller: &Caller) -> Vec<(&'static str, String)> {
-        let standing = self.standing(caller);
+    /// Where the caller stands, with a model that they asked, as `x-ratelimit-…` headers: name and
+    /// value.
+    pub(crate) fn limit_headers(
+        &self,
+        caller: &Caller,
+        model: Option<&Model>,
+    ) -> Vec<(&'static str, String)> {
+        let standing = self.standing(caller, model);
         let mut headers = Vec::with_capacity(6);
         let mut add = |names: [&'static str; 3], meter: Meter| {
             if let (Some(limit), Some(remaining)) = (meter.limit, meter.remaining()) {

@@ -78,7 +78,8 @@ pub(crate) struct Embedded {
 }
 
 impl EmbedAsk {
-    fn purpose(&self) -> Purpose {
+    /// What it is for.
+    pub(crate) fn purpose(&self) -> Purpose {
         match self.texts {
             EmbedTexts::Each(_) => Purpose::Embeddings,
             EmbedTexts::Ranked { .. } => Purpose::Rerank,

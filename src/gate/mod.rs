@@ -337,9 +337,20 @@ impl Gate {
         Weight::new(self.inner.parts.limits.weight(&caller.roles))
     }
 
-    /// Where the caller stands against their limits.
-    pub(crate) fn standing(&self, caller: &Caller) -> Standing {
-        self.inner.parts.limits.standing(&subject(caller))
+    /// The model that a request for this purpose is for, if the caller may use it.
+    pub(crate) fn asked(
+        &self,
+        caller: &Caller,
+        purpose: Purpose,
+        name: Option<&str>,
+    ) -> Option<Arc<Model>> {
+        self.find(caller, purpose, name).filter(|model| model.is_open_to(caller))
+    }
+
+    /// Where the caller stands against their limits, and against those of a model.
+    fn standing(&self, caller: &Caller, model: Option<&Model>) -> Standing {
+        let of_model = model.map(|model| (&*model.name, &model.person_limits));
+        self.inner.parts.limits.standing(&subject(caller), of_model)
     }
 
     /// What the caller has used today and in the last minute.

@@ -90,11 +90,14 @@ impl Limiter {
         weights.copied().max().unwrap_or(1)
     }
 
-    /// Where a subject stands, for the headers of an answer.
-    pub fn standing(&self, subject: &Subject) -> Standing {
+    /// Where a subject stands, for the headers of an answer; with what its person may use of a model
+    /// where one is named.
+    pub fn standing(&self, subject: &Subject, model: Option<(&str, &LimitSet)>) -> Standing {
         let now = Now::of(&self.shared.clock);
+        let of_model = model.map(|(name, limits)| of_model(subject.user, name, limits));
+        let scopes = self.shared.scopes(subject).into_iter().chain(of_model);
         let mut accounts = self.shared.accounts.lock();
-        let meters = self.shared.scopes(subject).into_iter().map(|(account, bounds)| {
+        let meters = scopes.map(|(account, bounds)| {
             let mut none = Counters::default();
             let counters = accounts.get_mut(&account).unwrap_or(&mut none);
             counters.advance(now, &bounds);
@@ -166,6 +169,11 @@ fn size(
     }
     let worth = wanted.enough.min(ceiling).max(wanted.least);
     wanted.most.min(room.max(worth))
+}
+
+/// What a person may use of one model.
+fn of_model(user: UserId, model: &str, limits: &LimitSet) -> (Account, Bounds) {
+    (Account::of_model(user, model), Bounds::tightest([limits]))
 }
 
 fn minute_meter(minute: super::counters::Minute, limit: Option<u64>) -> Meter {
@@ -244,11 +252,10 @@ impl Reservation {
     /// on is taken there as well. Where the model has no limit, nothing is counted.
     pub fn narrow(&mut self, model: &str, limits: &LimitSet) -> Result<(), Refusal> {
         debug_assert!(self.taken.is_empty(), "before tokens are reserved");
-        let bounds = Bounds::tightest([limits]);
-        if bounds == Bounds::default() {
+        let scope = of_model(self.user, model, limits);
+        if scope.1 == Bounds::default() {
             return Ok(());
         }
-        let scope = (Account::of_model(self.user, model), bounds);
         let now = Now::of(&self.of.shared.clock);
         let mut accounts = self.of.shared.accounts.lock();
         check(&mut accounts, &[scope], now, |counters, bounds| {

@@ -66,7 +66,7 @@ impl Meter {
     }
 }
 
-/// Where a subject stands against the limits of a minute: the tightest of person and key.
+/// Where a subject stands against the limits of a minute: the tightest of person, key and model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Requests a minute.

@@ -1,5 +1,6 @@
 //! `/v1`: models, chat completions, completions, embeddings, ranking, tokens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -13,12 +14,17 @@ use super::common::Delivery;
 use super::fields::Fields;
 use super::parameters::Endpoint;
 use super::text_answer::{EmbeddingList, Ranking};
+use super::text_request::{Encoding, Selection};
 use super::token_answer::{Spelled, TokenList};
+use super::token_request::Shown;
 use super::{chat_request, completion_request, stream, text_request, token_request};
 use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::clock::Clock;
-use crate::gate::{ExchangeEvent, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind};
+use crate::gate::{
+    EmbedAsk, ExchangeEvent, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind, Purpose,
+    ReadAsk, Spell,
+};
 use crate::web::{ApiError, Body, ErrorCode};
 
 /// What the handlers work with.
@@ -37,7 +43,7 @@ pub(crate) async fn models(grant: Grant<UseApi>, api: Data<OpenAi>) -> HttpRespo
     let models = api.gate.models(grant.caller());
     let data: Vec<Value> = models.iter().map(|model| view(model)).collect();
     let body = json!({ "object": "list", "data": data });
-    api.answer(grant.caller(), Ok(HttpResponse::Ok().json(body)))
+    api.answer(grant.caller(), None, Ok(HttpResponse::Ok().json(body)))
 }
 
 /// `GET /v1/models/{id}`; ids may contain `/`.
@@ -47,10 +53,11 @@ pub(crate) async fn model(
     api: Data<OpenAi>,
 ) -> HttpResponse {
     let found = api.gate.model(grant.caller(), Some(&id));
-    let result = found
-        .map(|model| HttpResponse::Ok().json(view(&model)))
-        .ok_or_else(|| ApiError::new(ErrorCode::ModelNotFound).param("model"));
-    api.answer(grant.caller(), result)
+    let result = match &found {
+        Some(model) => Ok(HttpResponse::Ok().json(view(model))),
+        None => Err(ApiError::new(ErrorCode::ModelNotFound).param("model")),
+    };
+    api.answer(grant.caller(), found, result)
 }
 
 /// `POST /v1/chat/completions`
@@ -60,8 +67,9 @@ pub(crate) async fn chat_completions(
     api: Data<OpenAi>,
 ) -> HttpResponse {
     let request = body.and_then(|Body(fields)| chat_request::read(fields));
+    let model = api.asked(grant.caller(), request.as_ref().map(|(ask, _)| named(ask)));
     let result = api.complete(grant.caller(), Endpoint::Chat, request).await;
-    api.answer(grant.caller(), result)
+    api.answer(grant.caller(), model, result)
 }
 
 /// `POST /v1/completions`
@@ -71,8 +79,9 @@ pub(crate) async fn completions(
     api: Data<OpenAi>,
 ) -> HttpResponse {
     let request = body.and_then(|Body(fields)| completion_request::read(fields));
+    let model = api.asked(grant.caller(), request.as_ref().map(|(ask, _)| named(ask)));
     let result = api.complete(grant.caller(), Endpoint::Completions, request).await;
-    api.answer(grant.caller(), result)
+    api.answer(grant.caller(), model, result)
 }
 
 /// `POST /v1/embeddings`
@@ -81,8 +90,13 @@ pub(crate) async fn embeddings(
     body: Result<Body<Fields>, ApiError>,
     api: Data<OpenAi>,
 ) -> HttpResponse {
-    let result = api.embed(grant.caller(), body).await;
-    api.answer(grant.caller(), result)
+    let request = body.and_then(|Body(fields)| text_request::embeddings(fields));
+    let model = api.asked(
+        grant.caller(),
+        request.as_ref().map(|(ask, _)| (ask.purpose(), ask.model.as_deref())),
+    );
+    let result = api.embed(grant.caller(), request).await;
+    api.answer(grant.caller(), model, result)
 }
 
 /// `POST /v1/rerank`
@@ -91,8 +105,13 @@ pub(crate) async fn rerank(
     body: Result<Body<Fields>, ApiError>,
     api: Data<OpenAi>,
 ) -> HttpResponse {
-    let result = api.rank(grant.caller(), body).await;
-    api.answer(grant.caller(), result)
+    let request = body.and_then(|Body(fields)| text_request::rerank(fields));
+    let model = api.asked(
+        grant.caller(),
+        request.as_ref().map(|(ask, _)| (ask.purpose(), ask.model.as_deref())),
+    );
+    let result = api.rank(grant.caller(), request).await;
+    api.answer(grant.caller(), model, result)
 }
 
 /// `POST /v1/tokenize`
@@ -101,8 +120,13 @@ pub(crate) async fn tokenize(
     body: Result<Body<Fields>, ApiError>,
     api: Data<OpenAi>,
 ) -> HttpResponse {
-    let result = api.tokenize(grant.caller(), body).await;
-    api.answer(grant.caller(), result)
+    let request = body.and_then(|Body(fields)| token_request::tokenize(fields));
+    let model = api.asked(
+        grant.caller(),
+        request.as_ref().map(|(ask, _)| (Purpose::Tokens, ask.model.as_deref())),
+    );
+    let result = api.tokenize(grant.caller(), request).await;
+    api.answer(grant.caller(), model, result)
 }
 
 /// `POST /v1/detokenize`
@@ -111,8 +135,11 @@ pub(crate) async fn detokenize(
     body: Result<Body<Fields>, ApiError>,
     api: Data<OpenAi>,
 ) -> HttpResponse {
-    let result = api.detokenize(grant.caller(), body).await;
-    api.answer(grant.caller(), result)
+    let request = body.and_then(|Body(fields)| token_request::detokenize(fields));
+    let model = api
+        .asked(grant.caller(), request.as_ref().map(|ask| (Purpose::Tokens, ask.model.as_deref())));
+    let result = api.detokenize(grant.caller(), request).await;
+    api.answer(grant.caller(), model, result)
 }
 
 impl OpenAi {
@@ -150,10 +177,9 @@ impl OpenAi {
     async fn embed(
         &self,
         caller: &Caller,
-        body: Result<Body<Fields>, ApiError>,
+        request: Result<(EmbedAsk, Encoding), ApiError>,
     ) -> Result<HttpResponse, ApiError> {
-        let Body(fields) = body?;
-        let (ask, encoding) = text_request::embeddings(fields)?;
+        let (ask, encoding) = request?;
         let made = self.gate.embed(caller, ask).await?;
         Ok(HttpResponse::Ok().json(EmbeddingList::new(made, encoding)))
     }
@@ -161,10 +187,9 @@ impl OpenAi {
     async fn rank(
         &self,
         caller: &Caller,
-        body: Result<Body<Fields>, ApiError>,
+        request: Result<(EmbedAsk, Selection), ApiError>,
     ) -> Result<HttpResponse, ApiError> {
-        let Body(fields) = body?;
-        let (ask, selection) = text_request::rerank(fields)?;
+        let (ask, selection) = request?;
         let made = self.gate.embed(caller, ask).await?;
         Ok(HttpResponse::Ok().json(Ranking::new(made, selection)))
     }
@@ -172,10 +197,9 @@ impl OpenAi {
     async fn tokenize(
         &self,
         caller: &Caller,
-        body: Result<Body<Fields>, ApiError>,
+        request: Result<(ReadAsk, Shown), ApiError>,
     ) -> Result<HttpResponse, ApiError> {
-        let Body(fields) = body?;
-        let (ask, shown) = token_request::tokenize(fields)?;
+        let (ask, shown) = request?;
         let read = self.gate.read_tokens(caller, ask).await?;
         Ok(HttpResponse::Ok().json(TokenList::new(read, shown)))
     }
@@ -183,23 +207,43 @@ impl OpenAi {
     async fn detokenize(
         &self,
         caller: &Caller,
-        body: Result<Body<Fields>, ApiError>,
+        request: Result<Spell, ApiError>,
     ) -> Result<HttpResponse, ApiError> {
-        let Body(fields) = body?;
-        let text = self.gate.spell(caller, token_request::detokenize(fields)?).await?;
+        let text = self.gate.spell(caller, request?).await?;
         Ok(HttpResponse::Ok().json(Spelled::from(text)))
     }
 
-    /// Puts the caller's limits on the answer, good or bad.
-    fn answer(&self, caller: &Caller, result: Result<HttpResponse, ApiError>) -> HttpResponse {
+    /// The model that a request is for; none where it is not open to the caller, or the request is
+    /// not understood.
+    fn asked(
+        &self,
+        caller: &Caller,
+        named: Result<(Purpose, Option<&str>), &ApiError>,
+    ) -> Option<Arc<Model>> {
+        let (purpose, name) = named.ok()?;
+        self.gate.asked(caller, purpose, name)
+    }
+
+    /// Puts the caller's limits on the answer, good or bad; those of the model that was asked among
+    /// them.
+    fn answer(
+        &self,
+        caller: &Caller,
+        model: Option<Arc<Model>>,
+        result: Result<HttpResponse, ApiError>,
+    ) -> HttpResponse {
         let mut response = result.unwrap_or_else(|error| error.error_response());
-        for (name, value) in self.gate.limit_headers(caller) {
+        for (name, value) in self.gate.limit_headers(caller, model.as_deref()) {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 response.headers_mut().insert(HeaderName::from_static(name), value);
             }
         }
         response
     }
+}
+
+fn named(request: &ExchangeRequest) -> (Purpose, Option<&str>) {
+    (request.purpose, request.model.as_deref())
 }
 
 /// Waits for all of the answers. A client who goes away drops this, and with it the work.

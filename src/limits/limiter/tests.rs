@@ -110,7 +110,7 @@ fn the_tightest_of_person_key_and_role_counts() {
     admit(&limiter, &in_role, Wanted::exactly(1)).expect("fits").settle(1);
     admit(&limiter, &in_role, Wanted::exactly(1)).expect("fits").settle(1);
     assert_eq!(refused(admit(&limiter, &in_role, Wanted::exactly(1))).limit, 2);
-    assert_eq!(limiter.standing(&in_role).requests.remaining(), Some(0));
+    assert_eq!(limiter.standing(&in_role, None).requests.remaining(), Some(0));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_request_that_is_not_let_in_takes_nothing_anywhere() {
     drop(limiter.enter(&subject).expect("fits"));
     assert_eq!(refused(limiter.enter(&subject)).limit, 1);
     let person = Subject { key: None, ..subject };
-    assert_eq!(limiter.standing(&person).requests.used, 1);
+    assert_eq!(limiter.standing(&person, None).requests.used, 1);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn what_fails_before_its_tokens_are_known_counts_as_a_request_and_takes_no_token
     assert_eq!(refused(limiter.enter(&subject)).which, Which::Concurrent, "it has a place");
     drop(entered);
     assert_eq!(refused(admit(&limiter, &subject, Wanted::exactly(6))).which, Which::Tokens);
-    let standing = limiter.standing(&subject);
+    let standing = limiter.standing(&subject, None);
     assert_eq!((standing.requests.used, standing.tokens.used), (2, 0));
     assert_eq!(refused(limiter.enter(&subject)).which, Which::Requests);
 }
@@ -288,7 +288,7 @@ fn a_restart_forgets_nothing_and_counts_what_was_running_in_full() {
     let usage = again.usage(subject.user, &[]);
     assert_eq!((usage.tokens_day.used, usage.tokens_minute.used), (80, 80));
     assert_eq!(usage.requests_day, 2);
-    assert_eq!(again.standing(&subject).requests.used, 2);
+    assert_eq!(again.standing(&subject, None).requests.used, 2);
     let two = [admit(&again, &subject, Wanted::exactly(1)).expect("nothing runs after a restart")];
     assert_eq!(refused(admit(&again, &subject, Wanted::exactly(1))).which, Which::Requests);
     drop(two);
