@@ -17,8 +17,9 @@ pub(crate) async fn list(
     grant: Grant<ManagePrompts>,
     prompts: Data<Prompts>,
 ) -> Result<Answer<PromptList>, ApiError> {
+    let unreadable = prompts.unreadable(&grant);
     let prompts = prompts.list(&grant).into_iter().map(PromptJson::from).collect();
-    Ok(Answer::new(&PromptList { prompts, most: PROMPTS_MAX }))
+    Ok(Answer::new(&PromptList { prompts, most: PROMPTS_MAX, unreadable }))
 }
 
 /// `POST /api/admin/prompts`: makes one.
@@ -112,6 +113,8 @@ impl From<Prompt> for PromptJson {
 pub(crate) struct PromptList {
     prompts: Vec<PromptJson>,
     most: usize,
+    /// The ids of those that cannot be opened, and are left out.
+    unreadable: Vec<String>,
 }
 
 /// What a conversation may stand under.

@@ -15,7 +15,7 @@ use store::PromptRow;
 
 use crate::access::permission::{BuiltinRole, ManagePrompts};
 use crate::access::{Caller, Changes, Grant, Registry};
-use crate::audit::{Action, AuditLog, Event, Outcome};
+use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Db, Transaction};
 use crate::gate::{Gate, SharedPrompt};
@@ -27,6 +27,7 @@ pub(crate) const PROMPTS_MAX: usize = 64;
 const NAME_CHARS_MAX: usize = 60;
 const TEXT_BYTES_MAX: usize = 32 * 1024;
 const MODELS_MAX: usize = 64;
+const TABLE: &str = "shared_prompts";
 /// How the record calls a change of what was there.
 const CHANGED: &str = "changed";
 
@@ -57,6 +58,8 @@ struct Inner {
     changes: Changes,
     /// The oldest first.
     list: RwLock<Vec<Prompt>>,
+    /// The ids of rows that do not open. They are kept: a backup of the keys may open them again.
+    unreadable: RwLock<Vec<String>>,
 }
 
 /// A prompt with its name.
@@ -86,13 +89,23 @@ pub(crate) struct Draft {
 }
 
 impl Prompts {
-    /// Takes up what is kept, and tells the gate. Blocks for the database.
+    /// Takes up what is kept, and tells the gate. A row that does not open is left out, and on record.
+    /// Blocks for the database.
     pub(crate) fn open(parts: PromptsParts) -> Result<Self, PromptsError> {
         let rows = parts.db.read_blocking(store::load)?;
-        let list: Result<Vec<Prompt>, PromptsError> =
-            rows.iter().map(|row| opened(&parts.vault, row)).collect();
+        let (mut list, mut unreadable) = (Vec::new(), Vec::new());
+        for row in rows {
+            match row.map(|row| (opened(&parts.vault, &row), row.id.to_string())) {
+                Ok((Ok(prompt), _)) => list.push(prompt),
+                // Of the vault as a whole, not of this row.
+                Ok((Err(VaultError::Sealed), _)) => return Err(VaultError::Sealed.into()),
+                Ok((Err(_), id)) | Err(id) => unreadable.push(id),
+            }
+        }
+        tell(&parts, &unreadable)?;
         let changes = Changes::new(&parts.db, &parts.audit, &parts.registry);
-        let prompts = Self { inner: Arc::new(Inner { parts, changes, list: RwLock::new(list?) }) };
+        let (list, unreadable) = (RwLock::new(list), RwLock::new(unreadable));
+        let prompts = Self { inner: Arc::new(Inner { parts, changes, list, unreadable }) };
         prompts.tell_gate();
         Ok(prompts)
     }
@@ -100,6 +113,11 @@ impl Prompts {
     /// Every prompt, for those who keep them.
     pub(crate) fn list(&self, _: &Grant<ManagePrompts>) -> Vec<Prompt> {
         self.inner.list.read().clone()
+    }
+
+    /// The ids of rows that do not open, for those who keep prompts.
+    pub(crate) fn unreadable(&self, _: &Grant<ManagePrompts>) -> Vec<String> {
+        self.inner.unreadable.read().clone()
     }
 
     /// The prompts that are for this caller, each with those of its models that the caller may use:
@@ -146,7 +164,7 @@ impl Prompts {
         self.save(grant, id, draft, created_at, CHANGED).await
     }
 
-    /// Deletes a prompt.
+    /// Deletes a prompt, or a row that does not open.
     pub(crate) async fn remove(
         &self,
         grant: &Grant<ManagePrompts>,
@@ -155,7 +173,8 @@ impl Prompts {
         let (caller, prompts, after) = (grant.caller(), self.clone(), self.clone());
         let event = event(caller, id).with("change", "removed");
         let job = move |tx: &Transaction<'_>| -> Result<(), PromptsError> {
-            if prompts.inner.list.read().iter().all(|one| one.shared.id != id) {
+            let is_listed = prompts.inner.list.read().iter().any(|one| one.shared.id == id);
+            if !is_listed && !prompts.inner.unreadable.read().contains(&id.to_string()) {
                 return Err(PromptsError::NotFound);
             }
             store::remove(tx, id)?;
@@ -164,6 +183,7 @@ impl Prompts {
         };
         let forget = move |(): &()| {
             after.inner.list.write().retain(|one| one.shared.id != id);
+            after.inner.unreadable.write().retain(|one| *one != id.to_string());
             after.tell_gate();
         };
         self.inner.changes.make(caller, job, forget).await
@@ -267,6 +287,31 @@ impl Prompts {
     }
 }
 
+/// Says in the log and on record which rows do not open.
+fn tell(parts: &PromptsParts, unreadable: &[String]) -> Result<(), PromptsError> {
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let event = |id: &String| {
+        tracing::error!(
+            row = id,
+            "this shared prompt cannot be opened and is left out: restore the row and its key from a \
+             backup, or delete it on the page of instructions"
+        );
+        Event::new(Action::RowRefused, Outcome::Denied, Actor::System)
+            .subject(id)
+            .with("table", TABLE)
+    };
+    let (events, audit): (Vec<Event>, _) =
+        (unreadable.iter().map(event).collect(), parts.audit.clone());
+    parts.db.write_blocking(move |tx: &Transaction<'_>| -> Result<(), PromptsError> {
+        for event in events {
+            audit.record_in(tx, event)?;
+        }
+        Ok(())
+    })
+}
+
 fn event(caller: &Caller, id: SharedPromptId) -> Event {
     Event::new(Action::PromptChange, Outcome::Done, caller.actor())
         .from_request(caller.address, caller.request)
@@ -286,7 +331,7 @@ fn sealed(vault: &Vault, id: SharedPromptId, draft: &Draft) -> Result<Sealed, Va
     vault.seal(Scope::System(Purpose::Settings), &place(&row), &bytes)
 }
 
-fn opened(vault: &Vault, row: &PromptRow) -> Result<Prompt, PromptsError> {
+fn opened(vault: &Vault, row: &PromptRow) -> Result<Prompt, VaultError> {
     let id = row.id.to_string();
     let bytes = vault.open(Scope::System(Purpose::Settings), &place(&id), &row.content)?;
     let draft = serde_json::from_slice(&bytes).map_err(|_| VaultError::CannotOpen)?;
@@ -294,5 +339,5 @@ fn opened(vault: &Vault, row: &PromptRow) -> Result<Prompt, PromptsError> {
 }
 
 fn place(row: &str) -> Aad<'_> {
-    Aad { table: "shared_prompts", column: "content", row, owner: "" }
+    Aad { table: TABLE, column: "content", row, owner: "" }
 }

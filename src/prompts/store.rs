@@ -16,18 +16,16 @@ pub(super) struct PromptRow {
     pub(super) updated_at: Timestamp,
 }
 
-/// Every prompt, the oldest first.
-pub(super) fn load(connection: &Connection) -> Result<Vec<PromptRow>, DbError> {
+/// Every prompt, the oldest first; of a row whose id is none, what stands there.
+pub(super) fn load(connection: &Connection) -> Result<Vec<Result<PromptRow, String>>, DbError> {
     let mut statement = connection.prepare(
         "SELECT id, content, created_at, updated_at FROM shared_prompts ORDER BY created_at, id",
     )?;
     let rows = statement.query_map([], |row| {
-        Ok(PromptRow {
-            id: row.get(0)?,
-            content: row.get(1)?,
-            created_at: row.get(2)?,
-            updated_at: row.get(3)?,
-        })
+        let named: String = row.get(0)?;
+        let Ok(id) = SharedPromptId::parse(&named) else { return Ok(Err(named)) };
+        let (content, created_at, updated_at) = (row.get(1)?, row.get(2)?, row.get(3)?);
+        Ok(Ok(PromptRow { id, content, created_at, updated_at }))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

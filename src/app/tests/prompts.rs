@@ -47,6 +47,50 @@ async fn prompts_are_kept_sealed_and_outlive_the_server() {
 }
 
 #[actix_web::test]
+async fn a_prompt_that_does_not_open_is_left_out_and_told_and_stops_nothing() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let bad = add(&house, &owner, body("Bad", "Speak of the sea.")).await;
+    let good = add(&house, &owner, body("Good", "Speak of the land.")).await;
+    let id = bad["id"].as_str().expect("an id").to_owned();
+    let damaged = id.clone();
+    let house = house
+        .reopened(move |file| {
+            let db = rusqlite::Connection::open(file).expect("opens");
+            let change = "UPDATE shared_prompts SET content = (
+                SELECT content FROM shared_prompts WHERE id <> ?1) WHERE id = ?1";
+            assert_eq!(db.execute(change, [&damaged]).expect("changes"), 1);
+            let change = "INSERT INTO shared_prompts SELECT 'none', content, 1, 1
+                FROM shared_prompts WHERE id = ?1";
+            assert_eq!(db.execute(change, [&damaged]).expect("changes"), 1);
+        })
+        .await;
+    let list = house.get(&owner, "/api/admin/prompts").await.body;
+    assert_eq!(list["prompts"].as_array().map(Vec::len), Some(1), "{list}");
+    assert_eq!(
+        (&list["prompts"][0]["id"], &list["unreadable"]),
+        (&good["id"], &json!(["none", id]))
+    );
+    let refused = house.get(&owner, "/api/admin/audit?action=access.row_refused").await.body;
+    let events = refused["events"].as_array().expect("a list");
+    assert_eq!(events.len(), 2, "{refused}");
+    assert!(events.iter().any(|event| event["subject"] == json!(id)), "{refused}");
+    // The others work; nobody is told by halves.
+    let made = house.post(&owner, "/api/conversations", json!({ "prompt": good["id"] })).await;
+    assert_eq!(made.status, StatusCode::CREATED);
+    let refused = house.post(&owner, "/api/conversations", json!({ "prompt": id })).await;
+    assert_eq!(refused.code(), "prompt_gone");
+    // It is there until somebody deletes it.
+    let house = house.reopened(|_| {}).await;
+    let path = format!("/api/admin/prompts/{id}");
+    let gone = house.send(&owner, Method::DELETE, &path, None).await;
+    assert_eq!(gone.status, StatusCode::NO_CONTENT, "{gone:?}");
+    let house = house.reopened(|_| {}).await;
+    let list = house.get(&owner, "/api/admin/prompts").await.body;
+    assert_eq!(list["unreadable"], json!(["none"]));
+}
+
+#[actix_web::test]
 async fn what_breaks_a_rule_is_refused_by_name() {
     let house = House::new().await;
     let owner = house.owner().await;

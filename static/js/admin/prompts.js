@@ -7,7 +7,7 @@ import { models, toast } from "../state.js";
 import { Time, number } from "../time.js";
 import { Icon } from "../ui/icons.js";
 import { Loaded, TaskForm, useLoad, useTask } from "../ui/load.js";
-import { Confirm, Dialog, Empty, Field, Menu } from "../ui/parts.js";
+import { Confirm, Dialog, Empty, Field, Menu, Notice } from "../ui/parts.js";
 import { Head } from "./head.js";
 
 const text = admin.prompts;
@@ -20,12 +20,18 @@ export function PromptsPage() {
   const close = () => setOpen(null);
   return html`<${Head} title=${text.title} lead=${text.lead}><button type="button" class="button primary"
       onClick=${() => setOpen({ kind: "edit", prompt: null })}><${Icon} name="plus" size="small" />${text.new}</button></${Head}>
-    <${Loaded} from=${load}>${(/** @type {{ prompts: Prompt[], most: number }} */ data) => data.prompts.length === 0
+    <${Loaded} from=${load}>${(/** @type {{ prompts: Prompt[], most: number, unreadable: string[] }} */ data) => html`
+      ${data.unreadable.map((id) => html`<${Notice} key=${id} kind="warn"><p>${fill(text.unreadable, { id })}</p>
+        <button type="button" class="button small" onClick=${() => setOpen({ kind: "delete", prompt: unreadable(id) })}>${text.delete}</button></${Notice}>`)}
+      ${data.prompts.length === 0
       ? html`<${Empty} title=${text.none}><p>${text.noneAbout}</p></${Empty}>`
-      : html`<${Table} list=${data.prompts} onOpen=${setOpen} /><p class="quiet small">${fill(text.count, { count: number(data.prompts.length), most: number(data.most) })}</p>`}</${Loaded}>
+      : html`<${Table} list=${data.prompts} onOpen=${setOpen} /><p class="quiet small">${fill(text.count, { count: number(data.prompts.length), most: number(data.most) })}</p>`}`}</${Loaded}>
     ${open?.kind === "edit" && html`<${Edit} prompt=${open.prompt} onClose=${close} onChange=${load.reload} />`}
     ${open?.kind === "delete" && open.prompt && html`<${Delete} prompt=${open.prompt} onClose=${close} onChange=${load.reload} />`}`;
 }
+
+/** One of which only the id is known. @param {string} id @returns {Prompt} */
+const unreadable = (id) => ({ id, name: id, text: "", roles: null, models: null, updated_at: "" });
 
 /** @param {{ list: Prompt[], onOpen: (open: any) => void }} props */
 function Table({ list, onOpen }) {
