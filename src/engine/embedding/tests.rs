@@ -262,6 +262,37 @@ fn requests_end_by_time_by_leaving_and_with_the_engine() {
 }
 
 #[test]
+fn nobody_waits_or_is_worked_for_longer_than_the_settings_say() {
+    let ended = |options: EngineOptions, time_limit: Option<Duration>| {
+        let embedder = load(Weights::Embedded(widened_file(&path("bert-mean", "gguf"))), options);
+        let request = EmbedRequest { time_limit, ..request(texts("bert-mean"), ANNA) };
+        embedder.embed(request).expect("accepted").wait_blocking().map(|made| made.len())
+    };
+    let (at_once, never) = (Some(Duration::ZERO), Some(Duration::from_hours(1)));
+    let queue = |queue_limit| EngineOptions { queue_limit, ..options() };
+    assert_eq!(ended(queue(at_once), None), Err(EngineError::QueueTimeLimit));
+    assert_eq!(ended(queue(never), None), Ok(texts("bert-mean").len()));
+    let whole = |request_limit| EngineOptions { request_limit, ..options() };
+    assert_eq!(ended(whole(at_once), None), Err(EngineError::TimeLimit));
+    assert_eq!(ended(whole(at_once), never), Err(EngineError::TimeLimit), "the shorter one holds");
+    assert_eq!(ended(whole(never), at_once), Err(EngineError::TimeLimit));
+    assert_eq!(ended(whole(never), None), Ok(texts("bert-mean").len()));
+}
+
+#[test]
+fn a_request_of_which_something_is_done_does_not_wait_any_more() {
+    let (reply, _result) = oneshot::channel();
+    let now = Instant::now();
+    let party = Party { domain: ANNA, weight: Weight::default() };
+    let mut job = Job::new(texts("bert-mean"), party, None, now, reply);
+    let (limit, later) = (Some(Duration::from_secs(5)), now + Duration::from_secs(5));
+    assert!(!job.has_waited(now, limit) && !job.has_waited(later, None));
+    assert!(job.has_waited(later, limit));
+    job.left -= 1;
+    assert!(!job.has_waited(later, limit));
+}
+
+#[test]
 fn files_that_do_not_say_enough_are_refused_by_name() {
     let bytes = std::fs::read(path("bert-mean", "gguf")).expect("a model");
     let at = |key: &str| bytes.windows(key.len()).position(|part| part == key.as_bytes());
