@@ -111,6 +111,16 @@ pub enum LoadError {
         /// What the device says is free.
         free_mib: u64,
     },
+    /// The memory of the device ran out while it was filled.
+    #[error(
+        "the memory of `{device}` did not suffice while the model was loaded ({reason}): unload other models, take a smaller one, or set `engine.device` to `cpu`"
+    )]
+    DeviceFull {
+        /// What it is called in the settings.
+        device: String,
+        /// What it said.
+        reason: String,
+    },
     /// The cache budget holds not even a short conversation.
     #[error("the cache budget of {budget} bytes is too small: at least {needed} are needed")]
     CacheBudget {

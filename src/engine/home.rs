@@ -31,19 +31,52 @@ pub(super) struct Needs {
     pub(super) beside: u64,
 }
 
-/// Finds a place for a model, before any memory is taken. Where the choice is left to the machine and
-/// the device has no room, the model computes on the processor.
-pub(super) fn find(
+impl Home {
+    fn is_device(&self) -> bool {
+        matches!(self.compute, Compute::Device(_))
+    }
+}
+
+/// Finds a place for a model, before any memory is taken, and has `load` fill it. Where the choice is
+/// left to the machine and the device has no room, or fails while it is filled, the model computes on
+/// the processor.
+pub(super) fn settle<T>(
     file: &File,
     options: &EngineOptions,
     needs: Needs,
     progress: &LoadProgress,
-) -> Result<Home, LoadError> {
-    let compute = options.device.open()?;
-    let working = needs.beside.saturating_add(needs.logits as u64);
+    load: impl Fn(&Home) -> Result<T, LoadError>,
+) -> Result<T, LoadError> {
+    settle_on(options.device.open()?, (file, options, needs, progress), load)
+}
+
+/// What a place is found for, and by what rules.
+type Guest<'a> = (&'a File, &'a EngineOptions, Needs, &'a LoadProgress);
+
+fn settle_on<T>(
+    compute: Compute,
+    guest: Guest<'_>,
+    load: impl Fn(&Home) -> Result<T, LoadError>,
+) -> Result<T, LoadError> {
+    let (_, options, ..) = guest;
+    let home = find(compute, guest)?;
+    match load(&home) {
+        Err(error @ (LoadError::DeviceFull { .. } | LoadError::Device { .. }))
+            if home.is_device() && options.device == DeviceChoice::Auto =>
+        {
+            tracing::warn!(cause = %error, "the model computes on the CPU");
+            load(&on_host(guest)?)
+        }
+        loaded => loaded,
+    }
+}
+
+fn find(compute: Compute, guest: Guest<'_>) -> Result<Home, LoadError> {
+    let (file, options, needs, progress) = guest;
     if let Compute::Device(_) = compute {
         match cache_on_device(file, options, needs, compute.free_bytes()) {
             Ok(cache_bytes) => {
+                let working = needs.beside.saturating_add(needs.logits as u64);
                 let there = weights_on_device(file) + cache_bytes as u64;
                 let shared = if compute.shares_memory() { there } else { 0 };
                 memory::check_passing(file, shared.saturating_add(working), progress)?;
@@ -55,6 +88,11 @@ pub(super) fn find(
             Err(error) => return Err(error),
         }
     }
+    on_host(guest)
+}
+
+fn on_host((file, options, needs, progress): Guest<'_>) -> Result<Home, LoadError> {
+    let working = needs.beside.saturating_add(needs.logits as u64);
     let cache_bytes = options.kv_budget_bytes.min(needs.cache_useful);
     memory::check(file, (cache_bytes as u64).saturating_add(working), progress)?;
     Ok(Home { compute: Compute::Host, cache_bytes })
@@ -111,6 +149,32 @@ mod tests {
         for free in [taken + MIB - 1, taken, 0] {
             assert!(matches!(cache(free, None), Err(LoadError::DeviceMemory { .. })), "{free}");
         }
+    }
+
+    #[test]
+    fn a_device_that_fails_while_it_is_filled_gives_way_to_the_processor_under_auto() {
+        let guide = include_bytes!("../../models/guide/guide.gguf");
+        let file = File::from_static(guide).expect("a sound model");
+        let full = || LoadError::DeviceFull { device: "cuda:0".into(), reason: "full".into() };
+        let settled = |device: DeviceChoice, error: fn() -> LoadError| {
+            let options = EngineOptions { device, ..EngineOptions::default() };
+            let tried = std::cell::Cell::new(0);
+            let stand_in = Compute::Device(candle_core::Device::Cpu);
+            let guest = (&file, &options, NEEDS, &LoadProgress::new());
+            let place = settle_on(stand_in, guest, |home| {
+                tried.set(tried.get() + 1);
+                if home.is_device() { Err(error()) } else { Ok("the processor") }
+            });
+            (place, tried.get())
+        };
+        assert!(matches!(settled(DeviceChoice::Auto, full), (Ok("the processor"), 2)));
+        let lost = || LoadError::Device { device: "cuda:0".into(), reason: "lost".into() };
+        assert!(matches!(settled(DeviceChoice::Auto, lost), (Ok("the processor"), 2)));
+        // A device that was named is told of, and a file that is damaged is so everywhere.
+        let named = settled(DeviceChoice::StandIn, full);
+        assert!(matches!(named, (Err(LoadError::DeviceFull { .. }), 1)));
+        let damaged = settled(DeviceChoice::Auto, || LoadError::File("cut short".into()));
+        assert!(matches!(damaged, (Err(LoadError::File(_)), 1)));
     }
 
     #[test]

@@ -81,13 +81,17 @@ pub(super) fn load_file(
     };
     let budget = options.kv_budget_bytes - of_draft;
     let without_draft = EngineOptions { kv_budget_bytes: budget, ..options.clone() };
-    let Home { compute, cache_bytes } = home::find(file, &without_draft, needs, progress)?;
-    let decoder = Decoder::load(file, spec, tokenizer.vocabulary(), compute.clone(), progress)?;
+    let settle = |home: &Home| {
+        let Home { compute, cache_bytes } = home;
+        let vocabulary = tokenizer.vocabulary();
+        let decoder = Decoder::load(file, spec.clone(), vocabulary, compute.clone(), progress)?;
+        let pool =
+            Pool::on(compute, shape, *cache_bytes).map_err(|error| compute.cannot_place(&error))?;
+        Ok((decoder, pool, compute.clone(), *cache_bytes))
+    };
+    let (decoder, pool, compute, cache_bytes) =
+        home::settle(file, &without_draft, needs, progress, settle)?;
     let draft = draft.map(|draft| draft.load(options)).transpose()?;
-    let pool = Pool::on(&compute, shape, cache_bytes).map_err(|error| LoadError::Device {
-        device: options.device.to_string(),
-        reason: error.to_string(),
-    })?;
     let context = wanted.min(pool.total_blocks() * BLOCK_TOKENS);
     if context < CONTEXT_MIN.min(wanted) || context < 2 {
         return Err(LoadError::CacheBudget { budget: cache_bytes, needed: cache_least });

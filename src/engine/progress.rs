@@ -19,7 +19,8 @@ struct Inner {
     admit: Option<Box<Admit>>,
 }
 
-/// Asked once, before any memory is taken, with the bytes that will be.
+/// Asked before any memory is taken, with the bytes that will be; again where the model goes elsewhere
+/// than it was to go at first.
 type Admit = dyn Fn(u64) -> Result<(), LoadError> + Send + Sync;
 
 impl std::fmt::Debug for Inner {
@@ -47,8 +48,9 @@ impl LoadProgress {
         self.inner.admit.as_ref().map(|admit| admit(bytes))
     }
 
-    /// Says how many bytes of tensors there are to read.
+    /// Says how many bytes of tensors there are to read, from the first on.
     pub(in crate::engine) fn begin(&self, total_bytes: u64) {
+        self.inner.done.store(0, Ordering::Relaxed);
         self.inner.total.store(total_bytes, Ordering::Relaxed);
     }
 

@@ -199,6 +199,8 @@ impl Library {
         LoadProgress::admitted_by(move |bytes| {
             let inner = library.upgrade().ok_or(LoadError::Cancelled)?;
             let library = Self { inner };
+            // Whoever asks again takes this instead of what was set aside before.
+            said.lock().take();
             library.change(&name, |entry, _| entry.needed = Some(bytes));
             let answer = library.set_aside(&name, bytes);
             let result = match &answer {

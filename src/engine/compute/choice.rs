@@ -1,7 +1,7 @@
 //! Which device computes, and what memory it has.
 
 use candle_core::utils::{cuda_is_available, metal_is_available};
-use candle_core::{Device, Result};
+use candle_core::{Device, DeviceLocation, Result};
 
 use super::Compute;
 use crate::engine::error::LoadError;
@@ -83,6 +83,21 @@ fn first() -> Compute {
     }
 }
 
+/// How the drivers of CUDA, its libraries and Metal say that there is no memory left.
+const FULL: [&str; 4] =
+    ["out of memory", "alloc failed", "outofmemory", "failed to create metal resource"];
+
+/// The error itself, without what was said on its way.
+fn root(error: &candle_core::Error) -> &candle_core::Error {
+    use candle_core::Error;
+    match error {
+        Error::Context { inner, .. }
+        | Error::WithPath { inner, .. }
+        | Error::WithBacktrace { inner, .. } => root(inner),
+        own => own,
+    }
+}
+
 /// What an error says, without the calls that led to it.
 fn first_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
@@ -99,6 +114,29 @@ impl Compute {
                 Some(free as u64)
             }
             Self::Host | Self::Device(_) => None,
+        }
+    }
+
+    /// Why weights or a cache could not be put where they are to be. What a device says of itself is no
+    /// fault of the file.
+    pub(crate) fn cannot_place(&self, error: &candle_core::Error) -> LoadError {
+        let device = match self.device().location() {
+            DeviceLocation::Cuda { gpu_id } => DeviceChoice::Cuda(gpu_id),
+            DeviceLocation::Metal { .. } => DeviceChoice::Metal,
+            DeviceLocation::Cpu => DeviceChoice::Cpu,
+        };
+        let error = root(error);
+        let (device, reason) = (device.to_string(), first_line(error));
+        // Candle passes on what the drivers say; there is no other name for it.
+        let said = reason.to_lowercase().replace('_', " ");
+        match (self, error) {
+            (Self::Device(_), _) if FULL.iter().any(|words| said.contains(words)) => {
+                LoadError::DeviceFull { device, reason }
+            }
+            (Self::Device(_), candle_core::Error::Cuda(_) | candle_core::Error::Metal(_)) => {
+                LoadError::Device { device, reason }
+            }
+            _ => LoadError::File(reason),
         }
     }
 
@@ -124,6 +162,29 @@ mod tests {
             }
         }
         assert!(check_device(DeviceChoice::Cuda(4_000)).is_err());
+    }
+
+    #[test]
+    fn a_device_that_is_full_is_told_apart_from_a_damaged_file() {
+        use candle_core::Error;
+        let full = |error: Error| Compute::Device(Device::Cpu).cannot_place(&error);
+        for words in [
+            "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")",
+            "CublasError(CUBLAS_STATUS_ALLOC_FAILED)",
+        ] {
+            for error in [Error::Cuda(words.into()), Error::Cuda(words.into()).context("a layer")] {
+                let told = full(error);
+                assert!(matches!(told, LoadError::DeviceFull { .. }), "{told}");
+            }
+        }
+        let metal = Error::Metal("Failed to create metal resource: Buffer".to_owned().into());
+        assert!(matches!(full(metal), LoadError::DeviceFull { .. }));
+        let broken = full(Error::Cuda("DriverError(CUDA_ERROR_ECC_UNCORRECTABLE)".into()));
+        assert!(matches!(broken, LoadError::Device { .. }), "{broken}");
+        let of_file = full(Error::Msg("a block is cut short".to_owned()));
+        assert!(matches!(of_file, LoadError::File(_)), "{of_file}");
+        let on_host = Compute::Host.cannot_place(&Error::Msg("out of memory".to_owned()));
+        assert!(matches!(on_host, LoadError::File(_)), "{on_host}");
     }
 
     #[test]

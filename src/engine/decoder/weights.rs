@@ -109,7 +109,11 @@ impl<'a> Weights<'a> {
                 let rows = from..from + height;
                 from = rows.end;
                 let cut = |bias: &Tensor| bias.narrow(0, rows.start, rows.len())?.copy();
-                let bias = bias.as_ref().map(cut).transpose().map_err(unreadable)?;
+                let bias = bias
+                    .as_ref()
+                    .map(cut)
+                    .transpose()
+                    .map_err(|error| self.compute.cannot_place(&error))?;
                 self.rows(&weight, rows, input, bias)
             })
             .collect::<Result<_, LoadError>>()?;
@@ -133,7 +137,7 @@ impl<'a> Weights<'a> {
         (0..count)
             .map(|at| {
                 let bias = biases.next().map(|bias| Tensor::new(bias, self.compute.device()));
-                let bias = bias.transpose().map_err(unreadable)?;
+                let bias = bias.transpose().map_err(|error| self.compute.cannot_place(&error))?;
                 self.rows(&weight, at * out..(at + 1) * out, input, bias)
             })
             .collect()
@@ -154,7 +158,7 @@ impl<'a> Weights<'a> {
                 Compute::Host => Linear::new(info.kind, bytes, input, bias),
                 Compute::Device(device) => Linear::on_device(info.kind, bytes, input, bias, device),
             };
-            read.map_err(unreadable)
+            read.map_err(|error| self.compute.cannot_place(&error))
         })
     }
 
@@ -207,7 +211,8 @@ impl<'a> Weights<'a> {
     /// The vector of this whole name.
     pub(in crate::engine) fn tensor(&self, name: &str, length: usize) -> Result<Tensor, LoadError> {
         let numbers = self.numbers(name, &[length])?;
-        Tensor::from_vec(numbers, length, self.compute.device()).map_err(unreadable)
+        Tensor::from_vec(numbers, length, self.compute.device())
+            .map_err(|error| self.compute.cannot_place(&error))
     }
 
     /// The numbers of the tensor of this whole name, each of which is one.
@@ -221,8 +226,4 @@ impl<'a> Weights<'a> {
         let problem = "it holds something that is not a number".to_owned();
         Err(LoadError::Number { key: name.to_owned(), problem })
     }
-}
-
-fn unreadable(error: candle_core::Error) -> LoadError {
-    LoadError::File(error.to_string())
 }
