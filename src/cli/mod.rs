@@ -116,14 +116,26 @@ fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
 /// Keeps keys out of core dumps, and other processes of the same user out of this one's memory. For
 /// every command: which of them open the vault is not to be forgotten here.
 fn harden() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, setrlimit};
+    use rustix::process::{Resource, Rlimit, setrlimit};
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if setrlimit(Resource::Core, none).is_err()
-        || rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err()
-    {
+    if setrlimit(Resource::Core, none).is_err() || !close_memory() {
         options::warn("core dumps could not be switched off");
     }
     std::panic::set_hook(Box::new(|panic| report_panic(panic.location())));
+}
+
+/// Keeps other processes of the same user out of this one's memory; whether that could be done.
+#[cfg(target_os = "linux")]
+fn close_memory() -> bool {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).is_ok()
+}
+
+/// Elsewhere there is no such switch: who may look at another process is the system's rule, and the
+/// limit on core dumps holds alone.
+#[cfg(not(target_os = "linux"))]
+fn close_memory() -> bool {
+    true
 }
 
 /// Says where a part of the program broke off. The words of a panic can quote the text at hand, which

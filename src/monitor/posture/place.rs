@@ -37,10 +37,21 @@ pub(crate) struct Process {
 impl Process {
     /// This process, which is the server.
     pub(crate) fn own() -> Self {
-        use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
+        use rustix::process::{Resource, getrlimit};
         let is_limited = getrlimit(Resource::Core).current == Some(0);
-        let is_closed = dumpable_behavior().is_ok_and(|now| now == DumpableBehavior::NotDumpable);
-        Self { is_core_off: Some(is_limited && is_closed) }
+        Self { is_core_off: Some(is_limited && Self::is_closed()) }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_closed() -> bool {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
+        dumpable_behavior().is_ok_and(|now| now == DumpableBehavior::NotDumpable)
+    }
+
+    /// Elsewhere there is no such switch, and the limit decides alone.
+    #[cfg(not(target_os = "linux"))]
+    const fn is_closed() -> bool {
+        true
     }
 
     /// Not this process: a command that looks at a server from outside.
