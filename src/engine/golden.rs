@@ -3,13 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::attention::Run;
 use super::compute::Compute;
 use super::decoder::{Decoder, Step};
 use super::families;
 use super::gguf::testing::Writer;
 use super::gguf::{File, testing};
-use super::kv::{BLOCK_TOKENS, Pool};
+use super::kv::Pool;
 use super::*;
 
 const VOCABULARY: usize = 256;
@@ -114,15 +113,8 @@ fn logits(compute: &Compute, file: &File, tokens: &[u32], slice: usize) -> Vec<V
     for (number, part) in tokens.chunks(slice).enumerate() {
         let start = number * slice;
         let blocks = table.blocks();
-        let positions: Vec<usize> = (start..start + part.len()).collect();
-        let slot = |at: &usize| (blocks[at / BLOCK_TOKENS], at % BLOCK_TOKENS);
-        let step = Step {
-            tokens: part.to_vec(),
-            slots: positions.iter().map(slot).collect(),
-            runs: vec![Run { rows: 0..part.len(), start, blocks }],
-            wanted: (0..part.len() as u32).collect(),
-            positions,
-        };
+        let mut step = Step::default();
+        step.push(start, part.iter().copied(), blocks, |_| true);
         rows.extend(decoder.forward(&step, &mut pool).expect("computes"));
     }
     rows

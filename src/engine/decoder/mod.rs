@@ -12,7 +12,7 @@ use super::compute::{AttentionWork, Compute, HeadWork, Prepared, with_elements};
 use super::error::LoadError;
 use super::families::{DecoderSpec, LayerSpec, Placement, QkNorm};
 use super::gguf::File;
-use super::kv::{BlockId, Pool};
+use super::kv::{BLOCK_TOKENS, BlockId, Pool};
 use super::layers::{Linear, Norm, project};
 use feed::FeedForward;
 pub(super) use in_parallel::READERS;
@@ -20,6 +20,7 @@ use in_parallel::in_parallel;
 use weights::Weights;
 
 /// The rows of one step: [rows] tokens, sequence after sequence.
+#[derive(Default)]
 pub(crate) struct Step<'a> {
     /// The tokens.
     pub(crate) tokens: Vec<u32>,
@@ -31,6 +32,29 @@ pub(crate) struct Step<'a> {
     pub(crate) runs: Vec<Run<'a>>,
     /// The rows whose logits are wanted, ascending.
     pub(crate) wanted: Vec<u32>,
+}
+
+impl<'a> Step<'a> {
+    /// Adds rows of one sequence, the first of which is at `start` in it. `blocks` are those of the
+    /// sequence and hold these rows too; `wants` says of a position whether its logits are wanted.
+    pub(crate) fn push(
+        &mut self,
+        start: usize,
+        tokens: impl IntoIterator<Item = u32>,
+        blocks: &'a [BlockId],
+        wants: impl Fn(usize) -> bool,
+    ) {
+        let first = self.tokens.len();
+        for (position, token) in (start..).zip(tokens) {
+            if wants(position) {
+                self.wanted.push(self.tokens.len() as u32);
+            }
+            self.tokens.push(token);
+            self.positions.push(position);
+            self.slots.push((blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS));
+        }
+        self.runs.push(Run { rows: first..self.tokens.len(), start, blocks });
+    }
 }
 
 /// A loaded model.

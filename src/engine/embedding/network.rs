@@ -5,7 +5,6 @@ use candle_core::{Device, Result, Tensor, bail};
 
 use super::EmbedInput;
 use super::encoder::{Encoder, Rows};
-use crate::engine::attention::Run;
 use crate::engine::compute::{Compute, with_elements};
 use crate::engine::decoder::weights::Weights;
 use crate::engine::decoder::{Decoder, Step};
@@ -187,36 +186,25 @@ impl Network {
             .flat_map(|(at, run)| run.rows.clone().map(move |_| at))
             .collect();
         for first in (0..tokens.len()).step_by(chunk.max(1)) {
-            let rows = first..tokens.len().min(first + chunk.max(1));
-            let runs = all.runs.iter().filter_map(|run| {
-                let (from, to) = (run.rows.start.max(rows.start), run.rows.end.min(rows.end));
-                let start = from.checked_sub(run.rows.start)?;
-                (from < to).then(|| Run {
-                    rows: from - first..to - first,
-                    start,
-                    blocks: run.blocks,
-                })
-            });
-            let is_last = |row: &usize| of_row.get(row + 1) != Some(&of_row[*row]);
-            let wanted: Vec<usize> = rows
-                .clone()
-                .filter(|row| match self.head {
+            let end = tokens.len().min(first + chunk.max(1));
+            let mut step = Step::default();
+            for run in &all.runs {
+                let (from, to) = (run.rows.start.max(first), run.rows.end.min(end));
+                if from >= to {
+                    continue;
+                }
+                let wants = |position: usize| match self.head {
                     Head::Mean => true,
-                    Head::First | Head::Rank { .. } => all.positions[*row] == 0,
-                    Head::Last => is_last(row),
-                })
-                .collect();
-            let step = Step {
-                tokens: tokens[rows.clone()].to_vec(),
-                positions: all.positions[rows.clone()].to_vec(),
-                slots: all.slots[rows.clone()].to_vec(),
-                runs: runs.collect(),
-                wanted: wanted.iter().map(|row| (row - first) as u32).collect(),
-            };
+                    Head::First | Head::Rank { .. } => position == 0,
+                    Head::Last => position + 1 == run.rows.len(),
+                };
+                let rows = tokens[from..to].iter().copied();
+                step.push(from - run.rows.start, rows, run.blocks, wants);
+            }
             let Some(hidden) = decoder.hidden(&step, cache)? else { continue };
             with_elements(&hidden, |all| {
-                for (row, hidden) in wanted.iter().zip(all.chunks_exact(self.width)) {
-                    pools[of_row[*row]].push(hidden, &self.head);
+                for (row, hidden) in step.wanted.iter().zip(all.chunks_exact(self.width)) {
+                    pools[of_row[first + *row as usize]].push(hidden, &self.head);
                 }
             })?;
         }

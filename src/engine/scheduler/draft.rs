@@ -4,9 +4,8 @@
 
 use std::collections::HashMap;
 
-use crate::engine::attention::Run;
 use crate::engine::decoder::{Decoder, Step};
-use crate::engine::kv::{BLOCK_TOKENS, BlockTable, Pool};
+use crate::engine::kv::{BlockTable, Pool};
 use crate::engine::sampling::highest;
 
 /// Tokens of prompts that the small model reads in one step, of all requests together: it catches
@@ -119,19 +118,12 @@ impl DraftModel {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut step =
-            Step { tokens: vec![], positions: vec![], slots: vec![], runs: vec![], wanted: vec![] };
+        let mut step = Step::default();
         for (place, tokens) in rows.iter() {
             let Some(text) = self.texts.get(&wanted[*place].id) else { continue };
-            let (first, start, blocks) =
-                (step.tokens.len(), text.tokens.len(), text.table.blocks());
-            for (position, &token) in (start..).zip(tokens) {
-                step.tokens.push(token);
-                step.positions.push(position);
-                step.slots.push((blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS));
-            }
-            step.wanted.push(step.tokens.len() as u32 - 1);
-            step.runs.push(Run { rows: first..step.tokens.len(), start, blocks });
+            let start = text.tokens.len();
+            let is_last = |position| position + 1 == start + tokens.len();
+            step.push(start, tokens.iter().copied(), text.table.blocks(), is_last);
         }
         let logits = self.decoder.forward(&step, &mut self.pool)?;
         drop(step);

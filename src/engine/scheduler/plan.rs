@@ -3,10 +3,8 @@
 use super::Scheduler;
 use super::fair;
 use super::sequence::Sequence;
-use crate::engine::attention::Run;
 use crate::engine::decoder::Step;
 use crate::engine::error::EngineError;
-use crate::engine::kv::BLOCK_TOKENS;
 
 /// The rows that one sequence has in a step.
 pub(super) struct Share {
@@ -84,23 +82,13 @@ impl Scheduler {
 
 /// Lays out the rows of a step.
 pub(super) fn rows<'a>(running: &'a [Sequence], shares: &[Share]) -> Step<'a> {
-    let mut step =
-        Step { tokens: vec![], positions: vec![], slots: vec![], runs: vec![], wanted: vec![] };
+    let mut step = Step::default();
     for share in shares {
         let sequence = &running[share.index];
-        let blocks = sequence.table.blocks();
-        let first = step.tokens.len();
         let known = sequence.tokens[share.from..share.to].iter();
         let tokens = known.chain(&share.guesses).copied();
-        for (position, token) in (share.from..).zip(tokens) {
-            if sequence.wants_logits(position) {
-                step.wanted.push(step.tokens.len() as u32);
-            }
-            step.tokens.push(token);
-            step.positions.push(position);
-            step.slots.push((blocks[position / BLOCK_TOKENS], position % BLOCK_TOKENS));
-        }
-        step.runs.push(Run { rows: first..step.tokens.len(), start: share.from, blocks });
+        let wants = |position| sequence.wants_logits(position);
+        step.push(share.from, tokens, sequence.table.blocks(), wants);
     }
     step
 }
