@@ -225,10 +225,10 @@ impl Scheduler {
                 self.stats.requests_failed_total += 1;
             }
         }
-        self.turn_away(gone, |one| match one.is_late(now) {
-            true => EngineError::TimeLimit,
-            false => EngineError::QueueTimeLimit,
-        });
+        let why = |one: &Sequence| {
+            if one.is_late(now) { EngineError::TimeLimit } else { EngineError::QueueTimeLimit }
+        };
+        self.turn_away(gone, why);
         let leaves = |one: &mut Sequence| one.is_abandoned() || one.is_late(now);
         let parked = self.parked.extract_if(.., leaves);
         let gone: Vec<Sequence> = self.running.extract_if(.., leaves).chain(parked).collect();
