@@ -120,7 +120,8 @@ struct Shared {
 #[derive(Clone, Copy)]
 struct Piece {
     count: usize,
-    work: *const Work<'static>,
+    /// Not for so long: `Pool::run` has it from its caller.
+    work: &'static Work<'static>,
 }
 
 /// One more piece of work.
@@ -133,8 +134,6 @@ const AT_WORK: u64 = OPEN - 1;
 // SAFETY: `piece` is written by the holder of `Pool::turn` alone, while `state` says that nobody is at
 // work and none can join, and is read by those who joined alone. The work that it points to is `Sync`.
 unsafe impl Sync for Shared {}
-// SAFETY: as above; nothing in it belongs to a thread.
-unsafe impl Send for Shared {}
 
 impl Pool {
     /// A pool of so many threads, the caller of the work among them.
@@ -184,7 +183,7 @@ impl Pool {
     fn open(&self, count: usize, work: &Work<'_>) {
         let shared = &self.shared;
         // SAFETY: `run` does not return before `close`, after which no thread uses the work.
-        let work = unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(work) };
+        let work = unsafe { std::mem::transmute::<&Work<'_>, &'static Work<'static>>(work) };
         // SAFETY: this thread holds the turn, and the last piece of work was closed: nobody reads.
         unsafe { *shared.piece.get() = Piece { count, work } };
         shared.next.store(0, Ordering::Relaxed);
@@ -219,8 +218,6 @@ impl Shared {
             }
             // SAFETY: this thread has joined: nothing is written before it leaves.
             let Piece { count, work } = unsafe { *self.piece.get() };
-            // SAFETY: the caller does not return before this thread has left.
-            let work = unsafe { &*work };
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take(count, work))) {
                 // Nobody begins anything more.
                 self.next.store(count, Ordering::Relaxed);
@@ -342,7 +339,7 @@ mod tests {
             let asleep = || pool.others.iter().all(|other| other.sleeps.load(Ordering::SeqCst));
             let begun = Instant::now();
             while !asleep() {
-                assert!(begun.elapsed() < Duration::from_secs(60), "idle threads sleep");
+                assert!(begun.elapsed() < Duration::from_mins(1), "idle threads sleep");
                 std::thread::yield_now();
             }
         }

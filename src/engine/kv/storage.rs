@@ -69,7 +69,9 @@ fn finite(bits: u16) -> u16 {
 /// Rounds numbers to the bits of f16.
 fn narrow(numbers: &[f32], into: &mut [u16]) {
     into.reinterpret_cast_mut::<f16>().convert_from_f32_slice(numbers);
-    into.iter_mut().for_each(|bits| *bits = finite(*bits));
+    for bits in into {
+        *bits = finite(*bits);
+    }
 }
 
 impl Storage {

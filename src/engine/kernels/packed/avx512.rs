@@ -89,8 +89,8 @@ const AHEAD: usize = 4096;
 fn bring<T>(numbers: &[T]) {
     let ahead = numbers.as_ptr().cast::<i8>().wrapping_add(AHEAD);
     for line in 0..size_of_val(numbers).div_ceil(size_of::<Line>()) {
-        // SAFETY: asking for memory is no access to it: any address may be named.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * size_of::<Line>())) };
+        // Asking for memory is no access to it: any address may be named.
+        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * size_of::<Line>()));
     }
 }
 
