@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::damaged::{find, header_cases};
@@ -41,6 +41,11 @@ fn is_sound(value: &Value, fields: &[&str]) {
     }
 }
 
+/// A model of 0.2 MB, with a context of 512.
+fn small() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/golden/llama.gguf")
+}
+
 fn column(rows: &Value, field: &str) -> Vec<u64> {
     let rows = rows.as_array().expect("a list");
     rows.iter().map(|row| row[field].as_u64().expect("a whole number")).collect()
@@ -49,7 +54,7 @@ fn column(rows: &Value, field: &str) -> Vec<u64> {
 #[test]
 fn each_figure_stands_beside_its_limit() {
     let home = Home::empty();
-    let model = guide_file();
+    let model = small();
     let found = measured(
         &home,
         &[
@@ -85,10 +90,10 @@ fn each_figure_stands_beside_its_limit() {
 #[test]
 fn what_the_context_does_not_hold_is_left_out_and_said() {
     let home = Home::empty();
-    let model = guide_file();
+    let model = small();
     let arguments = ["--model", text(&model), "--streams", "1", "--runs", "1"];
     let found = measured(&home, &arguments);
-    // The guide has a context of 512: neither prompt leaves room for an answer.
+    // Neither prompt leaves room for an answer.
     assert_eq!(column(&found["prefill"], "tokens"), [256]);
     let notes = found["notes"].to_string();
     for left_out in ["a prompt of 512 tokens is left out", "a prompt of 4096 tokens is left out"] {

@@ -154,8 +154,8 @@ impl Display for Report {
         writeln!(out, "peak        {peak}\n")?;
         self.prompts(out)?;
         self.answers(out)?;
-        for note in &self.notes {
-            writeln!(out, "\n{note}")?;
+        for (number, note) in self.notes.iter().enumerate() {
+            writeln!(out, "{}{note}", if number == 0 { "\n" } else { "" })?;
         }
         Ok(())
     }
