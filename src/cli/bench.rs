@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::Ended;
 use super::options::out;
-use crate::engine::{Weights, set_threads};
+use crate::engine::{Weights, set_threads, threads};
 use crate::speed::chance::{self, Kind, Shape};
 use crate::speed::{self, Asked, Nameless};
 
@@ -114,12 +114,11 @@ impl Bench {
     }
 
     fn asked(&self) -> Asked {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Asked {
             prompts: self.prompts.iter().map(|tokens| tokens.get() as usize).collect(),
             streams: self.streams.iter().map(|streams| streams.get().into()).collect(),
             runs: self.runs.get().into(),
-            threads: self.threads.map_or(cores, usize::from),
+            threads: threads(),
             is_chance: self.model.is_none(),
         }
     }

@@ -31,7 +31,7 @@ pub struct Asked {
     pub streams: Vec<usize>,
     /// How often each is measured, at most; the middle one counts.
     pub runs: usize,
-    /// How many threads compute. `set_threads` has told the engine the same.
+    /// How many threads compute, as the engine says: the limits are those of as many.
     pub threads: usize,
     /// Whether the model was made up for this.
     pub is_chance: bool,
