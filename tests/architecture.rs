@@ -94,8 +94,6 @@ const ONLY: &[Only] = &[
             "config/",
             // Where temporary files lie.
             "speed/nameless.rs",
-            // candle reads its number of threads from there and from nowhere else.
-            "engine/kernels/threads.rs",
         ],
     },
     Only {

@@ -138,8 +138,7 @@ impl Gate {
                     return Err(error);
                 }
             };
-        let tokens = draft.tokens as u64;
-        let dimensions = draft.dimensions;
+        let (tokens, dimensions) = (draft.tokens as u64, draft.dimensions);
         let engine = draft.engine.clone();
         let result = run(draft, caller, self.weight(caller), &mut place, left).await;
         self.close_texts(&begun, reservation, &result, at).await;
