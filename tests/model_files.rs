@@ -207,8 +207,9 @@ fn a_model_in_memory_takes_what_its_file_does() {
     assert_eq!(state_of(&states, "large"), ("ready".to_owned(), String::new()));
     let taken = server.resident_mib().saturating_sub(before) as usize;
     let tensors = bytes / MIB;
-    // What the allocator keeps of the pieces that were on their way is a part of it.
-    assert!(taken >= tensors, "{taken} MiB for {tensors} MiB of weights");
+    // What the allocator keeps of the pieces that were on their way is a part of it, and no two starts
+    // take the very same.
+    assert!(taken + 8 >= tensors, "{taken} MiB for {tensors} MiB of weights");
     assert!(taken <= tensors * 105 / 100 + 8, "{taken} MiB for {tensors} MiB of weights");
     assert!(server.stop().success());
 }

@@ -94,7 +94,7 @@ fn items<'a, 'out>(
     let mut rest = out.chunks_exact_mut(group_width);
     let mut items = Vec::new();
     // The rows of the step are those of the runs, one run after the other. The longest sequences
-    // come first, so that no thread is left with a long item at the end.
+    // come last, where the threads take one item at a time.
     for run in runs {
         for first in run.rows.clone().step_by(TILE_ROWS) {
             let rows = first..run.rows.end.min(first + TILE_ROWS);
@@ -113,7 +113,7 @@ fn items<'a, 'out>(
         }
     }
     items.sort_by_key(|item| {
-        std::cmp::Reverse((item.run.start + item.rows.end - item.run.rows.start) * item.rows.len())
+        (item.run.start + item.rows.end - item.run.rows.start) * item.rows.len()
     });
     items
 }

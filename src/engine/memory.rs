@@ -118,7 +118,14 @@ fn of_status(field: &str) -> Option<u64> {
 fn available_of_group() -> Option<u64> {
     let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let folder = std::path::Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/'));
+    let root = std::path::Path::new("/sys/fs/cgroup");
+    let folder = root.join(path.trim_start_matches('/'));
+    // A group has no more than those that it is part of.
+    let groups = folder.ancestors().take_while(|folder| folder.starts_with(root));
+    groups.filter_map(left_in_group).min()
+}
+
+fn left_in_group(folder: &std::path::Path) -> Option<u64> {
     let number = |name: &str| {
         let text = std::fs::read_to_string(folder.join(name)).ok()?;
         text.trim().parse::<u64>().ok()

@@ -4,7 +4,12 @@
 /// its control group is given. Two threads on one core share its vector unit, and are slower than one.
 #[cfg(target_os = "linux")]
 pub(super) fn usable() -> usize {
-    let cores = linux::cores().len().max(1);
+    // What the standard library knows of counts threads of cores, and older control groups too.
+    let most = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = match linux::cores().len() {
+        0 => most,
+        cores => cores.min(most),
+    };
     linux::quota().map_or(cores, |quota| cores.min(quota))
 }
 

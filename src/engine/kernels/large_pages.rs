@@ -1,6 +1,11 @@
 //! Memory in large pages. Weights are read from one end to the other for every token: with pages of
 //! four kilobytes, looking up where they are takes a part of the time.
 
+/// Less room gains nothing, and the system counts every piece of memory that is another than the one
+/// beside it: a model of many small experts would have more than it allows (`vm.max_map_count`).
+#[cfg(target_os = "linux")]
+const LEAST: usize = 8 << 20;
+
 /// Asks for large pages for room that nothing was written to yet. What the system cannot give so, it
 /// gives as always.
 #[cfg(target_os = "linux")]
@@ -8,6 +13,9 @@
 pub(crate) fn ask_for_large_pages<T>(room: &mut Vec<T>) {
     use rustix::mm::{Advice, madvise};
 
+    if room.capacity() * size_of::<T>() < LEAST {
+        return;
+    }
     let page = rustix::param::page_size();
     let start = room.as_mut_ptr();
     let bytes = room.capacity() * size_of::<T>();

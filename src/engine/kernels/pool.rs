@@ -40,7 +40,7 @@ pub struct TooLate;
 pub fn set_threads(count: usize) -> Result<(), TooLate> {
     THREADS.store(count, Ordering::Relaxed);
     match POOL.get() {
-        Some(pool) if count != 0 && pool.threads() != count => Err(TooLate),
+        Some(pool) if count != 0 && pool.shared.threads != count => Err(TooLate),
         _ => Ok(()),
     }
 }
@@ -221,7 +221,12 @@ impl Shared {
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take(count, work))) {
                 // Nobody begins anything more.
                 self.next.store(count, Ordering::Relaxed);
-                self.panic.lock().get_or_insert(panic);
+                let mut first = self.panic.lock();
+                match *first {
+                    None => *first = Some(panic),
+                    // What it holds may panic itself where it is dropped.
+                    Some(_) => std::mem::forget(panic),
+                }
             }
             self.leave();
         }
@@ -276,8 +281,10 @@ impl Shared {
         let before = self.state.fetch_sub(1, Ordering::AcqRel);
         if before & OPEN == 0
             && before & AT_WORK == 1
-            && let Some(caller) = self.caller.lock().take()
+            && let Some(caller) = &*self.caller.lock()
         {
+            // It stays there: whoever comes here late may wake the caller of the next piece, which then
+            // still waits for its own.
             caller.unpark();
         }
     }
@@ -350,6 +357,32 @@ mod tests {
                 both.wait();
             }
         });
+    }
+
+    #[test]
+    fn a_caller_that_was_woken_too_early_is_woken_again() {
+        let pool = Pool::start(2);
+        let (caller, entered) = (std::thread::current(), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            // Until the caller waits for the other thread, which sleeps in its item.
+            scope.spawn(|| {
+                let begun = Instant::now();
+                while pool.shared.caller.lock().is_none() {
+                    assert!(begun.elapsed() < Duration::from_mins(1), "the caller waits");
+                    std::thread::yield_now();
+                }
+                caller.unpark();
+            });
+            pool.run(2, &|next| {
+                while next().is_some() {
+                    entered.wait();
+                    if std::thread::current().id() != caller.id() {
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                }
+            });
+        });
+        assert_eq!(sum(&pool, 100), 5_050);
     }
 
     #[test]

@@ -300,6 +300,11 @@ impl Scheduler {
     fn step(&mut self, shares: &[Share]) {
         self.stats.steps_total += 1;
         let begun = Instant::now();
+        let of_prompts = shares
+            .iter()
+            .filter(|share| !self.running[share.index].is_decoding())
+            .map(|share| share.to - share.from)
+            .sum();
         let outcome = {
             let step = rows(&self.running, shares);
             let (decoder, pool) = (&self.decoder, &mut self.pool);
@@ -311,7 +316,7 @@ impl Scheduler {
                 let rows = shares.iter().map(|share| share.end() - share.from).sum();
                 let seconds = begun.elapsed().as_secs_f64();
                 self.cost.note(rows, seconds);
-                self.pace.note(rows, seconds);
+                self.pace.note(rows, of_prompts, seconds);
                 self.take(shares, logits);
             }
             Ok(Err(error)) => {

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-/// How long a step may take that reads beside others.
+/// How long a step may take while others write, or wait.
 const BESIDE: Duration = Duration::from_millis(120);
-/// How long it may take while nobody else is there, who may come at any time.
+/// How long it may take while nobody does, but may come at any time.
 const ALONE: Duration = Duration::from_millis(400);
 /// Fewer rows than this cost more in all than they save others.
 const ROWS_MIN: usize = 32;
@@ -22,9 +22,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Notes how long a step took. One of few rows says nothing about one of many.
-    pub(super) fn note(&mut self, rows: usize, seconds: f64) {
-        if rows < ROWS_MIN {
+    /// Notes how long a step took, by its rows and those of prompts among them. One of few of these says
+    /// nothing about one of many.
+    pub(super) fn note(&mut self, rows: usize, of_prompts: usize, seconds: f64) {
+        if of_prompts < ROWS_MIN {
             return;
         }
         let row = seconds / rows as f64;
@@ -49,19 +50,19 @@ mod tests {
     fn what_is_slow_is_read_in_smaller_parts_and_beside_others_in_the_smallest() {
         let mut pace = Pace::default();
         assert_eq!((pace.rows(256, true), pace.rows(16, false)), (256, 16));
-        pace.note(1, 10.0);
-        assert_eq!(pace.rows(256, false), 256, "a step of one row says nothing");
+        pace.note(40, 1, 10.0);
+        assert_eq!(pace.rows(256, false), 256, "a step of one row of a prompt says nothing");
         for _ in 0..50 {
-            pace.note(256, 0.512);
+            pace.note(256, 256, 0.512);
         }
         assert_eq!((pace.rows(256, true), pace.rows(256, false)), (192, 32));
         assert_eq!(pace.rows(16, false), 16, "a setting is the most");
         for _ in 0..50 {
-            pace.note(256, 0.001);
+            pace.note(256, 256, 0.001);
         }
         assert_eq!((pace.rows(256, true), pace.rows(256, false)), (256, 256));
         for _ in 0..50 {
-            pace.note(256, 100.0);
+            pace.note(256, 256, 100.0);
         }
         assert_eq!(pace.rows(256, true), ROWS_MIN, "something is always read");
     }

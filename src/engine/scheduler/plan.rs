@@ -56,8 +56,11 @@ impl Scheduler {
         let reads = |one: &Sequence| !one.is_decoding() && one.has_room();
         let need = |one: &Sequence| if reads(one) { one.tokens.len() - one.computed } else { 0 };
         let needs: Vec<_> = self.running.iter().map(|one| (one.party(), need(one))).collect();
-        let is_alone = self.running.len() == 1 && self.queue.len() == 0;
-        fair::share(self.pace.rows(self.limits.prefill_chunk_tokens, is_alone), &needs)
+        let is_awaited = self.queue.len() > 0 || self.running.iter().any(Sequence::is_decoding);
+        let rows = self.pace.rows(self.limits.prefill_chunk_tokens, !is_awaited);
+        // A row for everybody who reads.
+        let reading = needs.iter().filter(|(_, need)| *need > 0).count();
+        fair::share(rows.max(reading), &needs)
     }
 
     /// Takes the place of the youngest sequence behind `index`, so that `index` can go on; where

@@ -30,7 +30,7 @@ pub(crate) use product::products;
 pub(crate) use tile::Instructions;
 use tile::Tile;
 
-use super::{ask_for_large_pages, for_each};
+use super::ask_for_large_pages;
 use crate::engine::gguf::TensorType;
 
 /// A matrix of packed weights, [outputs, columns].
@@ -60,14 +60,11 @@ impl PackedMatrix {
         let places = lines
             .chunks_exact_mut(size.lines.max(1))
             .zip(heads.chunks_exact_mut(size.head_bytes.max(1)));
-        let parts = bytes.chunks((LANES * row_bytes).max(1)).zip(places);
-        for_each(
-            parts,
-            || (),
-            |(), (rows, (lines, heads))| {
-                pack_tile(&format, rows, row_bytes, lines, heads);
-            },
-        );
+        // On this thread alone: files are read by several, and the computing threads may be at work
+        // for a model that answers.
+        for (rows, (lines, heads)) in bytes.chunks((LANES * row_bytes).max(1)).zip(places) {
+            pack_tile(&format, rows, row_bytes, lines, heads);
+        }
         Some(Self { layout: format.layout, outputs, columns, lines, heads })
     }
 
