@@ -28,8 +28,9 @@ pub(super) fn expire(
     if days == 0 || !directory.exists() {
         return Ok(0);
     }
-    let limit = home.clock.now().minus(Duration::from_hours(24 * days));
-    let count = expire_key_files(directory, &home.vault, limit)
+    let now = home.clock.now();
+    let limit = now.minus(Duration::from_hours(24 * days));
+    let count = expire_key_files(directory, &home.vault, (limit, now))
         .context("old key files of backups could not be deleted")?;
     if count > 0 {
         let event =

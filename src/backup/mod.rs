@@ -130,21 +130,26 @@ pub fn remove_stale(data_dir: &Path, now: Timestamp) -> Result<(), BackupError> 
 
 /// Deletes the key files of a directory that were made before `limit` under this vault's root key, and
 /// returns their count. The newest of them stays, however old: without one, what people wrote could
-/// not be restored. Which are meant is told by what a file holds, not by its name or its date on disk;
+/// not be restored. One that was made later than `now`, by a clock that was ahead, is neither. Which are meant is told by what a file holds, not by its name or its date on disk;
 /// those of other servers, or of an earlier root key, and what cannot be read are left to a person.
 pub fn expire_key_files(
     directory: &Path,
     vault: &Vault,
-    limit: Timestamp,
+    (limit, now): (Timestamp, Timestamp),
 ) -> Result<usize, BackupError> {
     let entries = std::fs::read_dir(directory).map_err(BackupError::io(directory))?;
     let mut found = Vec::new();
     for entry in entries {
-        let path = entry.map_err(BackupError::io(directory))?.path();
-        if path.extension().is_none_or(|ending| ending != KEYS_ENDING) {
+        let entry = entry.map_err(BackupError::io(directory))?;
+        let path = entry.path();
+        // Opening anything else, such as a pipe, could wait for ever.
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if !is_file || path.extension().is_none_or(|ending| ending != KEYS_ENDING) {
             continue;
         }
-        if let Ok((header, _)) = file::open(&path) {
+        if let Ok((header, _)) = file::open(&path)
+            && header.made_at_ms <= now.ms()
+        {
             found.push((header.made_at_ms, path));
         }
     }

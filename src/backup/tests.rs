@@ -238,14 +238,16 @@ fn old_key_files_go_and_the_newest_stays_and_so_do_those_of_others() {
     fs::copy(&of_another.keys, &beside).expect("copied");
     let unreadable = house.path("backups/no.strongroom-keys");
     fs::write(&unreadable, "nothing").expect("written");
-    let expire = |limit| {
-        expire_key_files(&house.path("backups"), &house.vault, Timestamp::from_ms(limit))
-            .expect("expired")
+    let until = |limit, now| {
+        let times = (Timestamp::from_ms(limit), Timestamp::from_ms(now));
+        expire_key_files(&house.path("backups"), &house.vault, times).expect("expired")
     };
+    let expire = |limit| until(limit, 10_000);
     let are_there = || made.each_ref().map(|one| one.keys.exists());
     assert_eq!(expire(1_000), 0, "none is that old");
     assert_eq!(expire(1_001), 1);
     assert_eq!(are_there(), [false, true, true]);
+    assert_eq!(until(9_000, 2_500), 0, "one that a clock made that was ahead takes no place");
     assert_eq!(expire(9_000), 1);
     assert_eq!(are_there(), [false, false, true], "the newest stays, however old");
     assert!(

@@ -12,6 +12,7 @@ use crate::access::Caller;
 use crate::clock::Timestamp;
 use crate::db::Transaction;
 use crate::engine::{self, Role};
+use crate::gate::Purpose;
 use crate::ids::{ConversationId, MessageId, SharedPromptId, UserId};
 
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
@@ -127,8 +128,12 @@ impl Chat {
     ) -> Result<Option<engine::Message>, ChatError> {
         let Some(id) = prompt else { return Ok(None) };
         let prompt = self.parts.prompts.find(caller, id).ok_or(ChatError::NoPrompt)?;
-        let model = self.parts.gate.model(caller, model);
-        if model.is_some_and(|model| !prompt.shared.is_for(&model.name)) {
+        // Where nobody knows which model it will be, it is none that the prompt is for.
+        let is_for = match self.parts.gate.asked(caller, Purpose::Chat, model) {
+            Some(model) => prompt.shared.is_for(&model.name),
+            None => prompt.shared.is_for_all(),
+        };
+        if !is_for {
             return Err(ChatError::NoPrompt);
         }
         Ok(Some(engine::Message::new(Role::System, prompt.shared.text)))

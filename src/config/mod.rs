@@ -217,6 +217,10 @@ mod tests {
                 "my.toml, line 3: `server.trusted_proxies` must be a list of addresses",
             ),
             (
+                "[server]\ntrusted_proxies = [\"10.0.0.9\"]\nforwarded_header = \"\"",
+                "my.toml, line 3: `server.forwarded_header` must be \"x-forwarded-for\" or",
+            ),
+            (
                 "[server]\nforwarded_header = \"x-real-ip\"",
                 "my.toml, line 2: `server.forwarded_header`",
             ),

@@ -71,6 +71,9 @@ impl Server {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardedHeader {
+    /// None is named.
+    #[serde(rename = "")]
+    None,
     /// `X-Forwarded-For`.
     XForwardedFor,
     /// `Forwarded`, of RFC 7239.
@@ -351,6 +354,11 @@ impl Settings {
                 "server.trusted_proxies",
                 format!("must be a list of addresses, and `{wrong}` is none"),
             ));
+        }
+        if !server.trusted_proxies.is_empty() && server.forwarded_header == ForwardedHeader::None {
+            let rule = "must be \"x-forwarded-for\" or \"forwarded\", whichever the proxies in \
+                        server.trusted_proxies write";
+            return Err(("server.forwarded_header", rule.into()));
         }
         if (self.tls.certificate_file.as_os_str().is_empty())
             != (self.tls.key_file.as_os_str().is_empty())

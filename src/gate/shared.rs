@@ -50,6 +50,11 @@ impl SharedPrompt {
         self.models.as_ref().is_none_or(|models| models.iter().any(|one| one == model))
     }
 
+    /// Whether it is for every model.
+    pub(crate) fn is_for_all(&self) -> bool {
+        self.models.is_none()
+    }
+
     /// Where its beginnings are cached: no person's domain, as no two ids are the same.
     fn domain(&self) -> Domain {
         Domain(u128::from_be_bytes(*self.id.as_bytes()))

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::ForwardedHeader;
 
@@ -25,6 +25,7 @@ pub(super) fn client(
         return peer;
     }
     match written {
+        ForwardedHeader::None => peer,
         ForwardedHeader::XForwardedFor => {
             last_untrusted(peer, headers, (&X_FORWARDED_FOR, address), trusted)
         }
@@ -42,10 +43,12 @@ fn last_untrusted(
     (name, read): (&HeaderName, fn(&str) -> Option<IpAddr>),
     trusted: &[IpAddr],
 ) -> IpAddr {
-    let lines: Vec<&str> =
-        headers.get_all(name).map(|value| value.to_str().unwrap_or_default()).collect();
+    let lines: Vec<&[u8]> = headers.get_all(name).map(HeaderValue::as_bytes).collect();
     let mut last = peer;
-    for element in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+    // By bytes: what a client wrote left of the proxy's word may be no text at all.
+    let elements = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+    for element in elements {
+        let element = std::str::from_utf8(element).unwrap_or_default();
         let Some(address) = read(element.trim()) else { break };
         last = address.to_canonical();
         if !trusted.contains(&last) {
@@ -73,8 +76,6 @@ fn for_parameter(element: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderValue;
-
     use super::*;
 
     fn check(
@@ -120,6 +121,19 @@ mod tests {
             ("127.0.0.1", &[(f, "for=_hidden")], "127.0.0.1"),
         ] {
             check(ForwardedHeader::Forwarded, peer, headers, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_hides_nobody() {
+        let trusted = ["127.0.0.1".parse().expect("an address")];
+        for (value, expected) in
+            [(&b"\xe9, 203.0.113.5"[..], "203.0.113.5"), (b"203.0.113.5, \xe9", "127.0.0.1")]
+        {
+            let mut map = HeaderMap::new();
+            map.append(X_FORWARDED_FOR, HeaderValue::from_bytes(value).expect("a value"));
+            let written = (ForwardedHeader::XForwardedFor, &map);
+            assert_eq!(client(trusted[0], written, &trusted).to_string(), expected);
         }
     }
 

@@ -94,7 +94,7 @@ async fn the_operator_deletes_at_the_console_and_a_crash_leaves_no_key() {
 
 #[actix_web::test]
 async fn key_files_of_old_backups_are_deleted_where_backups_are_made() {
-    let house = House::new().await;
+    let house = House::with(&[("backup.key_file_days", "30")]).await;
     house.owner().await;
     let own = house.data.path().join("data/backups");
     let elsewhere = house.data.path().join("elsewhere");

@@ -51,7 +51,10 @@ async fn strangers_do_not_crowd_out_what_is_told_of_people() {
 
 #[actix_web::test]
 async fn behind_a_trusted_proxy_everybody_has_their_own_address() {
-    let trusted = [("server.trusted_proxies", "[\"127.0.0.1\"]")];
+    let trusted = [
+        ("server.trusted_proxies", "[\"127.0.0.1\"]"),
+        ("server.forwarded_header", "x-forwarded-for"),
+    ];
     let house = House::with(&trusted).await;
     for (peer, seen) in [("127.0.0.1", "203.0.113.5"), ("192.0.2.1", "192.0.2.1")] {
         house.call(from(peer, &[("x-forwarded-for", "198.51.100.1, 203.0.113.5")])).await;
