@@ -112,6 +112,7 @@ export const auditPhrases = {
   "audit.read": "read the audit log", "audit.verify": "verified the audit log", "audit.export": "exported the audit log",
   "audit.gap": "found that the log and the file of its heads differ",
   "backup.create": "made a backup", "backup.verify": "verified a backup", "backup.restore": "restored a backup",
+  "backup.expire": "deleted old key files of backups",
   "evaluation.start": "started an evaluation", "evaluation.end": "ended an evaluation", "evaluation.read": "read the report of an evaluation",
   "advisory.check": "held the server against an advisory database", "clock.jump": "found the system's clock more than an hour from where it should be", "posture.read": "read the posture page",
   "alert.raise": "raised an alert", "alert.close": "closed an alert",
