@@ -67,13 +67,9 @@ pub(crate) fn attend(
 ) -> Vec<f32> {
     let mut out = vec![0.0; queries.len()];
     let items = items(&mut out, runs, &shape);
-    for_each(
-        items,
-        || (),
-        |(), item| {
-            Target::best().run(Tile { item, queries, cache, layer, shape });
-        },
-    );
+    for_each(items, |item| {
+        Target::best().run(Tile { item, queries, cache, layer, shape });
+    });
     out
 }
 

@@ -50,28 +50,17 @@ pub fn threads() -> usize {
     pool().threads()
 }
 
-/// Calls `work` for every number below `count`, on all threads. Every thread makes room of its own
-/// with `room` before its first.
+/// Calls `work` for every item, on all threads.
 ///
 /// A panic of `work` goes on in the caller, once no thread is at work any more.
-fn in_parallel<R>(count: usize, room: impl Fn() -> R + Sync, work: impl Fn(&mut R, usize) + Sync) {
-    pool().run(count, &|next| {
-        let mut own = None;
-        while let Some(index) = next() {
-            work(own.get_or_insert_with(&room), index);
-        }
-    });
-}
-
-/// Calls `work` for every item, as `in_parallel` does for numbers.
-pub(crate) fn for_each<T: Send, R>(
-    items: impl IntoIterator<Item = T>,
-    room: impl Fn() -> R + Sync,
-    work: impl Fn(&mut R, &mut T) + Sync,
-) {
+pub(crate) fn for_each<T: Send>(items: impl IntoIterator<Item = T>, work: impl Fn(&mut T) + Sync) {
     // Each is locked once, by the one thread that works on it: the lock is never waited for.
     let items: Vec<_> = items.into_iter().map(Mutex::new).collect();
-    in_parallel(items.len(), room, |room, index| work(room, &mut items[index].lock()));
+    pool().run(items.len(), &|next| {
+        while let Some(index) = next() {
+            work(&mut items[index].lock());
+        }
+    });
 }
 
 fn pool() -> &'static Pool {
@@ -423,12 +412,10 @@ mod tests {
     }
 
     #[test]
-    fn every_thread_has_room_of_its_own() {
-        let rooms = AtomicUsize::new(0);
-        let make = || rooms.fetch_add(1, Ordering::Relaxed);
-        let seen = Mutex::new(vec![0; 1_000]);
-        in_parallel(1_000, make, |_, index| seen.lock()[index] += 1);
-        assert!(seen.into_inner().iter().all(|times| *times == 1));
-        assert!(rooms.into_inner() <= threads());
+    fn every_item_is_changed_once() {
+        let mut items = vec![0; 1_000];
+        for_each(items.iter_mut().enumerate(), |(index, item)| **item += *index);
+        assert!(items.iter().enumerate().all(|(index, item)| *item == index));
+        assert!(threads() >= 1);
     }
 }

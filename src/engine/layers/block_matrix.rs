@@ -61,13 +61,9 @@ impl<W: Block> CustomOp1 for BlockMatrix<W> {
         let mut by_output = vec![0.0_f32; outputs * count]; // [outputs, rows]
         let parts =
             by_output.chunks_mut(PART * count.max(1)).zip(self.weights.chunks(PART * width));
-        for_each(
-            parts,
-            || (),
-            |(), (out, weights)| {
-                Target::best().run(FloatProduct { rows, weights, columns, out });
-            },
-        );
+        for_each(parts, |(out, weights)| {
+            Target::best().run(FloatProduct { rows, weights, columns, out });
+        });
         let out = if count == 1 { by_output } else { transposed(&by_output, outputs, count) };
         Ok((CpuStorage::F32(out), Shape::from((count, outputs))))
     }

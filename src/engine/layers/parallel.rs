@@ -21,5 +21,5 @@ pub(crate) fn for_each_part(
         return;
     }
     let parts = data.chunks_mut(part).enumerate();
-    for_each(parts, || (), |(), (index, part)| work(*index, part));
+    for_each(parts, |(index, part)| work(*index, part));
 }

@@ -324,7 +324,7 @@ impl Scheduler {
                 self.fail_step(shares);
             }
             Err(_) => {
-                // The thread pool may have broken with it, so no other step is tried.
+                // What it left half-done is not known, so no other step is tried.
                 tracing::error!("a step of the engine panicked");
                 self.failures = FAILURES_MAX;
                 self.fail_step(shares);

@@ -49,7 +49,7 @@ impl Activations {
         if count <= PANEL {
             panels.for_each(|(pieces, rows)| quantize(rows, pieces));
         } else {
-            for_each(panels, || (), |(), (pieces, rows)| quantize(rows, pieces));
+            for_each(panels, |(pieces, rows)| quantize(rows, pieces));
         }
         Self { pieces, count, groups }
     }

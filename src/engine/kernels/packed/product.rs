@@ -26,7 +26,7 @@ pub(crate) fn products(
         assert_eq!(matrix.columns(), rows.columns(), "checked by the caller");
         parts.extend(cut(matrix, out));
     }
-    for_each(parts, || (), |(), part| part.multiply(rows, instructions));
+    for_each(parts, |part| part.multiply(rows, instructions));
     all
 }
 
