@@ -158,10 +158,49 @@ fn a_bad_file_is_refused_with_what_is_wrong() {
 }
 
 #[test]
+fn a_text_is_judged_in_whole_windows() {
+    let home = Home::empty();
+    let (model, path) =
+        (small(), home.write("text.txt", "one two, buckle my shoe; ".repeat(400).as_bytes()));
+    let judge = |more: &[&str]| {
+        let found =
+            measured(&home, &[&["--model", text(&model), "--text", text(&path)], more].concat());
+        is_sound(&found, &["perplexity", "tokens", "window"]);
+        found
+    };
+    let found = judge(&[]);
+    assert_eq!(found["window"], 512);
+    assert_eq!(found["tokens"].as_u64().expect("a number") % 255, 0, "{found}");
+    let in_bytes = judge(&["--kv", "q8_0"]);
+    assert_eq!(in_bytes["tokens"], found["tokens"]);
+    let [bytes, halves] = [&in_bytes, &found].map(|one| one["perplexity"].as_f64().expect("one"));
+    assert!(bytes != halves && (bytes / halves - 1.0).abs() < 0.02, "{bytes} and {halves}");
+    let shown = bench(&home, &["--model", text(&model), "--text", text(&path)]);
+    let shown = String::from_utf8(shown.stdout).expect("text");
+    assert!(shown.starts_with(&format!("perplexity {halves:.4}, over ")), "{shown}");
+    for (name, bytes, says) in [
+        ("short.txt", &b"one two"[..], "are the least that is judged"),
+        ("binary.txt", &[0xff, 0xfe, 0x80][..], "binary.txt cannot be read"),
+    ] {
+        let path = home.write(name, bytes);
+        let output = bench(&home, &["--model", text(&model), "--text", text(&path)]);
+        assert_eq!(output.status.code(), Some(1), "{}", both(&output));
+        assert!(both(&output).contains(says), "{}", both(&output));
+    }
+    let large = home.path("large.txt");
+    fs::File::create(&large).and_then(|file| file.set_len((16 << 20) + 1)).expect("is made");
+    let output = bench(&home, &["--model", text(&model), "--text", text(&large)]);
+    assert!(both(&output).contains("is longer than 16 MiB"), "{}", both(&output));
+}
+
+#[test]
 fn wrong_usage_is_told_from_failure() {
     let home = Home::empty();
     for arguments in [
-        &["--threads", "0"][..],
+        &["--text", "a.txt"][..],
+        &["--model", "a.gguf", "--text", "a.txt", "--runs", "2"],
+        &["--kv", "q4_0"],
+        &["--threads", "0"],
         &["--runs", "0"],
         &["--streams", "1,0"],
         &["--prompts", "many"],

@@ -9,7 +9,7 @@ use crate::audit::{Action as Audited, Actor, Event, Outcome};
 use crate::clock::ClockJump;
 use crate::config::{self, Settings};
 use crate::db::{Connection, DbError};
-use crate::engine::{DeviceChoice, EngineOptions, InstructionSet, Speculation};
+use crate::engine::{DeviceChoice, EngineOptions, InstructionSet, KvPrecision, Speculation};
 use crate::guard::{Action, Category, Direction, Policy};
 use crate::models::{LibraryOptions, Rules};
 use crate::monitor::posture::FairnessRun;
@@ -131,6 +131,10 @@ pub(super) fn library_options(settings: &Settings) -> Result<LibraryOptions> {
             kv_budget_bytes: (engine.kv_budget_mib as usize) << 20,
             device_kv_budget_bytes: some(engine.device_kv_budget_mib)
                 .map(|mib| (mib as usize) << 20),
+            kv_precision: match engine.kv_precision {
+                config::KvPrecision::F16 => KvPrecision::F16,
+                config::KvPrecision::Q8 => KvPrecision::Q8,
+            },
             streams_max: engine.streams_max.into(),
             queue_max: engine.queue_max.into(),
             prefill_chunk_tokens: engine.prefill_chunk_tokens.into(),

@@ -2,23 +2,26 @@
 //! Needs no server, no configuration and no data directory.
 
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::Ended;
 use super::options::out;
-use crate::engine::{Weights, set_threads, threads};
+use crate::engine::{KvPrecision, Weights, set_threads, threads};
 use crate::speed::chance::{self, Kind, Shape};
-use crate::speed::{self, Asked, Nameless};
+use crate::speed::{self, Asked, Expectation, Nameless};
+
+/// The longest text that is judged: hours, on a small machine.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
 
 /// Measure how fast models answer on this machine.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  strongroom bench\n  strongroom bench --model models/qwen3-4b-q4_k_m.gguf --threads 8\n  strongroom bench --shape 8b --json > here.json\n\nEach figure stands beside its limit: what no program can pass that reads each weight once for a token, or multiplies it once. Nothing else should run meanwhile. It takes some minutes on a small machine."
+    after_help = "Examples:\n  strongroom bench\n  strongroom bench --model models/qwen3-4b-q4_k_m.gguf --threads 8\n  strongroom bench --shape 8b --json > here.json\n  strongroom bench --model models/qwen3-4b-q4_k_m.gguf --text report.txt\n\nEach figure stands beside its limit: what no program can pass that reads each weight once for a token, or multiplies it once. Nothing else should run meanwhile. It takes some minutes on a small machine."
 )]
 pub(super) struct Bench {
     /// The model to measure with; without it, one of a usual shape with weights of chance is made and
@@ -49,6 +52,14 @@ pub(super) struct Bench {
     /// Answers at once.
     #[arg(long, value_name = "COUNTS", value_delimiter = ',', default_value = "1,2,4,8,16")]
     streams: Vec<NonZero<u16>>,
+    /// In which precision keys and values are kept: f16, q8_0 (`engine.kv_precision` of a server).
+    #[arg(long = "kv", value_name = "PRECISION", default_value = "f16", value_parser = precision)]
+    kv_precision: KvPrecision,
+    /// Measure something else: the perplexity of the model over the text of this file, that is, of how
+    /// many tokens it is undecided between. Lower is better; only values of one text and one tokenizer
+    /// can be compared, such as those of two quantizations.
+    #[arg(long, value_name = "FILE", requires = "model", conflicts_with_all = ["prompts", "streams", "runs"])]
+    text: Option<PathBuf>,
     /// How often each is measured, at most; the middle one counts. What takes long is measured once.
     #[arg(long, value_name = "N", default_value = "3")]
     runs: NonZero<u16>,
@@ -60,6 +71,11 @@ fn shape(name: &str) -> Result<Shape, String> {
 
 fn kind(name: &str) -> Result<Kind, String> {
     Kind::named(name).ok_or_else(|| names(&Kind::ALL))
+}
+
+fn precision(name: &str) -> Result<KvPrecision, String> {
+    let named = KvPrecision::NAMED.iter().find(|(known, _)| *known == name);
+    named.map(|(_, precision)| *precision).ok_or_else(|| names(&KvPrecision::NAMED))
 }
 
 fn names<T>(all: &[(&str, T)]) -> String {
@@ -79,6 +95,9 @@ impl Bench {
             return Ok(Ended::Done);
         }
         let mut shown = Shown::new();
+        if let (Some(model), Some(text)) = (&self.model, &self.text) {
+            return self.judge(model, text, &mut shown);
+        }
         let made = if self.model.is_none() { Some(self.made(&mut shown)?) } else { None };
         let path = self.model.clone().or_else(|| made.as_ref().map(Nameless::path));
         let path = path.unwrap_or_default();
@@ -94,6 +113,36 @@ impl Bench {
             writeln!(out(), "{}", serde_json::to_string_pretty(&report)?)?;
         } else {
             write!(out(), "{report}")?;
+        }
+        Ok(Ended::Done)
+    }
+
+    /// Lets the model judge a text.
+    fn judge(&self, model: &Path, text: &Path, shown: &mut Shown) -> Result<Ended> {
+        let told = || format!("{} cannot be read", text.display());
+        let file = File::open(text).with_context(told)?;
+        let mut read = String::new();
+        file.take(TEXT_BYTES_MAX + 1).read_to_string(&mut read).with_context(told)?;
+        ensure!(
+            read.len() as u64 <= TEXT_BYTES_MAX,
+            "{} is longer than {} MiB: take a part of it",
+            text.display(),
+            TEXT_BYTES_MAX >> 20
+        );
+        let weights = Weights::File(model.to_owned());
+        let found = speed::expectation(weights, &read, self.kv_precision, &mut |what| {
+            shown.say(what);
+        });
+        shown.clear();
+        let found = found.with_context(|| format!("{} cannot be measured", model.display()))?;
+        if self.json {
+            writeln!(out(), "{}", serde_json::to_string_pretty(&found)?)?;
+        } else {
+            let Expectation { perplexity, tokens, window } = found;
+            writeln!(
+                out(),
+                "perplexity {perplexity:.4}, over {tokens} tokens in windows of {window}"
+            )?;
         }
         Ok(Ended::Done)
     }
@@ -120,6 +169,7 @@ impl Bench {
             runs: self.runs.get().into(),
             threads: threads(),
             is_chance: self.model.is_none(),
+            kv_precision: self.kv_precision,
         }
     }
 }

@@ -188,6 +188,7 @@ mod tests {
             "strongroom bench",
             "strongroom bench --model a.gguf --threads 2 --json --streams 1,8 --prompts 512",
             "strongroom bench --shape 1b --type q8_0 --layers 4 --write b.gguf",
+            "strongroom bench --model a.gguf --text t.txt --kv q8_0 --json",
             "strongroom config --set server.workers=2",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");

@@ -5,6 +5,7 @@
 //! file and the line. The only module that reads the environment.
 
 mod device;
+mod engine;
 mod layers;
 mod settings;
 
@@ -12,11 +13,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use device::Device;
+pub use engine::{Engine, Instructions, KvPrecision, Speculation};
 pub use layers::Origin;
 pub use settings::{
-    Accounts, Api, Backup, Engine, Evals, ForwardedHeader, Guard, Instructions, KeySourceKind,
-    LimitSet, Limits, LoadWhen, LogFormat, Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor,
-    ROLES, SUITES, Schedule, Server, Settings, Speculation, Tls, VaultSettings, is_model_name,
+    Accounts, Api, Backup, Evals, ForwardedHeader, Guard, KeySourceKind, LimitSet, Limits,
+    LoadWhen, LogFormat, Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES, SUITES,
+    Schedule, Server, Settings, Tls, VaultSettings, is_model_name,
 };
 
 /// Where tests find the data that is shared between checkouts.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::device::{DEVICE_RULE, Device};
+use super::engine::Engine;
 
 /// The roles that limits can be set for; those of `access::permission`, as a test there holds.
 pub const ROLES: [&str; 6] = ["owner", "admin", "operator", "auditor", "member", "service"];
@@ -158,44 +159,6 @@ pub const MODEL_NAME_RULE: &str =
 pub fn is_model_name(name: &str) -> bool {
     (1..=128).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/:+".contains(&byte))
-}
-
-/// Whether tokens are guessed ahead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Speculation {
-    Auto,
-    Off,
-    On,
-}
-
-/// The instructions of the processor that are computed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Instructions {
-    Auto,
-    Portable,
-    Avx2,
-    Avx512,
-}
-
-/// How the engine computes.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Engine {
-    pub device: String,
-    pub threads: u16,
-    pub instructions: Instructions,
-    pub kv_budget_mib: u32,
-    pub device_kv_budget_mib: u32,
-    pub streams_max: u16,
-    pub queue_max: u16,
-    pub prefill_chunk_tokens: u16,
-    pub queue_limit_s: u16,
-    pub request_limit_s: u32,
-    pub speculation: Speculation,
-    pub draft_file: PathBuf,
-    pub context_tokens_max: u32,
 }
 
 /// What the API does where a request leaves it open.

@@ -44,15 +44,15 @@ impl Matrices {
 }
 
 impl Cost {
-    /// Reads it from a model's file. None for models that make vectors and do not write.
-    pub fn of(weights: Weights) -> Result<Option<Self>, LoadError> {
+    /// Reads it from a model's file, for a cache of this precision. None for models that make vectors and do not write.
+    pub fn of(weights: Weights, precision: KvPrecision) -> Result<Option<Self>, LoadError> {
         let file = load::open(weights)?;
         if embedding::is_embedding(&file)? {
             return Ok(None);
         }
         let spec = families::spec(&file, None)?;
         let [mut layers, mut experts, mut head] = [Matrices::default(); 3];
-        let block = spec.cache_shape(KvPrecision::F16).block_bytes();
+        let block = spec.cache_shape(precision).block_bytes();
         let own_head = file.tensor("output.weight");
         for tensor in file.tensors().iter().filter(|tensor| tensor.name.starts_with("blk.")) {
             if tensor.shape.len() == 3 { experts.add(tensor) } else { layers.add(tensor) }
@@ -106,7 +106,7 @@ mod tests {
 
     fn golden(name: &str) -> Cost {
         let path = crate::testing::root().join(format!("tests/engine/golden/{name}.gguf"));
-        Cost::of(Weights::File(path)).expect("a sound file").expect("it writes")
+        Cost::of(Weights::File(path), KvPrecision::F16).expect("a sound file").expect("it writes")
     }
 
     /// Layers, width, hidden; the head is as wide as the vocabulary of 256.
@@ -151,6 +151,6 @@ mod tests {
     fn models_that_make_vectors_have_none() {
         let folder = crate::testing::root().join("tests/engine/embeddings");
         let path = folder.join("bert-mean.gguf");
-        assert_eq!(Cost::of(Weights::File(path)).expect("a sound file"), None);
+        assert_eq!(Cost::of(Weights::File(path), KvPrecision::F16).expect("a sound file"), None);
     }
 }

@@ -274,7 +274,37 @@ fn who_does_not_read_gives_the_place_to_who_waits_and_gets_it_back() {
 
 #[tokio::test]
 async fn a_judgement_that_lost_its_place_counts_nothing_twice() {
+    hold_judgements(KvPrecision::F32).await;
+}
+
+#[tokio::test]
+async fn nor_does_one_whose_cache_is_in_bytes() {
+    hold_judgements(KvPrecision::Q8).await;
+}
+
+#[test]
+fn a_cache_in_bytes_changes_what_a_model_expects_by_little() {
     let Some(path) = shared(STORIES) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("starts");
+    let scored = |kv_precision| {
+        let options = EngineOptions { kv_precision, ..options() };
+        let engine = Engine::load(Weights::File(path.clone()), options, &LoadProgress::new());
+        let engine = engine.expect("loads");
+        let item = ScoreItem {
+            prefix: engine.tokenize("Once upon a time"),
+            continuation: engine.tokenize(&", there was a little girl named Lily. ".repeat(12)),
+        };
+        let scores = runtime.block_on(engine.score(vec![item], Domain(1))).expect("scored");
+        scores[0].sum_logprob / scores[0].tokens as f64
+    };
+    let [exact, halves, bytes] = [KvPrecision::F32, KvPrecision::F16, KvPrecision::Q8].map(scored);
+    assert!((halves - exact).abs() < 1e-3, "{halves} and {exact}");
+    assert!((bytes - exact).abs() < 2e-2 && bytes != exact, "{bytes} and {exact}");
+}
+
+async fn hold_judgements(kv_precision: KvPrecision) {
+    let Some(path) = shared(STORIES) else { return };
+    let options = || EngineOptions { kv_precision, ..options() };
     let load = |options: EngineOptions| {
         let path = path.clone();
         tokio::task::spawn_blocking(move || {

@@ -43,11 +43,11 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Weights;
+    use crate::engine::{KvPrecision, Weights};
 
     fn cost(name: &str) -> Cost {
         let path = crate::testing::root().join(format!("tests/engine/golden/{name}.gguf"));
-        Cost::of(Weights::File(path)).expect("a sound file").expect("it writes")
+        Cost::of(Weights::File(path), KvPrecision::F16).expect("a sound file").expect("it writes")
     }
 
     const LIMITS: Limits = Limits { read: 1e9, multiply: 1e11, instructions: "" };

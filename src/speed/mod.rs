@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 pub mod chance;
+mod expectation;
 mod limits;
 mod machine;
 mod nameless;
@@ -12,9 +13,10 @@ mod report;
 mod timing;
 
 use crate::engine::{
-    Cost, Engine, EngineError, EngineOptions, LoadError, LoadProgress, Speculation, Weights,
-    available_bytes, give_back_memory, peak_bytes,
+    Cost, Engine, EngineError, EngineOptions, KvPrecision, LoadError, LoadProgress, Speculation,
+    Weights, available_bytes, give_back_memory, peak_bytes,
 };
+pub use expectation::{Expectation, expectation};
 use limits::Limits;
 pub use nameless::Nameless;
 use plan::Plan;
@@ -35,6 +37,8 @@ pub struct Asked {
     pub threads: usize,
     /// Whether the model was made up for this.
     pub is_chance: bool,
+    /// In which precision keys and values are kept.
+    pub kv_precision: KvPrecision,
 }
 
 /// Why nothing was measured.
@@ -49,6 +53,17 @@ pub enum SpeedError {
     /// There are no answers to time.
     #[error("this model makes vectors or judges pairs; what is measured here is answers in words")]
     Vectors,
+    /// A text says nothing of a model.
+    #[error("the text has {tokens} tokens, and {needed} are the least that is judged")]
+    ShortText {
+        /// How long it is.
+        tokens: usize,
+        /// How long it must be.
+        needed: usize,
+    },
+    /// The system gives what is needed for waiting.
+    #[error("the runtime cannot be started: {0}")]
+    Runtime(#[from] std::io::Error),
 }
 
 /// Memory that is read to see how fast that is; much more than the caches hold.
@@ -66,9 +81,10 @@ pub fn measure(
     say: &mut dyn FnMut(&str),
 ) -> Result<Report, SpeedError> {
     say("reading the model");
-    let cost = Cost::of(weights.clone())?.ok_or(SpeedError::Vectors)?;
+    let cost = Cost::of(weights.clone(), asked.kv_precision)?.ok_or(SpeedError::Vectors)?;
     let plan = Plan::new(asked, cost.context_tokens);
     let options = EngineOptions {
+        kv_precision: asked.kv_precision,
         speculation: Speculation::Off,
         streams_max: plan.streams_max(),
         // What is measured needs no more, so the peak of memory is what it must be.

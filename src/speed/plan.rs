@@ -85,6 +85,7 @@ mod tests {
             runs: 1,
             threads: 1,
             is_chance: false,
+            kv_precision: crate::engine::KvPrecision::F16,
         };
         Plan::new(&asked, context)
     }

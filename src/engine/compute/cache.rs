@@ -31,7 +31,7 @@ impl DeviceCache {
     /// Room for so many blocks, all of it taken at once.
     pub(crate) fn new(shape: &CacheShape, blocks: usize, device: &Device) -> Result<Self> {
         let dtype = match shape.precision {
-            KvPrecision::F16 => DType::F16,
+            KvPrecision::F16 | KvPrecision::Q8 => DType::F16,
             KvPrecision::F32 => DType::F32,
         };
         let tensor = |slots| Tensor::zeros((slots, width(shape)), dtype, device);

@@ -1,6 +1,7 @@
 //! The one place of the engine where `unsafe` may stand: each use is short, stated and tested.
 
 mod blocks;
+mod bytes;
 mod cores;
 mod float;
 mod halves;
@@ -12,6 +13,7 @@ mod target;
 mod trim;
 
 pub(crate) use blocks::{Block, Iq4Nl, Iq4Xs, Mxfp4};
+pub(crate) use bytes::{SHARED, ToBytes, WidenAcross, WidenAlong};
 pub(crate) use float::{Float, FloatProduct};
 pub(crate) use halves::Widen;
 use large_pages::ask_for_large_pages;

@@ -4,9 +4,11 @@
 //! `Pool` hands blocks out. A block belongs to everyone who counts a reference on it; without
 //! references it is free, or kept for reuse until its place is needed.
 
+mod bytes;
 mod prefix;
 mod storage;
 
+use super::KvPrecision;
 use super::compute::{Compute, DeviceCache, blocks_max};
 use super::party::Owners;
 use super::request::Domain;
@@ -106,6 +108,12 @@ impl Pool {
         budget_bytes: usize,
     ) -> candle_core::Result<Self> {
         let Compute::Device(device) = compute else { return Ok(Self::new(shape, budget_bytes)) };
+        // Candle has no bytes with scales of its own for a cache.
+        let precision = match shape.precision {
+            KvPrecision::Q8 => KvPrecision::F16,
+            other => other,
+        };
+        let shape = CacheShape { precision, ..shape };
         let count = (budget_bytes / shape.block_bytes().max(1)).min(blocks_max(&shape));
         let cache = DeviceCache::new(&shape, count, device)?;
         Ok(Self::of(shape, Memory::Device(cache), count))

@@ -5,6 +5,7 @@
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
+use super::bytes::{Bytes, Lies};
 use super::{BLOCK_TOKENS, BlockId};
 use crate::engine::KvPrecision;
 use crate::engine::kernels::{Target, Widen};
@@ -30,16 +31,21 @@ impl CacheShape {
 
     /// Elements of a block.
     fn block(&self) -> usize {
-        self.layers * self.kv_heads * 2 * self.piece()
+        self.pieces() * self.piece()
+    }
+
+    /// Keys, or values, of one head in a block.
+    fn pieces(&self) -> usize {
+        self.layers * self.kv_heads * 2
     }
 
     /// Bytes of a block.
     pub(crate) fn block_bytes(&self) -> usize {
-        self.block()
-            * match self.precision {
-                KvPrecision::F16 => 2,
-                KvPrecision::F32 => 4,
-            }
+        match self.precision {
+            KvPrecision::F16 => self.block() * 2,
+            KvPrecision::F32 => self.block() * 4,
+            KvPrecision::Q8 => self.pieces() * Bytes::of_piece(self.head_dim),
+        }
     }
 
     /// Where the keys of a head begin; its values follow them.
@@ -58,6 +64,7 @@ enum Numbers {
     /// The bits of f16: zeroed memory of integers is had without touching it.
     F16(Vec<u16>),
     F32(Vec<f32>),
+    Q8(Bytes),
 }
 
 /// The bits of an f16: those of the largest number in the place of infinity, which would make a
@@ -81,6 +88,7 @@ impl Storage {
         let numbers = match shape.precision {
             KvPrecision::F16 => Numbers::F16(vec![0; elements]),
             KvPrecision::F32 => Numbers::F32(vec![0.0; elements]),
+            KvPrecision::Q8 => Numbers::Q8(Bytes::new(shape.head_dim, shape.pieces() * blocks)),
         };
         Self { shape, numbers }
     }
@@ -118,6 +126,9 @@ impl Storage {
                         column.zip(key).for_each(|(slot, &x)| *slot = x);
                         numbers[values_at..values_at + shape.head_dim].copy_from_slice(value);
                     }
+                    Numbers::Q8(bytes) => {
+                        bytes.write(place / shape.piece(), offset, key, value);
+                    }
                 }
             }
         }
@@ -131,7 +142,7 @@ impl Storage {
         head: usize,
         scratch: &'a mut Vec<f32>,
     ) -> &'a [f32] {
-        self.piece(self.shape.place(layer, block, head), scratch)
+        self.piece(self.shape.place(layer, block, head), Lies::Across, scratch)
     }
 
     /// The values of one head in one block, [tokens, head_dim].
@@ -142,29 +153,34 @@ impl Storage {
         head: usize,
         scratch: &'a mut Vec<f32>,
     ) -> &'a [f32] {
-        self.piece(self.shape.place(layer, block, head) + self.shape.piece(), scratch)
+        let keys = self.shape.place(layer, block, head);
+        self.piece(keys + self.shape.piece(), Lies::Along, scratch)
     }
 
     /// Copies a block over another one.
     pub(super) fn copy(&mut self, from: BlockId, to: BlockId) {
-        let elements = self.shape.block();
-        let from = from as usize * elements..(from as usize + 1) * elements;
+        let [from, to] = [from, to].map(|block| block as usize);
+        let of = |each: usize| (from * each..(from + 1) * each, to * each);
+        let (elements, elements_to) = of(self.shape.block());
+        let (pieces, pieces_to) = of(self.shape.pieces());
         match &mut self.numbers {
-            Numbers::F16(numbers) => numbers.copy_within(from, to as usize * elements),
-            Numbers::F32(numbers) => numbers.copy_within(from, to as usize * elements),
+            Numbers::F16(numbers) => numbers.copy_within(elements, elements_to),
+            Numbers::F32(numbers) => numbers.copy_within(elements, elements_to),
+            Numbers::Q8(bytes) => bytes.copy(pieces, pieces_to),
         }
     }
 
     /// Overwrites a block with zeros.
     pub(super) fn erase(&mut self, block: BlockId) {
-        let range = block as usize * self.shape.block()..(block as usize + 1) * self.shape.block();
+        let of = |each: usize| block as usize * each..(block as usize + 1) * each;
         match &mut self.numbers {
-            Numbers::F16(numbers) => numbers[range].fill(0),
-            Numbers::F32(numbers) => numbers[range].fill(0.0),
+            Numbers::F16(numbers) => numbers[of(self.shape.block())].fill(0),
+            Numbers::F32(numbers) => numbers[of(self.shape.block())].fill(0.0),
+            Numbers::Q8(bytes) => bytes.erase(of(self.shape.pieces())),
         }
     }
 
-    fn piece<'a>(&'a self, from: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+    fn piece<'a>(&'a self, from: usize, lies: Lies, scratch: &'a mut Vec<f32>) -> &'a [f32] {
         let range = from..from + self.shape.piece();
         match &self.numbers {
             Numbers::F16(numbers) => {
@@ -173,6 +189,7 @@ impl Storage {
                 scratch
             }
             Numbers::F32(numbers) => &numbers[range],
+            Numbers::Q8(bytes) => bytes.read(from / self.shape.piece(), lies, scratch),
         }
     }
 }

@@ -107,6 +107,65 @@ fn a_shared_block_lives_until_its_last_user_leaves() {
 }
 
 #[test]
+fn what_is_kept_is_read_back_in_every_precision() {
+    for (precision, off) in
+        [(KvPrecision::F32, 0.0), (KvPrecision::F16, 5e-4), (KvPrecision::Q8, 4.1e-3)]
+    {
+        for head_dim in [4, 32, 40, 64] {
+            let shape = CacheShape { head_dim, precision, ..SHAPE };
+            let mut pool = Pool::new(shape, shape.block_bytes() * 3);
+            assert_eq!((pool.total_blocks(), pool.bytes()), (3, shape.block_bytes() * 3));
+            let width = 2 * head_dim;
+            let number = |seed: usize, at: usize| ((seed * 31 + at * 7) % 23) as f32 / 11.0 - 1.0;
+            let row = |seed: usize| (0..width).map(|at| number(seed, at)).collect::<Vec<_>>();
+            for token in 0..BLOCK_TOKENS {
+                let (key, value) = (row(token), row(token + 50));
+                storage(&mut pool).write(1, &[(1, token)], &key, &value);
+            }
+            let check = |pool: &mut Pool, block: BlockId| {
+                let (mut keys, mut values) = (Vec::new(), Vec::new());
+                for head in 0..2 {
+                    let storage = storage(pool);
+                    let keys = storage.keys(1, block, head, &mut keys);
+                    let values = storage.values(1, block, head, &mut values);
+                    for (token, element) in
+                        (0..BLOCK_TOKENS).flat_map(|token| (0..head_dim).map(move |e| (token, e)))
+                    {
+                        let at = head * head_dim + element;
+                        let key = keys[element * BLOCK_TOKENS + token];
+                        let value = values[token * head_dim + element];
+                        assert!((key - number(token, at)).abs() <= off, "{shape:?}");
+                        assert!((value - number(token + 50, at)).abs() <= off, "{shape:?}");
+                    }
+                }
+            };
+            check(&mut pool, 1);
+            storage(&mut pool).copy(1, 2);
+            storage(&mut pool).erase(1);
+            check(&mut pool, 2);
+            for (block, is_empty) in [(0, true), (1, true), (2, false)] {
+                for head in 0..2 {
+                    let mut scratch = Vec::new();
+                    let keys = storage(&mut pool).keys(1, block, head, &mut scratch);
+                    assert_eq!(keys.iter().all(|x| *x == 0.0), is_empty, "{shape:?}");
+                    let values = storage(&mut pool).values(1, block, head, &mut scratch);
+                    assert_eq!(values.iter().all(|x| *x == 0.0), is_empty, "{shape:?}");
+                    // The other layer was not written.
+                    let keys = storage(&mut pool).keys(0, block, head, &mut scratch);
+                    assert!(keys.iter().all(|x| *x == 0.0), "{shape:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_take_little_more_than_half_of_halves() {
+    let bytes = |precision| CacheShape { head_dim: 128, precision, ..SHAPE }.block_bytes();
+    assert_eq!(bytes(KvPrecision::F16) * 17, bytes(KvPrecision::Q8) * 32);
+}
+
+#[test]
 fn a_shared_block_is_copied_by_whoever_writes_into_it() {
     let mut pool = pool(5);
     let mut first = fill(&mut pool, ANNA, 40);
