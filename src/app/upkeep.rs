@@ -62,6 +62,9 @@ impl App {
         if let Err(error) = self.accounts.keep_seen().await {
             tracing::warn!(cause = %error, "when sessions were last used could not be kept");
         }
+        if let Err(error) = self.accounts.end_early().await {
+            tracing::warn!(cause = %error, "what is dated in the future could not be ended");
+        }
         if let Err(error) = self.keys.keep_used().await {
             tracing::warn!(cause = %error, "when keys were last used could not be kept");
         }

@@ -50,6 +50,7 @@ actions! {
     SetupRedeem "setup.redeem" "The set-up link was used and the owner's account made.";
     InvitationCreate "invitation.create" "A one-time link was made.";
     InvitationRedeem "invitation.redeem" "A one-time link was used.";
+    InvitationEnd "invitation.end" "A one-time link that was dated in the future was ended.";
     SessionCreate "session.create" "Somebody signed in.";
     SessionEnd "session.end" "A session was ended.";
     PasswordChange "password.change" "A password was changed.";
