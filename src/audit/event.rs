@@ -85,7 +85,7 @@ actions! {
     AuditExport "audit.export" "The audit log was exported.";
     AuditGap "audit.gap" "The log and the file of its heads were found to differ.";
     BackupCreate "backup.create" "A backup was made.";
-    BackupExpire "backup.expire" "Key files of old backups were deleted.";
+    BackupExpire "backup.expire" "Key files of old backups were deleted; `started` before the first is.";
     BackupVerify "backup.verify" "A backup was verified.";
     BackupRestore "backup.restore" "A backup was restored.";
     EvaluationStart "evaluation.start" "An evaluation was started.";
