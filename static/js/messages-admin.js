@@ -53,6 +53,7 @@ export const admin = {
     edit: "Change", delete: "Delete", saved: "{name} is saved", deleted: "{name} is deleted", count: "{count} of {most}",
     deleteTitle: "Delete {name}?", deleteAbout: "Chats that stand under these instructions go on once their people choose others, or none.",
     unreadable: "{id} cannot be opened and is left out: it was changed in the database, or its key is gone. Put it back from a backup, or delete it.",
+    unreadableMore: "{count} more cannot be opened. They are shown here once those above are deleted and the server is started again.",
     none: "No instructions yet", noneAbout: "A text that many chats begin with, such as how to answer and what to leave to people.",
   },
   guard: {
