@@ -7,6 +7,7 @@ mod catalog;
 mod embed;
 mod error;
 mod exchange;
+mod extent;
 mod generate;
 mod held;
 mod inspect;
