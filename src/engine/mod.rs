@@ -53,7 +53,7 @@ pub use kernels::{
 pub use memory::{available_bytes, own_bytes, peak_bytes};
 pub use message::{Content, Conversation, Extent, Message, Part, Role, ToolCall};
 pub use options::{EngineOptions, KvPrecision};
-pub use output::{AnswerParser, Said};
+pub use output::{AnswerParser, Said, Spoken};
 pub use party::{SharedPrefix, Weight};
 pub use progress::LoadProgress;
 pub use request::{

@@ -167,6 +167,11 @@ impl Draft {
         Ok(())
     }
 
+    /// Whether log-probabilities are wanted.
+    pub(super) fn has_logprobs(&self) -> bool {
+        self.logprobs.is_some()
+    }
+
     /// What takes the answer apart, where that is wanted.
     pub(super) fn parser(&self) -> Option<AnswerParser> {
         let Input::Conversation(conversation) = &self.input else { return None };

@@ -198,7 +198,7 @@ fn calls_in(format: Format, text: &str) -> (Vec<(String, String)>, String) {
     });
     let (mut calls, mut content): (Vec<(String, String)>, String) = (Vec::new(), String::new());
     for part in parser.push(text).into_iter().chain(parser.finish()) {
-        match part {
+        match part.said {
             Said::Call(name) => calls.push((name, String::new())),
             Said::Arguments(text) => calls.last_mut().expect("a call").1.push_str(&text),
             Said::Content(text) | Said::Reasoning(text) => content.push_str(&text),
