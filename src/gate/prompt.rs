@@ -59,10 +59,7 @@ pub(super) async fn by_length<T: Send + 'static>(
     if bytes <= INLINE_BYTES_MAX {
         return Ok(work());
     }
-    // It fails only where the work panicked or the runtime is ending.
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| GateError::Engine(crate::engine::EngineError::Internal))
+    Ok(tokio::task::spawn_blocking(work).await?)
 }
 
 impl Draft {
