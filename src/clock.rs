@@ -111,6 +111,10 @@ impl JsonSchema for Timestamp {
 pub const DRIFT: Duration = Duration::from_mins(5);
 /// Further than this from where it should be, the system's clock is told of.
 const JUMP: Duration = Duration::from_hours(1);
+/// For so long a clock that is behind the newest record may be set right.
+const DOUBT: Duration = Duration::from_hours(1);
+/// What stands for no moment at which a doubt began.
+const NO_DOUBT: i64 = i64::MIN;
 
 /// The clock of the process. It tells three times:
 ///
@@ -133,6 +137,8 @@ struct Shared {
     latest: AtomicI64,
     /// By how much `now` was ahead of `steady` when that was last looked at.
     ahead_ms: AtomicI64,
+    /// When it was first found behind the newest record, by `steady`; `NO_DOUBT` where it is not.
+    doubted_ms: AtomicI64,
     jumps: Mutex<Vec<ClockJump>>,
 }
 
@@ -165,7 +171,8 @@ impl Clock {
 
     fn with(source: Source) -> Self {
         let (latest, ahead_ms) = (AtomicI64::new(0), AtomicI64::new(0));
-        let shared = Shared { source, latest, ahead_ms, jumps: Mutex::default() };
+        let doubted_ms = AtomicI64::new(NO_DOUBT);
+        let shared = Shared { source, latest, ahead_ms, doubted_ms, jumps: Mutex::default() };
         Self { shared: Arc::new(shared), is_ordered: false }
     }
 
@@ -205,6 +212,21 @@ impl Clock {
         let latest = self.shared.latest.load(Ordering::SeqCst);
         let behind = latest.saturating_sub(self.shared.read());
         Duration::from_millis(u64::try_from(behind).unwrap_or(0))
+    }
+
+    /// Whether it is this clock that is in doubt, and not what is dated in the future: it lies further
+    /// behind the newest record than clocks go wrong by themselves, and has not done so for long. A
+    /// machine may start before it has asked for the time. A clock that nobody sets right was ahead before.
+    pub fn is_in_doubt(&self) -> bool {
+        let doubted = &self.shared.doubted_ms;
+        if self.lag() <= DRIFT {
+            doubted.store(NO_DOUBT, Ordering::SeqCst);
+            return false;
+        }
+        let steady = self.shared.steady();
+        let order = Ordering::SeqCst;
+        let since = doubted.compare_exchange(NO_DOUBT, steady, order, order).err();
+        steady.saturating_sub(since.unwrap_or(steady)) < as_ms(DOUBT)
     }
 
     /// The jumps that were found since the last time, for the record.
@@ -315,6 +337,26 @@ mod tests {
         assert_eq!(clock.take_jumps(), []);
         clock.not_before(Timestamp::from_ms(6 * hour + 1));
         assert_eq!(clock.take_jumps(), [ClockJump::Behind(hour + 1)]);
+    }
+
+    #[test]
+    fn a_clock_behind_the_newest_record_is_in_doubt_for_an_hour() {
+        let start = Timestamp::from_ms(0);
+        let clock = Clock::manual(start);
+        clock.not_before(start.plus(DRIFT));
+        assert!(!clock.is_in_doubt(), "clocks go wrong by that much");
+        let tomorrow = start.plus(Duration::from_hours(24));
+        clock.not_before(tomorrow);
+        assert!(clock.is_in_doubt());
+        let moment = Duration::from_millis(1);
+        clock.advance(DOUBT.saturating_sub(moment));
+        assert!(clock.is_in_doubt());
+        clock.advance(moment);
+        assert!(!clock.is_in_doubt(), "nobody has set it right");
+        clock.set(tomorrow);
+        assert!(!clock.is_in_doubt());
+        clock.set(start);
+        assert!(clock.is_in_doubt(), "a doubt of its own");
     }
 
     #[test]

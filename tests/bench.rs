@@ -119,6 +119,17 @@ fn without_a_model_one_is_made_and_gone_afterwards() {
     assert_eq!(found["model"]["is_chance"], true);
     assert_eq!(found["model"]["architecture"], "qwen3");
     assert_eq!(found["model"]["quantization"], "Q8_0");
+    // Where it is to lie can be said.
+    let missing = home.path("missing");
+    let refused = bench(&home, &["--layers", "1", "--dir", text(&missing)]);
+    assert_eq!(refused.status.code(), Some(1), "{}", both(&refused));
+    let other = home.path("other");
+    fs::create_dir(&other).expect("made");
+    let small = ["--layers", "1", "--prompts", "8", "--streams", "1", "--runs", "1"];
+    let shown = bench(&home, &[&small[..], &["--dir", text(&other)]].concat());
+    assert!(shown.status.success(), "{}", both(&shown));
+    assert!(String::from_utf8_lossy(&shown.stderr).contains(text(&other)), "{}", both(&shown));
+    assert_eq!(fs::read_dir(&other).expect("a directory").count(), 0);
 }
 
 #[test]
@@ -134,6 +145,28 @@ fn a_model_is_written_to_a_new_file_alone() {
     assert_eq!(again.status.code(), Some(1));
     assert!(both(&again).contains("made.gguf cannot be made"), "{}", both(&again));
     assert_eq!(fs::metadata(&path).expect("it is there").len(), size);
+    let nowhere = home.path("no folder/made.gguf");
+    let refused = bench(&home, &["--layers", "1", "--write", text(&nowhere)]);
+    assert!(both(&refused).contains("cannot be made"), "{}", both(&refused));
+}
+
+#[test]
+fn a_disk_that_is_full_leaves_no_half_file() {
+    let home = Home::empty();
+    let path = home.path("made.gguf");
+    // A file may become 8 MiB large here; the program is told so by an error.
+    let script = "trap '' XFSZ; ulimit -f 16384; exec \"$0\" bench --layers 1 --write \"$1\"";
+    let output = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_strongroom"), text(&path)])
+        .output()
+        .expect("a shell");
+    assert_eq!(output.status.code(), Some(1), "{}", both(&output));
+    assert!(both(&output).contains("made.gguf cannot be made"), "{}", both(&output));
+    let folder = path.parent().expect("a folder");
+    let left = fs::read_dir(folder).expect("a directory").map(|one| one.expect("one").path());
+    let left: Vec<_> =
+        left.filter(|path| path.display().to_string().contains("made.gguf")).collect();
+    assert_eq!(left, Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -207,6 +240,7 @@ fn wrong_usage_is_told_from_failure() {
         &["--shape", "9b"],
         &["--type", "q9"],
         &["--model", "a.gguf", "--shape", "1b"],
+        &["--model", "a.gguf", "--dir", "."],
     ] {
         assert_eq!(bench(&home, arguments).status.code(), Some(2), "{arguments:?}");
     }

@@ -2,7 +2,7 @@
 //! its table, its id and every column that matters, under a key of the vault: who can write to the
 //! database file, and has not the keys, can neither make an account, a session, a key or a link nor
 //! give one to somebody else, nor open a model. What they still can do is delete a row, or put back a
-//! whole row as it once was.
+//! whole row as it once was; where no row means more than one, all rows are bound as one (`models`).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Binder {
             tracing::error!(
                 table = name.0,
                 row = name.1,
-                "this row was not written by this server, and is not believed"
+                "this was not written so by this server, and is not believed"
             );
             found.untold.push(name);
         }

@@ -142,6 +142,14 @@ impl Registry {
         self.ended(gone);
     }
 
+    /// Takes back uses in the future: a clock that was ahead has told them, and they would keep sessions
+    /// from going idle.
+    pub(crate) fn take_back_uses(&self, now: Timestamp) {
+        for one in self.sessions.read().by_hash.values() {
+            one.seen_at.fetch_min(now.ms(), Ordering::Relaxed);
+        }
+    }
+
     fn ended(&self, sessions: Vec<SessionId>) {
         for id in sessions {
             self.withdraw(Revocation::Session(id));
@@ -167,6 +175,10 @@ impl Registry {
         now: Timestamp,
     ) -> Option<Arc<SessionEntry>> {
         let session = self.sessions.read().by_hash.get(hash).cloned()?;
+        if session.is_early(now) {
+            // It stays: the clock may be behind. Where it is not, accounts end it.
+            return None;
+        }
         if session.is_over(now, self.idle) {
             // What has ended does not begin again when the clock is set back.
             let gone = self.sessions.write().remove_where(|one| one.id == session.id);
@@ -312,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_a_clock_began_in_the_future_ends_when_the_clock_is_right_again() {
+    fn a_session_that_a_clock_began_in_the_future_is_refused_until_then() {
         let (registry, now) = (Registry::new(IDLE), at(1_000_000_000));
         let (user, wrong, right) = (UserId::new(), SessionId::new(), SessionId::new());
         for (hash, id, ahead) in [(1, wrong, 1), (2, right, 0)] {
@@ -322,6 +334,22 @@ mod tests {
         }
         assert!(registry.use_session(&[1; 32], now).is_none());
         assert!(registry.use_session(&[2; 32], now).is_some(), "clocks go wrong by that much");
-        assert!(registry.use_session(&[1; 32], now.plus(DRIFT * 2)).is_none(), "it has ended");
+        registry.purge(now);
+        let later = now.plus(DRIFT * 2);
+        assert!(registry.use_session(&[1; 32], later).is_some(), "the clock was behind");
+        registry.remove_session(user, wrong);
+        assert!(registry.use_session(&[1; 32], later).is_none(), "it was ended");
+    }
+
+    #[test]
+    fn uses_in_the_future_are_taken_back() {
+        let registry = Registry::new(IDLE);
+        let (user, id) = (UserId::new(), SessionId::new());
+        registry.put_session([1; 32], session(user, id));
+        registry.use_session(&[1; 32], at(3_000_000)).expect("ahead");
+        registry.take_back_uses(at(1_000));
+        assert_eq!(registry.session_seen_at(id), Some(at(1_000)));
+        registry.take_back_uses(at(2_000));
+        assert_eq!(registry.session_seen_at(id), Some(at(1_000)), "what is past stays");
     }
 }

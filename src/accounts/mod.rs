@@ -4,6 +4,7 @@ pub(crate) mod admin_api;
 pub(crate) mod api;
 mod console;
 mod delete;
+mod early;
 mod error;
 mod links;
 mod names;
@@ -16,6 +17,7 @@ mod throttle;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 pub(crate) use console::ConsoleReset;
@@ -26,7 +28,7 @@ use password::Hasher;
 
 use crate::access::{Binder, Changes, Refusals, Registry};
 use crate::audit::{AuditLog, Event};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::db::{Connection, Db, Transaction};
 use crate::ids::{RequestId, UserId};
@@ -49,6 +51,8 @@ struct Inner {
     refusals: Arc<Refusals>,
     hasher: Hasher,
     settings: Settings,
+    /// Whether it was told that what is dated in the future waits for the clock.
+    is_doubt_told: AtomicBool,
 }
 
 /// What the configuration says about accounts.
@@ -129,6 +133,7 @@ impl Accounts {
             refusals,
             hasher,
             settings,
+            is_doubt_told: AtomicBool::new(false),
         };
         let accounts = Self { inner: Arc::new(inner) };
         accounts.load()?;
@@ -138,10 +143,12 @@ impl Accounts {
     fn load(&self) -> Result<(), AccountError> {
         let inner = &self.inner;
         let (now, steady, binder) = (inner.clock.now(), inner.clock.steady(), inner.binder.clone());
+        // By a clock that is behind, every use would be one in the future.
+        let seen_max = if inner.clock.is_in_doubt() { Timestamp::from_ms(i64::MAX) } else { now };
         let read = move |tx: &Transaction<'_>| -> Result<_, AccountError> {
             throttle::resume(tx, steady)?;
             let people = store::people(tx, &binder)?;
-            let sessions = store::live_sessions(tx, &binder, now)?;
+            let sessions = store::live_sessions(tx, &binder, now, seen_max)?;
             Ok((people, sessions, store::deleted_people(tx)?))
         };
         let (people, sessions, deleted) = inner.db.write_blocking(read)?;

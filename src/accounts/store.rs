@@ -11,10 +11,10 @@ pub(super) use failures::{
     add_failure, date_failures_by, failures, forget_failures, forget_failures_before, is_known,
     put_known, take_failure_back,
 };
-pub(super) use links::{Link, LinkKind, delete_links, insert_link, link};
+pub(super) use links::{Link, LinkKind, delete_link, delete_links, early_links, insert_link, link};
 pub(super) use sessions::{
-    NewSession, SessionRow, delete_session, delete_sessions, insert_session, live_sessions,
-    put_seen, sessions_of, user_agent_place,
+    NewSession, SessionRow, delete_session, delete_sessions, early_sessions, insert_session,
+    live_sessions, put_seen, sessions_of, user_agent_place,
 };
 
 use super::AccountError;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, Interval};
+
 use super::certificates::CertificateFiles;
 use super::facts::clock_event;
 use super::{App, expiry};
@@ -15,19 +17,33 @@ const KEEP_EVERY: Duration = Duration::from_mins(1);
 const IDLE_EVERY: Duration = Duration::from_secs(10);
 /// How often conversations in which nothing was said are looked for.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
-/// How often key files of old backups are looked for.
+/// How often key files of old backups are looked for, and how long after the start first: whoever has
+/// turned it on by mistake has that long to see what it would do, and to turn it off.
 const EXPIRE_EVERY: Duration = Duration::from_hours(24);
+const EXPIRE_AFTER: Duration = Duration::from_mins(30);
 /// How often the certificate is looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_mins(1);
 
 impl App {
-    /// What is done now and then, as long as the server runs.
+    /// What is done now and then, as long as the server runs. To open every key file of old backups takes
+    /// its time, for which nothing else waits.
     pub(super) async fn upkeep(self, certificates: Option<Arc<Certificates>>) {
+        tokio::join!(self.clone().expire_now_and_then(), self.keep_now_and_then(certificates));
+    }
+
+    async fn expire_now_and_then(self) {
+        let mut expire = expiries();
+        loop {
+            expire.tick().await;
+            self.expire_key_files().await;
+        }
+    }
+
+    async fn keep_now_and_then(self, certificates: Option<Arc<Certificates>>) {
         let files = CertificateFiles::new(self.home.data(), &self.settings);
         let mut keep = tokio::time::interval(KEEP_EVERY);
         let mut idle = tokio::time::interval(IDLE_EVERY);
         let mut tidy = tokio::time::interval(TIDY_EVERY);
-        let mut expire = tokio::time::interval(EXPIRE_EVERY);
         let mut renew = tokio::time::interval(CERTIFICATE_EVERY);
         loop {
             tokio::select! {
@@ -36,7 +52,6 @@ impl App {
                 _ = tidy.tick() => if let Err(error) = self.chat.delete_empty().await {
                     tracing::warn!(cause = %error, "empty conversations could not be deleted");
                 },
-                _ = expire.tick() => self.expire_key_files().await,
                 _ = renew.tick() => if let Some(certificates) = &certificates {
                     let outcome = files.refresh(&self.home.vault, &self.home.clock, certificates);
                     if let Err(error) = outcome {
@@ -62,6 +77,9 @@ impl App {
         if let Err(error) = self.accounts.keep_seen().await {
             tracing::warn!(cause = %error, "when sessions were last used could not be kept");
         }
+        if let Err(error) = self.accounts.end_early().await {
+            tracing::warn!(cause = %error, "what is dated in the future could not be ended");
+        }
         if let Err(error) = self.keys.keep_used().await {
             tracing::warn!(cause = %error, "when keys were last used could not be kept");
         }
@@ -80,5 +98,22 @@ impl App {
             self.audit.record(clock_event(jump)).await?;
         }
         Ok(())
+    }
+}
+
+fn expiries() -> Interval {
+    tokio::time::interval_at(Instant::now() + EXPIRE_AFTER, EXPIRE_EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn nothing_is_deleted_right_after_the_start() {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(expiries().poll_tick(&mut context).is_pending());
     }
 }

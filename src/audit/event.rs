@@ -50,6 +50,7 @@ actions! {
     SetupRedeem "setup.redeem" "The set-up link was used and the owner's account made.";
     InvitationCreate "invitation.create" "A one-time link was made.";
     InvitationRedeem "invitation.redeem" "A one-time link was used.";
+    InvitationEnd "invitation.end" "A one-time link that was dated in the future was ended.";
     SessionCreate "session.create" "Somebody signed in.";
     SessionEnd "session.end" "A session was ended.";
     PasswordChange "password.change" "A password was changed.";
@@ -84,7 +85,7 @@ actions! {
     AuditExport "audit.export" "The audit log was exported.";
     AuditGap "audit.gap" "The log and the file of its heads were found to differ.";
     BackupCreate "backup.create" "A backup was made.";
-    BackupExpire "backup.expire" "Key files of old backups were deleted.";
+    BackupExpire "backup.expire" "Key files of old backups were deleted; `started` before the first is.";
     BackupVerify "backup.verify" "A backup was verified.";
     BackupRestore "backup.restore" "A backup was restored.";
     EvaluationStart "evaluation.start" "An evaluation was started.";

@@ -8,8 +8,8 @@
 //! - `NAME.strongroom-backup`: the database, the audit log's heads and public key, the keys of
 //!   the system, and the TLS directory. May be kept for as long as one likes.
 //! - `NAME.strongroom-keys`: the wrapped data keys of people, and nothing else. Small; made anew
-//!   with every backup, and meant to be kept for a short time only (`expire_key_files`, which the
-//!   server calls where it makes backups).
+//!   with every backup, and meant to be kept for a short time only (`old_key_files` and
+//!   `delete_key_files`, which the server calls where it makes backups).
 //!
 //! # What deleting a person means for old backups
 //!
@@ -27,6 +27,7 @@
 //! may make or restore a backup is the caller's business.
 
 mod create;
+mod expire;
 mod file;
 mod manifest;
 mod restore;
@@ -35,6 +36,7 @@ mod settle;
 use std::path::{Path, PathBuf};
 
 pub use create::{Created, Sources, create};
+pub use expire::{delete_key_files, old_key_files};
 pub use file::Kind;
 pub use manifest::Manifest;
 pub use restore::{DamagedLog, Restore, Restored, Unlock, cut_off, restore, verify};
@@ -44,8 +46,8 @@ use crate::audit::AuditError;
 use crate::clock::Timestamp;
 use crate::db::DbError;
 use crate::db::lock::LockError;
+use crate::vault::VaultError;
 use crate::vault::stream::StreamError;
-use crate::vault::{Vault, VaultError};
 
 /// The ending of data files.
 pub const DATA_ENDING: &str = "strongroom-backup";
@@ -126,44 +128,6 @@ impl BackupError {
 pub fn remove_stale(data_dir: &Path, now: Timestamp) -> Result<(), BackupError> {
     create::remove_stale(data_dir)?;
     restore::remove_staging(data_dir, now)
-}
-
-/// Deletes the key files of a directory that were made before `limit` under this vault's root key, and
-/// returns their count. The newest of them stays, however old: without one, what people wrote could
-/// not be restored. One that was made later than `now`, by a clock that was ahead, is neither. Which are meant is told by what a file holds, not by its name or its date on disk;
-/// those of other servers, or of an earlier root key, and what cannot be read are left to a person.
-pub fn expire_key_files(
-    directory: &Path,
-    vault: &Vault,
-    (limit, now): (Timestamp, Timestamp),
-) -> Result<usize, BackupError> {
-    let entries = std::fs::read_dir(directory).map_err(BackupError::io(directory))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(BackupError::io(directory))?;
-        let path = entry.path();
-        // Opening anything else, such as a pipe, could wait for ever.
-        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if !is_file || path.extension().is_none_or(|ending| ending != KEYS_ENDING) {
-            continue;
-        }
-        if let Ok((header, _)) = file::open(&path)
-            && header.made_at_ms <= now.ms()
-        {
-            found.push((header.made_at_ms, path));
-        }
-    }
-    found.sort();
-    let is_ours = |path: &Path| verify(path, vault).is_ok_and(|(_, kind, _)| kind == Kind::Keys);
-    // From the newest on: the first that opens stays.
-    let mut ours = found.into_iter().rev().filter(|(_, path)| is_ours(path));
-    let _newest = ours.next();
-    let mut count = 0;
-    for (_, path) in ours.filter(|(made_at_ms, _)| *made_at_ms < limit.ms()) {
-        std::fs::remove_file(&path).map_err(BackupError::io(&path))?;
-        count += 1;
-    }
-    Ok(count)
 }
 
 #[cfg(test)]

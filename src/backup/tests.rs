@@ -238,9 +238,18 @@ fn old_key_files_go_and_the_newest_stays_and_so_do_those_of_others() {
     fs::copy(&of_another.keys, &beside).expect("copied");
     let unreadable = house.path("backups/no.strongroom-keys");
     fs::write(&unreadable, "nothing").expect("written");
+    // Of another installation that has the same root key, and the newest of all.
+    let clone = house.backup_at(4_000);
+    let ours = made.each_ref().map(|one| one.id.to_string());
     let until = |limit, now| {
         let times = (Timestamp::from_ms(limit), Timestamp::from_ms(now));
-        expire_key_files(&house.path("backups"), &house.vault, times).expect("expired")
+        let is_ours = |id: &str| ours.iter().any(|one| one == id);
+        let old = old_key_files(&house.path("backups"), &house.vault, is_ours, times);
+        let old = old.expect("looked through");
+        assert!(old.iter().all(|path| path.exists()), "to look deletes nothing");
+        let (count, outcome) = delete_key_files(&old);
+        outcome.expect("deleted");
+        count
     };
     let expire = |limit| until(limit, 10_000);
     let are_there = || made.each_ref().map(|one| one.keys.exists());
@@ -254,7 +263,11 @@ fn old_key_files_go_and_the_newest_stays_and_so_do_those_of_others() {
         made.iter().all(|one| one.data.exists()),
         "data files are kept for as long as one likes"
     );
-    assert!(beside.exists() && unreadable.exists());
+    assert!(beside.exists() && unreadable.exists() && clone.keys.exists());
+    let (missing, folder) = (made[0].keys.clone(), house.path("backups/folder"));
+    fs::create_dir(&folder).expect("made");
+    let (count, outcome) = delete_key_files(&[missing, folder, made[2].keys.clone()]);
+    assert!(count == 1 && outcome.is_err(), "the others go");
 }
 
 /// Tells threads to stop when it goes.

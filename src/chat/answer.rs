@@ -84,7 +84,7 @@ impl Chat {
             .parts
             .runtime
             .spawn(async move { chat.begin(&by, conversation, ask, model, claim).await });
-        match begun.await.unwrap_or(Err(ChatError::Gate(GateError::ShuttingDown)))? {
+        match begun.await.unwrap_or_else(|error| Err(ChatError::Gate(error.into())))? {
             Begun::Now(reader) => self.reading(caller, reader),
             Begun::Before(reader) => self.read_again(caller, conversation, reader).await,
         }

@@ -13,7 +13,7 @@ use super::Ended;
 use super::options::out;
 use crate::engine::{KvPrecision, Weights, set_threads, threads};
 use crate::speed::chance::{self, Kind, Shape};
-use crate::speed::{self, Asked, Expectation, Nameless};
+use crate::speed::{self, Asked, Expectation, Nameless, write_new};
 
 /// The longest text that is judged: hours, on a small machine.
 const TEXT_BYTES_MAX: u64 = 16 << 20;
@@ -43,6 +43,10 @@ pub(super) struct Bench {
     /// Layers of it, for a quick look.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=512))]
     layers: Option<u32>,
+    /// The directory in which the file of it lies meanwhile; without it, the first that is on a disk and
+    /// has room: that of temporary files, /var/tmp, or this one.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["model", "write"])]
+    dir: Option<PathBuf>,
     /// Write it to a new file, and measure nothing.
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
@@ -88,10 +92,8 @@ impl Bench {
         // Before anything else: a second thread would be too late.
         set_threads(self.threads.unwrap_or(0).into())?;
         if let Some(path) = &self.write {
-            let file = File::create_new(path);
-            let file = file.with_context(|| format!("{} cannot be made", path.display()))?;
-            chance::write(&file, &self.shape(), self.kind)
-                .with_context(|| format!("{} cannot be written", path.display()))?;
+            write_new(path, |file| chance::write(file, &self.shape(), self.kind))
+                .with_context(|| format!("{} cannot be made", path.display()))?;
             return Ok(Ended::Done);
         }
         let mut shown = Shown::new();
@@ -105,10 +107,16 @@ impl Bench {
             shown.say(what);
         });
         shown.clear();
-        let report = report.with_context(|| match &self.model {
+        let mut report = report.with_context(|| match &self.model {
             Some(path) => format!("{} cannot be measured", path.display()),
             None => "the model of chance weights cannot be measured".to_owned(),
         })?;
+        if let Some(made) = made.filter(Nameless::is_memory) {
+            report.notes.push(format!(
+                "the file of the model lay in memory ({}), and took of it what it is large: --dir names another directory",
+                made.directory().display()
+            ));
+        }
         if self.json {
             writeln!(out(), "{}", serde_json::to_string_pretty(&report)?)?;
         } else {
@@ -154,9 +162,13 @@ impl Bench {
     }
 
     fn made(&self, shown: &mut Shown) -> Result<Nameless> {
-        shown.say("making a model of chance weights");
-        let made = Nameless::new().and_then(|file| {
-            chance::write(file.file(), &self.shape(), self.kind)?;
+        let shape = self.shape();
+        let size = chance::size(&shape, self.kind);
+        let made = Nameless::new(size, self.dir.as_deref()).and_then(|file| {
+            let directory = file.directory().display();
+            let memory = if file.is_memory() { ", which is memory" } else { "" };
+            shown.say(&format!("making a model of chance weights in {directory}{memory}"));
+            chance::write(file.file(), &shape, self.kind)?;
             Ok(file)
         });
         made.context("a model of chance weights cannot be written to a temporary file")

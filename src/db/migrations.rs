@@ -43,6 +43,11 @@ pub(super) const ALL: &[Migration] = &[
         name: "model_access_mac",
         sql: include_str!("migrations/0011_model_access_mac.sql"),
     },
+    Migration {
+        number: 12,
+        name: "model_access_sum",
+        sql: include_str!("migrations/0012_model_access_sum.sql"),
+    },
 ];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.

@@ -121,6 +121,14 @@ pub enum LoadError {
         /// What it said.
         reason: String,
     },
+    /// There is no room for the cache, whatever the file says.
+    #[error("the cache of {mib} MiB cannot be made: {reason}")]
+    Cache {
+        /// Its size.
+        mib: usize,
+        /// Why.
+        reason: String,
+    },
     /// The cache budget holds not even a short conversation.
     #[error("the cache budget of {budget} bytes is too small: at least {needed} are needed")]
     CacheBudget {

@@ -61,9 +61,11 @@ fn settle_on<T>(
     let (_, options, ..) = guest;
     let home = find(compute, guest)?;
     match load(&home) {
-        Err(error @ (LoadError::DeviceFull { .. } | LoadError::Device { .. }))
-            if home.is_device() && options.device == DeviceChoice::Auto =>
-        {
+        Err(
+            error @ (LoadError::DeviceFull { .. }
+            | LoadError::Device { .. }
+            | LoadError::Cache { .. }),
+        ) if home.is_device() && options.device == DeviceChoice::Auto => {
             tracing::warn!(cause = %error, "the model computes on the CPU");
             load(&on_host(guest)?)
         }

@@ -85,8 +85,8 @@ pub(super) fn load_file(
         let Home { compute, cache_bytes } = home;
         let vocabulary = tokenizer.vocabulary();
         let decoder = Decoder::load(file, spec.clone(), vocabulary, compute.clone(), progress)?;
-        let pool =
-            Pool::on(compute, shape, *cache_bytes).map_err(|error| compute.cannot_place(&error))?;
+        let pool = Pool::on(compute, shape, *cache_bytes)
+            .map_err(|error| compute.cannot_hold(*cache_bytes, &error))?;
         Ok((decoder, pool, compute.clone(), *cache_bytes))
     };
     let (decoder, pool, compute, cache_bytes) =

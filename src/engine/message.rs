@@ -1,8 +1,13 @@
 //! A conversation as data: what a chat template gives its form. Knows no template and no wire format.
 
+mod values;
+
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
+
+pub use values::Extent;
+use values::{Name, Replace, Seen};
 
 /// Who says a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,10 +110,13 @@ impl Message {
         }
     }
 
-    /// The message with other texts in the place of its own; `replace` sees them in the order of
-    /// `Conversation::texts`.
+    /// The message with other texts in the place of its own; `replace` sees each by itself.
     #[must_use]
     pub fn with_texts(&self, replace: &mut dyn FnMut(&str) -> String) -> Self {
+        self.replaced(Seen::Alone, replace)
+    }
+
+    fn replaced(&self, seen: Seen<'_>, replace: &mut Replace<'_>) -> Self {
         Self {
             role: self.role,
             content: match &self.content {
@@ -126,7 +134,7 @@ impl Message {
                 .map(|call| ToolCall {
                     id: replace(&call.id),
                     name: replace(&call.name),
-                    arguments: with_texts(&call.arguments, replace),
+                    arguments: values::replaced(&call.arguments, seen, replace),
                 })
                 .collect(),
             tool_call_id: self.tool_call_id.as_deref().map(&mut *replace),
@@ -143,9 +151,39 @@ impl Message {
         texts.extend(self.reasoning.as_deref().map(Cow::from));
         for call in &self.tool_calls {
             texts.extend([Cow::from(&call.id), Cow::from(&call.name)]);
-            collect_texts(&call.arguments, texts);
+            values::collect(&call.arguments, None, texts);
         }
         texts.extend(self.tool_call_id.as_deref().map(Cow::from));
+    }
+
+    /// How many bytes its texts have.
+    fn bytes(&self) -> usize {
+        let content: usize = match &self.content {
+            Content::None => 0,
+            Content::Text(text) => text.len(),
+            Content::Parts(parts) => parts.iter().map(String::len).sum(),
+        };
+        let others = [&self.name, &self.reasoning, &self.tool_call_id];
+        let others = others.into_iter().flatten().map(String::len).sum::<usize>();
+        let call =
+            |call: &ToolCall| call.id.len() + call.name.len() + values::bytes(&call.arguments);
+        content + others + self.tool_calls.iter().map(call).sum::<usize>()
+    }
+
+    fn extent(&self) -> Extent {
+        let parts = match &self.content {
+            Content::None => 0,
+            Content::Text(_) => 1,
+            Content::Parts(parts) => parts.len(),
+        };
+        let others = [&self.name, &self.reasoning, &self.tool_call_id];
+        let others = others.into_iter().flatten().count();
+        let mut extent = Extent { texts: parts + others, json_bytes: 0 };
+        for call in &self.tool_calls {
+            extent.texts += 2;
+            extent.add_value(&call.arguments, 0);
+        }
+        extent
     }
 }
 
@@ -175,26 +213,55 @@ impl Conversation {
             message.collect_texts(&mut texts);
         }
         for tool in &self.tools {
-            collect_texts(tool, &mut texts);
+            values::collect(tool, None, &mut texts);
         }
-        for value in self.arguments.values() {
-            collect_texts(value, &mut texts);
+        for (name, value) in &self.arguments {
+            values::collect(value, Some(name), &mut texts);
         }
         texts
     }
 
-    /// The conversation with other texts in the place of its own; `replace` sees them in the order
-    /// of `texts`.
+    /// The conversation with other texts in the place of its own; `replace` sees each by itself.
     #[must_use]
     pub fn with_texts(&self, replace: &mut dyn FnMut(&str) -> String) -> Self {
-        let arguments = self.arguments.iter();
-        Self {
-            messages: self.messages.iter().map(|message| message.with_texts(replace)).collect(),
-            tools: self.tools.iter().map(|tool| with_texts(tool, replace)).collect(),
-            arguments: arguments
-                .map(|(name, value)| (name.clone(), with_texts(value, replace)))
-                .collect(),
+        self.replaced(Seen::Alone, replace)
+    }
+
+    /// The same; `replace` sees them as `texts` gives them, in that order, and gives values back with the
+    /// names that they came with.
+    #[must_use]
+    pub fn with_named_texts(&self, replace: &mut dyn FnMut(&str) -> String) -> Self {
+        self.replaced(Seen::Named(None), replace)
+    }
+
+    fn replaced(&self, seen: Seen<'_>, replace: &mut Replace<'_>) -> Self {
+        let messages = self.messages.iter().map(|message| message.replaced(seen, replace));
+        let messages = messages.collect();
+        let tools = self.tools.iter().map(|tool| values::replaced(tool, seen, replace)).collect();
+        let mut arguments = Map::with_capacity(self.arguments.len());
+        for (name, value) in &self.arguments {
+            let seen = match seen {
+                Seen::Alone => Seen::Alone,
+                Seen::Named(_) => Seen::Named(Some(Name { old: name, new: name })),
+            };
+            arguments.insert(name.clone(), values::replaced(value, seen, replace));
         }
+        Self { messages, tools, arguments }
+    }
+
+    /// How much there is in each part, for a guard to look through: in each message, each tool, and each
+    /// argument of the template.
+    pub fn extents(&self) -> impl Iterator<Item = (Part, Extent)> {
+        let of = |value: &Value, name: &str| {
+            let mut extent = Extent::default();
+            extent.add_value(value, name.len());
+            extent
+        };
+        let messages = self.messages.iter().map(|message| (Part::Message, message.extent()));
+        let tools = self.tools.iter().map(move |tool| (Part::Tool, of(tool, "")));
+        let arguments = self.arguments.iter();
+        let arguments = arguments.map(move |(name, value)| (Part::Argument, of(value, name)));
+        messages.chain(tools).chain(arguments)
     }
 
     /// Whether tools are offered, called or answered in it.
@@ -205,75 +272,48 @@ impl Conversation {
 
     /// How many bytes all texts have together.
     pub fn bytes(&self) -> usize {
-        self.texts().iter().map(|text| text.len()).sum()
+        let values = self.tools.iter().chain(self.arguments.values());
+        let messages = self.messages.iter().map(Message::bytes);
+        messages.chain(values.map(values::bytes)).sum()
     }
 }
 
-/// A JSON value with other texts in the place of its own. Its depth is bounded by its parser. A number
-/// whose text is another one becomes that text.
-pub(super) fn with_texts(value: &Value, replace: &mut dyn FnMut(&str) -> String) -> Value {
-    match value {
-        Value::Null | Value::Bool(_) => value.clone(),
-        Value::Number(number) => {
-            let text = number.to_string();
-            let replaced = replace(&text);
-            if replaced == text { value.clone() } else { Value::String(replaced) }
-        }
-        Value::String(text) => Value::String(replace(text)),
-        Value::Array(items) => {
-            Value::Array(items.iter().map(|item| with_texts(item, replace)).collect())
-        }
-        Value::Object(fields) => {
-            let mut replaced = Map::with_capacity(fields.len());
-            for (name, value) in fields {
-                let new_name = replace(name);
-                let value = match value {
-                    Value::String(text) => {
-                        let both = replace(&named(name, text));
-                        let rest = |name: &&str| both.strip_prefix(*name)?.strip_prefix(NAMED);
-                        let text = [name.as_str(), &new_name].iter().find_map(rest);
-                        Value::String(text.unwrap_or(&both).to_owned())
-                    }
-                    other => with_texts(other, replace),
-                };
-                replaced.insert(new_name, value);
-            }
-            Value::Object(replaced)
-        }
-    }
+/// What a conversation has several of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// A message.
+    Message,
+    /// A tool.
+    Tool,
+    /// An argument of the template.
+    Argument,
 }
 
-/// What stands between a name and its text.
-const NAMED: &str = ": ";
-
-/// A text of a field with its name: `hunter2` is a secret where it is the `password`.
-fn named(name: &str, text: &str) -> String {
-    [name, NAMED, text].concat()
-}
-
-/// Every text of a JSON value: names of fields, texts with the name of their field, numbers.
+/// Every text of a JSON value, as the guard sees them: names of fields, and texts and numbers with the nearest
+/// name.
 pub(super) fn texts(value: &Value) -> Vec<Cow<'_, str>> {
     let mut texts = Vec::new();
-    collect_texts(value, &mut texts);
+    values::collect(value, None, &mut texts);
     texts
 }
 
-fn collect_texts<'a>(value: &'a Value, texts: &mut Vec<Cow<'a, str>>) {
-    match value {
-        Value::Null | Value::Bool(_) => {}
-        Value::Number(number) => texts.push(number.to_string().into()),
-        Value::String(text) => texts.push(text.into()),
-        Value::Array(items) => items.iter().for_each(|item| collect_texts(item, texts)),
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                texts.push(name.into());
-                match value {
-                    Value::String(text) => texts.push(named(name, text).into()),
-                    other => collect_texts(other, texts),
-                }
-            }
-        }
+/// How many bytes the texts of a JSON value have.
+pub(super) fn bytes(value: &Value) -> usize {
+    values::bytes(value)
+}
+
+/// How much there is in these texts and this JSON value for a guard to look through.
+pub(super) fn extent(texts: usize, value: Option<&Value>) -> Extent {
+    let mut extent = Extent { texts, json_bytes: 0 };
+    if let Some(value) = value {
+        extent.add_value(value, 0);
     }
+    extent
+}
+
+/// A JSON value with other texts in the place of its own, which `replace` sees as `texts` gives them.
+pub(super) fn with_named_texts(value: &Value, replace: &mut dyn FnMut(&str) -> String) -> Value {
+    values::replaced(value, Seen::Named(None), replace)
 }
 
 #[cfg(test)]
@@ -300,29 +340,32 @@ mod tests {
             arguments: Map::from_iter([("language".to_owned(), json!(["16"]))]),
         };
         let expected: Vec<String> = (1..=16).map(|number: i32| number.to_string()).collect();
-        assert_eq!(conversation.texts(), expected);
         let mut seen = Vec::new();
         let doubled = conversation.with_texts(&mut |text| {
             seen.push(text.to_owned());
             format!("{text}{text}")
         });
         assert_eq!(seen, expected);
-        assert_eq!(doubled.texts(), expected.iter().map(|text| text.repeat(2)).collect::<Vec<_>>());
         assert_eq!(doubled.bytes(), 2 * conversation.bytes());
-    }
-
-    #[test]
-    fn a_text_is_seen_with_the_name_of_its_field_and_a_number_as_a_text() {
-        let value = json!({"password": "hunter2", "card": 4_111_111_111_111_111_u64, "n": [1.5]});
-        let expected = ["password", "password: hunter2", "card", "4111111111111111", "n", "1.5"];
-        assert_eq!(texts(&value), expected);
-        assert_eq!(with_texts(&value, &mut str::to_owned), value);
-        let hidden = with_texts(&value, &mut |text| {
-            text.replace("hunter2", "[secret]").replace("4111111111111111", "[card]")
+        // For the guard, values go with their names.
+        let named = |text: &String| match text.as_str() {
+            "8" => "7: 8".to_owned(),
+            "14" => "13: 14".to_owned(),
+            "16" => "language: 16".to_owned(),
+            _ => text.clone(),
+        };
+        let expected: Vec<String> = expected.iter().map(named).collect();
+        assert_eq!(conversation.texts(), expected);
+        let mut seen = Vec::new();
+        let same = conversation.with_named_texts(&mut |text| {
+            seen.push(text.to_owned());
+            text.to_owned()
         });
-        assert_eq!(hidden, json!({"password": "[secret]", "card": "[card]", "n": [1.5]}));
-        // What takes the name along with the text leaves nothing of the text.
-        let whole = with_texts(&value, &mut |text| text.replace("password: hunter2", "[both]"));
-        assert_eq!(whole["password"], "[both]");
+        assert_eq!((seen, same), (expected, conversation.clone()));
+        let counts = conversation.extents().map(|(part, extent)| (part, extent.texts));
+        let (message, tool) = (Part::Message, Part::Tool);
+        let expected =
+            [(message, 10), (message, 2), (message, 0), (tool, 2), (tool, 1), (Part::Argument, 1)];
+        assert_eq!(counts.collect::<Vec<_>>(), expected);
     }
 }

@@ -51,9 +51,9 @@ pub use kernels::{
     set_instructions, set_threads, threads,
 };
 pub use memory::{available_bytes, own_bytes, peak_bytes};
-pub use message::{Content, Conversation, Message, Role, ToolCall};
+pub use message::{Content, Conversation, Extent, Message, Part, Role, ToolCall};
 pub use options::{EngineOptions, KvPrecision};
-pub use output::{AnswerParser, Said};
+pub use output::{AnswerParser, Said, Spoken};
 pub use party::{SharedPrefix, Weight};
 pub use progress::LoadProgress;
 pub use request::{

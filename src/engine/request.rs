@@ -217,6 +217,8 @@ pub struct TokenLogprob {
     pub chosen: Candidate,
     /// The most likely tokens at this place, best first.
     pub top: Vec<Candidate>,
+    /// How many bytes of the answer's text came with it; none of a part of a character.
+    pub text_bytes: usize,
 }
 
 /// A token that stood to choose.

@@ -102,10 +102,9 @@ impl Gate {
             let result = gate.embed_road(entry, ask, left).await;
             gate.counted(result)
         };
-        let result =
-            self.inner.parts.runtime.spawn(road).await.unwrap_or(Err(GateError::ShuttingDown));
+        let result = self.inner.parts.runtime.spawn(road).await;
         drop(present);
-        result
+        result?
     }
 
     async fn embed_road(

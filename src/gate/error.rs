@@ -1,5 +1,7 @@
 //! Why a generation did not happen, or did not end well: things that the caller can act on.
 
+use tokio::task::JoinError;
+
 use super::loaded::ModelKind;
 use crate::engine::{EngineError, PromptError};
 use crate::limits::Refusal;
@@ -129,6 +131,13 @@ impl GateError {
             Self::Revoked => "revoked",
             Self::Engine(_) => "engine",
         }
+    }
+}
+
+impl From<JoinError> for GateError {
+    fn from(error: JoinError) -> Self {
+        // Work is cancelled where the runtime ends; where it panicked, the fault is ours.
+        if error.is_cancelled() { Self::ShuttingDown } else { Self::Engine(EngineError::Internal) }
     }
 }
 

@@ -60,11 +60,13 @@ impl Exchange {
             events,
             stop: Arc::clone(&stop),
         };
-        let was_redacted = notices.iter().any(|notice| notice.action == "redact");
+        // Of a prompt that was changed none is shown.
+        let is_withheld =
+            !draft.has_logprobs() || notices.iter().any(|notice| notice.action == "redact");
         let mut pumps = Vec::with_capacity(watches.len());
         for (choice, watch) in watches.into_iter().enumerate() {
             let parser = draft.parser();
-            let held = Held::new(parser.is_some(), was_redacted);
+            let held = Held::new(parser.is_some(), is_withheld);
             pumps.push(Pump::new(choice, watch, parser, held, sender.clone()));
         }
         let weight = self.gate.weight(&self.begun.caller);

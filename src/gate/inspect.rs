@@ -34,7 +34,7 @@ impl Gate {
         draft: Draft,
         reservation: Reservation,
     ) -> Result<Cleared, GateError> {
-        let bytes = draft.bytes();
+        let bytes = draft.work();
         let guard = self.guard().clone();
         let work = move || {
             let verdict = guard.inspect(&draft.texts(), draft.parts(), Direction::Input);

@@ -7,6 +7,7 @@ mod catalog;
 mod embed;
 mod error;
 mod exchange;
+mod extent;
 mod generate;
 mod held;
 mod inspect;
@@ -140,7 +141,7 @@ impl Gate {
             let entry = gate.enter(&by, request.purpose).await?;
             gate.proceed_for(entry, request, Some(asker)).await
         };
-        self.inner.parts.runtime.spawn(road).await.unwrap_or(Err(GateError::ShuttingDown))
+        self.inner.parts.runtime.spawn(road).await?
     }
 
     /// The first part of the road: a place and a request are taken before anything is done for the

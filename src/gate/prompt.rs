@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::catalog::Model;
 use super::error::GateError;
+use super::extent;
 use super::generate::Generate;
 use super::request::{ExchangeRequest, HeldTo, Input, Purpose};
 use crate::engine::{
@@ -21,6 +22,8 @@ const TOKEN_BYTES_MAX: usize = 64;
 const CHAT_ROOM: usize = 256;
 /// Texts longer than this are worked on away from the threads that wait for the network.
 const INLINE_BYTES_MAX: usize = 16 * 1024;
+/// What the guard's work on one more text is like, in bytes of a longer one.
+const TEXT_WORK: usize = 64;
 
 /// A request whose tokens are known.
 pub(super) struct Draft {
@@ -44,6 +47,8 @@ pub(super) struct Draft {
     pub(super) shared: Option<SharedPrefix>,
     /// Messages that were left out for their age.
     pub(super) dropped: usize,
+    /// How many texts it came with.
+    texts_count: usize,
 }
 
 /// Runs work on a text: here if the text is short, elsewhere if it is long.
@@ -54,10 +59,7 @@ pub(super) async fn by_length<T: Send + 'static>(
     if bytes <= INLINE_BYTES_MAX {
         return Ok(work());
     }
-    // It fails only where the work panicked or the runtime is ending.
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| GateError::Engine(crate::engine::EngineError::Internal))
+    Ok(tokio::task::spawn_blocking(work).await?)
 }
 
 impl Draft {
@@ -71,6 +73,7 @@ impl Draft {
         let engine = model
             .generator()
             .ok_or_else(|| GateError::ModelNotReady("It is not loaded.".to_owned()))?;
+        let texts_count = extent::check(&request.input, request.held_to.as_ref())?;
         let context = engine.info().context_tokens;
         let bytes = bytes(&request.input);
         let mut draft = Self {
@@ -94,6 +97,7 @@ impl Draft {
             today,
             shared: None,
             dropped: 0,
+            texts_count,
         };
         let bytes = if draft.is_held() { usize::MAX } else { bytes };
         let is_chat = request.purpose == Purpose::Chat;
@@ -158,6 +162,11 @@ impl Draft {
             _ => None,
         };
         Ok(())
+    }
+
+    /// Whether log-probabilities are wanted.
+    pub(super) fn has_logprobs(&self) -> bool {
+        self.logprobs.is_some()
     }
 
     /// What takes the answer apart, where that is wanted.
@@ -257,6 +266,11 @@ impl Draft {
         bytes(&self.input) + self.held_to.as_ref().map_or(0, |held| held.grammar.bytes())
     }
 
+    /// How much work it is to look through the texts, as so many bytes of one.
+    pub(super) fn work(&self) -> usize {
+        self.bytes() + TEXT_WORK * self.texts_count
+    }
+
     /// Puts the guard's texts in the place of the caller's. The whole does not become larger than
     /// what was taken for it: where placeholders are longer, the answer's bound gives way.
     pub(super) fn replace(&mut self, texts: Vec<String>) -> Result<(), GateError> {
@@ -265,7 +279,7 @@ impl Draft {
         let mut replace = |_: &str| texts.next().unwrap_or_default();
         match &mut self.input {
             Input::Conversation(conversation) => {
-                *conversation = conversation.with_texts(&mut replace);
+                *conversation = conversation.with_named_texts(&mut replace);
             }
             Input::Text(old) => *old = replace(old),
             Input::Tokens(_) => {}

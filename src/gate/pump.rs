@@ -13,7 +13,7 @@ use super::held::Held;
 use super::inspect::{Seen, Watch};
 use super::request::{Ending, ExchangeEvent, ExchangeUsage, Notice};
 use crate::engine::{
-    AnswerParser, EngineError, FinishReason, GenerationEvent, Said, TokenCount, Usage,
+    AnswerParser, EngineError, FinishReason, GenerationEvent, Said, Spoken, TokenCount, Usage,
 };
 
 /// What flows from the engine to the reader, of one answer.
@@ -143,11 +143,11 @@ impl Pump {
             }
             Some(GenerationEvent::Text { text, logprobs }) => {
                 self.first_token.get_or_insert_with(Instant::now);
+                self.held.wait(&text, logprobs);
                 let parts = match &mut self.parser {
                     Some(parser) => parser.push(&text),
-                    None => vec![Said::Content(text)],
+                    None => vec![Spoken { at: 0..text.len(), said: Said::Content(text) }],
                 };
-                self.held.wait(logprobs);
                 self.take_parts(parts).await
             }
             Some(GenerationEvent::Finished { reason, usage }) => {
@@ -183,9 +183,9 @@ impl Pump {
 
     /// Shows the parts of an answer to the guard, one channel after the other. What it holds back of
     /// one is let out before the next begins, and stays the context of what follows.
-    async fn take_parts(&mut self, parts: Vec<Said>) -> Result<Next, GateError> {
-        for part in parts {
-            let (channel, text) = match part {
+    async fn take_parts(&mut self, parts: Vec<Spoken>) -> Result<Next, GateError> {
+        for Spoken { said, at } in parts {
+            let (channel, text) = match said {
                 Said::Content(text) => (Channel::Content, text),
                 Said::Reasoning(text) => (Channel::Reasoning, text),
                 Said::Arguments(text) => (Channel::Arguments, text),
@@ -205,7 +205,7 @@ impl Pump {
                 }
                 self.channel = channel;
             }
-            self.held.push(&text, channel == Channel::Content);
+            self.held.push(&text, at, channel == Channel::Content);
             let seen = self.watch.push(&text);
             let next = self.let_through(seen).await?;
             if matches!(next, Next::End(_)) {

@@ -149,6 +149,7 @@ impl Generate for Scripted {
         let token = |byte| TokenLogprob {
             chosen: Candidate { token: u32::from(byte), bytes: vec![byte], logprob: -0.5 },
             top: Vec::new(),
+            text_bytes: 1,
         };
         let piece = |text: &String| GenerationEvent::Text {
             text: text.clone(),

@@ -120,7 +120,7 @@ impl Gate {
             let result = gate.tokens_road(entry, model.as_deref(), bytes, work).await;
             gate.counted(result)
         };
-        self.inner.parts.runtime.spawn(road).await.unwrap_or(Err(GateError::ShuttingDown))
+        self.inner.parts.runtime.spawn(road).await?
     }
 
     /// The work gives what is shown, and how many tokens it has.
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
     use crate::config::LimitSet;
     use crate::engine::tokenizer::Special;
-    use crate::engine::{Message, Role};
+    use crate::engine::{EngineError, Message, Role};
     use crate::ids::KeyId;
 
     fn ask(text: &str) -> ReadAsk {
@@ -267,6 +267,24 @@ mod tests {
         let house = house.that_withdrew_everything();
         let refused = house.gate.read_tokens(&caller, ask("x")).await;
         assert!(matches!(refused, Err(GateError::Revoked)));
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_a_fault_of_the_server_and_not_its_end() {
+        let house = house().await;
+        for bytes in [0, TEXT_BYTES_MAX] {
+            let work = |_: &Engines| -> Result<((), usize), GateError> { panic!("a fault") };
+            let broken = house.gate.tokens(&caller(), None, bytes, work).await;
+            assert!(
+                matches!(broken, Err(GateError::Engine(EngineError::Internal))),
+                "{bytes}: {broken:?}"
+            );
+        }
+        house.gate.read_tokens(&caller(), ask("x")).await.expect("the next one passes");
+        let cancelled = tokio::spawn(std::future::pending::<()>());
+        cancelled.abort();
+        let error = cancelled.await.expect_err("it was cancelled");
+        assert!(matches!(GateError::from(error), GateError::ShuttingDown));
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The models of this server: which there are, where each stands, who may use it. How they come
 //! into memory and leave it again stands in `loads.rs` and `unloads.rs`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,11 @@ use tokio::sync::watch;
 
 use super::error::ModelsError;
 use super::identity::FileIdentity;
+use super::kept::Access;
 use super::loads::Queue;
 use super::plan::{Plan, Reservation};
 use super::sources::{self, Source};
-use super::{aliases, kept, store};
+use super::{aliases, kept};
 use crate::access::{Binder, Caller, Changes, Registry};
 use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::Clock;
@@ -109,8 +110,8 @@ pub(super) struct Inner {
 /// Everything that changes, under one lock that is never held while anything waits.
 pub(super) struct State {
     pub(super) entries: Vec<Entry>,
-    /// The roles of every model that is not open to all; of those too that are not there just now.
-    access: HashMap<String, Vec<String>>,
+    /// Who may use which model; of those too that are not there just now.
+    access: Access,
     /// Aliases that were made at run time: name, model.
     pub(super) aliases: BTreeMap<String, String>,
     default: Option<String>,
@@ -139,6 +140,17 @@ impl State {
             }
         };
         self.entries.iter().find(fits)
+    }
+
+    /// Takes over who may use which model.
+    fn take_access(&mut self, access: Access) {
+        for entry in &mut self.entries {
+            let roles = access.roles(&entry.model.name);
+            if entry.model.roles != roles {
+                entry.model = Arc::new(Model { roles, ..Model::clone(&entry.model) });
+            }
+        }
+        self.access = access;
     }
 }
 
@@ -204,7 +216,7 @@ impl Library {
         let model = Model {
             is_default: state.default.as_ref() == Some(&name),
             is_on_demand: rules.load == LoadWhen::Demand,
-            roles: state.access.get(&name).cloned(),
+            roles: state.access.roles(&name),
             answer_tokens_max: rules.answer_tokens_max,
             person_limits: LimitSet {
                 requests_per_minute: own.person_requests_per_minute,
@@ -244,32 +256,20 @@ impl Library {
         caller: &Caller,
     ) -> Result<(), ModelsError> {
         let model = self.find(Some(name)).ok_or(ModelsError::NotFound)?;
-        let event = event(Action::ModelAccess, Outcome::Done, &model.name, caller);
-        let event = event.with("roles", roles.clone());
+        let event = event(Action::ModelAccess, Outcome::Done, &model.name, caller)
+            .with("roles", roles.clone())
+            .with(kept::BOUND, true);
         let (audit, binder) = (self.inner.audit.clone(), self.inner.binder.clone());
-        let (name, kept) = (model.name.clone(), roles.clone());
-        let library = self.clone();
-        let set = move |tx: &Transaction<'_>| -> Result<(), ModelsError> {
-            match kept {
-                Some(roles) => {
-                    let row = store::AccessRow::new(&name, &roles);
-                    store::put_access(tx, &row, &binder.mac(&row)?)?;
-                }
-                None => store::remove_access(tx, &name)?,
-            }
+        let (name, library) = (model.name.clone(), self.clone());
+        let set = move |tx: &Transaction<'_>| -> Result<Access, ModelsError> {
+            let access = kept::set(tx, &binder, &name, roles)?;
             audit.record_in(tx, event)?;
-            Ok(())
+            Ok(access)
         };
-        let change = move |(): &()| {
-            let name = &model.name;
-            let kept = roles.clone();
-            library.with_state(|state| match kept {
-                Some(roles) => drop(state.access.insert(name.clone(), roles)),
-                None => drop(state.access.remove(name)),
-            });
-            library.change(name, |_, model| model.roles = roles);
+        let change = move |access: &Access| {
+            library.with_state(|state| state.take_access(access.clone()));
         };
-        self.inner.changes.make(caller, set, change).await
+        self.inner.changes.make(caller, set, change).await.map(drop)
     }
 
     /// Changes one model, and tells whoever waits for that.

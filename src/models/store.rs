@@ -1,65 +1,64 @@
 //! Who may use which model, and further names of models, as they are kept.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::access::binding::{BoundRow, RowMac};
 use crate::db::DbError;
 
-/// What is kept: the roles of every model that is not open to all, and aliases with their models.
-pub(super) type Kept = (HashMap<String, Vec<String>>, BTreeMap<String, String>);
-
-/// Who may use a model, as it stands in the database.
-pub(super) struct AccessRow {
-    pub(super) model: String,
-    /// The list, as text.
-    pub(super) list: String,
-    /// None: a row from before rows were bound.
-    pub(super) mac: Option<Vec<u8>>,
+/// Who may use which model, as it stands in the database. It is bound as a whole: a row that is taken
+/// away opens a model just as one that is changed does.
+#[derive(Default)]
+pub(super) struct AccessTable {
+    /// The list of roles, as text, by model.
+    pub(super) lists: BTreeMap<String, String>,
+    /// Whether a model without a row is open to nobody.
+    pub(super) is_closed: bool,
 }
 
-impl AccessRow {
-    /// A row that is not bound yet.
-    pub(super) fn new(model: &str, roles: &[String]) -> Self {
-        let list = serde_json::json!(roles).to_string();
-        Self { model: model.to_owned(), list, mac: None }
-    }
-
-    /// The roles; a list that cannot be read has none.
-    pub(super) fn roles(&self) -> Vec<String> {
-        serde_json::from_str(&self.list).unwrap_or_default()
-    }
-}
-
-impl BoundRow for AccessRow {
+impl BoundRow for AccessTable {
     const TABLE: &'static str = "model_access";
 
     fn row_id(&self) -> String {
-        self.model.clone()
+        "all".to_owned()
     }
 
     fn columns(&self) -> Vec<Option<Vec<u8>>> {
-        vec![Some(self.list.as_bytes().to_vec())]
+        let bytes = |text: &String| Some(text.as_bytes().to_vec());
+        let rows = self.lists.iter().flat_map(|(model, list)| [bytes(model), bytes(list)]);
+        std::iter::once(Some(vec![u8::from(self.is_closed)])).chain(rows).collect()
     }
 }
 
-/// Reads all of it.
-pub(super) fn load(
-    connection: &Connection,
-) -> Result<(Vec<AccessRow>, BTreeMap<String, String>), DbError> {
-    Ok((access(connection)?, aliases(connection)?))
+/// What is kept of who may use which model; the digest is none in a database from before there was one.
+pub(super) type KeptAccess = (AccessTable, Option<Vec<u8>>);
+
+/// Reads who may use which model. Text that is none is read as well as can be: no digest fits it.
+pub(super) fn access(connection: &Connection) -> Result<KeptAccess, DbError> {
+    let mut table = AccessTable::default();
+    let mut statement =
+        connection.prepare("SELECT CAST(model AS BLOB), CAST(roles AS BLOB) FROM model_access")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (model, list): (Vec<u8>, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        table.lists.insert(text(&model), text(&list));
+    }
+    let sum = connection
+        .query_row("SELECT closed <> 0, mac FROM model_access_sum", [], |row| {
+            Ok((row.get::<_, bool>(0)?, row.get::<_, Vec<u8>>(1)?))
+        })
+        .optional()?;
+    let mac = sum.map(|(is_closed, mac)| {
+        table.is_closed = is_closed;
+        mac
+    });
+    Ok((table, mac))
 }
 
-fn access(connection: &Connection) -> Result<Vec<AccessRow>, DbError> {
-    let mut statement = connection.prepare("SELECT model, roles, mac FROM model_access")?;
-    let rows = statement.query_map([], |row| {
-        Ok(AccessRow { model: row.get(0)?, list: row.get(1)?, mac: row.get(2)? })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-fn aliases(connection: &Connection) -> Result<BTreeMap<String, String>, DbError> {
+/// Reads further names of models.
+pub(super) fn aliases(connection: &Connection) -> Result<BTreeMap<String, String>, DbError> {
     let mut statement = connection.prepare("SELECT alias, model FROM model_aliases")?;
     let mut rows = statement.query([])?;
     let mut aliases = BTreeMap::new();
@@ -81,28 +80,21 @@ pub(super) fn remove_alias(tx: &Transaction<'_>, alias: &str) -> Result<(), DbEr
     Ok(())
 }
 
-/// Keeps who may use a model.
+/// Keeps who may use which model, in the place of all that was there, with its digest.
 pub(super) fn put_access(
     tx: &Transaction<'_>,
-    row: &AccessRow,
+    table: &AccessTable,
     mac: &RowMac,
 ) -> Result<(), DbError> {
+    tx.execute("DELETE FROM model_access", [])?;
+    let mut insert = tx.prepare("INSERT INTO model_access (model, roles) VALUES (?1, ?2)")?;
+    for (model, list) in &table.lists {
+        insert.execute(params![model, list])?;
+    }
     tx.execute(
-        "INSERT INTO model_access (model, roles, mac) VALUES (?1, ?2, ?3)
-         ON CONFLICT (model) DO UPDATE SET roles = excluded.roles, mac = excluded.mac",
-        params![row.model, row.list, mac],
+        "INSERT INTO model_access_sum (id, closed, mac) VALUES (1, ?1, ?2)
+         ON CONFLICT (id) DO UPDATE SET closed = excluded.closed, mac = excluded.mac",
+        params![table.is_closed, mac],
     )?;
-    Ok(())
-}
-
-/// Binds a row from before rows were bound.
-pub(super) fn bind_access(tx: &Transaction<'_>, model: &str, mac: &RowMac) -> Result<(), DbError> {
-    tx.execute("UPDATE model_access SET mac = ?2 WHERE model = ?1", params![model, mac])?;
-    Ok(())
-}
-
-/// Opens a model to all.
-pub(super) fn remove_access(tx: &Transaction<'_>, model: &str) -> Result<(), DbError> {
-    tx.execute("DELETE FROM model_access WHERE model = ?1", [model])?;
     Ok(())
 }

@@ -4,7 +4,8 @@ use actix_web::web::{Data, Path};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Draft, PROMPTS_MAX, Prompt, Prompts, PromptsError};
+use super::unreadable::UnreadableRow;
+use super::{Draft, PROMPTS_MAX, Prompt, Prompts, PromptsError, RowName, Unreadable};
 use crate::access::Grant;
 use crate::access::authenticate::{audit_error, db_error, vault_error};
 use crate::access::permission::{Chat, ManagePrompts};
@@ -17,9 +18,11 @@ pub(crate) async fn list(
     grant: Grant<ManagePrompts>,
     prompts: Data<Prompts>,
 ) -> Result<Answer<PromptList>, ApiError> {
-    let unreadable = prompts.unreadable(&grant);
+    let Unreadable { first, count } = prompts.unreadable(&grant);
     let prompts = prompts.list(&grant).into_iter().map(PromptJson::from).collect();
-    Ok(Answer::new(&PromptList { prompts, most: PROMPTS_MAX, unreadable }))
+    let unreadable = first.into_iter().map(UnreadableJson::from).collect();
+    let list = PromptList { prompts, most: PROMPTS_MAX, unreadable, unreadable_count: count };
+    Ok(Answer::new(&list))
 }
 
 /// `POST /api/admin/prompts`: makes one.
@@ -43,13 +46,14 @@ pub(crate) async fn change(
     Ok(Answer::new(&prompts.change(&grant, id.into_inner(), body.into()).await?.into()))
 }
 
-/// `DELETE /api/admin/prompts/{id}`
+/// `DELETE /api/admin/prompts/{id}`: deletes one, or a row that cannot be opened.
 pub(crate) async fn remove(
     grant: Grant<ManagePrompts>,
-    id: Path<SharedPromptId>,
+    id: Path<String>,
     prompts: Data<Prompts>,
 ) -> Result<Empty, ApiError> {
-    prompts.remove(&grant, id.into_inner()).await?;
+    let name = RowName::parse(&id).ok_or(ErrorCode::NotFound)?;
+    prompts.remove(&grant, name).await?;
     Ok(Empty::empty())
 }
 
@@ -113,8 +117,25 @@ impl From<Prompt> for PromptJson {
 pub(crate) struct PromptList {
     prompts: Vec<PromptJson>,
     most: usize,
-    /// The ids of those that cannot be opened, and are left out.
-    unreadable: Vec<String>,
+    /// The first of those that cannot be opened, and are left out.
+    unreadable: Vec<UnreadableJson>,
+    /// How many of these there are.
+    unreadable_count: usize,
+}
+
+/// What cannot be opened.
+#[derive(Serialize, JsonSchema)]
+struct UnreadableJson {
+    /// What it is deleted by.
+    id: String,
+    /// What stands there as its id, as far as it can be shown.
+    says: String,
+}
+
+impl From<UnreadableRow> for UnreadableJson {
+    fn from(row: UnreadableRow) -> Self {
+        Self { id: row.name.to_string(), says: row.says }
+    }
 }
 
 /// What a conversation may stand under.

@@ -4,6 +4,7 @@
 pub(crate) mod api;
 mod error;
 mod store;
+mod unreadable;
 
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use error::PromptsError;
 use store::PromptRow;
+pub(crate) use unreadable::{RowName, Unreadable};
 
 use crate::access::permission::{BuiltinRole, ManagePrompts};
 use crate::access::{Caller, Changes, Grant, Registry};
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
-use crate::db::{Db, Transaction};
+use crate::db::{Connection, Db, Transaction};
 use crate::gate::{Gate, SharedPrompt};
 use crate::ids::SharedPromptId;
 use crate::vault::{Aad, Purpose, Scope, Sealed, Vault, VaultError};
@@ -58,8 +60,8 @@ struct Inner {
     changes: Changes,
     /// The oldest first.
     list: RwLock<Vec<Prompt>>,
-    /// The ids of rows that do not open. They are kept: a backup of the keys may open them again.
-    unreadable: RwLock<Vec<String>>,
+    /// Rows that do not open. They are kept: a backup of the keys may open them again.
+    unreadable: RwLock<Unreadable>,
 }
 
 /// A prompt with its name.
@@ -92,16 +94,21 @@ impl Prompts {
     /// Takes up what is kept, and tells the gate. A row that does not open is left out, and on record.
     /// Blocks for the database.
     pub(crate) fn open(parts: PromptsParts) -> Result<Self, PromptsError> {
-        let rows = parts.db.read_blocking(store::load)?;
-        let (mut list, mut unreadable) = (Vec::new(), Vec::new());
-        for row in rows {
-            match row.map(|row| (opened(&parts.vault, &row), row.id.to_string())) {
-                Ok((Ok(prompt), _)) => list.push(prompt),
-                // Of the vault as a whole, not of this row.
-                Ok((Err(VaultError::Sealed), _)) => return Err(VaultError::Sealed.into()),
-                Ok((Err(_), id)) | Err(id) => unreadable.push(id),
-            }
-        }
+        let vault = parts.vault.clone();
+        let read = move |db: &Connection| -> Result<_, PromptsError> {
+            let (mut list, mut unreadable) = (Vec::new(), Unreadable::default());
+            store::each(db, |stored, row| -> Result<(), PromptsError> {
+                match row.map(|row| opened(&vault, &row)) {
+                    Some(Ok(prompt)) => list.push(prompt),
+                    // Of the vault as a whole, not of this row.
+                    Some(Err(VaultError::Sealed)) => return Err(VaultError::Sealed.into()),
+                    Some(Err(_)) | None => unreadable.add(stored),
+                }
+                Ok(())
+            })?;
+            Ok((list, unreadable))
+        };
+        let (list, unreadable) = parts.db.read_blocking(read)?;
         tell(&parts, &unreadable)?;
         let changes = Changes::new(&parts.db, &parts.audit, &parts.registry);
         let (list, unreadable) = (RwLock::new(list), RwLock::new(unreadable));
@@ -115,8 +122,8 @@ impl Prompts {
         self.inner.list.read().clone()
     }
 
-    /// The ids of rows that do not open, for those who keep prompts.
-    pub(crate) fn unreadable(&self, _: &Grant<ManagePrompts>) -> Vec<String> {
+    /// The rows that do not open, for those who keep prompts.
+    pub(crate) fn unreadable(&self, _: &Grant<ManagePrompts>) -> Unreadable {
         self.inner.unreadable.read().clone()
     }
 
@@ -168,22 +175,23 @@ impl Prompts {
     pub(crate) async fn remove(
         &self,
         grant: &Grant<ManagePrompts>,
-        id: SharedPromptId,
+        name: RowName,
     ) -> Result<(), PromptsError> {
         let (caller, prompts, after) = (grant.caller(), self.clone(), self.clone());
-        let event = event(caller, id).with("change", "removed");
+        let event = event(caller, name).with("change", "removed");
+        let is_it = move |one: &Prompt| RowName::Prompt(one.shared.id) == name;
         let job = move |tx: &Transaction<'_>| -> Result<(), PromptsError> {
-            let is_listed = prompts.inner.list.read().iter().any(|one| one.shared.id == id);
-            if !is_listed && !prompts.inner.unreadable.read().contains(&id.to_string()) {
+            let is_listed = prompts.inner.list.read().iter().any(is_it);
+            if !is_listed && !prompts.inner.unreadable.read().has(name) {
                 return Err(PromptsError::NotFound);
             }
-            store::remove(tx, id)?;
+            store::remove(tx, name)?;
             prompts.inner.parts.audit.record_in(tx, event)?;
             Ok(())
         };
         let forget = move |(): &()| {
-            after.inner.list.write().retain(|one| one.shared.id != id);
-            after.inner.unreadable.write().retain(|one| *one != id.to_string());
+            after.inner.list.write().retain(|one| !is_it(one));
+            after.inner.unreadable.write().remove(name);
             after.tell_gate();
         };
         self.inner.changes.make(caller, job, forget).await
@@ -204,7 +212,7 @@ impl Prompts {
         let updated_at = parts.clock.now();
         let row = PromptRow { id, content, created_at, updated_at };
         let prompt = named(&row, draft);
-        let event = event(caller, id)
+        let event = event(caller, RowName::Prompt(id))
             .with("change", change)
             .with("bytes", prompt.shared.text.len())
             .with("roles", prompt.shared.roles.clone())
@@ -287,23 +295,27 @@ impl Prompts {
     }
 }
 
-/// Says in the log and on record which rows do not open.
-fn tell(parts: &PromptsParts, unreadable: &[String]) -> Result<(), PromptsError> {
-    if unreadable.is_empty() {
+/// Says in the log and on record which rows do not open: the first by name, the rest by their number.
+fn tell(parts: &PromptsParts, unreadable: &Unreadable) -> Result<(), PromptsError> {
+    if unreadable.count == 0 {
         return Ok(());
     }
-    let event = |id: &String| {
+    let refused =
+        || Event::new(Action::RowRefused, Outcome::Denied, Actor::System).with("table", TABLE);
+    let mut events = Vec::new();
+    for row in &unreadable.first {
         tracing::error!(
-            row = id,
+            row = %row.name,
             "this shared prompt cannot be opened and is left out: restore the row and its key from a \
              backup, or delete it on the page of instructions"
         );
-        Event::new(Action::RowRefused, Outcome::Denied, Actor::System)
-            .subject(id)
-            .with("table", TABLE)
-    };
-    let (events, audit): (Vec<Event>, _) =
-        (unreadable.iter().map(event).collect(), parts.audit.clone());
+        events.push(refused().subject(row.name));
+    }
+    if unreadable.more() > 0 {
+        tracing::error!(count = unreadable.more(), "so many more shared prompts cannot be opened");
+        events.push(refused().with("more", unreadable.more()));
+    }
+    let audit = parts.audit.clone();
     parts.db.write_blocking(move |tx: &Transaction<'_>| -> Result<(), PromptsError> {
         for event in events {
             audit.record_in(tx, event)?;
@@ -312,10 +324,10 @@ fn tell(parts: &PromptsParts, unreadable: &[String]) -> Result<(), PromptsError>
     })
 }
 
-fn event(caller: &Caller, id: SharedPromptId) -> Event {
+fn event(caller: &Caller, name: RowName) -> Event {
     Event::new(Action::PromptChange, Outcome::Done, caller.actor())
         .from_request(caller.address, caller.request)
-        .subject(id)
+        .subject(name)
 }
 
 fn named(row: &PromptRow, draft: Draft) -> Prompt {

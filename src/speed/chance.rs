@@ -149,9 +149,27 @@ pub fn prompt(number: u64, tokens: usize, vocabulary: usize) -> Vec<u32> {
     (0..tokens).map(|_| first + (chance.next() % words) as u32).collect()
 }
 
+/// How large the file of a model is.
+pub fn size(shape: &Shape, kind: Kind) -> u64 {
+    let tensors = tensors(shape, kind);
+    let data = tensors.iter().map(|tensor| padded(&tensor.sizes, tensor.blocks)).sum::<u64>();
+    head(shape, &tensors).len() as u64 + data
+}
+
 /// Writes a model.
 pub fn write(file: &File, shape: &Shape, kind: Kind) -> Result<()> {
     let tensors = tensors(shape, kind);
+    let mut file = BufWriter::with_capacity(1 << 20, file);
+    file.write_all(&head(shape, &tensors))?;
+    let mut chance = Chance(7);
+    for tensor in &tensors {
+        data(&mut file, tensor, &mut chance)?;
+    }
+    file.flush()
+}
+
+/// What stands before the weights.
+fn head(shape: &Shape, tensors: &[Tensor]) -> Vec<u8> {
     let mut head = b"GGUF".to_vec();
     head.extend(3_u32.to_le_bytes());
     head.extend((tensors.len() as u64).to_le_bytes());
@@ -159,22 +177,16 @@ pub fn write(file: &File, shape: &Shape, kind: Kind) -> Result<()> {
     head.extend(count.to_le_bytes());
     head.extend(keys);
     let mut offset = 0;
-    for Tensor { name, sizes, blocks } in &tensors {
+    for Tensor { name, sizes, blocks } in tensors {
         text(&mut head, name);
         head.extend((sizes.len() as u32).to_le_bytes());
         head.extend(sizes.iter().flat_map(|size| size.to_le_bytes()));
         head.extend(blocks.code.to_le_bytes());
         head.extend(u64::to_le_bytes(offset));
-        offset += bytes(sizes, *blocks).next_multiple_of(ALIGNMENT);
+        offset += padded(sizes, *blocks);
     }
     head.resize(head.len().next_multiple_of(ALIGNMENT as usize), 0);
-    let mut file = BufWriter::with_capacity(1 << 20, file);
-    file.write_all(&head)?;
-    let mut chance = Chance(7);
-    for tensor in &tensors {
-        data(&mut file, tensor, &mut chance)?;
-    }
-    file.flush()
+    head
 }
 
 /// SplitMix64.
@@ -238,6 +250,10 @@ fn bytes(sizes: &[u64], blocks: Blocks) -> u64 {
     sizes.iter().product::<u64>() / blocks.weights * blocks.bytes as u64
 }
 
+fn padded(sizes: &[u64], blocks: Blocks) -> u64 {
+    bytes(sizes, blocks).next_multiple_of(ALIGNMENT)
+}
+
 fn data(file: &mut impl Write, tensor: &Tensor, chance: &mut Chance) -> Result<()> {
     let Tensor { sizes, blocks, .. } = tensor;
     let mut block = vec![0; blocks.bytes];
@@ -245,8 +261,7 @@ fn data(file: &mut impl Write, tensor: &Tensor, chance: &mut Chance) -> Result<(
         fill(&mut block, *blocks, chance);
         file.write_all(&block)?;
     }
-    let written = bytes(sizes, *blocks);
-    let padding = written.next_multiple_of(ALIGNMENT) - written;
+    let padding = padded(sizes, *blocks) - bytes(sizes, *blocks);
     file.write_all(&vec![0; padding as usize])
 }
 
@@ -353,6 +368,7 @@ mod tests {
                 let path = folder.path().join("chance.gguf");
                 let file = File::create(&path).expect("a file");
                 write(&file, &shape, kind).expect("writes");
+                assert_eq!(file.metadata().expect("its size").len(), size(&shape, kind), "{name}");
                 let options =
                     EngineOptions { kv_budget_bytes: 1 << 22, ..EngineOptions::default() };
                 let engine = Engine::load(Weights::File(path), options, &LoadProgress::new());

@@ -1,6 +1,8 @@
 //! What a machine could give at most: no program can be faster that reads these bytes and does these
 //! products once for each token.
 
+use std::io;
+
 use crate::engine::{Cost, multiply_rate, read_rate};
 
 /// What the machine gives to all threads together.
@@ -15,10 +17,10 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Measures it, with so much memory.
-    pub(super) fn of_machine(threads: usize, bytes: usize) -> Self {
-        let (multiply, instructions) = multiply_rate(threads);
-        Self { read: read_rate(threads, bytes), multiply, instructions }
+    /// Measures it, with so much memory. An error where the system does not give the threads.
+    pub(super) fn of_machine(threads: usize, bytes: usize) -> io::Result<Self> {
+        let (multiply, instructions) = multiply_rate(threads)?;
+        Ok(Self { read: read_rate(threads, bytes)?, multiply, instructions })
     }
 
     /// Tokens of a prompt in a second: many tokens share the weights that are read, so the products of
@@ -73,7 +75,7 @@ mod tests {
 
     #[test]
     fn this_machine_gives_something() {
-        let limits = Limits::of_machine(1, 1 << 20);
+        let limits = Limits::of_machine(1, 1 << 20).expect("a thread");
         assert!(limits.read > 0.0 && limits.multiply > 0.0, "{limits:?}");
     }
 }

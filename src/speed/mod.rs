@@ -11,6 +11,7 @@ mod nameless;
 mod plan;
 mod report;
 mod timing;
+mod whole;
 
 use crate::engine::{
     Cost, Engine, EngineError, EngineOptions, KvPrecision, LoadError, LoadProgress, Speculation,
@@ -23,6 +24,7 @@ use plan::Plan;
 pub use report::Report;
 use report::{Answer, Model, Prompt};
 use timing::{Bench, Times};
+pub use whole::write_new;
 
 /// What is to be measured.
 #[derive(Clone, Debug)]
@@ -50,6 +52,9 @@ pub enum SpeedError {
     /// The engine gave up.
     #[error("the model gave no answer: {0}")]
     Engine(#[from] EngineError),
+    /// The system does not give the threads that measure.
+    #[error("the threads that measure cannot be started: {0}. Ask for fewer with --threads")]
+    Threads(std::io::Error),
     /// There are no answers to time.
     #[error("this model makes vectors or judges pairs; what is measured here is answers in words")]
     Vectors,
@@ -109,7 +114,7 @@ pub fn measure(
     say("what the memory and the arithmetic of this machine give");
     let free = available_bytes().unwrap_or(READ_BYTES_MIN) / 4;
     let bytes = free.clamp(READ_BYTES_MIN, READ_BYTES);
-    let limits = Limits::of_machine(asked.threads, bytes as usize);
+    let limits = Limits::of_machine(asked.threads, bytes as usize).map_err(SpeedError::Threads)?;
     let prefill = times.prompts.iter().map(|one| Prompt::new(one, limits.prompt(&cost))).collect();
     let decode = times
         .answers

@@ -1,10 +1,11 @@
 //! Asks a loaded model for answers and looks at the clock.
 
-use std::thread::ScopedJoinHandle;
+use std::io;
+use std::thread::{Builder, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use super::chance;
 use super::plan::Plan;
+use super::{SpeedError, chance};
 use crate::engine::{
     Domain, Engine, EngineError, Generation, GenerationEvent, GenerationRequest, Sampling,
     TokenCount,
@@ -80,7 +81,7 @@ impl<'a> Bench<'a> {
         plan: &Plan,
         times: &mut Times,
         say: &mut dyn FnMut(&str),
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), SpeedError> {
         // Whatever is done at the first use alone.
         let shortest = plan.prompts[0].min(64);
         self.once(Case { prompt: shortest, tokens: 4, streams: 1 })?;
@@ -105,7 +106,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn often(&mut self, case: Case) -> Result<Vec<Rates>, EngineError> {
+    fn often(&mut self, case: Case) -> Result<Vec<Rates>, SpeedError> {
         let begun = Instant::now();
         let mut all = Vec::new();
         while all.is_empty() || (all.len() < self.runs && begun.elapsed() < ENOUGH) {
@@ -114,16 +115,18 @@ impl<'a> Bench<'a> {
         Ok(all)
     }
 
-    fn once(&mut self, case: Case) -> Result<Rates, EngineError> {
+    fn once(&mut self, case: Case) -> Result<Rates, SpeedError> {
         let asked = Instant::now();
         let running: Vec<Generation> =
             (0..case.streams).map(|_| self.ask(case)).collect::<Result<_, _>>()?;
         // Who is not read gives the place up after a while: each has a reader.
         let samples: Vec<Vec<Sample>> = std::thread::scope(|scope| {
-            let readers: Vec<_> =
-                running.into_iter().map(|one| scope.spawn(|| samples(one))).collect();
+            let start = |one| Builder::new().spawn_scoped(scope, || samples(one));
+            let readers: io::Result<Vec<_>> = running.into_iter().map(start).collect();
+            let readers = readers.map_err(SpeedError::Threads)?;
             let joined = readers.into_iter().map(ScopedJoinHandle::join);
-            joined.map(|one| one.unwrap_or(Err(EngineError::Internal))).collect::<Result<_, _>>()
+            let read = joined.map(|one| one.unwrap_or(Err(EngineError::Internal)));
+            read.map(|one| one.map_err(SpeedError::from)).collect::<Result<_, SpeedError>>()
         })?;
         let first = samples.iter().filter_map(|one| one.first()).map(|(at, _)| *at).max();
         let read_s = first.ok_or(EngineError::Internal)?.duration_since(asked).as_secs_f64();

@@ -53,6 +53,7 @@ export const admin = {
     edit: "Change", delete: "Delete", saved: "{name} is saved", deleted: "{name} is deleted", count: "{count} of {most}",
     deleteTitle: "Delete {name}?", deleteAbout: "Chats that stand under these instructions go on once their people choose others, or none.",
     unreadable: "{id} cannot be opened and is left out: it was changed in the database, or its key is gone. Put it back from a backup, or delete it.",
+    unreadableMore: "{count} more cannot be opened. They are shown here once those above are deleted and the server is started again.",
     none: "No instructions yet", noneAbout: "A text that many chats begin with, such as how to answer and what to leave to people.",
   },
   guard: {
@@ -97,7 +98,7 @@ export const auditPhrases = {
   "access.refusals_counted": "counted refusals that came too thick to be recorded one by one",
   "access.row_refused": "refused a row that it did not write and that says who somebody is",
   "setup.redeem": "used the set-up link and became the owner",
-  "invitation.create": "made a one-time link", "invitation.redeem": "used a one-time link",
+  "invitation.create": "made a one-time link", "invitation.redeem": "used a one-time link", "invitation.end": "ended a one-time link that was dated in the future",
   "session.create": "signed in", "session.end": "ended a session", "password.change": "changed a password",
   "person.create": "made an account", "person.update": "changed the name of an account", "person.roles": "changed the roles of a person",
   "person.disable": "disabled a person", "person.enable": "enabled a person", "person.delete": "deleted an account and destroyed its data key",

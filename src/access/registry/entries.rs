@@ -62,12 +62,14 @@ impl SessionEntry {
         Timestamp::from_ms(self.seen_at.load(Ordering::Relaxed))
     }
 
-    /// Whether its time is up, or was never to be: one that begins in the future would last longer
-    /// than any may.
+    /// Whether its time is up.
     pub(super) fn is_over(&self, now: Timestamp, idle: Duration) -> bool {
-        now >= self.expires_at
-            || now.since(self.seen_at()) >= idle
-            || self.begun_at.is_ahead_of(now)
+        now >= self.expires_at || now.since(self.seen_at()) >= idle
+    }
+
+    /// Whether it begins in the future: it would last longer than any may.
+    pub(super) fn is_early(&self, now: Timestamp) -> bool {
+        self.begun_at.is_ahead_of(now)
     }
 }
 

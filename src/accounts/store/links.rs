@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::access::binding::{Binder, BoundRow};
 use crate::access::registry::SecretHash;
 use crate::accounts::AccountError;
-use crate::clock::Timestamp;
+use crate::clock::{DRIFT, Timestamp};
 use crate::ids::{InvitationId, UserId};
 
 /// What a one-time link is for.
@@ -108,6 +108,26 @@ pub(in crate::accounts) fn link(
     let Some((link, mac)) = found.optional()? else { return Ok(None) };
     let is_live = binder.fits(&link, &mac)? && !link.created_at.is_ahead_of(now);
     Ok(is_live.then_some(link))
+}
+
+/// Links that were made in the future.
+pub(in crate::accounts) fn early_links(
+    db: &Connection,
+    now: Timestamp,
+    most: u32,
+) -> Result<Vec<InvitationId>, AccountError> {
+    let sql = "SELECT id FROM links WHERE created_at > ?1 LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map(params![now.plus(DRIFT), most], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Deletes one link; whether there was one.
+pub(in crate::accounts) fn delete_link(
+    db: &Connection,
+    id: InvitationId,
+) -> Result<bool, AccountError> {
+    Ok(db.execute("DELETE FROM links WHERE id = ?1", [id])? == 1)
 }
 
 /// Makes every link to a person's account useless; without a person, every set-up link.

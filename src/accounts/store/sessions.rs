@@ -67,9 +67,7 @@ pub(in crate::accounts) fn insert_session(
     session: &NewSession,
     most: u32,
 ) -> Result<Vec<SessionId>, AccountError> {
-    // Those that began in the future are over too: they do not begin again when it has come.
-    let over = "DELETE FROM sessions WHERE expires_at <= ?1 OR created_at > ?2";
-    db.execute(over, [session.now, session.now.plus(DRIFT)])?;
+    db.execute("DELETE FROM sessions WHERE expires_at <= ?1", [session.now])?;
     let mac = binder.mac(&Bound {
         id: session.id,
         user: session.user,
@@ -104,11 +102,13 @@ pub(in crate::accounts) fn insert_session(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Every session that has begun, has not ended, and is as this server wrote it.
+/// Every session that has not ended, and is as this server wrote it; those too that begin in the future,
+/// which the registry refuses until then. Uses after `seen_max` are not believed.
 pub(in crate::accounts) fn live_sessions(
     db: &Connection,
     binder: &Binder,
     now: Timestamp,
+    seen_max: Timestamp,
 ) -> Result<Vec<(SecretHash, SessionEntry)>, AccountError> {
     let sql = "SELECT secret_hash, id, user, created_at, expires_at, last_seen_at, mac
         FROM sessions WHERE expires_at > ?1";
@@ -120,9 +120,9 @@ pub(in crate::accounts) fn live_sessions(
         let (id, user) = (row.get(1)?, row.get(2)?);
         let (created_at, expires_at): (Timestamp, Timestamp) = (row.get(3)?, row.get(4)?);
         let bound = Bound { id, user, secret_hash: &secret_hash, created_at, expires_at };
-        if binder.fits(&bound, &row.get::<_, Vec<u8>>(6)?)? && !created_at.is_ahead_of(now) {
+        if binder.fits(&bound, &row.get::<_, Vec<u8>>(6)?)? {
             // A use in the future would keep it from going idle until then.
-            let seen_at = row.get::<_, Timestamp>(5)?.min(now);
+            let seen_at = row.get::<_, Timestamp>(5)?.min(seen_max);
             let lasts = (created_at, expires_at);
             live.push((secret_hash, SessionEntry::new(id, user, lasts, seen_at)));
         }
@@ -148,6 +148,19 @@ pub(in crate::accounts) fn sessions_of(
             user_agent: row.get(4)?,
         })
     })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Sessions that begin in the future, with whose they are.
+pub(in crate::accounts) fn early_sessions(
+    db: &Connection,
+    now: Timestamp,
+    most: u32,
+) -> Result<Vec<(UserId, SessionId)>, AccountError> {
+    let sql = "SELECT user, id FROM sessions WHERE created_at > ?1 LIMIT ?2";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement
+        .query_map(params![now.plus(DRIFT), most], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

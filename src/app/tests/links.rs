@@ -61,20 +61,34 @@ async fn a_link_works_only_as_long_as_its_maker_could_make_it() {
     House::browser(&redeem(&house, &link, NEW).await);
 }
 
+/// Sessions and links that were ended on record.
+async fn ended(house: &House) -> (usize, usize) {
+    let count = async |action: Action| {
+        let filter = crate::audit::Filter {
+            action: Some(action),
+            limit: 100,
+            ..crate::audit::Filter::default()
+        };
+        house.app.audit.page(filter).await.expect("reads").len()
+    };
+    (count(Action::SessionEnd).await, count(Action::InvitationEnd).await)
+}
+
+async fn signed_in(house: &House) -> Visitor {
+    let body = json!({ "username": "olga", "password": PASSWORD });
+    House::browser(&house.post(&Visitor::default(), "/api/session", body).await)
+}
+
 #[actix_web::test]
 async fn what_a_clock_that_was_ahead_has_dated_does_not_outlive_its_time() {
     let house = House::new().await;
     let owner = house.owner().await;
     let (id, _) = house.person(&owner, "mia", &["member"]).await;
     let right = house.clock.now();
-    // Not so far that the owner's session ends, and further than clocks go wrong by themselves.
-    let ahead = right.plus(Duration::from_mins(30));
+    // Not so far that the owner's session ends, and further than a clock is in doubt for.
+    let ahead = right.plus(Duration::from_hours(3));
     house.clock.set(ahead);
     let link = reset(&house, &owner, &id).await;
-    let signed_in = async |house: &House| {
-        let body = json!({ "username": "olga", "password": PASSWORD });
-        House::browser(&house.post(&Visitor::default(), "/api/session", body).await)
-    };
     let wrong = signed_in(&house).await;
     let unused = signed_in(&house).await;
     house.clock.set(right);
@@ -89,13 +103,48 @@ async fn what_a_clock_that_was_ahead_has_dated_does_not_outlive_its_time() {
     );
     let sessions = house.get(&owner, "/api/me/sessions").await;
     assert_eq!(sessions.body["sessions"].as_array().map(Vec::len), Some(1), "{sessions:?}");
-    // Nor do sessions begin again when the time has come.
     signed_in(&house).await;
+    house.clock.advance(Duration::from_mins(59));
+    house.app.keep().await;
+    assert_eq!(ended(&house).await, (0, 0), "it may be the clock that is wrong");
+    house.clock.advance(Duration::from_mins(1));
+    house.app.keep().await;
+    assert_eq!(ended(&house).await, (2, 1), "nobody has set it right");
+    // They do not begin again when the time has come.
     house.clock.set(ahead.plus(Duration::from_mins(1)));
+    assert_eq!(redeem(&house, &link, NEW).await.code(), "link_expired");
+    for old in [&wrong, &unused] {
+        assert_eq!(house.get(old, "/api/me").await.code(), "not_signed_in");
+    }
     let house = house.reopened(|_| {}).await;
     for old in [&wrong, &unused] {
         assert_eq!(house.get(old, "/api/me").await.code(), "not_signed_in");
     }
+    assert_eq!(house.get(&owner, "/api/me").await.status, StatusCode::OK);
+}
+
+#[actix_web::test]
+async fn a_clock_that_is_behind_ends_nothing() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (id, _) = house.person(&owner, "mia", &["member"]).await;
+    let link = reset(&house, &owner, &id).await;
+    let right = house.clock.now();
+    house.clock.set(right.minus(Duration::from_hours(48)));
+    assert_eq!(house.get(&owner, "/api/me").await.code(), "not_signed_in");
+    house.app.keep().await;
+    // Two days behind, as a machine starts that has not asked for the time yet.
+    let house = house.reopened(|_| {}).await;
+    assert_eq!(house.get(&owner, "/api/me").await.code(), "not_signed_in");
+    assert_eq!(redeem(&house, &link, NEW).await.code(), "link_expired");
+    signed_in(&house).await;
+    house.app.keep().await;
+    assert_eq!(ended(&house).await, (0, 0));
+    house.clock.set(right.plus(Duration::from_mins(1)));
+    assert_eq!(house.get(&owner, "/api/me").await.status, StatusCode::OK);
+    House::browser(&redeem(&house, &link, NEW).await);
+    house.app.keep().await;
+    assert_eq!(ended(&house).await, (0, 0));
 }
 
 #[actix_web::test]

@@ -60,34 +60,70 @@ async fn a_prompt_that_does_not_open_is_left_out_and_told_and_stops_nothing() {
             let change = "UPDATE shared_prompts SET content = (
                 SELECT content FROM shared_prompts WHERE id <> ?1) WHERE id = ?1";
             assert_eq!(db.execute(change, [&damaged]).expect("changes"), 1);
-            let change = "INSERT INTO shared_prompts SELECT 'none', content, 1, 1
-                FROM shared_prompts WHERE id = ?1";
-            assert_eq!(db.execute(change, [&damaged]).expect("changes"), 1);
+            for name in ["'none'", "'a/b ?'", "CAST(x'ff00fe' AS TEXT)"] {
+                let change = format!(
+                    "INSERT INTO shared_prompts SELECT {name}, content, 1, 1
+                    FROM shared_prompts WHERE id = ?1"
+                );
+                assert_eq!(db.execute(&change, [&damaged]).expect("changes"), 1);
+            }
         })
         .await;
     let list = house.get(&owner, "/api/admin/prompts").await.body;
     assert_eq!(list["prompts"].as_array().map(Vec::len), Some(1), "{list}");
-    assert_eq!(
-        (&list["prompts"][0]["id"], &list["unreadable"]),
-        (&good["id"], &json!(["none", id]))
-    );
+    assert_eq!(list["prompts"][0]["id"], good["id"]);
+    let says = |at: usize| list["unreadable"][at]["says"].as_str().unwrap_or_default().to_owned();
+    let mut all = [0, 1, 2, 3].map(says);
+    all.sort();
+    let mut expected = ["???".to_owned(), "a/b??".to_owned(), "none".to_owned(), id.clone()];
+    expected.sort();
+    assert_eq!((all, &list["unreadable_count"]), (expected, &json!(4)), "{list}");
     let refused = house.get(&owner, "/api/admin/audit?action=access.row_refused").await.body;
     let events = refused["events"].as_array().expect("a list");
-    assert_eq!(events.len(), 2, "{refused}");
+    assert_eq!(events.len(), 4, "{refused}");
     assert!(events.iter().any(|event| event["subject"] == json!(id)), "{refused}");
     // The others work; nobody is told by halves.
     let made = house.post(&owner, "/api/conversations", json!({ "prompt": good["id"] })).await;
     assert_eq!(made.status, StatusCode::CREATED);
     let refused = house.post(&owner, "/api/conversations", json!({ "prompt": id })).await;
     assert_eq!(refused.code(), "prompt_gone");
-    // It is there until somebody deletes it.
-    let house = house.reopened(|_| {}).await;
-    let path = format!("/api/admin/prompts/{id}");
-    let gone = house.send(&owner, Method::DELETE, &path, None).await;
-    assert_eq!(gone.status, StatusCode::NO_CONTENT, "{gone:?}");
+    // They are there until somebody deletes them, whatever they are called.
     let house = house.reopened(|_| {}).await;
     let list = house.get(&owner, "/api/admin/prompts").await.body;
-    assert_eq!(list["unreadable"], json!(["none"]));
+    for (done, row) in list["unreadable"].as_array().expect("a list").iter().enumerate() {
+        let path = format!("/api/admin/prompts/{}", row["id"].as_str().expect("a name"));
+        let gone = house.send(&owner, Method::DELETE, &path, None).await;
+        assert_eq!(gone.status, StatusCode::NO_CONTENT, "{row}: {gone:?}");
+        let again = house.send(&owner, Method::DELETE, &path, None).await;
+        assert_eq!(again.status, StatusCode::NOT_FOUND, "{row}");
+        let left = house.get(&owner, "/api/admin/prompts").await.body;
+        assert_eq!(left["unreadable_count"], json!(3 - done), "{left}");
+    }
+    let house = house.reopened(|_| {}).await;
+    let list = house.get(&owner, "/api/admin/prompts").await.body;
+    assert_eq!((&list["unreadable"], &list["unreadable_count"]), (&json!([]), &json!(0)));
+    assert_eq!(list["prompts"].as_array().map(Vec::len), Some(1), "{list}");
+}
+
+#[actix_web::test]
+async fn any_number_of_rows_that_do_not_open_is_told_by_the_first_and_a_count() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let house = house
+        .reopened(|file| {
+            let db = rusqlite::Connection::open(file).expect("opens");
+            let many =
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100)
+                INSERT INTO shared_prompts SELECT 'no ' || i, x'00', i, i FROM n";
+            assert_eq!(db.execute(many, []).expect("changes"), 100);
+        })
+        .await;
+    let list = house.get(&owner, "/api/admin/prompts").await.body;
+    assert_eq!(list["unreadable"].as_array().map(Vec::len), Some(64));
+    assert_eq!(list["unreadable_count"], json!(100));
+    let told = house.get(&owner, "/api/admin/audit?action=access.row_refused&limit=500").await.body;
+    let events = told["events"].as_array().expect("a list");
+    assert_eq!((events.len(), &events[0]["detail"]["more"]), (65, &json!(36)));
 }
 
 #[actix_web::test]

@@ -140,6 +140,14 @@ impl Compute {
         }
     }
 
+    /// Why a cache of so many bytes could not be made. No file has a part in it.
+    pub(crate) fn cannot_hold(&self, bytes: usize, error: &candle_core::Error) -> LoadError {
+        match self.cannot_place(error) {
+            LoadError::File(reason) => LoadError::Cache { mib: bytes >> 20, reason },
+            told => told,
+        }
+    }
+
     /// Whether what lies on the device is taken of the machine's memory.
     pub(crate) fn shares_memory(&self) -> bool {
         !matches!(self, Self::Device(Device::Cuda(_)))
@@ -185,6 +193,18 @@ mod tests {
         assert!(matches!(of_file, LoadError::File(_)), "{of_file}");
         let on_host = Compute::Host.cannot_place(&Error::Msg("out of memory".to_owned()));
         assert!(matches!(on_host, LoadError::File(_)), "{on_host}");
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_made_is_no_fault_of_the_file() {
+        use candle_core::Error;
+        for compute in [Compute::Host, Compute::Device(Device::Cpu)] {
+            let told = compute.cannot_hold(3 << 20, &Error::Msg("no room".to_owned()));
+            assert_eq!(told.to_string(), "the cache of 3 MiB cannot be made: no room");
+        }
+        let full = Error::Cuda("DriverError(CUDA_ERROR_OUT_OF_MEMORY)".into());
+        let told = Compute::Device(Device::Cpu).cannot_hold(3 << 20, &full);
+        assert!(matches!(told, LoadError::DeviceFull { .. }), "{told}");
     }
 
     #[test]

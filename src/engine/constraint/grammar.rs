@@ -6,7 +6,7 @@ use llguidance::JsonCompileOptions;
 use llguidance::api::TopLevelGrammar;
 use serde_json::{Map, Value, json};
 
-use crate::engine::message;
+use crate::engine::{Extent, message};
 
 /// What an answer is held to.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +57,22 @@ impl Grammar {
 
     /// How many bytes all texts have together.
     pub fn bytes(&self) -> usize {
-        self.texts().iter().map(|text| text.len()).sum()
+        match self {
+            Self::JsonObject => 0,
+            Self::JsonSchema(schema) => message::bytes(schema),
+            Self::Regex(text) | Self::Lark(text) => text.len(),
+            Self::Choice(texts) => texts.iter().map(String::len).sum(),
+        }
+    }
+
+    /// How much there is in it for a guard to look through.
+    pub fn extent(&self) -> Extent {
+        match self {
+            Self::JsonObject => message::extent(0, None),
+            Self::JsonSchema(schema) => message::extent(0, Some(schema)),
+            Self::Regex(_) | Self::Lark(_) => message::extent(1, None),
+            Self::Choice(texts) => message::extent(texts.len(), None),
+        }
     }
 
     /// The grammar with other texts in the place of its own, in the order of `texts`.
@@ -65,7 +80,9 @@ impl Grammar {
     pub fn with_texts(&self, replace: &mut dyn FnMut(&str) -> String) -> Self {
         match self {
             Self::JsonObject => Self::JsonObject,
-            Self::JsonSchema(schema) => Self::JsonSchema(message::with_texts(schema, replace)),
+            Self::JsonSchema(schema) => {
+                Self::JsonSchema(message::with_named_texts(schema, replace))
+            }
             Self::Regex(text) => Self::Regex(replace(text)),
             Self::Lark(text) => Self::Lark(replace(text)),
             Self::Choice(texts) => Self::Choice(texts.iter().map(|text| replace(text)).collect()),

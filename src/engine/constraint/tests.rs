@@ -150,9 +150,9 @@ fn grammars_that_are_wrong_or_too_large_are_refused() {
 #[test]
 fn every_text_of_a_grammar_is_seen_and_can_be_replaced() {
     let schema = Grammar::JsonSchema(json!({"enum": ["a", {"b": "c"}], "description": "d"}));
-    assert_eq!(schema.texts(), ["enum", "a", "b", "b: c", "description", "description: d"]);
+    assert_eq!(schema.texts(), ["enum", "enum: a", "b", "b: c", "description", "description: d"]);
     let louder = schema.with_texts(&mut |text| text.to_uppercase());
-    assert_eq!(louder.texts(), ["ENUM", "A", "B", "B: C", "DESCRIPTION", "DESCRIPTION: D"]);
+    assert_eq!(louder.texts(), ["ENUM", "ENUM: A", "B", "B: C", "DESCRIPTION", "DESCRIPTION: D"]);
     for grammar in [Grammar::Regex("x".into()), Grammar::Lark("x".into())] {
         assert_eq!(grammar.with_texts(&mut |_| "y".into()).texts(), ["y"]);
     }
@@ -198,7 +198,7 @@ fn calls_in(format: Format, text: &str) -> (Vec<(String, String)>, String) {
     });
     let (mut calls, mut content): (Vec<(String, String)>, String) = (Vec::new(), String::new());
     for part in parser.push(text).into_iter().chain(parser.finish()) {
-        match part {
+        match part.said {
             Said::Call(name) => calls.push((name, String::new())),
             Said::Arguments(text) => calls.last_mut().expect("a call").1.push_str(&text),
             Said::Content(text) | Said::Reasoning(text) => content.push_str(&text),

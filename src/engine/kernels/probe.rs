@@ -4,7 +4,9 @@
 #![expect(clippy::inline_always, reason = "see `Kernel`")]
 
 use std::hint::black_box;
-use std::sync::Barrier;
+use std::io;
+use std::sync::{Barrier, OnceLock};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use super::target::{Kernel, Target};
@@ -17,16 +19,19 @@ const TRIES: usize = 4;
 const TILES_A_LOOK: usize = 64;
 
 /// Bytes that this machine's best instructions multiply and add in a second, with so many threads;
-/// a product and its sum are two operations. And what these instructions are called.
-pub fn multiply_rate(threads: usize) -> (f64, &'static str) {
+/// a product and its sum are two operations. And what these instructions are called. An error where
+/// the system does not give the threads.
+pub fn multiply_rate(threads: usize) -> io::Result<(f64, &'static str)> {
     let best = Multiply::available().last().copied().unwrap_or(Multiply::Portable);
-    let rates = (0..TRIES).map(|_| multiply_once(best, threads.max(1)));
-    (rates.fold(0.0, f64::max), best.name())
+    let mut rate = 0.0_f64;
+    for _ in 0..TRIES {
+        rate = rate.max(multiply_once(best, threads.max(1))?);
+    }
+    Ok((rate, best.name()))
 }
 
-fn multiply_once(multiply: Multiply, threads: usize) -> f64 {
-    let begin = Barrier::new(threads);
-    let work = || {
+fn multiply_once(multiply: Multiply, threads: usize) -> io::Result<f64> {
+    let work = |begin: &Barrier| {
         let tile = Tile::new();
         begin.wait();
         let (begun, mut tiles) = (Instant::now(), 0);
@@ -36,40 +41,58 @@ fn multiply_once(multiply: Multiply, threads: usize) -> f64 {
         }
         2.0 * (tiles * ROWS * COLUMNS * DEPTH) as f64 / begun.elapsed().as_secs_f64()
     };
+    Ok(together(threads, named, work)?.into_iter().sum())
+}
+
+/// Has so many threads do the same work, at whose beginning they wait for each other. An error where
+/// they cannot all be had: then none of them does any.
+fn together<T: Send>(
+    threads: usize,
+    builder: impl Fn(usize) -> Builder,
+    work: impl Fn(&Barrier) -> T + Sync,
+) -> io::Result<Vec<T>> {
+    let (begin, is_whole) = (Barrier::new(threads), OnceLock::<bool>::new());
+    // Those that are there would wait for ever for one that does not come.
+    let run = || is_whole.wait().then(|| work(&begin));
     std::thread::scope(|scope| {
-        let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        all.into_iter().map(|one| one.join().unwrap_or(0.0)).sum()
+        let start = |number| builder(number).spawn_scoped(scope, &run);
+        let started: io::Result<Vec<_>> = (0..threads).map(start).collect();
+        // Nobody else has set it.
+        let _ = is_whole.set(started.is_ok());
+        let broke_off = || io::Error::other("a thread that measures broke off");
+        let ended = started?.into_iter().map(|one| one.join().ok().flatten());
+        ended.map(|done| done.ok_or_else(broke_off)).collect::<io::Result<Vec<T>>>()
     })
 }
 
+fn named(number: usize) -> Builder {
+    Builder::new().name(format!("probe-{number}"))
+}
+
 /// Bytes that so many threads read in a second from `bytes` of memory together. Much more than the
-/// caches hold, or it is their speed.
-pub fn read_rate(threads: usize, bytes: usize) -> f64 {
+/// caches hold, or it is their speed. An error where the system does not give the threads.
+pub fn read_rate(threads: usize, bytes: usize) -> io::Result<f64> {
     let threads = threads.max(1);
     let share = (bytes / threads / size_of::<u64>()).max(1);
-    let together = Barrier::new(threads);
-    let work = || {
+    let work = |begin: &Barrier| {
         // Each touches its own first, so that it lies near the core that reads it.
         let numbers = vec![1_u64; share];
         let once = |_| {
-            together.wait();
+            begin.wait();
             let begun = Instant::now();
             black_box(Target::best().run(Sum(black_box(&numbers))));
             (begun, Instant::now())
         };
         (0..TRIES).map(once).collect::<Vec<_>>()
     };
-    let times: Vec<Vec<(Instant, Instant)>> = std::thread::scope(|scope| {
-        let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        all.into_iter().filter_map(|one| one.join().ok()).collect()
-    });
+    let times: Vec<Vec<(Instant, Instant)>> = together(threads, named, work)?;
     let rate = |number: usize| {
         let begun = times.iter().map(|of_thread| of_thread[number].0).min()?;
         let ended = times.iter().map(|of_thread| of_thread[number].1).max()?;
         let seconds = ended.duration_since(begun).as_secs_f64();
         Some((threads * share * size_of::<u64>()) as f64 / seconds)
     };
-    (0..TRIES).filter_map(rate).fold(0.0, f64::max)
+    Ok((0..TRIES).filter_map(rate).fold(0.0, f64::max))
 }
 
 /// Adds all numbers up: the least that can be done with what was read.
@@ -314,6 +337,8 @@ use x86::{sum_avx_vnni, sum_avx2, sum_avx512_vnni};
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -341,10 +366,27 @@ mod tests {
     #[test]
     fn rates_are_numbers_whatever_is_asked_for() {
         for (threads, bytes) in [(0, 0), (1, 1), (3, 1 << 20)] {
-            let rate = read_rate(threads, bytes);
+            let rate = read_rate(threads, bytes).expect("threads");
             assert!(rate.is_finite() && rate > 0.0, "{threads} {bytes}: {rate}");
         }
-        let (rate, name) = multiply_rate(1);
+        let (rate, name) = multiply_rate(1).expect("a thread");
         assert!(rate.is_finite() && rate > 0.0 && !name.is_empty());
+    }
+
+    #[test]
+    fn threads_that_cannot_all_be_had_are_an_error_and_nobody_waits_for_them() {
+        let done = AtomicUsize::new(0);
+        let work = |begin: &Barrier| {
+            begin.wait();
+            done.fetch_add(1, Ordering::SeqCst)
+        };
+        // No machine has the memory for the stack of the third.
+        let scarce = |number: usize| {
+            let builder = named(number);
+            if number < 2 { builder } else { builder.stack_size(usize::MAX / 16) }
+        };
+        assert!(together(4, scarce, work).is_err());
+        assert_eq!(done.load(Ordering::SeqCst), 0);
+        assert_eq!(together(4, named, work).expect("threads").len(), 4);
     }
 }

@@ -107,7 +107,15 @@ impl Pool {
         shape: CacheShape,
         budget_bytes: usize,
     ) -> candle_core::Result<Self> {
-        let Compute::Device(device) = compute else { return Ok(Self::new(shape, budget_bytes)) };
+        let Compute::Device(device) = compute else {
+            // Asked for and given back: where there is none, to take it would end the program.
+            let mut room = Vec::<u8>::new();
+            let has_room = room.try_reserve_exact(budget_bytes);
+            has_room.map_err(|error| candle_core::Error::Msg(error.to_string()))?;
+            // What nobody looks at need not be asked for.
+            drop(std::hint::black_box(room));
+            return Ok(Self::new(shape, budget_bytes));
+        };
         // Candle has no bytes with scales of its own for a cache.
         let precision = match shape.precision {
             KvPrecision::Q8 => KvPrecision::F16,

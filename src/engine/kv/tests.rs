@@ -260,3 +260,9 @@ fn a_domain_forgotten_while_in_use_is_not_kept_afterwards() {
     let storage = pool.storage_mut().expect("beside the program");
     assert!(storage.keys(0, block, 0, &mut scratch).iter().all(|&x| x == 0.0));
 }
+
+#[test]
+fn a_cache_for_which_there_is_no_memory_is_an_error() {
+    assert!(Pool::on(&Compute::Host, SHAPE, usize::MAX).is_err());
+    assert!(Pool::on(&Compute::Host, SHAPE, SHAPE.block_bytes()).is_ok());
+}

@@ -4,6 +4,7 @@
 mod call_reader;
 mod format;
 mod parser;
+mod spoken;
 mod stops;
 
 use std::collections::VecDeque;
@@ -13,8 +14,9 @@ use super::request::{GenerationEvent, TokenLogprob};
 #[cfg(test)]
 pub(crate) use format::FORMATS;
 pub(crate) use format::{CONTROLS, Format, MARK, Shape, THINK, TOLD};
+pub use parser::AnswerParser;
 pub(crate) use parser::Expected;
-pub use parser::{AnswerParser, Said};
+pub use spoken::{Said, Spoken};
 use stops::{Found, StopFinder};
 
 /// The most stop texts of a request.
@@ -83,6 +85,7 @@ impl Output {
         let text = self.text.push(token);
         self.received += text.len();
         if let Some(logprob) = logprob {
+            let logprob = TokenLogprob { text_bytes: text.len(), ..logprob };
             self.logprobs.push_back((self.received, logprob));
         }
         let Found { text, stopped } = self.stops.push(&text);
@@ -143,12 +146,16 @@ mod tests {
         let mut take = |event: Option<GenerationEvent>| {
             if let Some(GenerationEvent::Text { text, logprobs }) = event {
                 got.push_str(&text);
+                let has_text =
+                    |one: &TokenLogprob| one.text_bytes == usize::from(one.chosen.token > 0);
+                assert!(logprobs.iter().all(has_text), "each token is a letter");
                 tokens.extend(logprobs.iter().map(|logprob| logprob.chosen.token));
             }
         };
         for letter in text.chars() {
             let chosen = Candidate { token: letter as u32, bytes: vec![], logprob: 0.0 };
-            let piece = output.push(letter as u32, Some(TokenLogprob { chosen, top: vec![] }));
+            let piece = output
+                .push(letter as u32, Some(TokenLogprob { chosen, top: vec![], text_bytes: 0 }));
             take(piece.event);
             if piece.stopped {
                 stopped = true;

@@ -4,19 +4,7 @@
 
 use super::call_reader::{CallReader, Scan, Step};
 use super::format::{Format, MARK, Shape, THINK, TOLD};
-
-/// A part of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// Said to the reader.
-    Content(String),
-    /// Thought before.
-    Reasoning(String),
-    /// A call of this function begins.
-    Call(String),
-    /// A piece of the arguments of the call that began last: JSON.
-    Arguments(String),
-}
+use super::spoken::{Said, Spoken, joined};
 
 /// What an answer may be made of.
 #[derive(Clone, Debug)]
@@ -37,10 +25,12 @@ pub(crate) struct Expected {
 enum State {
     Content,
     Reasoning,
-    /// In or between calls; what has been read since the mark, should it turn out to be none.
+    /// In or between calls; what has been read since the mark, should it turn out to be none, and
+    /// where that stood.
     Calls {
         reader: CallReader,
         raw: String,
+        raw_at: usize,
         is_list: bool,
         called: bool,
     },
@@ -68,11 +58,13 @@ pub struct AnswerParser {
     state: State,
     /// What has come and is not decided yet.
     pending: String,
+    /// Bytes of the answer before that.
+    decided: usize,
     /// White space at the start of content or thinking is left out, and held back at its end.
     at_start: bool,
     /// Whether content has been shown.
     has_spoken: bool,
-    out: Vec<Said>,
+    out: Vec<Spoken>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +88,7 @@ impl AnswerParser {
             expected,
             state,
             pending: String::new(),
+            decided: 0,
             at_start: true,
             has_spoken: false,
             out: Vec::new(),
@@ -114,23 +107,30 @@ impl AnswerParser {
     }
 
     /// Takes the next piece of the text; gives the parts that are certain.
-    pub fn push(&mut self, text: &str) -> Vec<Said> {
+    pub fn push(&mut self, text: &str) -> Vec<Spoken> {
         self.pending.push_str(text);
         while self.step(false) {}
         joined(std::mem::take(&mut self.out))
     }
 
     /// Ends the answer: what was held back comes out.
-    pub fn finish(&mut self) -> Vec<Said> {
+    pub fn finish(&mut self) -> Vec<Spoken> {
         while self.step(true) {}
-        if let State::Calls { reader, raw, called, .. } = &mut self.state
+        if let State::Calls { reader, raw, raw_at, called, .. } = &mut self.state
             && !reader.has_name()
             && !*called
         {
-            let raw = std::mem::take(raw);
-            self.say(Part::Content, &raw);
+            let (raw, at) = (std::mem::take(raw), *raw_at);
+            self.say(Part::Content, &raw, at);
         }
         joined(std::mem::take(&mut self.out))
+    }
+
+    /// Takes the first bytes of what is pending, which are decided; gives them, and where they stood.
+    fn cut(&mut self, bytes: usize) -> (String, usize) {
+        let at = self.decided;
+        self.decided += bytes;
+        (self.pending.drain(..bytes).collect(), at)
     }
 
     /// Does what can be done with what is there; false where more has to come.
@@ -187,12 +187,10 @@ impl AnswerParser {
             (!is_wrong).then_some((at, *mark, name.len()))
         });
         if let Some((at, mark, length)) = found.min_by_key(|(at, _, _)| *at) {
-            let before = self.pending[..at].to_owned();
-            self.say(part, before.trim_end());
-            let end = if mark == Mark::Bare { at } else { at + length };
-            let raw = self.pending[at..end].to_owned();
-            self.pending.drain(..end);
-            self.marked(mark, raw);
+            let (before, start) = self.cut(at);
+            self.say(part, before.trim_end(), start);
+            let (raw, raw_at) = self.cut(if mark == Mark::Bare { 0 } else { length });
+            self.marked(mark, raw, raw_at);
             return true;
         }
         let mut held = if is_last { 0 } else { held(&self.pending, &spelled) };
@@ -200,12 +198,12 @@ impl AnswerParser {
             // So much white space is said, whatever comes after it.
             held = begun(&self.pending, &spelled);
         }
-        let text: String = self.pending.drain(..self.pending.len() - held).collect();
-        self.say(part, &text);
+        let (text, at) = self.cut(self.pending.len() - held);
+        self.say(part, &text, at);
         false
     }
 
-    fn marked(&mut self, mark: Mark, raw: String) {
+    fn marked(&mut self, mark: Mark, raw: String, raw_at: usize) {
         self.at_start = true;
         self.state = match mark {
             Mark::Think => State::Reasoning,
@@ -214,6 +212,7 @@ impl AnswerParser {
             Mark::Call | Mark::Bare => State::Calls {
                 reader: CallReader::new(),
                 raw,
+                raw_at,
                 is_list: self.expected.format.shape == Shape::List,
                 called: false,
             },
@@ -221,26 +220,31 @@ impl AnswerParser {
         };
     }
 
-    /// Lets a text out as what it is.
-    fn say(&mut self, part: Part, text: &str) {
+    /// Lets a text out as what it is; `at` is where it stood.
+    fn say(&mut self, part: Part, text: &str, at: usize) {
+        let end = at + text.len();
         let text = if self.at_start && part != Part::Arguments { text.trim_start() } else { text };
+        let at = end - text.len()..end;
         let text: String = text.chars().filter(|c| *c != MARK).collect();
         if text.is_empty() {
             return;
         }
         self.at_start = false;
         self.has_spoken |= part == Part::Content;
-        self.out.push(match part {
+        let said = match part {
             Part::Content => Said::Content(text),
             Part::Reasoning => Said::Reasoning(text),
             Part::Arguments => Said::Arguments(text),
-        });
+        };
+        self.out.push(Spoken { said, at });
     }
 
     /// Reads calls; falls back to content where they are none.
     fn calls(&mut self, is_last: bool) -> bool {
         let close = self.spelled(self.expected.format.close);
-        let State::Calls { reader, raw, is_list, called } = &mut self.state else { return false };
+        let State::Calls { reader, raw, raw_at, is_list, called } = &mut self.state else {
+            return false;
+        };
         while let Some(c) = self.pending.chars().next() {
             if reader.is_between() {
                 let is_separator = c.is_whitespace()
@@ -249,11 +253,12 @@ impl AnswerParser {
                 if is_separator {
                     raw.push(c);
                     self.pending.drain(..c.len_utf8());
+                    self.decided += c.len_utf8();
                     continue;
                 }
                 if c != '{' {
                     if !close.is_empty() && self.pending.starts_with(&close) {
-                        self.pending.drain(..close.len());
+                        self.cut(close.len());
                         return self.after_calls();
                     }
                     if !is_last && close.starts_with(self.pending.as_str()) {
@@ -264,26 +269,27 @@ impl AnswerParser {
             }
             raw.push(c);
             self.pending.drain(..c.len_utf8());
+            let at = self.decided..self.decided + c.len_utf8();
+            self.decided = at.end;
+            let mut say = |said| self.out.push(Spoken { said, at: at.clone() });
             match reader.push(c) {
-                Step::Nothing => {}
+                Step::Nothing => continue,
                 Step::Name(name, early) => {
                     if !self.expected.functions.contains(&name) {
                         return self.after_calls();
                     }
                     *called = true;
-                    raw.clear();
-                    self.out.push(Said::Call(name));
+                    say(Said::Call(name));
                     if !early.is_empty() {
-                        self.out.push(Said::Arguments(early));
+                        say(Said::Arguments(early));
                     }
                 }
-                Step::Arguments(text) => {
-                    raw.clear();
-                    self.out.push(Said::Arguments(text));
-                }
-                Step::Ended => raw.clear(),
+                Step::Arguments(text) => say(Said::Arguments(text)),
+                Step::Ended => {}
                 Step::Wrong => return self.after_calls(),
             }
+            raw.clear();
+            *raw_at = at.end;
         }
         false
     }
@@ -292,9 +298,8 @@ impl AnswerParser {
     fn after_calls(&mut self) -> bool {
         let state = std::mem::replace(&mut self.state, State::Content);
         self.at_start = true;
-        if let State::Calls { raw, called: false, .. } = state {
-            let raw = raw.replace(MARK, "");
-            self.say(Part::Content, &raw);
+        if let State::Calls { raw, raw_at, called: false, .. } = state {
+            self.say(Part::Content, &raw, raw_at);
         }
         true
     }
@@ -310,14 +315,15 @@ impl AnswerParser {
             }
             return false;
         };
-        let head: String = self.pending.drain(..at + close.len()).collect();
+        let (head, start) = self.cut(at + close.len());
         let name = head[..at].split(MARK).next().unwrap_or_default().trim();
         if self.expected.functions.iter().any(|known| known == name) {
-            self.out.push(Said::Call(name.to_owned()));
+            let said = Said::Call(name.to_owned());
+            self.out.push(Spoken { said, at: start..self.decided });
             self.state = State::Value(Scan::default());
         } else {
             self.state = State::Content;
-            self.say(Part::Content, &head);
+            self.say(Part::Content, &head, start);
         }
         true
     }
@@ -333,9 +339,9 @@ impl AnswerParser {
             }
         }
         let length = end.unwrap_or(self.pending.len());
-        let text: String = self.pending.drain(..length).collect();
+        let (text, at) = self.cut(length);
         self.at_start = false;
-        self.say(Part::Arguments, &text);
+        self.say(Part::Arguments, &text, at);
         if end.is_some() {
             self.state = State::Content;
             self.at_start = true;
@@ -352,18 +358,19 @@ impl AnswerParser {
                 return true;
             }
             if is_last {
-                self.pending.clear();
+                self.cut(self.pending.len());
             }
             return false;
         };
-        let head: String = self.pending.drain(..at + close.len()).collect();
+        let (head, start) = self.cut(at + close.len());
         let head = head[..at].replace(MARK, " ");
         let called = head.split_whitespace().find_map(|word| word.strip_prefix("to=functions."));
         let name = called.map(|name| name.split('<').next().unwrap_or_default());
         self.at_start = true;
         self.state = State::Body(match name {
             Some(name) if self.expected.functions.iter().any(|known| known == name) => {
-                self.out.push(Said::Call(name.to_owned()));
+                let said = Said::Call(name.to_owned());
+                self.out.push(Spoken { said, at: start..self.decided });
                 self.at_start = false;
                 Part::Arguments
             }
@@ -387,20 +394,6 @@ fn begun(text: &str, marks: &[(Mark, String)]) -> usize {
         lengths.into_iter().find(|&length| text.ends_with(&name[..length])).unwrap_or(0)
     };
     marks.iter().map(of_mark).max().unwrap_or(0)
-}
-
-/// Neighbouring pieces of one kind as one.
-fn joined(parts: Vec<Said>) -> Vec<Said> {
-    let mut out: Vec<Said> = Vec::new();
-    for part in parts {
-        match (out.last_mut(), part) {
-            (Some(Said::Content(before)), Said::Content(text))
-            | (Some(Said::Reasoning(before)), Said::Reasoning(text))
-            | (Some(Said::Arguments(before)), Said::Arguments(text)) => before.push_str(&text),
-            (_, part) => out.push(part),
-        }
-    }
-    out
 }
 
 /// How the calls of a family begin that has no mark for them.

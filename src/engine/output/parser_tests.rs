@@ -29,12 +29,22 @@ fn expected(name: &str) -> Expected {
 /// Control tokens are written `‹name›` here.
 fn read(expected: Expected, pieces: &[&str]) -> Vec<Said> {
     let mut parser = AnswerParser::new(expected);
-    let mut parts: Vec<Said> = Vec::new();
+    let mut parts: Vec<Spoken> = Vec::new();
     for piece in pieces {
         parts.extend(parser.push(piece));
     }
     parts.extend(parser.finish());
-    joined(parts)
+    let text = pieces.concat();
+    let mut all: Vec<Said> = Vec::new();
+    for Spoken { said, at } in parts {
+        if let Said::Content(said) | Said::Reasoning(said) = &said {
+            assert_eq!(text[at].replace(MARK, ""), *said, "where it stood in {text}");
+        }
+        if !all.last_mut().is_some_and(|last| last.absorb(&said)) {
+            all.push(said);
+        }
+    }
+    all
 }
 
 fn marked(text: &str) -> String {

@@ -45,7 +45,7 @@ impl Generate {
                     logprob: one.logprob,
                 };
                 let top = top.into_iter().map(candidate).collect();
-                Some(TokenLogprob { chosen: candidate(chosen), top })
+                Some(TokenLogprob { chosen: candidate(chosen), top, text_bytes: 0 })
             }
         };
         let piece = self.output.push(token, logprob);

@@ -13,6 +13,7 @@ import { Head } from "./head.js";
 const text = admin.prompts;
 const roleNames = ["owner", "admin", "operator", "member", "service"];
 /** @typedef {{ id: string, name: string, text: string, roles: string[] | null, models: string[] | null, updated_at: string }} Prompt */
+/** @typedef {{ id: string, says: string }} Unreadable */
 
 export function PromptsPage() {
   const load = useLoad("/api/admin/prompts");
@@ -20,9 +21,10 @@ export function PromptsPage() {
   const close = () => setOpen(null);
   return html`<${Head} title=${text.title} lead=${text.lead}><button type="button" class="button primary"
       onClick=${() => setOpen({ kind: "edit", prompt: null })}><${Icon} name="plus" size="small" />${text.new}</button></${Head}>
-    <${Loaded} from=${load}>${(/** @type {{ prompts: Prompt[], most: number, unreadable: string[] }} */ data) => html`
-      ${data.unreadable.map((id) => html`<${Notice} key=${id} kind="warn"><p>${fill(text.unreadable, { id })}</p>
-        <button type="button" class="button small" onClick=${() => setOpen({ kind: "delete", prompt: unreadable(id) })}>${text.delete}</button></${Notice}>`)}
+    <${Loaded} from=${load}>${(/** @type {{ prompts: Prompt[], most: number, unreadable: Unreadable[], unreadable_count: number }} */ data) => html`
+      ${data.unreadable.map((one) => html`<${Notice} key=${one.id} kind="warn"><p>${fill(text.unreadable, { id: one.says || one.id })}</p>
+        <button type="button" class="button small" onClick=${() => setOpen({ kind: "delete", prompt: unreadable(one) })}>${text.delete}</button></${Notice}>`)}
+      ${data.unreadable_count > data.unreadable.length && html`<${Notice} kind="warn"><p>${fill(text.unreadableMore, { count: number(data.unreadable_count - data.unreadable.length) })}</p></${Notice}>`}
       ${data.prompts.length === 0
       ? html`<${Empty} title=${text.none}><p>${text.noneAbout}</p></${Empty}>`
       : html`<${Table} list=${data.prompts} onOpen=${setOpen} /><p class="quiet small">${fill(text.count, { count: number(data.prompts.length), most: number(data.most) })}</p>`}`}</${Loaded}>
@@ -30,8 +32,8 @@ export function PromptsPage() {
     ${open?.kind === "delete" && open.prompt && html`<${Delete} prompt=${open.prompt} onClose=${close} onChange=${load.reload} />`}`;
 }
 
-/** One of which only the id is known. @param {string} id @returns {Prompt} */
-const unreadable = (id) => ({ id, name: id, text: "", roles: null, models: null, updated_at: "" });
+/** One of which only the id is known. @param {Unreadable} one @returns {Prompt} */
+const unreadable = ({ id, says }) => ({ id, name: says || id, text: "", roles: null, models: null, updated_at: "" });
 
 /** @param {{ list: Prompt[], onOpen: (open: any) => void }} props */
 function Table({ list, onOpen }) {

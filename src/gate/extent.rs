@@ -1,0 +1,102 @@
+//! How much of a request the guard looks through. Every text has its price, however short it is: a part with
+//! a million of them, as JSON that a model called a function with can have, is refused by their number.
+
+use super::error::GateError;
+use super::request::{HeldTo, Input};
+use crate::engine::{Extent, Part};
+
+/// Texts of one message, tool or form: names, texts and numbers.
+const PART_TEXTS_MAX: usize = 8_192;
+/// Bytes of the JSON in one of them, every value with its name.
+const PART_BYTES_MAX: usize = 2 << 20;
+/// Texts of a request.
+const TEXTS_MAX: usize = 65_536;
+
+/// How many texts there are; refuses more than the guard is to look through.
+pub(super) fn check(input: &Input, held: Option<&HeldTo>) -> Result<usize, GateError> {
+    let mut all = 0;
+    if let Input::Conversation(conversation) = input {
+        for (part, extent) in conversation.extents() {
+            let parameter = match part {
+                Part::Message => "messages",
+                Part::Tool => "tools",
+                Part::Argument => "chat_template_kwargs",
+            };
+            add(&mut all, parameter, extent)?;
+        }
+    }
+    if let Some(held) = held {
+        add(&mut all, held.parameter, held.grammar.extent())?;
+    }
+    Ok(all)
+}
+
+fn add(all: &mut usize, parameter: &'static str, extent: Extent) -> Result<(), GateError> {
+    *all += extent.texts;
+    let expected = if extent.texts > PART_TEXTS_MAX {
+        "at most 8192 names, texts and numbers in each"
+    } else if extent.json_bytes > PART_BYTES_MAX {
+        "at most 2 MiB of JSON in each, every value counted with its name"
+    } else if *all > TEXTS_MAX {
+        "at most 65536 names, texts and numbers in one request"
+    } else {
+        return Ok(());
+    };
+    Err(GateError::OutOfRange { parameter, expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::engine::{Content, Conversation, Grammar, Message, Role, ToolCall};
+
+    fn calling(arguments: Value) -> Message {
+        let call = ToolCall { id: "1".into(), name: "f".into(), arguments };
+        let mut message = Message::new(Role::Assistant, Content::None);
+        message.tool_calls = vec![call];
+        message
+    }
+
+    fn refused(conversation: Conversation) -> Option<&'static str> {
+        match check(&Input::Conversation(conversation), None) {
+            Ok(_) => None,
+            Err(GateError::OutOfRange { parameter, .. }) => Some(parameter),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn what_has_more_texts_than_are_looked_through_is_refused_by_its_name() {
+        let numbers = |count: usize| json!({ "n": vec![1; count] });
+        let most = PART_TEXTS_MAX - 3;
+        assert_eq!(refused(vec![calling(numbers(most))].into()), None);
+        assert_eq!(refused(vec![calling(numbers(most + 1))].into()), Some("messages"));
+        let parts = Content::Parts(vec![String::new(); PART_TEXTS_MAX + 1]);
+        assert_eq!(refused(vec![Message::new(Role::User, parts)].into()), Some("messages"));
+        let tools = vec![json!({}), numbers(PART_TEXTS_MAX)];
+        assert_eq!(refused(Conversation { tools, ..Conversation::default() }), Some("tools"));
+        let arguments = Map::from_iter([("n".to_owned(), json!(vec![1; PART_TEXTS_MAX + 1]))]);
+        let conversation = Conversation { arguments, ..Conversation::default() };
+        assert_eq!(refused(conversation), Some("chat_template_kwargs"));
+        let many = vec![calling(numbers(most)); TEXTS_MAX / PART_TEXTS_MAX];
+        assert_eq!(refused(many.clone().into()), None);
+        assert_eq!(refused([many, vec![calling(json!({}))]].concat().into()), Some("messages"));
+        let schema = Grammar::JsonSchema(json!({ "enum": vec!["a"; PART_TEXTS_MAX] }));
+        let held = HeldTo { grammar: schema, parameter: "guided_json" };
+        let found = check(&Input::Text(String::new()), Some(&held));
+        assert!(matches!(found, Err(GateError::OutOfRange { parameter: "guided_json", .. })));
+    }
+
+    #[test]
+    fn a_long_name_counts_with_each_of_its_values() {
+        let text = "x".repeat(1 << 10);
+        let with = |count: usize| calling(json!({ &text: vec![&text[..]; count] }));
+        assert_eq!(refused(vec![with(1_000)].into()), None);
+        assert_eq!(refused(vec![with(2_000)].into()), Some("messages"));
+        // One long text is bounded by the policy.
+        let long = Message::new(Role::User, "x".repeat(PART_BYTES_MAX + 1));
+        assert_eq!(refused(vec![long].into()), None);
+    }
+}
