@@ -18,6 +18,8 @@ import time
 PROMPT = 512
 ANSWER = 128
 WARM = 64
+# Tokens that are judged together; as `strongroom bench --text`.
+WINDOW = 512
 # What is measured, in the order of the table: tokens of the prompt, or answers at once.
 READ, ALONE = f"pp{PROMPT}", f"tg{ANSWER}"
 LONGEST_RUN_S = 900
@@ -126,6 +128,42 @@ class Theirs:
         return found
 
 
+    def tokens_of(self, text):
+        """As our tokenizer is asked: with what begins a text, and no marks in it."""
+        lib, vocabulary = self.lib, self.lib.llama_model_get_vocab(self.model)
+        data = text.encode()
+        room = (lib.llama_token * (len(data) + 2))()
+        count = lib.llama_tokenize(vocabulary, data, len(data), room, len(room), True, False)
+        if count < 0:
+            sys.exit("llama.cpp has no room for the tokens of the text")
+        return list(room[:count])
+
+    def judge(self, text):
+        """The perplexity over the second half of each window, as `strongroom bench --text` has it."""
+        import numpy
+
+        tokens, first = self.tokens_of(text), self.tokens_of("")
+        window = min(WINDOW, self.lib.llama_model_n_ctx_train(self.model))
+        own = window - len(first)
+        context = self.context(1, window)
+        batch = self.lib.llama_batch_init(window, 0, 1)
+        lacking, judged = 0.0, 0
+        for begin in range(len(first), len(tokens) - own + 1, own):
+            part = first + tokens[begin:begin + own]
+            rows = [(token, at, 0, at >= window // 2) for at, token in enumerate(part)]
+            self.lib.llama_memory_clear(self.lib.llama_get_memory(context), True)
+            self.decode(context, batch, rows)
+            for at in range(window // 2, window - 1):
+                logits = self.lib.llama_get_logits_ith(context, at)
+                row = numpy.ctypeslib.as_array(logits, shape=(self.vocabulary,)).astype(numpy.float64)
+                highest = row.max()
+                lacking += highest + numpy.log(numpy.exp(row - highest).sum()) - row[part[at + 1]]
+                judged += 1
+        if not judged:
+            sys.exit(f"the text has {len(tokens)} tokens, fewer than a window of {window}")
+        return {"perplexity": float(numpy.exp(lacking / judged)), "tokens": judged, "window": window}
+
+
 def quantize(source, target, kind, threads):
     lib = quiet()
     parameters = lib.llama_model_quantize_default_params()
@@ -209,6 +247,37 @@ def measured(path, options):
     return rounds, report
 
 
+def judged(options):
+    """A table of what the models expect of a text, by both; each model as it is and in each type."""
+    folder = options.folder / "files"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [f"Perplexity over {options.text.name}, in windows of {WINDOW} tokens, the second half of each "
+             "judged. llama.cpp as in llama-cpp-python "
+             f"{importlib.metadata.version('llama-cpp-python')}.\n",
+             f"| model | tokens | {US} | {THEM} | difference | {US}, cache in q8_0 |",
+             "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    for model in options.models:
+        made = {kind: folder / f"{model.stem}-{kind}.gguf" for kind in options.types}
+        for kind, path in made.items():
+            if not path.exists():
+                part = path.with_suffix(".part")
+                run(again("--quantize", model, part, kind, "--threads", options.threads))
+                part.rename(path)
+        for path in (model, *made.values()):
+            tell(f"{path.name}: judging {options.text.name}")
+            judge = [options.binary, "bench", "--model", path, "--text", options.text, "--json",
+                     "--threads", str(options.threads)]
+            us, bytes_ = json.loads(run(judge)), json.loads(run([*judge, "--kv", "q8_0"]))
+            them = json.loads(run(again("--judge", path, "--text", options.text, "--threads",
+                                        options.threads)))
+            if us["tokens"] != them["tokens"]:
+                sys.exit(f"{path.name}: {us['tokens']} tokens judged by us, {them['tokens']} by llama.cpp")
+            ours, theirs, kept = us["perplexity"], them["perplexity"], bytes_["perplexity"]
+            lines.append(f"| {path.name} | {us['tokens']} | {ours:.4f} | {theirs:.4f} "
+                         f"| {100 * (ours / theirs - 1):+.3f} % | {100 * (kept / ours - 1):+.3f} % |")
+    return "\n".join(lines) + "\n"
+
+
 def spread(values):
     return f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
 
@@ -255,15 +324,22 @@ def options_of(arguments):
     parser.add_argument("--streams", type=numbers, default=[1, 8, 16])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--layers", type=int, help="so many alone, for a quick look")
+    parser.add_argument("--text", type=pathlib.Path,
+                        help="measure no speed, but the perplexity of --models over this file")
+    parser.add_argument("--models", type=lambda text: [pathlib.Path(one) for one in text.split(",")],
+                        help="files in F32 or F16; each is judged so and in each of --types")
     parser.add_argument("--binary", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
     # What a process of its own does.
     parser.add_argument("--peer", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--no-repack", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--quantize", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--judge", type=pathlib.Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if unknown := set(options.types) - set(FTYPES):
         parser.error(f"there is no type {', '.join(sorted(unknown))}; there are {', '.join(FTYPES)}")
+    if bool(options.text) != bool(options.models or options.judge):
+        parser.error("--text and --models belong together")
     if options.rounds < 1 or options.threads < 1 or min(options.streams) < 1:
         parser.error("rounds, threads and streams are at least 1")
     return options
@@ -277,6 +353,14 @@ def main():
     if options.peer:
         model = Theirs(options.peer, options.threads, not options.no_repack)
         return print(json.dumps(model.measure(options.streams)))
+    if options.judge:
+        text = options.text.read_text()
+        return print(json.dumps(Theirs(options.judge, options.threads, True).judge(text)))
+    if options.text:
+        result = options.folder / "perplexity.md"
+        result.write_text(judged(options))
+        print(result.read_text(), end="")
+        return tell(f"written to {result}")
     parts = []
     result = options.folder / "peers.md"
     for path in list(files(options)):

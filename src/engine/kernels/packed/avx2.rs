@@ -2,15 +2,16 @@
 #![expect(unsafe_code, reason = "vectors are read from memory and written to it")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128,
-    _mm_set1_epi8, _mm_srli_epi16, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32,
-    _mm256_and_si256, _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_castsi256_ps,
-    _mm256_cmpgt_epi32, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
-    _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_slli_epi32,
-    _mm256_sllv_epi32, _mm256_srl_epi16, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_xor_si256,
+    __m128i, __m256, __m256i, _MM_HINT_T0, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadl_epi64,
+    _mm_loadu_si128, _mm_prefetch, _mm_set1_epi8, _mm_srli_epi16, _mm256_abs_epi8,
+    _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256, _mm256_blendv_epi8,
+    _mm256_broadcastsi128_si256, _mm256_castsi256_ps, _mm256_cmpgt_epi32, _mm256_cvtepi8_epi32,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_sll_epi16,
+    _mm256_sll_epi32, _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srl_epi16, _mm256_storeu_ps,
+    _mm256_sub_epi32, _mm256_xor_si256,
 };
 
 use super::activations::{PANEL, Piece};
@@ -22,49 +23,90 @@ use super::tile::Tile;
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn multiply(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
     match tile.layout {
-        Layout::Q4_0 => rows::<{ Layout::Q4_0 as usize }>(tile, pieces, out),
-        Layout::Q4_1 => rows::<{ Layout::Q4_1 as usize }>(tile, pieces, out),
-        Layout::Q5_0 => rows::<{ Layout::Q5_0 as usize }>(tile, pieces, out),
-        Layout::Q5_1 => rows::<{ Layout::Q5_1 as usize }>(tile, pieces, out),
-        Layout::Q8_0 => rows::<{ Layout::Q8_0 as usize }>(tile, pieces, out),
-        Layout::Q2K => rows::<{ Layout::Q2K as usize }>(tile, pieces, out),
-        Layout::Q3K => rows::<{ Layout::Q3K as usize }>(tile, pieces, out),
-        Layout::Q4K => rows::<{ Layout::Q4K as usize }>(tile, pieces, out),
-        Layout::Q5K => rows::<{ Layout::Q5K as usize }>(tile, pieces, out),
-        Layout::Q6K => rows::<{ Layout::Q6K as usize }>(tile, pieces, out),
-        Layout::Iq4Nl => rows::<{ Layout::Iq4Nl as usize }>(tile, pieces, out),
-        Layout::Iq4Xs => rows::<{ Layout::Iq4Xs as usize }>(tile, pieces, out),
-        Layout::Mxfp4 => rows::<{ Layout::Mxfp4 as usize }>(tile, pieces, out),
+        Layout::Q4_0 => by_rows::<{ Layout::Q4_0 as usize }>(tile, pieces, out),
+        Layout::Q4_1 => by_rows::<{ Layout::Q4_1 as usize }>(tile, pieces, out),
+        Layout::Q5_0 => by_rows::<{ Layout::Q5_0 as usize }>(tile, pieces, out),
+        Layout::Q5_1 => by_rows::<{ Layout::Q5_1 as usize }>(tile, pieces, out),
+        Layout::Q8_0 => by_rows::<{ Layout::Q8_0 as usize }>(tile, pieces, out),
+        Layout::Q2K => by_rows::<{ Layout::Q2K as usize }>(tile, pieces, out),
+        Layout::Q3K => by_rows::<{ Layout::Q3K as usize }>(tile, pieces, out),
+        Layout::Q4K => by_rows::<{ Layout::Q4K as usize }>(tile, pieces, out),
+        Layout::Q5K => by_rows::<{ Layout::Q5K as usize }>(tile, pieces, out),
+        Layout::Q6K => by_rows::<{ Layout::Q6K as usize }>(tile, pieces, out),
+        Layout::Iq4Nl => by_rows::<{ Layout::Iq4Nl as usize }>(tile, pieces, out),
+        Layout::Iq4Xs => by_rows::<{ Layout::Iq4Xs as usize }>(tile, pieces, out),
+        Layout::Mxfp4 => by_rows::<{ Layout::Mxfp4 as usize }>(tile, pieces, out),
     }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn rows<const LAYOUT: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    out.fill(Lanes::ZERO);
+fn by_rows<const LAYOUT: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
+    match out.len() {
+        1 => rows::<LAYOUT, 1>(tile, pieces, out),
+        2 => rows::<LAYOUT, 2>(tile, pieces, out),
+        3 => rows::<LAYOUT, 3>(tile, pieces, out),
+        4 => rows::<LAYOUT, 4>(tile, pieces, out),
+        5 => rows::<LAYOUT, 5>(tile, pieces, out),
+        6 => rows::<LAYOUT, 6>(tile, pieces, out),
+        7 => rows::<LAYOUT, 7>(tile, pieces, out),
+        _ => rows::<LAYOUT, 8>(tile, pieces, out),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn rows<const LAYOUT: usize, const ROWS: usize>(
+    tile: Tile<'_>,
+    pieces: &[Piece],
+    out: &mut [Lanes],
+) {
+    let mut sums = [[_mm256_setzero_ps(); ROWS]; 2];
+    let groups = const { layout(LAYOUT).groups() };
     let blocks = tile
         .lines
         .chunks_exact(const { layout(LAYOUT).groups() * layout(LAYOUT).code().lines() })
-        .zip(tile.heads.chunks_exact(const { layout(LAYOUT).heads().bytes() }))
-        .zip(pieces.chunks_exact(out.len() * const { layout(LAYOUT).groups() }));
-    for ((lines, heads), pieces) in blocks {
-        for half in 0..2 {
-            block::<LAYOUT>(lines, heads, pieces, (out, half));
+        .zip(tile.heads.chunks_exact(const { layout(LAYOUT).heads().bytes() }));
+    for ((lines, heads), pieces) in blocks.zip(pieces.as_chunks::<ROWS>().0.chunks_exact(groups)) {
+        if ROWS < PANEL {
+            // Many rows use a tile several times; few wait for it to come from memory.
+            bring(lines);
+            bring(heads);
         }
+        for (half, sums) in sums.iter_mut().enumerate() {
+            block::<LAYOUT, ROWS>((lines, heads, half), pieces, sums);
+        }
+    }
+    let [first, second] = sums;
+    for ((out, first), second) in out.iter_mut().zip(first).zip(second) {
+        store(out, 0, first);
+        store(out, 1, second);
+    }
+}
+
+/// How far ahead of its use memory is asked for, in bytes.
+const AHEAD: usize = 4096;
+
+/// Asks for what lies ahead of these numbers.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn bring<T>(numbers: &[T]) {
+    let ahead = numbers.as_ptr().cast::<i8>().wrapping_add(AHEAD);
+    for line in 0..size_of_val(numbers).div_ceil(size_of::<Line>()) {
+        // Asking for memory is no access to it: any address may be named.
+        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * size_of::<Line>()));
     }
 }
 
 /// Adds the products of a block with half of the rows of weights.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn block<const LAYOUT: usize>(
-    lines: &[Line],
-    heads: &[u8],
-    pieces: &[Piece],
-    (out, half): (&mut [Lanes], usize),
+fn block<const LAYOUT: usize, const ROWS: usize>(
+    (lines, heads, half): (&[Line], &[u8], usize),
+    pieces: &[[Piece; ROWS]],
+    sums: &mut [__m256; ROWS],
 ) {
-    let [mut inner, mut under] = [[_mm256_setzero_ps(); PANEL]; 2];
+    let [mut inner, mut under] = [[_mm256_setzero_ps(); ROWS]; 2];
     let lines = lines.chunks_exact(const { layout(LAYOUT).code().lines() });
-    for (group, (lines, pieces)) in lines.zip(pieces.chunks_exact(out.len())).enumerate() {
+    for (group, (lines, pieces)) in lines.zip(pieces).enumerate() {
         let weights = unpack::<LAYOUT>(lines, half);
         let scales = scales::<LAYOUT>(heads, group, half);
         for (piece, inner) in pieces.iter().zip(&mut inner) {
@@ -88,19 +130,16 @@ fn block<const LAYOUT: usize>(
         Heads::Exponent => half_powers(heads, half),
         _ => halves(heads, half),
     };
-    for (inner, out) in inner.iter().zip(&mut *out) {
-        let sum = _mm256_fmadd_ps(*inner, scale, lanes(out, half));
-        store(out, half, sum);
+    for (inner, sum) in inner.iter().zip(&mut *sums) {
+        *sum = _mm256_fmadd_ps(*inner, scale, *sum);
     }
     if const { layout(LAYOUT).code().has_minima() } {
         let minimum = halves(heads, 2 + half);
-        for (under, out) in under.iter().zip(out) {
-            let sum = lanes(out, half);
-            let sum = match const { layout(LAYOUT).heads() } {
-                Heads::ScaleAndBase => _mm256_fnmadd_ps(*under, minimum, sum),
-                _ => _mm256_fmadd_ps(*under, minimum, sum),
+        for (under, sum) in under.iter().zip(sums) {
+            *sum = match const { layout(LAYOUT).heads() } {
+                Heads::ScaleAndBase => _mm256_fnmadd_ps(*under, minimum, *sum),
+                _ => _mm256_fmadd_ps(*under, minimum, *sum),
             };
-            store(out, half, sum);
         }
     }
 }
@@ -238,13 +277,6 @@ fn dot<const LAYOUT: usize, const QUADS: usize>(
 /// Whether unpacked codes are signed.
 const fn is_signed(code: Code) -> bool {
     code.width() == 8
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn lanes(lanes: &Lanes, half: usize) -> __m256 {
-    // SAFETY: half of `Lanes` is 32 bytes, and `half` is 0 or 1.
-    unsafe { _mm256_loadu_ps(lanes.0.as_ptr().add(8 * half)) }
 }
 
 /// Half of the lines of whole codes; those of 8 bits signed. See `lines` for where their bits are.
