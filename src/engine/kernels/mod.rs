@@ -15,7 +15,7 @@ mod trim;
 pub(crate) use blocks::{Block, Iq4Nl, Iq4Xs, Mxfp4};
 pub(crate) use bytes::{SHARED, ToBytes, WidenAcross, WidenAlong};
 pub(crate) use float::{Float, FloatProduct};
-pub(crate) use halves::Widen;
+pub(crate) use halves::widen;
 use large_pages::ask_for_large_pages;
 pub(crate) use pool::for_each;
 pub use pool::{TooLate, set_threads, threads};

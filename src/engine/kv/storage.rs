@@ -8,7 +8,7 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use super::bytes::{Bytes, Lies};
 use super::{BLOCK_TOKENS, BlockId};
 use crate::engine::KvPrecision;
-use crate::engine::kernels::{Target, Widen};
+use crate::engine::kernels::{Target, widen};
 
 /// What a cache holds for each token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl Storage {
         match &self.numbers {
             Numbers::F16(numbers) => {
                 scratch.resize(self.shape.piece(), 0.0);
-                Target::best().run(Widen { bits: &numbers[range], wide: scratch });
+                widen(Target::best(), &numbers[range], scratch);
                 scratch
             }
             Numbers::F32(numbers) => &numbers[range],
