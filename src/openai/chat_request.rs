@@ -34,6 +34,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         input: Input::Conversation(conversation),
         tools: tools.rules,
         takes_apart: true,
+        drops_oldest: false,
         max_tokens,
         choices: common::choices(&mut fields)?,
         sampling: common::sampling(&mut fields)?,
