@@ -43,6 +43,7 @@ pub(super) const ALL: &[Migration] = &[
         name: "model_access_mac",
         sql: include_str!("migrations/0011_model_access_mac.sql"),
     },
+    Migration { number: 13, name: "responses", sql: include_str!("migrations/0013_responses.sql") },
 ];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.
