@@ -42,6 +42,7 @@ use crate::limits::Limiter;
 use crate::models::{Library, LibraryParts};
 use crate::monitor::{Monitor, MonitorParts};
 use crate::openai::api::OpenAi;
+use crate::openai::responses::{Responses, ResponsesParts};
 use crate::prompts::{Prompts, PromptsParts};
 use crate::routes;
 use crate::web::arrival::Arrivals;
@@ -79,6 +80,7 @@ pub(crate) struct App {
     gate: Gate,
     prompts: Prompts,
     chat: Chat,
+    responses: Responses,
     pub(crate) evals: Evals,
     pub(crate) monitor: Monitor,
 }
@@ -146,6 +148,15 @@ impl App {
             registry: Arc::clone(&registry),
             runtime,
         })?;
+        let responses = Responses::new(ResponsesParts {
+            db: db.clone(),
+            vault: vault.clone(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+            registry: Arc::clone(&registry),
+            days: settings.api.responses_days,
+            by_default: settings.api.store_responses,
+        });
         let monitor = Monitor::new(MonitorParts {
             db: db.clone(),
             audit: audit.clone(),
@@ -173,6 +184,7 @@ impl App {
             gate,
             prompts,
             chat,
+            responses,
             evals,
             monitor,
         })
@@ -202,6 +214,7 @@ impl App {
                 .app_data(Data::new(app.gate.clone()))
                 .app_data(Data::new(app.prompts.clone()))
                 .app_data(Data::new(app.chat.clone()))
+                .app_data(Data::new(app.responses.clone()))
                 .app_data(Data::new(app.evals.clone()))
                 .app_data(Data::new(app.monitor.clone()))
                 .app_data(Data::new(app.library.clone()))

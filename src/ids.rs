@@ -157,6 +157,7 @@ kinds! {
     Conversation ConversationId "cnv" "a conversation of the web app.";
     ChatMessage MessageId "msg" "a message of a conversation.";
     Request RequestId "req" "one request to the server.";
+    ModelResponse ResponseId "resp" "a response of the API.";
     SharedPromptKept SharedPromptId "prm" "a system prompt that is kept for many.";
     Run RunId "run" "one run of an evaluation.";
     Alert AlertId "alr" "an alert of the monitor.";

@@ -51,6 +51,11 @@ fn parameters_of_texts() {
 }
 
 #[test]
+fn parameters_of_responses() {
+    keep("openai-compat.md", "responses", &openai::responses::markdown());
+}
+
+#[test]
 fn errors() {
     let rows = ErrorCode::ALL.iter().map(|code| {
         vec![

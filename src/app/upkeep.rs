@@ -15,7 +15,7 @@ use crate::web::tls::Certificates;
 const KEEP_EVERY: Duration = Duration::from_mins(1);
 /// How often models that nobody uses are looked for.
 const IDLE_EVERY: Duration = Duration::from_secs(10);
-/// How often conversations in which nothing was said are looked for.
+/// How often conversations in which nothing was said, and responses that nobody uses, are looked for.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
 /// How often key files of old backups are looked for, and how long after the start first: whoever has
 /// turned it on by mistake has that long to see what it would do, and to turn it off.
@@ -49,9 +49,7 @@ impl App {
             tokio::select! {
                 _ = keep.tick() => self.keep().await,
                 _ = idle.tick() => self.library.unload_idle(),
-                _ = tidy.tick() => if let Err(error) = self.chat.delete_empty().await {
-                    tracing::warn!(cause = %error, "empty conversations could not be deleted");
-                },
+                _ = tidy.tick() => self.tidy().await,
                 _ = renew.tick() => if let Some(certificates) = &certificates {
                     let outcome = files.refresh(&self.home.vault, &self.home.clock, certificates);
                     if let Err(error) = outcome {
@@ -59,6 +57,16 @@ impl App {
                     }
                 },
             }
+        }
+    }
+
+    /// Deletes what nobody has a use for any more.
+    async fn tidy(&self) {
+        if let Err(error) = self.chat.delete_empty().await {
+            tracing::warn!(cause = %error, "empty conversations could not be deleted");
+        }
+        if let Err(error) = self.responses.expire().await {
+            tracing::warn!(cause = %error, "responses that nobody uses could not be deleted");
         }
     }
 

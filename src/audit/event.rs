@@ -80,6 +80,10 @@ actions! {
     ConversationRead "conversation.read" "A conversation was opened by its owner.";
     ConversationUpdate "conversation.update" "A conversation was renamed or pinned, or put under another prompt.";
     ConversationDelete "conversation.delete" "A conversation was deleted.";
+    ResponseStore "response.store" "A response of the API was kept for its person.";
+    ResponseRead "response.read" "A kept response was read by its person, or gone on from.";
+    ResponseDelete "response.delete" "A kept response was deleted.";
+    ResponseExpire "response.expire" "Kept responses were deleted as nobody had used them for long enough.";
     AuditRead "audit.read" "The audit log was read.";
     AuditVerify "audit.verify" "The audit log was verified.";
     AuditExport "audit.export" "The audit log was exported.";

@@ -18,7 +18,7 @@ use crate::audit::Action;
 use crate::engine::{self, Sampling};
 use crate::gate::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, GateError, Input,
-    Notice, NoticeDirection, Purpose,
+    Notice, Purpose,
 };
 use crate::ids::{ConversationId, MessageId, UserId};
 use crate::web::ApiError;
@@ -128,6 +128,7 @@ impl Chat {
             held_to: None,
             tools: None,
             takes_apart: false,
+            drops_oldest: true,
             stop: Vec::new(),
             logprobs: None,
         };
@@ -149,12 +150,7 @@ impl Chat {
         let first = first.unwrap_or_default();
         let mut notices = handle.notices.clone();
         if handle.dropped > 0 {
-            notices.push(Notice {
-                category: "context".into(),
-                action: "trimmed".into(),
-                direction: NoticeDirection::Input,
-                count: u32::try_from(handle.dropped).unwrap_or(u32::MAX),
-            });
+            notices.push(Notice::trimmed(handle.dropped));
         }
         for notice in &notices {
             live.notice(notice);

@@ -13,12 +13,10 @@ use super::conversations::{Change, Listing};
 use super::error::ChatError;
 use super::reading::Reading;
 use super::*;
-use crate::access::permission::BuiltinRole;
-use crate::access::registry::{PersonEntry, SessionEntry};
 use crate::access::{Caller, Registry, Via};
 use crate::config::LimitSet;
 use crate::gate::GateError;
-use crate::gate::testing::{House, Scripted, Then, caller};
+use crate::gate::testing::{House, Scripted, Then, admit, caller};
 use crate::ids::{ConversationId, MessageId};
 use crate::prompts::{Prompts, PromptsParts};
 
@@ -31,24 +29,6 @@ struct Room {
 
 fn say(text: &str) -> Ask {
     Ask::Say { id: None, text: text.into() }
-}
-
-/// Lets somebody in, by the session that they come with.
-fn admit(house: &House, registry: &Registry, caller: &Caller) {
-    let Via::Session(session) = caller.via else { panic!("a browser") };
-    let (user, now) = (caller.user, house.clock.now());
-    registry.put_person(
-        user,
-        PersonEntry {
-            username: user.to_string(),
-            roles: vec![BuiltinRole::Member],
-            is_disabled: false,
-        },
-    );
-    let ends = now.plus(Duration::from_hours(1_000));
-    let mut hash = [0; 32];
-    hash[..16].copy_from_slice(session.as_bytes());
-    registry.put_session(hash, SessionEntry::new(session, user, (now, ends), now));
 }
 
 impl Room {

@@ -48,6 +48,7 @@ pub(super) const ALL: &[Migration] = &[
         name: "model_access_sum",
         sql: include_str!("migrations/0012_model_access_sum.sql"),
     },
+    Migration { number: 13, name: "responses", sql: include_str!("migrations/0013_responses.sql") },
 ];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.

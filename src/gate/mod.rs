@@ -40,7 +40,7 @@ pub(crate) use lease::{InUse, Lease};
 pub(crate) use loaded::{Engines, ModelKind};
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, HeldTo, Input, Notice,
-    NoticeDirection, Purpose,
+    Purpose,
 };
 pub(crate) use score::ScoreText;
 pub(crate) use shared::SharedPrompt;
@@ -133,15 +133,35 @@ impl Gate {
         caller: &Caller,
         request: ExchangeRequest,
     ) -> Result<ExchangeHandle, GateError> {
+        let purpose = request.purpose;
+        let ready = std::future::ready(Ok::<_, GateError>((request, ())));
+        self.run_after(caller, purpose, ready).await.map(|(handle, ())| handle)
+    }
+
+    /// The road for those who have work to do before they know what to ask: `prepare` runs once the
+    /// caller is inside, so that it is counted, and what it gives beside the request comes back.
+    pub(crate) async fn run_after<T, E>(
+        &self,
+        caller: &Caller,
+        purpose: Purpose,
+        prepare: impl Future<Output = Result<(ExchangeRequest, T), E>> + Send + 'static,
+    ) -> Result<(ExchangeHandle, T), E>
+    where
+        T: Send + 'static,
+        E: From<GateError> + Send + 'static,
+    {
         let (gate, by) = (self.clone(), caller.clone());
         // On its own task: a caller who goes away half-way leaves no half-written books.
         // As long as they wait for the answer, `_waits` lives.
         let (_waits, asker) = tokio::sync::oneshot::channel();
         let road = async move {
-            let entry = gate.enter(&by, request.purpose).await?;
-            gate.proceed_for(entry, request, Some(asker)).await
+            let entry = gate.enter(&by, purpose).await?;
+            let (request, beside) = prepare.await?;
+            let handle = gate.proceed_for(entry, request, Some(asker)).await?;
+            Ok::<_, E>((handle, beside))
         };
-        self.inner.parts.runtime.spawn(road).await?
+        let run = self.inner.parts.runtime.spawn(road).await;
+        run.unwrap_or_else(|error| Err(GateError::from(error).into()))
     }
 
     /// The first part of the road: a place and a request are taken before anything is done for the

@@ -18,7 +18,9 @@ use crate::limits::Wanted;
 
 /// No token stands for more bytes than this, so that a text too long by far is refused uncounted.
 const TOKEN_BYTES_MAX: usize = 64;
-/// Tokens that a chat leaves for the answer, where the context is not small.
+/// Tokens that are left for the answer where the oldest messages give way, and the context is not small.
+/// Elsewhere a program is told when its prompt does not fit at all; in a chat, an answer of a few words
+/// before the end of the context would help nobody.
 const CHAT_ROOM: usize = 256;
 /// Texts longer than this are worked on away from the threads that wait for the network.
 const INLINE_BYTES_MAX: usize = 16 * 1024;
@@ -75,7 +77,7 @@ impl Draft {
             .ok_or_else(|| GateError::ModelNotReady("It is not loaded.".to_owned()))?;
         let texts_count = extent::check(&request.input, request.held_to.as_ref())?;
         let context = engine.info().context_tokens;
-        let bytes = bytes(&request.input);
+        let (bytes, drops_oldest) = (bytes(&request.input), request.drops_oldest);
         let mut draft = Self {
             engine,
             input: request.input,
@@ -93,17 +95,16 @@ impl Draft {
             takes_apart: request.takes_apart,
             stop: request.stop,
             logprobs: request.logprobs,
-            room_min: room_min(request.purpose, context),
+            room_min: if request.drops_oldest { (context / 4).clamp(1, CHAT_ROOM) } else { 1 },
             today,
             shared: None,
             dropped: 0,
             texts_count,
         };
         let bytes = if draft.is_held() { usize::MAX } else { bytes };
-        let is_chat = request.purpose == Purpose::Chat;
         let work = move || {
             draft.constrain()?;
-            if is_chat { draft.fit() } else { draft.count() }.map(|()| draft)
+            if drops_oldest { draft.fit() } else { draft.count() }.map(|()| draft)
         };
         by_length(bytes, work).await?
     }
@@ -119,7 +120,7 @@ impl Draft {
         }
     }
 
-    /// Whether there was something to leave out: the last message stays.
+    /// Whether there was something to leave out: the last message stays, and what it is the result of.
     fn drop_oldest(&mut self) -> bool {
         let Input::Conversation(Conversation { messages, .. }) = &mut self.input else {
             return false;
@@ -133,6 +134,9 @@ impl Draft {
         // What is left begins with the person, as templates want it.
         while cut < last && messages[cut].role != Role::User {
             cut += 1;
+        }
+        if messages[cut].role != Role::User {
+            return false;
         }
         messages.drain(first..cut);
         self.dropped += cut - first;
@@ -316,19 +320,6 @@ impl Draft {
             time_limit: None,
             marks: self.takes_apart,
         }
-    }
-}
-
-/// The least that is left for an answer. A program is told when its prompt does not fit at all; in
-/// a chat, an answer of a few words before the end of the context would help nobody.
-fn room_min(purpose: Purpose, context: usize) -> usize {
-    match purpose {
-        Purpose::Chat => (context / 4).clamp(1, CHAT_ROOM),
-        Purpose::Api
-        | Purpose::Evaluation
-        | Purpose::Embeddings
-        | Purpose::Rerank
-        | Purpose::Tokens => 1,
     }
 }
 

@@ -108,6 +108,8 @@ pub(crate) struct ExchangeRequest {
     pub(crate) tools: Option<ToolRules>,
     /// Whether the answer is taken apart into what the model thinks, says and calls.
     pub(crate) takes_apart: bool,
+    /// Whether the oldest messages are left out of a conversation that is longer than the context.
+    pub(crate) drops_oldest: bool,
     /// Texts that end the answer.
     pub(crate) stop: Vec<String>,
     /// Log-probabilities of the chosen token and of so many others.
@@ -126,6 +128,18 @@ pub(crate) struct Notice {
     pub(crate) direction: NoticeDirection,
     /// How often.
     pub(crate) count: u32,
+}
+
+impl Notice {
+    /// That so many messages were left out for their age.
+    pub(crate) fn trimmed(count: usize) -> Self {
+        Self {
+            category: "context".into(),
+            action: "trimmed".into(),
+            direction: NoticeDirection::Input,
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 /// Where the guard did something.

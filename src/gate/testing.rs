@@ -15,7 +15,8 @@ use super::loaded::Engines;
 use super::request::{ExchangeRequest, Input, Purpose};
 use super::{Gate, GateParts, WaitOptions};
 use crate::access::permission::BuiltinRole;
-use crate::access::{Caller, KeyContext, Refusals, Via};
+use crate::access::registry::{PersonEntry, SessionEntry};
+use crate::access::{Caller, KeyContext, Refusals, Registry, Via};
 use crate::audit::{AuditLog, Filter, Record};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{LimitSet, Limits};
@@ -371,6 +372,24 @@ pub(crate) fn caller() -> Caller {
     }
 }
 
+/// Lets somebody in, by the session that they come with.
+pub(crate) fn admit(house: &House, registry: &Registry, caller: &Caller) {
+    let Via::Session(session) = caller.via else { panic!("a browser") };
+    let (user, now) = (caller.user, house.clock.now());
+    registry.put_person(
+        user,
+        PersonEntry {
+            username: user.to_string(),
+            roles: vec![BuiltinRole::Member],
+            is_disabled: false,
+        },
+    );
+    let ends = now.plus(Duration::from_hours(1_000));
+    let mut hash = [0; 32];
+    hash[..16].copy_from_slice(session.as_bytes());
+    registry.put_session(hash, SessionEntry::new(session, user, (now, ends), now));
+}
+
 /// A member's program.
 pub(crate) fn caller_with_key(id: KeyId, models: Option<Vec<String>>) -> Caller {
     Caller { via: Via::Key(KeyContext { id, models }), ..caller() }
@@ -388,6 +407,7 @@ pub(crate) fn request(prompt: &str) -> ExchangeRequest {
         held_to: None,
         tools: None,
         takes_apart: false,
+        drops_oldest: false,
         stop: Vec::new(),
         logprobs: None,
     }

@@ -105,6 +105,13 @@ impl Gate {
         self.tokens(caller, model, bytes, work).await
     }
 
+    /// How many tokens of a model a text of an answer has. It was read and charged already, so nothing
+    /// is asked and nothing counts; none where the model is not in memory any more.
+    pub(crate) async fn count_tokens(&self, model: &str, text: String) -> Option<u64> {
+        let engine = self.inner.parts.catalog.find(Some(model))?.generator()?;
+        by_length(text.len(), move || engine.tokenize(&text).len() as u64).await.ok()
+    }
+
     /// The road of both, on its own task: a caller who goes away while texts are worked on keeps their
     /// place until that is done.
     async fn tokens<T: Send + 'static>(

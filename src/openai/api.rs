@@ -22,8 +22,8 @@ use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::clock::Clock;
 use crate::gate::{
-    EmbedAsk, ExchangeEvent, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind, Purpose,
-    ReadAsk, Spell,
+    EmbedAsk, Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Gate, Model,
+    ModelKind, Purpose, ReadAsk, Spell,
 };
 use crate::web::{ApiError, Body, ErrorCode};
 
@@ -164,14 +164,24 @@ impl OpenAi {
             with_logprobs,
             choices,
         });
-        if !delivery.is_streamed {
-            return whole(handle, &writer, choices).await;
+        if delivery.is_streamed {
+            Ok(self.streamed(handle, writer))
+        } else {
+            whole(handle, &writer, choices).await
         }
-        Ok(HttpResponse::Ok()
+    }
+
+    /// The answer in events, as the script writes them.
+    pub(super) fn streamed(
+        &self,
+        handle: ExchangeHandle,
+        script: impl stream::Script + 'static,
+    ) -> HttpResponse {
+        HttpResponse::Ok()
             .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
             .insert_header((CACHE_CONTROL, "no-store"))
             .insert_header(("x-accel-buffering", "no"))
-            .streaming(stream::body(handle, writer, self.heartbeat)))
+            .streaming(stream::body(handle, script, self.heartbeat))
     }
 
     async fn embed(
@@ -215,7 +225,7 @@ impl OpenAi {
 
     /// The model that a request is for; none where it is not open to the caller, or the request is
     /// not understood.
-    fn asked(
+    pub(super) fn asked(
         &self,
         caller: &Caller,
         named: Result<(Purpose, Option<&str>), &ApiError>,
@@ -226,7 +236,7 @@ impl OpenAi {
 
     /// Puts the caller's limits on the answer, good or bad; those of the model that was asked among
     /// them.
-    fn answer(
+    pub(super) fn answer(
         &self,
         caller: &Caller,
         model: Option<Arc<Model>>,
@@ -248,25 +258,34 @@ fn named(request: &ExchangeRequest) -> (Purpose, Option<&str>) {
 
 /// Waits for all of the answers. A client who goes away drops this, and with it the work.
 async fn whole(
-    mut handle: ExchangeHandle,
+    handle: ExchangeHandle,
     writer: &Writer,
     choices: usize,
 ) -> Result<HttpResponse, ApiError> {
     let mut answers = vec![Answer::default(); choices];
     let mut notices = handle.notices.clone();
+    let take = |event: ExchangeEvent| match event {
+        ExchangeEvent::Notice(notice) => notices.push(notice),
+        of_one => {
+            if let Some(answer) = of_one.choice().and_then(|choice| answers.get_mut(choice)) {
+                answer.take(of_one);
+            }
+        }
+    };
+    let (_, usage) = to_end(handle, take).await?;
+    Ok(HttpResponse::Ok().json(writer.whole(&answers, usage, &notices)))
+}
+
+/// Reads an exchange to its end; what happens on the way goes to `take`.
+pub(super) async fn to_end(
+    mut handle: ExchangeHandle,
+    mut take: impl FnMut(ExchangeEvent),
+) -> Result<(Ending, ExchangeUsage), ApiError> {
     while let Some(event) = handle.next().await {
         match event {
-            ExchangeEvent::Notice(notice) => notices.push(notice),
-            ExchangeEvent::Finished { usage, .. } => {
-                let answer = writer.whole(&answers, usage, &notices);
-                return Ok(HttpResponse::Ok().json(answer));
-            }
+            ExchangeEvent::Finished { ending, usage } => return Ok((ending, usage)),
             ExchangeEvent::Failed(error) => return Err(error.into()),
-            of_one => {
-                if let Some(answer) = of_one.choice().and_then(|choice| answers.get_mut(choice)) {
-                    answer.take(of_one);
-                }
-            }
+            other => take(other),
         }
     }
     Err(ErrorCode::Internal.into())

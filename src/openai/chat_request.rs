@@ -34,6 +34,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         input: Input::Conversation(conversation),
         tools: tools.rules,
         takes_apart: true,
+        drops_oldest: false,
         max_tokens,
         choices: common::choices(&mut fields)?,
         sampling: common::sampling(&mut fields)?,
@@ -70,10 +71,18 @@ pub(super) fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
                 .param("messages"));
         }
     };
+    let messages = items
+        .into_iter()
+        .enumerate()
+        .map(|(place, item)| message(Fields::nested(format!("messages[{place}]"), item)?));
+    Ok(framed(messages.collect::<Result<Vec<_>, _>>()?))
+}
+
+/// The messages with those of the system merged into one at the start.
+pub(super) fn framed(messages: Vec<Message>) -> Vec<Message> {
     let mut frame: Option<Message> = None;
-    let mut conversation = Vec::with_capacity(items.len());
-    for (place, item) in items.into_iter().enumerate() {
-        let message = message(Fields::nested(format!("messages[{place}]"), item)?)?;
+    let mut conversation = Vec::with_capacity(messages.len());
+    for message in messages {
         match (&mut frame, message.role) {
             (Some(frame), Role::System) => {
                 let together = format!("{}\n\n{}", frame.content.text(), message.content.text());
@@ -83,7 +92,7 @@ pub(super) fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
             _ => conversation.push(message),
         }
     }
-    Ok(frame.into_iter().chain(conversation).collect())
+    frame.into_iter().chain(conversation).collect()
 }
 
 fn message(mut fields: Fields) -> Result<Message, ApiError> {

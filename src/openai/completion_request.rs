@@ -26,6 +26,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         input,
         tools: None,
         takes_apart: false,
+        drops_oldest: false,
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_TOKENS_MAX)),
         choices: common::choices(&mut fields)?,
         sampling: common::sampling(&mut fields)?,

@@ -54,6 +54,13 @@ fn json_schema(fields: &mut Fields) -> Result<Grammar, ApiError> {
     let path = fields.path("json_schema");
     let value = fields.take("json_schema").ok_or_else(|| wrong(&path, "an object"))?;
     let mut named = Fields::nested(path, value)?;
+    let schema = named_schema(&mut named)?;
+    named.nothing_left()?;
+    Ok(schema)
+}
+
+/// A schema with its name.
+pub(super) fn named_schema(named: &mut Fields) -> Result<Grammar, ApiError> {
     let name_path = named.path("name");
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     match named.text("name")? {
@@ -63,13 +70,11 @@ fn json_schema(fields: &mut Fields) -> Result<Grammar, ApiError> {
     named.text("description")?;
     named.truth("strict")?;
     let schema_path = named.path("schema");
-    let schema = match named.take("schema") {
-        None => Grammar::JsonObject,
-        Some(schema @ Value::Object(_)) => Grammar::JsonSchema(schema),
-        Some(_) => return Err(wrong(&schema_path, "a JSON schema: an object")),
-    };
-    named.nothing_left()?;
-    Ok(schema)
+    match named.take("schema") {
+        None => Ok(Grammar::JsonObject),
+        Some(schema @ Value::Object(_)) => Ok(Grammar::JsonSchema(schema)),
+        Some(_) => Err(wrong(&schema_path, "a JSON schema: an object")),
+    }
 }
 
 fn structured_outputs(path: &str, value: Value) -> Result<Option<Grammar>, ApiError> {

@@ -10,6 +10,7 @@ mod completion_request;
 mod fields;
 mod held_to;
 mod parameters;
+pub(crate) mod responses;
 mod stream;
 mod template_arguments;
 #[cfg(test)]

@@ -151,7 +151,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
         "`none`",
     ),
     row("verbosity", CHAT, Only(&["\"medium\""], "ask for it in the prompt"), "`medium`"),
-    row("store", CHAT, Only(&["false"], "answers are not kept for the API"), "false"),
+    row("store", CHAT, Only(&["false"], "chats are not kept; responses are"), "false"),
     row(
         "service_tier",
         BOTH,
@@ -161,7 +161,7 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     row(
         "metadata",
         CHAT,
-        WithoutEffect("belongs to stored answers, and none are stored"),
+        WithoutEffect("belongs to stored answers, and chats are not stored"),
         "anything",
     ),
     row("user", BOTH, WithoutEffect("the account behind the key is the user"), "anything"),

@@ -1,6 +1,9 @@
-//! A streamed answer: server-sent events, as OpenAI's clients read them. The first chunk carries
-//! the role, the last before `[DONE]` the reason (and, if asked for, one more the usage); an error
-//! is an event of its own and the end. Dropping the stream ends the work.
+//! Streamed answers: server-sent events, as clients of the API read them. What an event of an exchange
+//! is on the wire, a script says; a silent stream is kept open with comments, an error is an event of
+//! its own and the end. Dropping the stream ends the work.
+//!
+//! Here too is the script of chats and completions: the first chunk carries the role, the last before
+//! `[DONE]` the reason (and, if asked for, one more the usage).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -13,25 +16,35 @@ use serde_json::Value;
 
 use super::answer::Writer;
 use super::chat_answer::CallView;
-use crate::gate::{ExchangeEvent, ExchangeHandle};
+use crate::gate::{ExchangeEvent, ExchangeHandle, Notice};
 use crate::web::ApiError;
 
-struct State {
+/// What stands on the wire for what happens in an exchange.
+pub(super) trait Script {
+    /// What comes first; what the guard did to the prompt is known by then.
+    fn open(&mut self, notices: &[Notice]) -> Vec<Bytes>;
+    /// What an event is. `Finished` is the last that comes here, and what it is the end.
+    async fn write(&mut self, event: ExchangeEvent) -> Vec<Bytes>;
+    /// What an error on the way is, and the end.
+    fn fail(&mut self, error: ApiError) -> Vec<Bytes>;
+}
+
+struct State<S> {
     handle: ExchangeHandle,
-    writer: Writer,
+    script: S,
     heartbeat: Option<Duration>,
     ready: VecDeque<Bytes>,
     is_over: bool,
 }
 
 /// The body of a streamed answer.
-pub(super) fn body(
+pub(super) fn body<S: Script>(
     handle: ExchangeHandle,
-    writer: Writer,
+    mut script: S,
     heartbeat: Option<Duration>,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let ready = writer.opening(&handle.notices).iter().map(data).collect();
-    let state = State { handle, writer, heartbeat, ready, is_over: false };
+    let ready = script.open(&handle.notices).into();
+    let state = State { handle, script, heartbeat, ready, is_over: false };
     unfold(state, |mut state| async move {
         loop {
             if let Some(bytes) = state.ready.pop_front() {
@@ -45,11 +58,7 @@ pub(super) fn body(
     })
 }
 
-fn data(value: &Value) -> Bytes {
-    Bytes::from(format!("data: {value}\n\n"))
-}
-
-impl State {
+impl<S: Script> State<S> {
     async fn step(&mut self) {
         let event = match self.heartbeat {
             None => self.handle.next().await,
@@ -62,41 +71,53 @@ impl State {
                 }
             }
         };
+        let (written, is_over) = match event {
+            Some(ExchangeEvent::Failed(error)) => (self.script.fail(error.into()), true),
+            None => (self.script.fail(crate::web::ErrorCode::Internal.into()), true),
+            Some(event) => {
+                let is_over = matches!(event, ExchangeEvent::Finished { .. });
+                (self.script.write(event).await, is_over)
+            }
+        };
+        self.ready.extend(written);
+        self.is_over = is_over;
+    }
+}
+
+fn data(value: &Value) -> Bytes {
+    Bytes::from(format!("data: {value}\n\n"))
+}
+
+impl Script for Writer {
+    fn open(&mut self, notices: &[Notice]) -> Vec<Bytes> {
+        self.opening(notices).iter().map(data).collect()
+    }
+
+    async fn write(&mut self, event: ExchangeEvent) -> Vec<Bytes> {
         match event {
-            Some(ExchangeEvent::Started) => {}
-            Some(ExchangeEvent::Text { choice, text, logprobs }) => {
-                self.ready.push_back(data(&self.writer.piece(choice, &text, &logprobs)));
+            // What failed is told by `fail`.
+            ExchangeEvent::Started | ExchangeEvent::Failed(_) => Vec::new(),
+            ExchangeEvent::Text { choice, text, logprobs } => {
+                vec![data(&self.piece(choice, &text, &logprobs))]
             }
-            Some(ExchangeEvent::Ended { choice, ending }) => {
-                self.ready.push_back(data(&self.writer.finish(choice, ending)));
-            }
-            Some(ExchangeEvent::Reasoning { choice, text }) => {
-                self.ready.push_back(data(&self.writer.reasoning(choice, &text)));
-            }
-            Some(ExchangeEvent::Call { choice, index, id, name }) => {
+            ExchangeEvent::Ended { choice, ending } => vec![data(&self.finish(choice, ending))],
+            ExchangeEvent::Reasoning { choice, text } => vec![data(&self.reasoning(choice, &text))],
+            ExchangeEvent::Call { choice, index, id, name } => {
                 let call = CallView { index: Some(index), ..CallView::begun(id, name) };
-                self.ready.push_back(data(&self.writer.call(choice, call)));
+                vec![data(&self.call(choice, call))]
             }
-            Some(ExchangeEvent::Arguments { choice, index, text }) => {
-                let piece = CallView::piece(index, text);
-                self.ready.push_back(data(&self.writer.call(choice, piece)));
+            ExchangeEvent::Arguments { choice, index, text } => {
+                vec![data(&self.call(choice, CallView::piece(index, text)))]
             }
-            Some(ExchangeEvent::Notice(notice)) => {
-                self.ready.extend(self.writer.notice(&notice).iter().map(data));
+            ExchangeEvent::Notice(notice) => self.notice(&notice).iter().map(data).collect(),
+            ExchangeEvent::Finished { usage, .. } => {
+                let done = Bytes::from_static(b"data: [DONE]\n\n");
+                self.usage(usage).iter().map(data).chain([done]).collect()
             }
-            Some(ExchangeEvent::Finished { usage, .. }) => {
-                self.ready.extend(self.writer.usage(usage).iter().map(data));
-                self.ready.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
-                self.is_over = true;
-            }
-            Some(ExchangeEvent::Failed(error)) => self.fail(error.into()),
-            None => self.fail(crate::web::ErrorCode::Internal.into()),
         }
     }
 
-    fn fail(&mut self, error: ApiError) {
-        let body = serde_json::to_value(error.body()).unwrap_or_default();
-        self.ready.push_back(data(&body));
-        self.is_over = true;
+    fn fail(&mut self, error: ApiError) -> Vec<Bytes> {
+        vec![data(&serde_json::to_value(error.body()).unwrap_or_default())]
     }
 }

@@ -40,6 +40,22 @@ pub(super) fn read(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> 
     Ok(arguments)
 }
 
+/// What is told to templates of how much a model is to think: whether at all, and for those that
+/// know degrees (gpt-oss), which.
+pub(super) fn for_effort(effort: &str) -> Map<String, Value> {
+    let thinks = effort != "none";
+    let mut arguments: Map<String, Value> =
+        THINKING.iter().map(|name| ((*name).to_owned(), Value::Bool(thinks))).collect();
+    let degree = match effort {
+        "none" => None,
+        "minimal" | "low" => Some("low"),
+        "medium" => Some("medium"),
+        _ => Some("high"),
+    };
+    arguments.extend(degree.map(|degree| ("reasoning_effort".to_owned(), degree.into())));
+    arguments
+}
+
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_BYTES_MAX

@@ -80,20 +80,22 @@ pub(super) fn check(fields: &mut Fields, table: &'static [Parameter]) -> Result<
     check_against(fields, |name| table.iter().find(|parameter| parameter.name == name))
 }
 
-/// The tables as Markdown, for docs/openai-compat.md.
+/// A table as Markdown, for docs/openai-compat.md.
+#[cfg(test)]
+pub(super) fn table(rows: &[Parameter]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from("| parameter | what happens | accepted |\n| --- | --- | --- |\n");
+    for parameter in rows {
+        let happens = parameter.treatment.describe();
+        // Writing to a text does not fail.
+        let _ = writeln!(text, "| `{}` | {happens} | {} |", parameter.name, parameter.accepts);
+    }
+    text
+}
+
+/// The tables.
 #[cfg(test)]
 pub(crate) fn markdown() -> [(&'static str, String); 4] {
-    use std::fmt::Write as _;
-    let table = |rows: &[Parameter]| {
-        let mut text =
-            String::from("| parameter | what happens | accepted |\n| --- | --- | --- |\n");
-        for parameter in rows {
-            let happens = parameter.treatment.describe();
-            // Writing to a text does not fail.
-            let _ = writeln!(text, "| `{}` | {happens} | {} |", parameter.name, parameter.accepts);
-        }
-        text
-    };
     [
         ("embeddings", table(EMBEDDINGS)),
         ("rerank", table(RERANK)),

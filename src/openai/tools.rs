@@ -6,7 +6,8 @@ use super::fields::{Fields, wrong};
 use crate::engine::{ToolCall, ToolChoice, ToolRules};
 use crate::web::ApiError;
 
-const TOOLS_MAX: usize = 128;
+/// The most tools of one request.
+pub(super) const TOOLS_MAX: usize = 128;
 const CALLS_MAX: usize = 128;
 const NAME_BYTES_MAX: usize = 64;
 const ID_BYTES_MAX: usize = 128;
@@ -54,7 +55,15 @@ fn offered(fields: &mut Fields) -> Result<Vec<Value>, ApiError> {
 
 fn tool(mut fields: Fields) -> Result<Value, ApiError> {
     let mut function = function_of(&mut fields)?;
-    let name = name_of(&mut function)?;
+    let told = described(&mut function)?;
+    function.nothing_left()?;
+    fields.nothing_left()?;
+    Ok(json!({ "type": "function", "function": told }))
+}
+
+/// What is said of a function: its name, what it does, what it is called with.
+pub(super) fn described(function: &mut Fields) -> Result<Map<String, Value>, ApiError> {
+    let name = name_of(function)?;
     let mut told = Map::from_iter([("name".to_owned(), name.into())]);
     if let Some(description) = function.text("description")? {
         told.insert("description".into(), description.into());
@@ -68,9 +77,7 @@ fn tool(mut fields: Fields) -> Result<Value, ApiError> {
     if let Some(strict) = function.truth("strict")? {
         told.insert("strict".into(), strict.into());
     }
-    function.nothing_left()?;
-    fields.nothing_left()?;
-    Ok(json!({ "type": "function", "function": told }))
+    Ok(told)
 }
 
 /// The part of a tool, a call or a choice that names a function.
@@ -85,7 +92,8 @@ fn function_of(fields: &mut Fields) -> Result<Fields, ApiError> {
     Fields::nested(path, function)
 }
 
-fn name_of(function: &mut Fields) -> Result<String, ApiError> {
+/// Reads the name of a function.
+pub(super) fn name_of(function: &mut Fields) -> Result<String, ApiError> {
     let path = function.path("name");
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     match function.text("name")? {
@@ -118,13 +126,17 @@ fn choice(fields: &mut Fields, offered: &[Value]) -> Result<Option<ToolChoice>, 
         }
         Some(_) => return Err(refused()),
     };
-    let is_there = match &choice {
+    if is_there(&choice, offered) { Ok(Some(choice)) } else { Err(refused()) }
+}
+
+/// Whether there is what is chosen.
+pub(super) fn is_there(choice: &ToolChoice, offered: &[Value]) -> bool {
+    match choice {
         ToolChoice::Function(name) => {
             offered.iter().any(|tool| tool["function"]["name"] == json!(name))
         }
         ToolChoice::Auto | ToolChoice::Required => !offered.is_empty(),
-    };
-    if is_there { Ok(Some(choice)) } else { Err(refused()) }
+    }
 }
 
 /// Reads the calls of an earlier answer.
@@ -149,8 +161,13 @@ fn call(mut fields: Fields) -> Result<ToolCall, ApiError> {
     let text = function.text("arguments")?.ok_or_else(|| wrong(&path, "a text with JSON"))?;
     function.nothing_left()?;
     fields.nothing_left()?;
-    let parsed = serde_json::from_str::<Value>(&text).ok().filter(Value::is_object);
-    Ok(ToolCall { id, name, arguments: parsed.unwrap_or(Value::String(text)) })
+    Ok(made(id, name, text))
+}
+
+/// A call whose arguments came as a text.
+pub(super) fn made(id: String, name: String, arguments: String) -> ToolCall {
+    let parsed = serde_json::from_str::<Value>(&arguments).ok().filter(Value::is_object);
+    ToolCall { id, name, arguments: parsed.unwrap_or(Value::String(arguments)) }
 }
 
 /// Reads the id of a call.

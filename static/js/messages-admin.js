@@ -110,6 +110,8 @@ export const auditPhrases = {
   "generation.start": "asked a model", "generation.end": "had an answer made", "generation.refuse": "asked a model and was not admitted",
   "guard.test": "tried a text on the guard",
   "conversation.create": "began a chat", "conversation.read": "opened a chat", "conversation.update": "renamed or pinned a chat, or chose its instructions", "conversation.delete": "deleted a chat",
+  "response.store": "had a response of the API kept", "response.read": "read a kept response, or went on from one",
+  "response.delete": "deleted a kept response", "response.expire": "deleted kept responses that nobody used any more",
   "audit.read": "read the audit log", "audit.verify": "verified the audit log", "audit.export": "exported the audit log",
   "audit.gap": "found that the log and the file of its heads differ",
   "backup.create": "made a backup", "backup.verify": "verified a backup", "backup.restore": "restored a backup",

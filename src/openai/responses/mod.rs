@@ -1,0 +1,21 @@
+//! `/v1/responses`: OpenAI's newer form of a conversation, with items in the place of messages, on the
+//! road that every chat takes; and those that are kept for their person.
+
+mod answer;
+pub(crate) mod api;
+mod error;
+mod input;
+mod items;
+mod listing;
+mod parameters;
+mod request;
+mod state;
+mod store;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+#[cfg(test)]
+pub(crate) use parameters::markdown;
+pub(crate) use state::{Responses, ResponsesParts};

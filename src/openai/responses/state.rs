@@ -1,0 +1,322 @@
+//! Responses that are kept: sealed under their person's key, for as long as the configuration says, and
+//! gone with the person. They are opened here and nowhere else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::error::ResponseError;
+use super::input::{Given, ITEMS_MAX};
+use super::items::{self, Item, Place};
+use super::request::Ask;
+use super::store::{self, Room};
+use crate::access::{Caller, Changes, Registry};
+use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
+use crate::clock::Clock;
+use crate::db::{Connection, Db, Transaction};
+use crate::ids::{ResponseId, UserId};
+use crate::vault::{Aad, Scope, Sealed, Vault, VaultError};
+
+/// The most that is kept for one person; what was used the longest ago goes first.
+const ROOM: Room = Room { count_max: 10_000, bytes_max: 256 << 20 };
+/// The most responses that are read for one request.
+const READ_MAX: usize = 1_024;
+/// The most bytes of them.
+const READ_BYTES_MAX: usize = 32 << 20;
+/// Responses that are deleted in one transaction.
+const EXPIRED_AT_ONCE_MAX: u32 = 1_000;
+
+/// What responses are kept with.
+pub(crate) struct ResponsesParts {
+    /// Where they are kept.
+    pub(crate) db: Db,
+    /// What seals them.
+    pub(crate) vault: Vault,
+    /// The record.
+    pub(crate) audit: AuditLog,
+    /// The clock.
+    pub(crate) clock: Clock,
+    /// Who there is.
+    pub(crate) registry: Arc<Registry>,
+    /// For how long they are kept after they were last used; 0: none is kept.
+    pub(crate) days: u32,
+    /// Whether they are kept where a request does not say.
+    pub(crate) by_default: bool,
+}
+
+/// The responses that are kept. A handle.
+#[derive(Clone)]
+pub(crate) struct Responses {
+    parts: Arc<ResponsesParts>,
+    changes: Changes,
+}
+
+/// What is kept of a response.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// As it was answered.
+    pub(super) response: Value,
+    /// What came in, each item with its id.
+    pub(super) input: Vec<Item>,
+}
+
+/// What a request goes on from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Before {
+    /// Everything that was said, the oldest first.
+    pub(super) items: Vec<Item>,
+    /// The request's own items, those that it only named among them.
+    pub(super) input: Vec<Item>,
+    /// The responses that all of that stands in.
+    pub(super) used: Vec<ResponseId>,
+}
+
+/// Why a kept response is opened, as the record has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Use {
+    Shown,
+    InputItems,
+    GoneOnFrom,
+}
+
+impl Use {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Shown => "shown",
+            Self::InputItems => "input_items",
+            Self::GoneOnFrom => "gone_on_from",
+        }
+    }
+}
+
+impl Kept {
+    fn output(&self) -> Vec<Item> {
+        // It was written from items.
+        serde_json::from_value(self.response["output"].clone()).unwrap_or_default()
+    }
+
+    fn previous(&self) -> Option<&str> {
+        self.response["previous_response_id"].as_str()
+    }
+}
+
+impl Responses {
+    /// Over the database, the vault and the record.
+    pub(crate) fn new(parts: ResponsesParts) -> Self {
+        let changes = Changes::new(&parts.db, &parts.audit, &parts.registry);
+        Self { parts: Arc::new(parts), changes }
+    }
+
+    /// Whether a response is kept, where its request says so or leaves it open.
+    pub(super) fn keeps(&self, asked: Option<bool>) -> Result<bool, ResponseError> {
+        match (self.parts.days, asked) {
+            (0, Some(true)) => Err(ResponseError::KeepsNone),
+            (0, _) => Ok(false),
+            (_, asked) => Ok(asked.unwrap_or(self.parts.by_default)),
+        }
+    }
+
+    /// Reads what a request goes on from; that it was read goes on record.
+    pub(super) async fn before(&self, caller: &Caller, ask: &Ask) -> Result<Before, ResponseError> {
+        let (vault, owner) = (self.parts.vault.clone(), caller.user);
+        let (previous, input) = (ask.previous.clone(), ask.input.clone());
+        let read = move |db: &Connection| -> Result<Before, ResponseError> {
+            let mut reader = Reader { db, vault: &vault, owner, read: Vec::new(), bytes: 0 };
+            let items = reader.conversation(previous.as_deref())?;
+            let input = reader.resolve(input)?;
+            let used = reader.read.into_iter().map(|(id, _)| id).collect();
+            Ok(Before { items, input, used })
+        };
+        // Most requests name nothing that is kept, and are read without the database.
+        let names_none = |given: &Given| matches!(given, Given::Item(_));
+        if ask.previous.is_none() && ask.input.iter().all(names_none) {
+            let items = ask.input.iter().filter_map(|given| match given {
+                Given::Item(item) => Some(item.clone()),
+                Given::Reference(_) => None,
+            });
+            return Ok(Before { input: items.collect(), ..Before::default() });
+        }
+        let before = self.parts.db.read(read).await?;
+        if let Some(newest) = before.used.first() {
+            let event = event(caller, Action::ResponseRead, *newest)
+                .with("use", Use::GoneOnFrom.name())
+                .with("responses", before.used.len());
+            self.parts.audit.record(event).await?;
+        }
+        Ok(before)
+    }
+
+    /// Keeps a response.
+    pub(super) async fn keep(
+        &self,
+        caller: &Caller,
+        id: ResponseId,
+        kept: &Kept,
+        used: Vec<ResponseId>,
+    ) -> Result<(), ResponseError> {
+        let (owner, now) = (caller.user, self.parts.clock.now());
+        let content = seal(&self.parts.vault, owner, id, kept)?;
+        let event =
+            event(caller, Action::ResponseStore, id).with("bytes", content.as_bytes().len());
+        let audit = self.parts.audit.clone();
+        let change = move |tx: &Transaction<'_>| -> Result<(), ResponseError> {
+            store::add(tx, owner, id, &content, now)?;
+            store::touch(tx, owner, &used, now)?;
+            let dropped = store::make_room(tx, owner, ROOM)?;
+            audit.record_in(tx, event.with("dropped", dropped))?;
+            Ok(())
+        };
+        self.changes.make(caller, change, |()| ()).await
+    }
+
+    /// Opens a kept response; that it was opened goes on record.
+    pub(super) async fn read(
+        &self,
+        caller: &Caller,
+        id: ResponseId,
+        what_for: Use,
+    ) -> Result<Kept, ResponseError> {
+        let (vault, owner) = (self.parts.vault.clone(), caller.user);
+        let read = move |db: &Connection| -> Result<Kept, ResponseError> {
+            let content = store::find(db, owner, id)?.ok_or(ResponseError::NotFound)?;
+            Ok(open(&vault, owner, id, &content)?)
+        };
+        let kept = self.parts.db.read(read).await?;
+        let event = event(caller, Action::ResponseRead, id).with("use", what_for.name());
+        self.parts.audit.record(event).await?;
+        Ok(kept)
+    }
+
+    /// Deletes a kept response.
+    pub(super) async fn delete(
+        &self,
+        caller: &Caller,
+        id: ResponseId,
+    ) -> Result<(), ResponseError> {
+        let (owner, audit) = (caller.user, self.parts.audit.clone());
+        let event = event(caller, Action::ResponseDelete, id);
+        let change = move |tx: &Transaction<'_>| -> Result<(), ResponseError> {
+            if !store::delete(tx, owner, id)? {
+                return Err(ResponseError::NotFound);
+            }
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        self.changes.make(caller, change, |()| ()).await
+    }
+
+    /// Deletes what nobody has used for as long as responses are kept; says how many.
+    pub(crate) async fn expire(&self) -> Result<usize, ResponseError> {
+        let age = Duration::from_hours(24 * u64::from(self.parts.days));
+        let before = self.parts.clock.now().minus(age);
+        let mut all = 0;
+        loop {
+            let audit = self.parts.audit.clone();
+            let delete = move |tx: &Transaction<'_>| -> Result<usize, ResponseError> {
+                let count = store::expire(tx, before, EXPIRED_AT_ONCE_MAX)?;
+                if count > 0 {
+                    let event = Event::new(Action::ResponseExpire, Outcome::Done, Actor::System);
+                    audit.record_in(tx, event.with("responses", count))?;
+                }
+                Ok(count)
+            };
+            let count = self.parts.db.write(delete).await?;
+            all += count;
+            if count < EXPIRED_AT_ONCE_MAX as usize {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+/// Reads kept responses of one person for one request, each once.
+struct Reader<'a> {
+    db: &'a Connection,
+    vault: &'a Vault,
+    owner: UserId,
+    read: Vec<(ResponseId, Kept)>,
+    bytes: usize,
+}
+
+impl Reader<'_> {
+    /// What was said up to a response and in it, the oldest first.
+    fn conversation(&mut self, newest: Option<&str>) -> Result<Vec<Item>, ResponseError> {
+        const PARAM: &str = "previous_response_id";
+        let mut turns: Vec<Vec<Item>> = Vec::new();
+        let mut count = 0;
+        let mut next = newest.map(str::to_owned);
+        while let Some(id) = next {
+            let kept = self.find(ResponseId::parse(&id).ok(), PARAM)?;
+            let turn: Vec<Item> = kept.input.iter().cloned().chain(kept.output()).collect();
+            next = kept.previous().map(str::to_owned);
+            count += turn.len();
+            if count > ITEMS_MAX {
+                return Err(ResponseError::TooMuch { param: PARAM.to_owned() });
+            }
+            turns.push(turn);
+        }
+        Ok(turns.into_iter().rev().flatten().collect())
+    }
+
+    /// The items of a request, with those that it only names.
+    fn resolve(&mut self, input: Vec<Given>) -> Result<Vec<Item>, ResponseError> {
+        let item = |(at, given)| match given {
+            Given::Item(item) => Ok(item),
+            Given::Reference(id) => {
+                let param = format!("input[{at}].id");
+                let place = items::place_of(&id);
+                let kept = self.find(place.map(|(response, _)| response), &param)?;
+                let found = match place {
+                    Some((_, Place::In(at))) => kept.input.get(at).cloned(),
+                    Some((_, Place::Out(at))) => kept.output().get(at).cloned(),
+                    None => None,
+                };
+                found.filter(|item| item.id() == id).ok_or(ResponseError::NothingBefore { param })
+            }
+        };
+        input.into_iter().enumerate().map(item).collect()
+    }
+
+    /// A response that is named in a parameter.
+    fn find(&mut self, id: Option<ResponseId>, param: &str) -> Result<&Kept, ResponseError> {
+        let nothing = || ResponseError::NothingBefore { param: param.to_owned() };
+        let id = id.ok_or_else(nothing)?;
+        if let Some(at) = self.read.iter().position(|(read, _)| *read == id) {
+            return Ok(&self.read[at].1);
+        }
+        let content = store::find(self.db, self.owner, id)?.ok_or_else(nothing)?;
+        self.bytes += content.as_bytes().len();
+        if self.read.len() >= READ_MAX || self.bytes > READ_BYTES_MAX {
+            return Err(ResponseError::TooMuch { param: param.to_owned() });
+        }
+        let kept = open(self.vault, self.owner, id, &content)?;
+        self.read.push((id, kept));
+        let last = self.read.len() - 1;
+        Ok(&self.read[last].1)
+    }
+}
+
+fn event(caller: &Caller, action: Action, id: ResponseId) -> Event {
+    Event::new(action, Outcome::Done, caller.actor())
+        .from_request(caller.address, caller.request)
+        .subject(id)
+}
+
+/// Seals what is kept, bound to its row and its owner.
+fn seal(vault: &Vault, owner: UserId, id: ResponseId, kept: &Kept) -> Result<Sealed, VaultError> {
+    let text = serde_json::to_vec(kept).expect("texts, numbers and lists of them are JSON");
+    with_aad(owner, id, |aad| vault.seal(Scope::Person(owner), aad, &text))
+}
+
+/// Opens what is kept; what was moved or changed does not open.
+fn open(vault: &Vault, owner: UserId, id: ResponseId, sealed: &Sealed) -> Result<Kept, VaultError> {
+    let text = with_aad(owner, id, |aad| vault.open(Scope::Person(owner), aad, sealed))?;
+    serde_json::from_slice(&text).map_err(|_| VaultError::CannotOpen)
+}
+
+fn with_aad<T>(owner: UserId, id: ResponseId, work: impl FnOnce(&Aad<'_>) -> T) -> T {
+    let (row, owner) = (id.to_string(), owner.to_string());
+    work(&Aad { table: "responses", column: "content", row: &row, owner: &owner })
+}
