@@ -111,7 +111,11 @@ impl Pump {
                 self.is_whole = ending != Ending::Cancelled;
                 if self.is_whole {
                     let choice = self.choice;
-                    self.send(ExchangeEvent::Ended { choice, ending }).await?;
+                    let told = self.send(ExchangeEvent::Ended { choice, ending }).await?;
+                    // An answer whose end nobody took is none that was read to its end.
+                    if let Next::End(cut) = told {
+                        return Ok(cut);
+                    }
                 }
                 return Ok(ending);
             }
@@ -241,7 +245,9 @@ impl Pump {
                     // What is withheld from the text is withheld from its tokens too.
                     self.held.withhold();
                     self.notices.push(notice.clone());
-                    self.send(ExchangeEvent::Notice(notice)).await?;
+                    if let Next::End(ending) = self.send(ExchangeEvent::Notice(notice)).await? {
+                        return Ok(Next::End(ending));
+                    }
                 }
                 Seen::Stop => return Ok(Next::End(Ending::ContentFilter)),
             }

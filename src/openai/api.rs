@@ -22,8 +22,8 @@ use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::clock::Clock;
 use crate::gate::{
-    EmbedAsk, ExchangeEvent, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind, Purpose,
-    ReadAsk, Spell,
+    EmbedAsk, Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind,
+    Purpose, ReadAsk, Spell,
 };
 use crate::web::{ApiError, Body, ErrorCode};
 
@@ -257,6 +257,9 @@ async fn whole(
     while let Some(event) = handle.next().await {
         match event {
             ExchangeEvent::Notice(notice) => notices.push(notice),
+            ExchangeEvent::Finished { ending: Ending::Cancelled, .. } => {
+                return Err(stream::cut_short());
+            }
             ExchangeEvent::Finished { usage, .. } => {
                 let answer = writer.whole(&answers, usage, &notices);
                 return Ok(HttpResponse::Ok().json(answer));

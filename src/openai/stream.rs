@@ -1,6 +1,7 @@
 //! A streamed answer: server-sent events, as OpenAI's clients read them. The first chunk carries
 //! the role, the last before `[DONE]` the reason (and, if asked for, one more the usage); an error
-//! is an event of its own and the end. Dropping the stream ends the work.
+//! is an event of its own and the end, and so is what was cut short. Dropping the stream ends the
+//! work.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -13,8 +14,8 @@ use serde_json::Value;
 
 use super::answer::Writer;
 use super::chat_answer::CallView;
-use crate::gate::{ExchangeEvent, ExchangeHandle};
-use crate::web::ApiError;
+use crate::gate::{Ending, ExchangeEvent, ExchangeHandle};
+use crate::web::{ApiError, ErrorCode};
 
 struct State {
     handle: ExchangeHandle,
@@ -43,6 +44,12 @@ pub(super) fn body(
             state.step().await;
         }
     })
+}
+
+/// What a reader is told who let an answer stand until it was given up.
+pub(super) fn cut_short() -> ApiError {
+    ApiError::new(ErrorCode::RequestTimeout)
+        .message("The answer was not read for so long that it was ended before it was complete.")
 }
 
 fn data(value: &Value) -> Bytes {
@@ -84,13 +91,17 @@ impl State {
             Some(ExchangeEvent::Notice(notice)) => {
                 self.ready.extend(self.writer.notice(&notice).iter().map(data));
             }
+            // `[DONE]` would tell that what came before is whole.
+            Some(ExchangeEvent::Finished { ending: Ending::Cancelled, .. }) => {
+                self.fail(cut_short())
+            }
             Some(ExchangeEvent::Finished { usage, .. }) => {
                 self.ready.extend(self.writer.usage(usage).iter().map(data));
                 self.ready.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
                 self.is_over = true;
             }
             Some(ExchangeEvent::Failed(error)) => self.fail(error.into()),
-            None => self.fail(crate::web::ErrorCode::Internal.into()),
+            None => self.fail(ErrorCode::Internal.into()),
         }
     }
 

@@ -11,7 +11,7 @@ use super::parameters::Endpoint;
 use super::stream;
 use crate::engine::{Conversation, Message, Role, ToolChoice, ToolRules};
 use crate::gate::testing::{House, Scripted, Then, caller, request};
-use crate::gate::{Ending, ExchangeRequest, ExchangeUsage, Input};
+use crate::gate::{Ending, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input};
 use crate::ids::RequestId;
 
 fn writer(endpoint: Endpoint, is_streamed: bool, with_usage: bool, with_logprobs: bool) -> Writer {
@@ -35,6 +35,10 @@ fn about(endpoint: Endpoint, is_streamed: bool, with_usage: bool, with_logprobs:
 async fn streamed(engine: Arc<Scripted>, writer: Writer, asked: ExchangeRequest) -> Vec<String> {
     let house = House::new(engine).await;
     let handle = house.gate.run(&caller(), asked).await.expect("passes");
+    read(handle, writer).await
+}
+
+async fn read(handle: ExchangeHandle, writer: Writer) -> Vec<String> {
     let body = stream::body(handle, writer, None);
     let bytes: Vec<u8> = body.map(|part| part.expect("never fails").to_vec()).concat().await;
     let text = String::from_utf8(bytes).expect("whole characters");
@@ -123,6 +127,25 @@ async fn an_error_on_the_way_is_an_event_and_the_end() {
     let last = chunks.last().expect("some");
     assert_eq!(last["error"]["code"], "internal_error");
     assert_eq!(events.len(), chunks.len(), "no [DONE] after an error");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_given_up_for_its_reader_does_not_look_whole() {
+    // More pieces than may wait for a reader; this one comes when the answer was given up.
+    let pieces = vec!["word "; 100];
+    let house = House::new(Scripted::new(&pieces, Then::Finish)).await;
+    let handle = house.gate.run(&caller(), request("Hi")).await.expect("passes");
+    house.engine_is_idle().await;
+    house.gate.drain(Duration::from_mins(1)).await;
+    let events = read(handle, writer(Endpoint::Chat, true, true, false)).await;
+    let chunks = chunks(&events);
+    let (last, others) = chunks.split_last().expect("some");
+    assert_eq!(last["error"]["code"], "request_timeout");
+    assert_eq!(events.len(), chunks.len(), "no [DONE] after an error");
+    assert!(others.len() > 10 && others.iter().all(|chunk| chunk["usage"].is_null()));
+    let mut reasons = others.iter().map(|chunk| &chunk["choices"][0]["finish_reason"]);
+    assert!(reasons.all(Value::is_null));
+    assert_eq!(house.events().await[1], "generation.end cancelled");
 }
 
 #[tokio::test]
