@@ -107,11 +107,13 @@ impl Answer {
 
     fn message(&self) -> Said<'_> {
         let Self { text, reasoning, calls, .. } = self;
+        let reasoning = (!reasoning.is_empty()).then_some(reasoning.as_str());
         Said {
             role: "assistant",
             content: (!text.is_empty() || calls.is_empty()).then_some(text),
             refusal: None,
-            reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
+            reasoning_content: reasoning,
+            reasoning,
             tool_calls: calls,
         }
     }
@@ -216,7 +218,8 @@ impl Writer {
 
     /// A chunk with a piece of what the model thinks.
     pub(super) fn reasoning(&self, choice: usize, text: &str) -> Value {
-        let delta = Delta { reasoning_content: Some(text), ..Delta::default() };
+        let text = Some(text);
+        let delta = Delta { reasoning_content: text, reasoning: text, ..Delta::default() };
         self.chunk(choice, delta, None, None, &[])
     }
 

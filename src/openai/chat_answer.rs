@@ -33,9 +33,11 @@ pub(super) struct Said<'a> {
     pub(super) content: Option<&'a str>,
     pub(super) refusal: Option<&'a str>,
     /// What the model thought first, where its family tells that apart. An extension that other
-    /// servers have too.
+    /// servers have too, under one name or the other: clients look for either.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reasoning: Option<&'a str>,
     #[serde(skip_serializing_if = "<[CallView]>::is_empty")]
     pub(super) tool_calls: &'a [CallView],
 }
@@ -69,6 +71,8 @@ pub(super) struct Delta<'a> {
     pub(super) content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reasoning: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tool_calls: Option<[CallView; 1]>,
 }

@@ -251,6 +251,7 @@ async fn calls_are_streamed_name_first_and_no_mark_of_them_is_content() {
     let text =
         |name: &str| -> String { deltas.iter().filter_map(|delta| delta[name].as_str()).collect() };
     assert_eq!((text("content").trim(), text("reasoning_content").trim()), ("Well.", "So"));
+    assert_eq!(text("reasoning"), text("reasoning_content"));
     let calls: Vec<&Value> = deltas
         .iter()
         .map(|delta| &delta["tool_calls"][0])
@@ -298,6 +299,7 @@ async fn several_answers_that_think_and_call_are_each_written_by_themselves() {
         );
         let message = &choice["message"];
         assert_eq!(message["reasoning_content"].as_str().map(str::trim), Some("So"));
+        assert_eq!(message["reasoning"], message["reasoning_content"]);
         assert_eq!(message["content"].as_str().map(str::trim), Some("Well."));
         assert_eq!(message["tool_calls"].as_array().map(Vec::len), Some(2));
         assert_eq!(message["tool_calls"][0]["function"]["arguments"], "{\"a\": 1}");
