@@ -153,3 +153,25 @@ fn candidate(candidate: &Candidate) -> CandidateView {
         bytes: candidate.bytes.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_token_has_its_bytes_also_where_they_are_no_text() {
+        let one = |bytes: &[u8], logprob| Candidate { token: 0, bytes: bytes.to_vec(), logprob };
+        let top = vec![one(b"\xf0\x9f", -0.5), one(b"a", f32::NEG_INFINITY)];
+        let view = logprobs(&[TokenLogprob { chosen: one(b"\xf0\x9f", -0.5), top }]);
+        let expected = json!({"refusal": null, "content": [{
+            "token": "\u{fffd}", "logprob": -0.5, "bytes": [240, 159],
+            "top_logprobs": [
+                {"token": "\u{fffd}", "logprob": -0.5, "bytes": [240, 159]},
+                {"token": "a", "logprob": -9999.0, "bytes": [97]},
+            ],
+        }]});
+        assert_eq!(serde_json::to_value(view).expect("plain"), expected);
+    }
+}

@@ -89,7 +89,7 @@ impl State {
                 self.ready.push_back(data(&self.writer.call(choice, piece)));
             }
             Some(ExchangeEvent::Notice(notice)) => {
-                self.ready.extend(self.writer.notice(&notice).iter().map(data));
+                self.ready.push_back(data(&self.writer.notice(&notice)));
             }
             // `[DONE]` would tell that what came before is whole.
             Some(ExchangeEvent::Finished { ending: Ending::Cancelled, .. }) => {
