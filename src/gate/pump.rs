@@ -176,6 +176,12 @@ impl Pump {
             let (choice, text) = (self.choice, String::new());
             next = self.send(ExchangeEvent::Text { choice, text, logprobs }).await?;
         }
+        // A stop text may be found last of all, in what was held back.
+        let is_stopped = self.parser.as_ref().is_some_and(AnswerParser::is_stopped);
+        let reason = match reason {
+            FinishReason::Length if is_stopped => FinishReason::Stop,
+            reason => reason,
+        };
         match (next, reason) {
             (Next::End(ending), _) => Ok(Next::End(ending)),
             (Next::GoOn, FinishReason::Stop) if self.calls > 0 => Ok(Next::End(Ending::ToolCalls)),

@@ -1,22 +1,10 @@
 //! Takes an answer apart while it is being written: what the model thinks, what it says, what it
 //! calls. However the text is cut into pieces, the parts are the same, and no part of a mark is ever
-//! shown.
+//! shown. Where a stop text is found in what it says, the answer ends.
 
 use super::call_reader::{CallReader, Scan, Step};
 use super::format::{Format, MARK, Shape, THINK, TOLD};
-
-/// A part of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// Said to the reader.
-    Content(String),
-    /// Thought before.
-    Reasoning(String),
-    /// A call of this function begins.
-    Call(String),
-    /// A piece of the arguments of the call that began last: JSON.
-    Arguments(String),
-}
+use super::parts::{Parts, Said};
 
 /// What an answer may be made of.
 #[derive(Clone, Debug)]
@@ -72,7 +60,7 @@ pub struct AnswerParser {
     at_start: bool,
     /// Whether content has been shown.
     has_spoken: bool,
-    out: Vec<Said>,
+    out: Parts,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +86,24 @@ impl AnswerParser {
             pending: String::new(),
             at_start: true,
             has_spoken: false,
-            out: Vec::new(),
+            out: Parts::new(Vec::new()),
         }
+    }
+
+    /// Ends the answer before the first of these texts in what is said. They are not empty.
+    #[must_use]
+    pub fn stopping_at(self, stops: Vec<String>) -> Self {
+        Self { out: Parts::new(stops), ..self }
+    }
+
+    /// Whether a stop text was found: what follows is no part of the answer.
+    pub fn is_stopped(&self) -> bool {
+        self.out.is_stopped()
+    }
+
+    /// Whether content is held back that may be the beginning of a stop text.
+    pub(super) fn holds_back(&self) -> bool {
+        self.out.holds_back()
     }
 
     /// For a model without a vocabulary: calls in the form that models are told to use.
@@ -115,9 +119,11 @@ impl AnswerParser {
 
     /// Takes the next piece of the text; gives the parts that are certain.
     pub fn push(&mut self, text: &str) -> Vec<Said> {
-        self.pending.push_str(text);
+        if !self.is_stopped() {
+            self.pending.push_str(text);
+        }
         while self.step(false) {}
-        joined(std::mem::take(&mut self.out))
+        self.out.take()
     }
 
     /// Ends the answer: what was held back comes out.
@@ -130,11 +136,15 @@ impl AnswerParser {
             let raw = std::mem::take(raw);
             self.say(Part::Content, &raw);
         }
-        joined(std::mem::take(&mut self.out))
+        self.out.finish();
+        self.out.take()
     }
 
     /// Does what can be done with what is there; false where more has to come.
     fn step(&mut self, is_last: bool) -> bool {
+        if self.is_stopped() {
+            return false;
+        }
         match &self.state {
             State::Content => self.text(Part::Content, &self.content_marks(), is_last),
             State::Reasoning => self.text(Part::Reasoning, &[(Mark::Thought, THINK[1])], is_last),
@@ -195,7 +205,9 @@ impl AnswerParser {
             self.marked(mark, raw);
             return true;
         }
-        let mut held = if is_last { 0 } else { held(&self.pending, &spelled) };
+        // Where no mark can follow, white space is text like any other.
+        let is_certain = is_last || marks.is_empty();
+        let mut held = if is_certain { 0 } else { held(&self.pending, &spelled) };
         if held > HELD_BYTES_MAX {
             // So much white space is said, whatever comes after it.
             held = begun(&self.pending, &spelled);
@@ -230,7 +242,7 @@ impl AnswerParser {
         }
         self.at_start = false;
         self.has_spoken |= part == Part::Content;
-        self.out.push(match part {
+        self.out.put(match part {
             Part::Content => Said::Content(text),
             Part::Reasoning => Said::Reasoning(text),
             Part::Arguments => Said::Arguments(text),
@@ -272,14 +284,14 @@ impl AnswerParser {
                     }
                     *called = true;
                     raw.clear();
-                    self.out.push(Said::Call(name));
+                    self.out.put(Said::Call(name));
                     if !early.is_empty() {
-                        self.out.push(Said::Arguments(early));
+                        self.out.put(Said::Arguments(early));
                     }
                 }
                 Step::Arguments(text) => {
                     raw.clear();
-                    self.out.push(Said::Arguments(text));
+                    self.out.put(Said::Arguments(text));
                 }
                 Step::Ended => raw.clear(),
                 Step::Wrong => return self.after_calls(),
@@ -313,7 +325,7 @@ impl AnswerParser {
         let head: String = self.pending.drain(..at + close.len()).collect();
         let name = head[..at].split(MARK).next().unwrap_or_default().trim();
         if self.expected.functions.iter().any(|known| known == name) {
-            self.out.push(Said::Call(name.to_owned()));
+            self.out.put(Said::Call(name.to_owned()));
             self.state = State::Value(Scan::default());
         } else {
             self.state = State::Content;
@@ -363,7 +375,7 @@ impl AnswerParser {
         self.at_start = true;
         self.state = State::Body(match name {
             Some(name) if self.expected.functions.iter().any(|known| known == name) => {
-                self.out.push(Said::Call(name.to_owned()));
+                self.out.put(Said::Call(name.to_owned()));
                 self.at_start = false;
                 Part::Arguments
             }
@@ -387,20 +399,6 @@ fn begun(text: &str, marks: &[(Mark, String)]) -> usize {
         lengths.into_iter().find(|&length| text.ends_with(&name[..length])).unwrap_or(0)
     };
     marks.iter().map(of_mark).max().unwrap_or(0)
-}
-
-/// Neighbouring pieces of one kind as one.
-fn joined(parts: Vec<Said>) -> Vec<Said> {
-    let mut out: Vec<Said> = Vec::new();
-    for part in parts {
-        match (out.last_mut(), part) {
-            (Some(Said::Content(before)), Said::Content(text))
-            | (Some(Said::Reasoning(before)), Said::Reasoning(text))
-            | (Some(Said::Arguments(before)), Said::Arguments(text)) => before.push_str(&text),
-            (_, part) => out.push(part),
-        }
-    }
-    out
 }
 
 /// How the calls of a family begin that has no mark for them.
