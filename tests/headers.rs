@@ -88,7 +88,11 @@ fn every_answer_has_the_headers_that_bind_browsers() {
     check("an answer", &program.post(CHAT, &body), 200, Kept::Never);
     let mut streamed = body.clone();
     streamed["stream"] = json!(true);
-    check("a stream", &program.post(CHAT, &streamed), 200, Kept::Never);
+    let streamed = program.post(CHAT, &streamed);
+    check("a stream", &streamed, 200, Kept::Never);
+    // Proxies that keep answers back until they are complete are asked not to.
+    assert_eq!(streamed.headers["x-accel-buffering"], "no");
+    assert_eq!(streamed.headers["content-type"], "text/event-stream; charset=utf-8");
     check("a sign-in", &sign_in(&server, PASSWORD), 200, Kept::Never);
 }
 

@@ -223,8 +223,8 @@ impl Engine {
         inner.constraints.calls(&inner.tokenizer, &self.format(), tools, rules)
     }
 
-    /// What takes the answer to a prompt apart; needs `GenerationRequest::marks`. Calls of these
-    /// functions are looked for; `is_forced`: the answer is calls from its beginning.
+    /// What takes the answer to a prompt apart; `GenerationRequest::parser` has to have one too. Calls
+    /// of these functions are looked for; `is_forced`: the answer is calls from its beginning.
     pub fn parser(&self, prompt: &[u32], functions: Vec<String>, is_forced: bool) -> AnswerParser {
         let tokenizer = &self.inner.tokenizer;
         let source = self.inner.template.as_ref().map_or("", Template::source);
@@ -293,8 +293,9 @@ impl Engine {
         let GenerationRequest { prompt, sampling, .. } = request;
         let vocabulary = load::Known(Arc::clone(&inner.tokenizer));
         let sampler = sampling::Sampler::new(sampling.clone(), prompt, &vocabulary, seed)?;
-        let text = Box::new(load::AnswerText::new(Arc::clone(&inner.tokenizer), request.marks));
-        let output = output::Output::new(text, request.stop.clone())?;
+        let marks = request.parser.is_some();
+        let text = Box::new(load::AnswerText::new(Arc::clone(&inner.tokenizer), marks));
+        let output = output::Output::new(text, request.stop.clone(), request.parser.clone())?;
         let (events, receiver) = tokio::sync::mpsc::channel(EVENTS_MAX);
         let mut constraint = request.constraint.clone();
         if let Some(constraint) = &mut constraint {

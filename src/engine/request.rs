@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::constraint::Constraint;
 use super::error::EngineError;
+use super::output::AnswerParser;
 use super::party::{SharedPrefix, Weight};
 
 /// Whose cache a request may share: prompts of one domain never speed up those of another.
@@ -25,6 +26,10 @@ pub struct GenerationRequest {
     pub constraint: Option<Constraint>,
     /// Texts that end the answer; they are not part of it.
     pub stop: Vec<String>,
+    /// What takes the answer apart, as `Engine::parser` made it. Then control tokens that mean
+    /// something are shown, marked, and a text that ends the answer ends it in what is said, not in
+    /// what is thought or called: the parser of whoever reads has to look for the same ones.
+    pub parser: Option<AnswerParser>,
     /// Whose cache may be shared.
     pub domain: Domain,
     /// The beginning of the prompt that is kept for everybody who is told the same.
@@ -35,9 +40,6 @@ pub struct GenerationRequest {
     pub logprobs: Option<u8>,
     /// How long the request may take from submission to its end; `None` sets no limit.
     pub time_limit: Option<Duration>,
-    /// Whether control tokens that mean something in an answer are shown, marked: for
-    /// `Engine::parser`.
-    pub marks: bool,
 }
 
 impl GenerationRequest {
@@ -49,12 +51,12 @@ impl GenerationRequest {
             sampling: Sampling::default(),
             constraint: None,
             stop: Vec::new(),
+            parser: None,
             domain,
             shared: None,
             weight: Weight::default(),
             logprobs: None,
             time_limit: None,
-            marks: false,
         }
     }
 }
@@ -147,7 +149,8 @@ pub enum GenerationEvent {
         /// What is generated from here on, as the engine counts it.
         generated: TokenCount,
     },
-    /// A piece of the answer: whole characters, never part of a stop text.
+    /// A piece of the answer: whole characters, never part of a stop text where there is no parser
+    /// to end the answer before it.
     Text {
         /// The piece.
         text: String,

@@ -23,8 +23,9 @@ use crate::limits::Reservation;
 
 /// Events between the exchange and its reader; a reader who does not read stops the engine there.
 const EVENTS_MAX: usize = 64;
-/// A reader who takes nothing for so long has gone, whatever the network says.
-pub(super) const STALL_MAX: Duration = Duration::from_mins(1);
+/// A reader who takes nothing for so long has gone, whatever the network says. Tests do not wait.
+pub(super) const STALL_MAX: Duration =
+    if cfg!(test) { Duration::from_millis(500) } else { Duration::from_mins(1) };
 
 /// An exchange that is on record and about to start.
 pub(super) struct Exchange {
@@ -48,7 +49,9 @@ impl Exchange {
     ) -> Result<ExchangeHandle, GateError> {
         let Cleared { draft, reservation, notices, watches } = cleared;
         let engine = model.generator().ok_or(GateError::ModelNotFound)?;
-        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let (sender, events) = mpsc::channel(EVENTS_MAX + 1);
+        // The last word has its room from the start: a reader who comes back late still hears it.
+        let last_word = sender.clone().try_reserve_owned().expect("a new channel has room");
         let stop = Arc::new(Notify::new());
         let handle = ExchangeHandle {
             id: self.begun.caller.request,
@@ -79,7 +82,7 @@ impl Exchange {
             Ok(streams) => {
                 let queued = engine.stats().queued;
                 pumps.iter_mut().zip(streams).for_each(|(pump, stream)| pump.draw_from(stream));
-                let answers = Answers { pumps, sender, stop };
+                let answers = Answers { pumps, last_word, stop };
                 tokio::spawn(self.drive(answers, engine, reservation));
                 Ok(ExchangeHandle { queued, ..handle })
             }
@@ -110,7 +113,7 @@ impl Exchange {
             Err(error) => ExchangeEvent::Failed(error),
         };
         // The place is kept until the last word is said, so that a shutdown waits for it.
-        let _ = tokio::time::timeout(STALL_MAX, answers.sender.send(last)).await;
+        answers.last_word.send(last);
     }
 
     /// Settles the limits, closes the record, counts.
@@ -154,7 +157,7 @@ struct Took {
 /// The answers of an exchange.
 struct Answers {
     pumps: Vec<Pump>,
-    sender: mpsc::Sender<ExchangeEvent>,
+    last_word: mpsc::OwnedPermit<ExchangeEvent>,
     stop: Arc<Notify>,
 }
 

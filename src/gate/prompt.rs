@@ -186,7 +186,8 @@ impl Draft {
         };
         let is_free = self.constraint.is_none()
             || self.tools.as_ref().is_some_and(|rules| rules.choice == ToolChoice::Auto);
-        Some(self.engine.parser(&self.prompt, functions, !is_free))
+        let parser = self.engine.parser(&self.prompt, functions, !is_free);
+        Some(parser.stopping_at(self.stop.clone()))
     }
 
     /// Turns the input into tokens.
@@ -308,6 +309,7 @@ impl Draft {
     /// What the engine is asked for.
     pub(super) fn into_request(self, user: UserId, weight: Weight) -> GenerationRequest {
         GenerationRequest {
+            parser: self.parser(),
             prompt: self.prompt,
             max_tokens: self.max_tokens,
             sampling: self.sampling,
@@ -318,7 +320,6 @@ impl Draft {
             weight,
             logprobs: self.logprobs,
             time_limit: None,
-            marks: self.takes_apart,
         }
     }
 }

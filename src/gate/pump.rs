@@ -111,7 +111,11 @@ impl Pump {
                 self.is_whole = ending != Ending::Cancelled;
                 if self.is_whole {
                     let choice = self.choice;
-                    self.send(ExchangeEvent::Ended { choice, ending }).await?;
+                    let told = self.send(ExchangeEvent::Ended { choice, ending }).await?;
+                    // An answer whose end nobody took is none that was read to its end.
+                    if let Next::End(cut) = told {
+                        return Ok(cut);
+                    }
                 }
                 return Ok(ending);
             }
@@ -172,6 +176,12 @@ impl Pump {
             let (choice, text) = (self.choice, String::new());
             next = self.send(ExchangeEvent::Text { choice, text, logprobs }).await?;
         }
+        // A stop text may be found last of all, in what was held back.
+        let is_stopped = self.parser.as_ref().is_some_and(AnswerParser::is_stopped);
+        let reason = match reason {
+            FinishReason::Length if is_stopped => FinishReason::Stop,
+            reason => reason,
+        };
         match (next, reason) {
             (Next::End(ending), _) => Ok(Next::End(ending)),
             (Next::GoOn, FinishReason::Stop) if self.calls > 0 => Ok(Next::End(Ending::ToolCalls)),
@@ -241,7 +251,9 @@ impl Pump {
                     // What is withheld from the text is withheld from its tokens too.
                     self.held.withhold();
                     self.notices.push(notice.clone());
-                    self.send(ExchangeEvent::Notice(notice)).await?;
+                    if let Next::End(ending) = self.send(ExchangeEvent::Notice(notice)).await? {
+                        return Ok(Next::End(ending));
+                    }
                 }
                 Seen::Stop => return Ok(Next::End(Ending::ContentFilter)),
             }

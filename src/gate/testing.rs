@@ -51,6 +51,8 @@ pub(crate) struct Scripted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Then {
     Finish,
+    /// It is cut off by the bound on its tokens.
+    Cut,
     Hang,
     /// It never gets a place.
     Wait,
@@ -168,6 +170,7 @@ impl Generate for Scripted {
         let last = match self.then {
             Then::Fail => vec![GenerationEvent::Failed(EngineError::NotANumber)],
             Then::Finish => vec![GenerationEvent::Finished { reason: FinishReason::Stop, usage }],
+            Then::Cut => vec![GenerationEvent::Finished { reason: FinishReason::Length, usage }],
             Then::Hang | Then::Wait | Then::Refuse => Vec::new(),
         };
         let generated = TokenCount::default();
@@ -355,7 +358,8 @@ impl House {
 }
 
 fn guard() -> crate::guard::Guard {
-    let policy = "[output]\ndenied = \"allow\"\n[phrases]\ndenied = [\"forbidden words\"]";
+    let policy = "[output]\ndenied = \"allow\"\n\"personal.iban\" = \"refuse\"\n\
+                  [phrases]\ndenied = [\"forbidden words\"]";
     let policy = crate::guard::Policy::read("test.toml", policy).expect("a policy");
     crate::guard::Guard::new(policy)
 }

@@ -1,6 +1,7 @@
 //! The road, walked with everything real around it but the model.
 
 mod choices;
+mod ends;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

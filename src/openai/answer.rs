@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::chat_answer::{self, CallView, ChatCompletion, Choice, Chunk, ChunkChoice, Delta, Said};
-use super::completion_answer::{self, TextChoice, TextCompletion};
+use super::completion_answer::{self, Spelled, TextChoice, TextCompletion};
 use super::parameters::Endpoint;
 use crate::clock::Timestamp;
 use crate::engine::TokenLogprob;
@@ -55,7 +55,7 @@ pub(super) struct Writer {
     with_usage: bool,
     with_logprobs: bool,
     /// Of each choice.
-    chars_written: Vec<usize>,
+    spelled: Vec<Spelled>,
 }
 
 /// What a writer needs to know about its answer.
@@ -107,11 +107,13 @@ impl Answer {
 
     fn message(&self) -> Said<'_> {
         let Self { text, reasoning, calls, .. } = self;
+        let reasoning = (!reasoning.is_empty()).then_some(reasoning.as_str());
         Said {
             role: "assistant",
             content: (!text.is_empty() || calls.is_empty()).then_some(text),
             refusal: None,
-            reasoning_content: (!reasoning.is_empty()).then_some(reasoning),
+            reasoning_content: reasoning,
+            reasoning,
             tool_calls: calls,
         }
     }
@@ -138,7 +140,7 @@ impl Writer {
             frame,
             with_usage: about.with_usage,
             with_logprobs: about.with_logprobs,
-            chars_written: vec![0; about.choices],
+            spelled: vec![Spelled::default(); about.choices],
         }
     }
 
@@ -171,26 +173,31 @@ impl Writer {
                     .map(|(index, answer)| TextChoice {
                         text: &answer.text,
                         index,
-                        logprobs: self
-                            .with_logprobs
-                            .then(|| completion_answer::logprobs(&answer.tokens, 0)),
+                        logprobs: self.with_logprobs.then(|| {
+                            completion_answer::logprobs(&answer.tokens, &mut Spelled::default())
+                        }),
                         finish_reason: Some(ending(answer)),
                     })
                     .collect(),
                 usage: Some(Some(usage.into())),
+                strongroom_notices: notices,
             }),
         };
         answer.unwrap_or_default()
     }
 
-    /// The chunks that open a stream, one for each answer; the older form has none.
+    /// The chunks that open a stream, one for each answer; the older form has none but what tells of
+    /// the guard.
     pub(super) fn opening(&self, notices: &[Notice]) -> Vec<Value> {
         let chunk = |choice| {
             let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
             self.chunk(choice, delta, None, None, if choice == 0 { notices } else { &[] })
         };
-        let choices = if self.endpoint == Endpoint::Chat { self.chars_written.len() } else { 0 };
-        (0..choices).map(chunk).collect()
+        match self.endpoint {
+            Endpoint::Chat => (0..self.spelled.len()).map(chunk).collect(),
+            Endpoint::Completions if notices.is_empty() => Vec::new(),
+            Endpoint::Completions => vec![self.text_chunk(TextChoice::default(), notices)],
+        }
     }
 
     /// A chunk with a piece of an answer.
@@ -202,21 +209,18 @@ impl Writer {
                 self.chunk(choice, delta, logprobs, None, &[])
             }
             Endpoint::Completions => {
-                let mut offset = 0;
-                if let Some(written) = self.chars_written.get_mut(choice) {
-                    offset = *written;
-                    *written += text.chars().count();
-                }
-                let logprobs =
-                    self.with_logprobs.then(|| completion_answer::logprobs(tokens, offset));
-                self.text_chunk(TextChoice { text, index: choice, logprobs, finish_reason: None })
+                let spelled = self.spelled.get_mut(choice).filter(|_| self.with_logprobs);
+                let logprobs = spelled.map(|spelled| completion_answer::logprobs(tokens, spelled));
+                let piece = TextChoice { text, index: choice, logprobs, finish_reason: None };
+                self.text_chunk(piece, &[])
             }
         }
     }
 
     /// A chunk with a piece of what the model thinks.
     pub(super) fn reasoning(&self, choice: usize, text: &str) -> Value {
-        let delta = Delta { reasoning_content: Some(text), ..Delta::default() };
+        let text = Some(text);
+        let delta = Delta { reasoning_content: text, reasoning: text, ..Delta::default() };
         self.chunk(choice, delta, None, None, &[])
     }
 
@@ -227,22 +231,23 @@ impl Writer {
     }
 
     /// A chunk that says what the guard did.
-    pub(super) fn notice(&self, notice: &Notice) -> Option<Value> {
+    pub(super) fn notice(&self, notice: &Notice) -> Value {
         let notices = std::slice::from_ref(notice);
-        (self.endpoint == Endpoint::Chat)
-            .then(|| self.chunk(0, Delta::default(), None, None, notices))
+        match self.endpoint {
+            Endpoint::Chat => self.chunk(0, Delta::default(), None, None, notices),
+            Endpoint::Completions => self.text_chunk(TextChoice::default(), notices),
+        }
     }
 
     /// The chunk that ends an answer.
     pub(super) fn finish(&self, choice: usize, ending: Ending) -> Value {
         match self.endpoint {
             Endpoint::Chat => self.chunk(choice, Delta::default(), None, Some(ending), &[]),
-            Endpoint::Completions => self.text_chunk(TextChoice {
-                text: "",
-                index: choice,
-                logprobs: None,
-                finish_reason: Some(ending.name()),
-            }),
+            Endpoint::Completions => {
+                let finish_reason = Some(ending.name());
+                let end = TextChoice { index: choice, finish_reason, ..TextChoice::default() };
+                self.text_chunk(end, &[])
+            }
         }
     }
 
@@ -257,9 +262,12 @@ impl Writer {
                 usage,
                 strongroom_notices: None,
             }),
-            Endpoint::Completions => {
-                serde_json::to_value(TextCompletion { frame, choices: Vec::new(), usage })
-            }
+            Endpoint::Completions => serde_json::to_value(TextCompletion {
+                frame,
+                choices: Vec::new(),
+                usage,
+                strongroom_notices: &[],
+            }),
         };
         self.with_usage.then(|| chunk.unwrap_or_default())
     }
@@ -282,11 +290,12 @@ impl Writer {
         serde_json::to_value(chunk).unwrap_or_default()
     }
 
-    fn text_chunk(&self, choice: TextChoice<'_>) -> Value {
+    fn text_chunk(&self, choice: TextChoice<'_>, notices: &[Notice]) -> Value {
         let chunk = TextCompletion {
             frame: &self.frame,
             choices: vec![choice],
             usage: self.with_usage.then_some(None),
+            strongroom_notices: notices,
         };
         serde_json::to_value(chunk).unwrap_or_default()
     }

@@ -283,6 +283,9 @@ pub(super) async fn to_end(
 ) -> Result<(Ending, ExchangeUsage), ApiError> {
     while let Some(event) = handle.next().await {
         match event {
+            ExchangeEvent::Finished { ending: Ending::Cancelled, .. } => {
+                return Err(stream::cut_short());
+            }
             ExchangeEvent::Finished { ending, usage } => return Ok((ending, usage)),
             ExchangeEvent::Failed(error) => return Err(error.into()),
             other => take(other),

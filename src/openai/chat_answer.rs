@@ -33,9 +33,11 @@ pub(super) struct Said<'a> {
     pub(super) content: Option<&'a str>,
     pub(super) refusal: Option<&'a str>,
     /// What the model thought first, where its family tells that apart. An extension that other
-    /// servers have too.
+    /// servers have too, under one name or the other: clients look for either.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reasoning: Option<&'a str>,
     #[serde(skip_serializing_if = "<[CallView]>::is_empty")]
     pub(super) tool_calls: &'a [CallView],
 }
@@ -69,6 +71,8 @@ pub(super) struct Delta<'a> {
     pub(super) content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reasoning: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tool_calls: Option<[CallView; 1]>,
 }
@@ -147,5 +151,27 @@ fn candidate(candidate: &Candidate) -> CandidateView {
         token: String::from_utf8_lossy(&candidate.bytes).into_owned(),
         logprob: finite(candidate.logprob),
         bytes: candidate.bytes.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_token_has_its_bytes_also_where_they_are_no_text() {
+        let one = |bytes: &[u8], logprob| Candidate { token: 0, bytes: bytes.to_vec(), logprob };
+        let top = vec![one(b"\xf0\x9f", -0.5), one(b"a", f32::NEG_INFINITY)];
+        let view = logprobs(&[TokenLogprob { chosen: one(b"\xf0\x9f", -0.5), top, text_bytes: 0 }]);
+        let expected = json!({"refusal": null, "content": [{
+            "token": "\u{fffd}", "logprob": -0.5, "bytes": [240, 159],
+            "top_logprobs": [
+                {"token": "\u{fffd}", "logprob": -0.5, "bytes": [240, 159]},
+                {"token": "a", "logprob": -9999.0, "bytes": [97]},
+            ],
+        }]});
+        assert_eq!(serde_json::to_value(view).expect("plain"), expected);
     }
 }

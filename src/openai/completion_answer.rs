@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::answer::{Frame, UsageView};
 use super::chat_answer::finite;
 use crate::engine::TokenLogprob;
+use crate::gate::Notice;
 
 /// An answer or a chunk of one.
 #[derive(Debug, Serialize)]
@@ -15,9 +16,12 @@ pub(super) struct TextCompletion<'a> {
     pub(super) choices: Vec<TextChoice<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) usage: Option<Option<UsageView>>,
+    /// What the guard did; absent where it did nothing. An extension.
+    #[serde(skip_serializing_if = "<[Notice]>::is_empty")]
+    pub(super) strongroom_notices: &'a [Notice],
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct TextChoice<'a> {
     pub(super) text: &'a str,
     pub(super) index: usize,
@@ -33,8 +37,50 @@ pub(super) struct TextLogprobs {
     text_offset: Vec<usize>,
 }
 
-/// Log-probabilities in the older form; offsets count characters from `offset` on.
-pub(super) fn logprobs(tokens: &[TokenLogprob], mut offset: usize) -> TextLogprobs {
+/// How far the tokens of an answer have spelled its text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spelled {
+    /// Characters that are complete.
+    chars: usize,
+    /// The beginning of one that is not.
+    begun: Vec<u8>,
+}
+
+impl Spelled {
+    /// Takes the bytes of the next token; gives at which character of the text it begins, which may
+    /// be one that an earlier token has begun.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let goes_on = bytes.first().is_none_or(|first| first & 0xc0 == 0x80);
+        if !self.begun.is_empty() && !goes_on {
+            // It never became a character: the text has U+FFFD for it.
+            self.begun.clear();
+            self.chars += 1;
+        }
+        let start = self.chars;
+        let mut whole = std::mem::take(&mut self.begun);
+        whole.extend_from_slice(bytes);
+        let mut rest = &whole[..];
+        while let Err(error) = std::str::from_utf8(rest) {
+            let (sound, broken) = rest.split_at(error.valid_up_to());
+            self.chars += chars(sound);
+            let Some(length) = error.error_len() else {
+                self.begun = broken.to_vec();
+                return start;
+            };
+            self.chars += 1;
+            rest = &broken[length..];
+        }
+        self.chars += chars(rest);
+        start
+    }
+}
+
+fn chars(sound: &[u8]) -> usize {
+    String::from_utf8_lossy(sound).chars().count()
+}
+
+/// Log-probabilities in the older form.
+pub(super) fn logprobs(tokens: &[TokenLogprob], spelled: &mut Spelled) -> TextLogprobs {
     let mut view = TextLogprobs {
         tokens: Vec::with_capacity(tokens.len()),
         token_logprobs: Vec::with_capacity(tokens.len()),
@@ -42,15 +88,94 @@ pub(super) fn logprobs(tokens: &[TokenLogprob], mut offset: usize) -> TextLogpro
         text_offset: Vec::with_capacity(tokens.len()),
     };
     for token in tokens {
-        let text = String::from_utf8_lossy(&token.chosen.bytes).into_owned();
-        let top = token.top.iter().map(|one| {
-            (String::from_utf8_lossy(&one.bytes).into_owned(), Value::from(finite(one.logprob)))
-        });
-        view.text_offset.push(offset);
-        offset += text.chars().count();
-        view.tokens.push(text);
-        view.token_logprobs.push(finite(token.chosen.logprob));
-        view.top_logprobs.push(top.collect());
+        let logprob = finite(token.chosen.logprob);
+        let mut top = Map::new();
+        for one in &token.top {
+            // Several tokens may have one text: the likeliest, which comes first, stands for it.
+            top.entry(shown(&one.bytes)).or_insert_with(|| finite(one.logprob).into());
+        }
+        // The chosen one is always among them, as published.
+        top.insert(shown(&token.chosen.bytes), logprob.into());
+        view.text_offset.push(spelled.take(&token.chosen.bytes));
+        view.tokens.push(shown(&token.chosen.bytes));
+        view.token_logprobs.push(logprob);
+        view.top_logprobs.push(top);
     }
     view
+}
+
+/// A token as text; one that is no text by itself by its bytes, as OpenAI shows it: no two such
+/// tokens look alike.
+fn shown(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    let mut text = "bytes:".to_owned();
+    for byte in bytes {
+        text.push_str("\\x");
+        text.push_str(&hex::encode([*byte]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Candidate;
+
+    fn candidate(token: u32, bytes: &[u8], logprob: f32) -> Candidate {
+        Candidate { token, bytes: bytes.to_vec(), logprob }
+    }
+
+    fn tokens(all: &[&[u8]]) -> Vec<TokenLogprob> {
+        let token = |bytes: &&[u8]| candidate(0, bytes, -0.5);
+        all.iter()
+            .map(|one| TokenLogprob { chosen: token(one), top: Vec::new(), text_bytes: 0 })
+            .collect()
+    }
+
+    /// Where each token begins, however the answer is cut into chunks.
+    fn offsets(all: &[&[u8]]) -> Vec<usize> {
+        let whole = logprobs(&tokens(all), &mut Spelled::default()).text_offset;
+        let mut spelled = Spelled::default();
+        let each =
+            tokens(all).into_iter().flat_map(|one| logprobs(&[one], &mut spelled).text_offset);
+        assert_eq!(whole, each.collect::<Vec<_>>());
+        whole
+    }
+
+    #[test]
+    fn offsets_are_places_in_the_text_also_behind_split_characters() {
+        assert_eq!(offsets(&[b"ab ", b"c", b"d"]), [0, 3, 4]);
+        // A grinning face of three tokens, and a word behind it.
+        assert_eq!(offsets(&[b"a", b"\xf0\x9f", b"\x98", b"\x80", b" b"]), [0, 1, 1, 1, 2]);
+        assert_eq!(offsets(&["ü".as_bytes(), b"\xc3", b"\xbcx", b"y"]), [0, 1, 1, 3]);
+        // What never becomes a character is one that says so.
+        assert_eq!(offsets(&[b"\xff", b"\xf0\x9f", b"a\xf0\x9f", b"b"]), [0, 1, 2, 4]);
+        assert_eq!(offsets(&[b"", b"a", b"", b"b"]), [0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn tokens_that_are_parts_of_characters_are_told_apart() {
+        let part = |last: u8, logprob| candidate(last.into(), &[0xf0, 0x9f, last], logprob);
+        let chosen = part(0x98, -0.25);
+        let top = vec![chosen.clone(), part(0x8c, -2.0), candidate(1, b"a", -3.0)];
+        let view =
+            logprobs(&[TokenLogprob { chosen, top, text_bytes: 0 }], &mut Spelled::default());
+        assert_eq!(view.tokens, ["bytes:\\xf0\\x9f\\x98"]);
+        let expected = serde_json::json!({
+            "bytes:\\xf0\\x9f\\x98": -0.25, "bytes:\\xf0\\x9f\\x8c": -2.0, "a": -3.0
+        });
+        assert_eq!(Value::from(view.top_logprobs[0].clone()), expected);
+    }
+
+    #[test]
+    fn the_chosen_token_is_always_among_the_likeliest() {
+        let top =
+            vec![candidate(1, b"a", -0.25), candidate(2, b"b", -1.0), candidate(3, b"a", -4.0)];
+        let one = TokenLogprob { chosen: candidate(9, b"z", -8.0), top, text_bytes: 0 };
+        let view = logprobs(&[one], &mut Spelled::default());
+        let expected = serde_json::json!({"a": -0.25, "b": -1.0, "z": -8.0});
+        assert_eq!(Value::from(view.top_logprobs[0].clone()), expected);
+    }
 }

@@ -104,7 +104,12 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     row("frequency_penalty", BOTH, Honoured, "-2 to 2"),
     row("logit_bias", BOTH, Honoured, "up to 1024 token numbers, each from -100 to 100"),
     row("seed", BOTH, Honoured, "a whole number; the same seed repeats the same answer"),
-    row("stop", BOTH, Honoured, "a text, or a list of up to 16, each of up to 256 bytes"),
+    row(
+        "stop",
+        BOTH,
+        Honoured,
+        "a text, or a list of up to 16, each of up to 256 bytes; of a chat, in what is said alone",
+    ),
     row("logprobs", BOTH, Honoured, "chat: true or false; completions: 0 to 5"),
     row("top_logprobs", CHAT, Honoured, "0 to 20; needs logprobs"),
     row(

@@ -1,6 +1,6 @@
 //! Streamed answers: server-sent events, as clients of the API read them. What an event of an exchange
 //! is on the wire, a script says; a silent stream is kept open with comments, an error is an event of
-//! its own and the end. Dropping the stream ends the work.
+//! its own and the end, and so is what was cut short. Dropping the stream ends the work.
 //!
 //! Here too is the script of chats and completions: the first chunk carries the role, the last before
 //! `[DONE]` the reason (and, if asked for, one more the usage).
@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use super::answer::Writer;
 use super::chat_answer::CallView;
-use crate::gate::{ExchangeEvent, ExchangeHandle, Notice};
-use crate::web::ApiError;
+use crate::gate::{Ending, ExchangeEvent, ExchangeHandle, Notice};
+use crate::web::{ApiError, ErrorCode};
 
 /// What stands on the wire for what happens in an exchange.
 pub(super) trait Script {
@@ -56,6 +56,12 @@ pub(super) fn body<S: Script>(
             state.step().await;
         }
     })
+}
+
+/// What a reader is told who let an answer stand until it was given up.
+pub(super) fn cut_short() -> ApiError {
+    ApiError::new(ErrorCode::RequestTimeout)
+        .message("The answer was not read for so long that it was ended before it was complete.")
 }
 
 impl<S: Script> State<S> {
@@ -109,7 +115,7 @@ impl Script for Writer {
             ExchangeEvent::Arguments { choice, index, text } => {
                 vec![data(&self.call(choice, CallView::piece(index, text)))]
             }
-            ExchangeEvent::Notice(notice) => self.notice(&notice).iter().map(data).collect(),
+            ExchangeEvent::Notice(notice) => vec![data(&self.notice(&notice))],
             ExchangeEvent::Finished { usage, .. } => {
                 let done = Bytes::from_static(b"data: [DONE]\n\n");
                 self.usage(usage).iter().map(data).chain([done]).collect()

@@ -11,7 +11,7 @@ use super::parameters::Endpoint;
 use super::stream;
 use crate::engine::{Conversation, Message, Role, ToolChoice, ToolRules};
 use crate::gate::testing::{House, Scripted, Then, caller, request};
-use crate::gate::{Ending, ExchangeRequest, ExchangeUsage, Input};
+use crate::gate::{Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input};
 use crate::ids::RequestId;
 
 fn writer(endpoint: Endpoint, is_streamed: bool, with_usage: bool, with_logprobs: bool) -> Writer {
@@ -35,6 +35,10 @@ fn about(endpoint: Endpoint, is_streamed: bool, with_usage: bool, with_logprobs:
 async fn streamed(engine: Arc<Scripted>, writer: Writer, asked: ExchangeRequest) -> Vec<String> {
     let house = House::new(engine).await;
     let handle = house.gate.run(&caller(), asked).await.expect("passes");
+    read(handle, writer).await
+}
+
+async fn read(handle: ExchangeHandle, writer: Writer) -> Vec<String> {
     let body = stream::body(handle, writer, None);
     let bytes: Vec<u8> = body.map(|part| part.expect("never fails").to_vec()).concat().await;
     let text = String::from_utf8(bytes).expect("whole characters");
@@ -123,6 +127,25 @@ async fn an_error_on_the_way_is_an_event_and_the_end() {
     let last = chunks.last().expect("some");
     assert_eq!(last["error"]["code"], "internal_error");
     assert_eq!(events.len(), chunks.len(), "no [DONE] after an error");
+}
+
+#[tokio::test]
+async fn an_answer_that_was_given_up_for_its_reader_does_not_look_whole() {
+    // More pieces than may wait for a reader; this one comes when the answer was given up.
+    let pieces = vec!["word "; 100];
+    let house = House::new(Scripted::new(&pieces, Then::Finish)).await;
+    let handle = house.gate.run(&caller(), request("Hi")).await.expect("passes");
+    house.engine_is_idle().await;
+    house.gate.drain(Duration::from_mins(1)).await;
+    let events = read(handle, writer(Endpoint::Chat, true, true, false)).await;
+    let chunks = chunks(&events);
+    let (last, others) = chunks.split_last().expect("some");
+    assert_eq!(last["error"]["code"], "request_timeout");
+    assert_eq!(events.len(), chunks.len(), "no [DONE] after an error");
+    assert!(others.len() > 10 && others.iter().all(|chunk| chunk["usage"].is_null()));
+    let mut reasons = others.iter().map(|chunk| &chunk["choices"][0]["finish_reason"]);
+    assert!(reasons.all(Value::is_null));
+    assert_eq!(house.events().await[1], "generation.end cancelled");
 }
 
 #[tokio::test]
@@ -228,6 +251,7 @@ async fn calls_are_streamed_name_first_and_no_mark_of_them_is_content() {
     let text =
         |name: &str| -> String { deltas.iter().filter_map(|delta| delta[name].as_str()).collect() };
     assert_eq!((text("content").trim(), text("reasoning_content").trim()), ("Well.", "So"));
+    assert_eq!(text("reasoning"), text("reasoning_content"));
     let calls: Vec<&Value> = deltas
         .iter()
         .map(|delta| &delta["tool_calls"][0])
@@ -275,6 +299,7 @@ async fn several_answers_that_think_and_call_are_each_written_by_themselves() {
         );
         let message = &choice["message"];
         assert_eq!(message["reasoning_content"].as_str().map(str::trim), Some("So"));
+        assert_eq!(message["reasoning"], message["reasoning_content"]);
         assert_eq!(message["content"].as_str().map(str::trim), Some("Well."));
         assert_eq!(message["tool_calls"].as_array().map(Vec::len), Some(2));
         assert_eq!(message["tool_calls"][0]["function"]["arguments"], "{\"a\": 1}");
@@ -287,5 +312,84 @@ async fn several_answers_that_think_and_call_are_each_written_by_themselves() {
         let begun = own.iter().filter(|choice| choice["delta"]["tool_calls"][0]["id"].is_string());
         assert_eq!(begun.count(), 2);
         assert_eq!(own.last().expect("some")["finish_reason"], "tool_calls");
+    }
+}
+
+/// What an answer looks like whole and streamed: its reason, and what the guard told.
+async fn ended(endpoint: Endpoint, pieces: &[&str], then: Then, asked: ExchangeRequest) -> Told {
+    let house = House::new(Scripted::new(pieces, then)).await;
+    let mut handle = house.gate.run(&caller(), asked.clone()).await.expect("passes");
+    let (mut answers, mut notices) = (vec![Answer::default()], handle.notices.clone());
+    while let Some(event) = handle.next().await {
+        match event {
+            ExchangeEvent::Notice(notice) => notices.push(notice),
+            other => answers[0].take(other),
+        }
+    }
+    let writer = |is_streamed| writer(endpoint, is_streamed, false, false);
+    let whole = writer(false).whole(&answers, ExchangeUsage::default(), &notices);
+    let events = streamed(Scripted::new(pieces, then), writer(true), asked).await;
+    assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
+    let chunks = chunks(&events);
+    let told = chunks.iter().filter_map(|chunk| chunk["strongroom_notices"].as_array());
+    let told: Vec<Value> = told.flatten().cloned().collect();
+    let of_whole = whole.get("strongroom_notices").and_then(Value::as_array).cloned();
+    assert_eq!(told, of_whole.unwrap_or_default());
+    let reason = &chunks.last().expect("some")["choices"][0]["finish_reason"];
+    assert_eq!(*reason, whole["choices"][0]["finish_reason"]);
+    let earlier = &chunks[..chunks.len() - 1];
+    assert!(earlier.iter().all(|chunk| chunk["choices"][0]["finish_reason"].is_null()));
+    Told { reason: reason.as_str().expect("a reason").to_owned(), notices: told, whole, chunks }
+}
+
+struct Told {
+    reason: String,
+    notices: Vec<Value>,
+    whole: Value,
+    chunks: Vec<Value>,
+}
+
+#[tokio::test]
+async fn what_the_guard_ends_ends_as_content_filter_and_is_told_of() {
+    let pieces = ["Pay to GB82 WEST 1234 ", "5698 7654 32 at ", "once, and so on."];
+    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+        let told = ended(endpoint, &pieces, Then::Finish, request("Hi")).await;
+        assert_eq!(told.reason, "content_filter", "{endpoint:?}");
+        assert_eq!(
+            told.notices,
+            [
+                json!({"category": "personal.iban", "action": "stop", "direction": "output", "count": 1})
+            ]
+        );
+        assert!(!told.whole.to_string().contains("5698"), "{endpoint:?}");
+        assert!(told.chunks.iter().all(|chunk| !chunk.to_string().contains("5698")));
+    }
+}
+
+#[tokio::test]
+async fn what_the_guard_does_to_a_prompt_is_told_by_either_endpoint() {
+    let asked = request("Card 4111 1111 1111 1111");
+    for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+        let told = ended(endpoint, &["Yes"], Then::Finish, asked.clone()).await;
+        assert_eq!(told.notices.len(), 1, "{endpoint:?}");
+        assert_eq!(
+            (&told.notices[0]["category"], &told.notices[0]["action"]),
+            (&json!("personal.card"), &json!("redact"))
+        );
+        // Clients read `choices` of every chunk.
+        assert!(told.chunks.iter().all(|chunk| chunk["choices"][0].is_object()));
+        assert!(told.chunks[0].get("strongroom_notices").is_some(), "before the answer");
+    }
+    let told = ended(Endpoint::Completions, &["Yes"], Then::Finish, request("Hi")).await;
+    assert_eq!((told.notices.len(), told.chunks.len()), (0, 2));
+}
+
+#[tokio::test]
+async fn a_bound_that_cuts_calls_off_ends_them_as_length() {
+    for pieces in [CALLS, &["<tool_call>{\"name\": \"add\", \"arguments\": {\"a\": "]] {
+        let told = ended(Endpoint::Chat, pieces, Then::Cut, with_tools()).await;
+        assert_eq!(told.reason, "length");
+        let calls = told.whole["choices"][0]["message"]["tool_calls"].as_array().map(Vec::len);
+        assert!(calls.is_some_and(|calls| calls > 0), "{}", told.whole);
     }
 }

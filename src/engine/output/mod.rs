@@ -4,6 +4,7 @@
 mod call_reader;
 mod format;
 mod parser;
+mod parts;
 mod spoken;
 mod stops;
 
@@ -45,11 +46,42 @@ pub(crate) trait TextStream: Send {
 /// The text of one answer.
 pub(crate) struct Output {
     text: Box<dyn TextStream>,
-    stops: StopFinder,
+    stops: Stops,
     /// Log-probabilities that wait for their text, each with where that ends.
     logprobs: VecDeque<(usize, TokenLogprob)>,
     received: usize,
     sent: usize,
+}
+
+/// Where stop texts are looked for.
+enum Stops {
+    /// In the text as it is.
+    Text(StopFinder),
+    /// In what is said, of an answer that its reader takes apart. The text goes out as it came, for
+    /// the reader's parser to end at the same place, and not before it is known of what was said
+    /// last whether a stop text begins there.
+    Content { parser: Box<AnswerParser>, held: String },
+}
+
+impl Stops {
+    fn push(&mut self, piece: &str) -> Found {
+        match self {
+            Self::Text(finder) => finder.push(piece),
+            Self::Content { parser, held } => {
+                held.push_str(piece);
+                parser.push(piece);
+                let text = if parser.holds_back() { String::new() } else { std::mem::take(held) };
+                Found { text, stopped: parser.is_stopped() }
+            }
+        }
+    }
+
+    fn finish(&mut self) -> String {
+        match self {
+            Self::Text(finder) => finder.finish(),
+            Self::Content { held, .. } => std::mem::take(held),
+        }
+    }
 }
 
 /// What came of a token.
@@ -61,8 +93,13 @@ pub(crate) struct Piece {
 }
 
 impl Output {
-    /// Checks the stop texts.
-    pub(crate) fn new(text: Box<dyn TextStream>, stops: Vec<String>) -> Result<Self, EngineError> {
+    /// Checks the stop texts. They are looked for in what is content to the parser; in all of the
+    /// text where there is none.
+    pub(crate) fn new(
+        text: Box<dyn TextStream>,
+        stops: Vec<String>,
+        parser: Option<AnswerParser>,
+    ) -> Result<Self, EngineError> {
         if stops.len() > STOPS_MAX
             || stops.iter().any(|stop| stop.is_empty() || stop.len() > STOP_BYTES_MAX)
         {
@@ -71,13 +108,14 @@ impl Output {
                 expected: "at most 16 texts of 1 to 512 bytes",
             });
         }
-        Ok(Self {
-            text,
-            stops: StopFinder::new(stops),
-            logprobs: VecDeque::new(),
-            received: 0,
-            sent: 0,
-        })
+        let stops = match parser {
+            Some(parser) if !stops.is_empty() => {
+                let parser = Box::new(parser.stopping_at(stops));
+                Stops::Content { parser, held: String::new() }
+            }
+            _ => Stops::Text(StopFinder::new(stops)),
+        };
+        Ok(Self { text, stops, logprobs: VecDeque::new(), received: 0, sent: 0 })
     }
 
     /// Takes the next token of the answer.
@@ -139,9 +177,16 @@ mod tests {
     }
 
     fn run(text: &str, stops: &[&str]) -> (String, Vec<u32>, bool) {
-        let mut output =
-            Output::new(Box::new(Letters), stops.iter().map(|&stop| stop.into()).collect())
-                .unwrap();
+        run_with(text, stops, None)
+    }
+
+    fn run_with(
+        text: &str,
+        stops: &[&str],
+        parser: Option<AnswerParser>,
+    ) -> (String, Vec<u32>, bool) {
+        let stops = stops.iter().map(|&stop| stop.into()).collect();
+        let mut output = Output::new(Box::new(Letters), stops, parser).unwrap();
         let (mut got, mut tokens, mut stopped) = (String::new(), Vec::new(), false);
         let mut take = |event: Option<GenerationEvent>| {
             if let Some(GenerationEvent::Text { text, logprobs }) = event {
@@ -190,7 +235,48 @@ mod tests {
     #[test]
     fn bad_stop_texts_are_refused() {
         for stops in [vec![String::new()], vec!["x".repeat(513)], vec!["x".to_owned(); 17]] {
-            assert!(Output::new(Box::new(Letters), stops).is_err());
+            assert!(Output::new(Box::new(Letters), stops, None).is_err());
         }
+    }
+
+    #[test]
+    fn of_an_answer_that_is_taken_apart_only_its_content_is_searched() {
+        let parser = || Some(AnswerParser::without_marks(vec!["add".into()]));
+        let call = "<tool_call>{\"name\": \"add\", \"arguments\": {}}</tool_call>";
+        for (text, stop, expected) in [
+            ("<think>a STOP b</think>c STOP d", "STOP", "<think>a STOP b</think>c STOP"),
+            ("<think>a\n\nb</think>\n\nc\n\nd", "\n\n", "<think>a\n\nb</think>\n\nc\n\nd"),
+            ("<think>a</think>think twice", "think", "<think>a</think>think"),
+            ("<think>a</think>the tool_call", "tool_call", "<think>a</think>the tool_call"),
+        ] {
+            let (got, _, stopped) = run_with(text, &[stop], parser());
+            assert_eq!((got.as_str(), stopped), (expected, true), "{text} {stop}");
+        }
+        for stop in ["}", "name", "<tool_call>", "tool", "think", "\n"] {
+            let text = format!("<think>a\n</think>\n{call}\n{call}");
+            let (got, _, stopped) = run_with(&text, &[stop], parser());
+            assert_eq!((got, stopped), (text.clone(), false), "{stop}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_stop_text_waits_with_its_tokens_until_that_is_known() {
+        let parser = AnswerParser::without_marks(Vec::new());
+        let mut output = Output::new(Box::new(Letters), vec!["abc".into()], Some(parser)).unwrap();
+        let mut sent = Vec::new();
+        for letter in "xabxabc".chars() {
+            let chosen = Candidate { token: letter as u32, bytes: vec![], logprob: 0.0 };
+            let piece = output
+                .push(letter as u32, Some(TokenLogprob { chosen, top: vec![], text_bytes: 0 }));
+            sent.push(match piece.event {
+                Some(GenerationEvent::Text { text, logprobs }) => {
+                    assert_eq!(text.len(), logprobs.len());
+                    text
+                }
+                _ => String::new(),
+            });
+            assert_eq!(piece.stopped, sent.len() == 7);
+        }
+        assert_eq!(sent, ["x", "", "", "abx", "", "", "abc"]);
     }
 }

@@ -1,10 +1,11 @@
 //! Takes an answer apart while it is being written: what the model thinks, what it says, what it
 //! calls. However the text is cut into pieces, the parts are the same, and no part of a mark is ever
-//! shown.
+//! shown. Where a stop text is found in what it says, the answer ends.
 
 use super::call_reader::{CallReader, Scan, Step};
 use super::format::{Format, MARK, Shape, THINK, TOLD};
-use super::spoken::{Said, Spoken, joined};
+use super::parts::Parts;
+use super::spoken::{Said, Spoken};
 
 /// What an answer may be made of.
 #[derive(Clone, Debug)]
@@ -64,7 +65,7 @@ pub struct AnswerParser {
     at_start: bool,
     /// Whether content has been shown.
     has_spoken: bool,
-    out: Vec<Spoken>,
+    out: Parts,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +92,24 @@ impl AnswerParser {
             decided: 0,
             at_start: true,
             has_spoken: false,
-            out: Vec::new(),
+            out: Parts::new(Vec::new()),
         }
+    }
+
+    /// Ends the answer before the first of these texts in what is said. They are not empty.
+    #[must_use]
+    pub fn stopping_at(self, stops: Vec<String>) -> Self {
+        Self { out: Parts::new(stops), ..self }
+    }
+
+    /// Whether a stop text was found: what follows is no part of the answer.
+    pub fn is_stopped(&self) -> bool {
+        self.out.is_stopped()
+    }
+
+    /// Whether content is held back that may be the beginning of a stop text.
+    pub(super) fn holds_back(&self) -> bool {
+        self.out.holds_back()
     }
 
     /// For a model without a vocabulary: calls in the form that models are told to use.
@@ -108,9 +125,11 @@ impl AnswerParser {
 
     /// Takes the next piece of the text; gives the parts that are certain.
     pub fn push(&mut self, text: &str) -> Vec<Spoken> {
-        self.pending.push_str(text);
+        if !self.is_stopped() {
+            self.pending.push_str(text);
+        }
         while self.step(false) {}
-        joined(std::mem::take(&mut self.out))
+        self.out.take()
     }
 
     /// Ends the answer: what was held back comes out.
@@ -123,7 +142,8 @@ impl AnswerParser {
             let (raw, at) = (std::mem::take(raw), *raw_at);
             self.say(Part::Content, &raw, at);
         }
-        joined(std::mem::take(&mut self.out))
+        self.out.finish();
+        self.out.take()
     }
 
     /// Takes the first bytes of what is pending, which are decided; gives them, and where they stood.
@@ -135,6 +155,9 @@ impl AnswerParser {
 
     /// Does what can be done with what is there; false where more has to come.
     fn step(&mut self, is_last: bool) -> bool {
+        if self.is_stopped() {
+            return false;
+        }
         match &self.state {
             State::Content => self.text(Part::Content, &self.content_marks(), is_last),
             State::Reasoning => self.text(Part::Reasoning, &[(Mark::Thought, THINK[1])], is_last),
@@ -193,7 +216,9 @@ impl AnswerParser {
             self.marked(mark, raw, raw_at);
             return true;
         }
-        let mut held = if is_last { 0 } else { held(&self.pending, &spelled) };
+        // Where no mark can follow, white space is text like any other.
+        let is_certain = is_last || marks.is_empty();
+        let mut held = if is_certain { 0 } else { held(&self.pending, &spelled) };
         if held > HELD_BYTES_MAX {
             // So much white space is said, whatever comes after it.
             held = begun(&self.pending, &spelled);
@@ -236,7 +261,7 @@ impl AnswerParser {
             Part::Reasoning => Said::Reasoning(text),
             Part::Arguments => Said::Arguments(text),
         };
-        self.out.push(Spoken { said, at });
+        self.out.put(said, at);
     }
 
     /// Reads calls; falls back to content where they are none.
@@ -271,7 +296,7 @@ impl AnswerParser {
             self.pending.drain(..c.len_utf8());
             let at = self.decided..self.decided + c.len_utf8();
             self.decided = at.end;
-            let mut say = |said| self.out.push(Spoken { said, at: at.clone() });
+            let mut say = |said| self.out.put(said, at.clone());
             match reader.push(c) {
                 Step::Nothing => continue,
                 Step::Name(name, early) => {
@@ -318,8 +343,7 @@ impl AnswerParser {
         let (head, start) = self.cut(at + close.len());
         let name = head[..at].split(MARK).next().unwrap_or_default().trim();
         if self.expected.functions.iter().any(|known| known == name) {
-            let said = Said::Call(name.to_owned());
-            self.out.push(Spoken { said, at: start..self.decided });
+            self.out.put(Said::Call(name.to_owned()), start..self.decided);
             self.state = State::Value(Scan::default());
         } else {
             self.state = State::Content;
@@ -369,8 +393,7 @@ impl AnswerParser {
         self.at_start = true;
         self.state = State::Body(match name {
             Some(name) if self.expected.functions.iter().any(|known| known == name) => {
-                let said = Said::Call(name.to_owned());
-                self.out.push(Spoken { said, at: start..self.decided });
+                self.out.put(Said::Call(name.to_owned()), start..self.decided);
                 self.at_start = false;
                 Part::Arguments
             }

@@ -1,6 +1,7 @@
 //! Stop texts, wherever the borders of tokens lie. What could be the beginning of one is held back.
 
 /// Looks for stop texts in a stream.
+#[derive(Clone, Debug)]
 pub(super) struct StopFinder {
     stops: Vec<String>,
     held: String,
@@ -31,6 +32,11 @@ impl StopFinder {
         let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - keep);
         Found { text: std::mem::replace(&mut self.held, rest), stopped: false }
+    }
+
+    /// Whether something is held back.
+    pub(super) fn holds_back(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// What is still held back.

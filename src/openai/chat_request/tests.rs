@@ -193,6 +193,24 @@ fn an_assistants_content_may_be_absent_and_its_extras_come_back() {
 }
 
 #[test]
+fn what_was_thought_comes_back_under_either_name() {
+    for (thought, expected) in [
+        (json!({"reasoning_content": "x"}), Some("x")),
+        (json!({"reasoning": "y"}), Some("y")),
+        (json!({"reasoning_content": "x", "reasoning": "x"}), Some("x")),
+        (json!({"reasoning_content": null, "reasoning": null}), None),
+        (json!({}), None),
+    ] {
+        let mut message = thought.clone();
+        message["role"] = json!("assistant");
+        message["content"] = json!("Yes");
+        let asked = accepted(json!({"messages": [{"role": "user", "content": "Hi"}, message]}));
+        let Input::Conversation(conversation) = asked.input else { panic!("a conversation") };
+        assert_eq!(conversation.messages[1].reasoning.as_deref(), expected, "{thought}");
+    }
+}
+
+#[test]
 fn messages_that_cannot_be_honoured_are_refused_where_they_stand() {
     let image = json!([{"type": "image_url", "image_url": {"url": "https://a.example/x.png"}}]);
     for (message, param) in [
