@@ -79,7 +79,7 @@ impl<S: Script> State<S> {
         };
         let (written, is_over) = match event {
             Some(ExchangeEvent::Failed(error)) => (self.script.fail(error.into()), true),
-            None => (self.script.fail(crate::web::ErrorCode::Internal.into()), true),
+            None => (self.script.fail(ErrorCode::Internal.into()), true),
             Some(event) => {
                 let is_over = matches!(event, ExchangeEvent::Finished { .. });
                 (self.script.write(event).await, is_over)
@@ -116,6 +116,8 @@ impl Script for Writer {
                 vec![data(&self.call(choice, CallView::piece(index, text)))]
             }
             ExchangeEvent::Notice(notice) => vec![data(&self.notice(&notice))],
+            // `[DONE]` would tell that what came before is whole.
+            ExchangeEvent::Finished { ending: Ending::Cancelled, .. } => self.fail(cut_short()),
             ExchangeEvent::Finished { usage, .. } => {
                 let done = Bytes::from_static(b"data: [DONE]\n\n");
                 self.usage(usage).iter().map(data).chain([done]).collect()
