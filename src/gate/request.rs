@@ -144,8 +144,10 @@ pub(crate) enum NoticeDirection {
 /// Why an answer ended. Ordered by what matters to whoever reads of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
-    /// The model ended it, or a stop text came.
+    /// The model ended it.
     Stop,
+    /// A stop text came; its place among those of the request.
+    StopText(usize),
     /// The model calls functions and waits for their results.
     ToolCalls,
     /// The bound was reached.
@@ -160,7 +162,7 @@ impl Ending {
     /// The name, in OpenAI's words where there is one.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Stop => "stop",
+            Self::Stop | Self::StopText(_) => "stop",
             Self::ToolCalls => "tool_calls",
             Self::Length => "length",
             Self::ContentFilter => "content_filter",

@@ -54,8 +54,8 @@ pub(crate) struct Output {
 pub(crate) struct Piece {
     /// To be sent, if anything.
     pub(crate) event: Option<GenerationEvent>,
-    /// Whether a stop text was found.
-    pub(crate) stopped: bool,
+    /// Which stop text was found, if one was.
+    pub(crate) stopped: Option<usize>,
 }
 
 impl Output {
@@ -94,10 +94,10 @@ impl Output {
         let rest = self.text.finish();
         self.received += rest.len();
         let Found { mut text, stopped } = self.stops.push(&rest);
-        if !stopped {
+        if stopped.is_none() {
             text.push_str(&self.stops.finish());
         }
-        let event = if !stopped && text.is_empty() && !self.logprobs.is_empty() {
+        let event = if stopped.is_none() && text.is_empty() && !self.logprobs.is_empty() {
             // Tokens without a text of their own at the end of an answer.
             let logprobs = self.logprobs.drain(..).map(|(_, logprob)| logprob).collect();
             Some(GenerationEvent::Text { text, logprobs })
@@ -150,7 +150,7 @@ mod tests {
             let chosen = Candidate { token: letter as u32, bytes: vec![], logprob: 0.0 };
             let piece = output.push(letter as u32, Some(TokenLogprob { chosen, top: vec![] }));
             take(piece.event);
-            if piece.stopped {
+            if piece.stopped.is_some() {
                 stopped = true;
                 break;
             }
