@@ -1,5 +1,6 @@
 //! `/v1`: models, chat completions, completions, embeddings, ranking, tokens.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,10 +8,13 @@ use actix_web::HttpResponse;
 use actix_web::ResponseError;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::web::{Data, Path};
+use bytes::Bytes;
+use futures_util::Stream;
 use serde_json::{Value, json};
 
 use super::answer::{About, Answer, Writer};
 use super::common::Delivery;
+use super::events::{self, Finished};
 use super::fields::Fields;
 use super::parameters::Endpoint;
 use super::text_answer::{EmbeddingList, Ranking};
@@ -22,8 +26,7 @@ use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::clock::Clock;
 use crate::gate::{
-    EmbedAsk, ExchangeEvent, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind, Purpose,
-    ReadAsk, Spell,
+    EmbedAsk, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind, Purpose, ReadAsk, Spell,
 };
 use crate::web::{ApiError, Body, ErrorCode};
 
@@ -167,11 +170,7 @@ impl OpenAi {
         if !delivery.is_streamed {
             return whole(handle, &writer, choices).await;
         }
-        Ok(HttpResponse::Ok()
-            .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .insert_header(("x-accel-buffering", "no"))
-            .streaming(stream::body(handle, writer, self.heartbeat)))
+        Ok(streamed(stream::body(handle, writer, self.heartbeat)))
     }
 
     async fn embed(
@@ -215,7 +214,7 @@ impl OpenAi {
 
     /// The model that a request is for; none where it is not open to the caller, or the request is
     /// not understood.
-    fn asked(
+    pub(super) fn asked(
         &self,
         caller: &Caller,
         named: Result<(Purpose, Option<&str>), &ApiError>,
@@ -226,7 +225,7 @@ impl OpenAi {
 
     /// Puts the caller's limits on the answer, good or bad; those of the model that was asked among
     /// them.
-    fn answer(
+    pub(super) fn answer(
         &self,
         caller: &Caller,
         model: Option<Arc<Model>>,
@@ -242,34 +241,36 @@ impl OpenAi {
     }
 }
 
-fn named(request: &ExchangeRequest) -> (Purpose, Option<&str>) {
+/// What a request is for, and the model that it names.
+pub(super) fn named(request: &ExchangeRequest) -> (Purpose, Option<&str>) {
     (request.purpose, request.model.as_deref())
+}
+
+/// An answer whose body is events.
+pub(super) fn streamed(
+    body: impl Stream<Item = Result<Bytes, Infallible>> + 'static,
+) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header(("x-accel-buffering", "no"))
+        .streaming(body)
 }
 
 /// Waits for all of the answers. A client who goes away drops this, and with it the work.
 async fn whole(
-    mut handle: ExchangeHandle,
+    handle: ExchangeHandle,
     writer: &Writer,
     choices: usize,
 ) -> Result<HttpResponse, ApiError> {
     let mut answers = vec![Answer::default(); choices];
-    let mut notices = handle.notices.clone();
-    while let Some(event) = handle.next().await {
-        match event {
-            ExchangeEvent::Notice(notice) => notices.push(notice),
-            ExchangeEvent::Finished { usage, .. } => {
-                let answer = writer.whole(&answers, usage, &notices);
-                return Ok(HttpResponse::Ok().json(answer));
-            }
-            ExchangeEvent::Failed(error) => return Err(error.into()),
-            of_one => {
-                if let Some(answer) = of_one.choice().and_then(|choice| answers.get_mut(choice)) {
-                    answer.take(of_one);
-                }
-            }
+    let Finished { usage, notices } = events::to_the_end(handle, |choice, event| {
+        if let Some(answer) = answers.get_mut(choice) {
+            answer.take(event);
         }
-    }
-    Err(ErrorCode::Internal.into())
+    })
+    .await?;
+    Ok(HttpResponse::Ok().json(writer.whole(&answers, usage, &notices)))
 }
 
 fn view(model: &Model) -> Value {

@@ -7,6 +7,7 @@ mod chat_request;
 mod common;
 mod completion_answer;
 mod completion_request;
+mod events;
 mod fields;
 mod held_to;
 mod parameters;

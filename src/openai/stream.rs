@@ -8,18 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use futures_util::stream::unfold;
 use serde_json::Value;
 
 use super::answer::Writer;
 use super::chat_answer::CallView;
+use super::events::{self, Script};
 use crate::gate::{ExchangeEvent, ExchangeHandle};
 use crate::web::ApiError;
 
 struct State {
-    handle: ExchangeHandle,
     writer: Writer,
-    heartbeat: Option<Duration>,
     ready: VecDeque<Bytes>,
     is_over: bool,
 }
@@ -31,37 +29,25 @@ pub(super) fn body(
     heartbeat: Option<Duration>,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let ready = writer.opening(&handle.notices).iter().map(data).collect();
-    let state = State { handle, writer, heartbeat, ready, is_over: false };
-    unfold(state, |mut state| async move {
-        loop {
-            if let Some(bytes) = state.ready.pop_front() {
-                return Some((Ok(bytes), state));
-            }
-            if state.is_over {
-                return None;
-            }
-            state.step().await;
-        }
-    })
+    events::body(handle, State { writer, ready, is_over: false }, heartbeat)
 }
 
 fn data(value: &Value) -> Bytes {
     Bytes::from(format!("data: {value}\n\n"))
 }
 
-impl State {
-    async fn step(&mut self) {
-        let event = match self.heartbeat {
-            None => self.handle.next().await,
-            Some(silence) => {
-                if let Ok(event) = tokio::time::timeout(silence, self.handle.next()).await {
-                    event
-                } else {
-                    self.ready.push_back(Bytes::from_static(b": waiting\n\n"));
-                    return;
-                }
-            }
-        };
+impl Script for State {
+    const HEARTBEAT: &'static [u8] = b": waiting\n\n";
+
+    fn next(&mut self) -> Option<Bytes> {
+        self.ready.pop_front()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    fn take(&mut self, event: Option<ExchangeEvent>) {
         match event {
             Some(ExchangeEvent::Started) => {}
             Some(ExchangeEvent::Text { choice, text, logprobs }) => {
@@ -93,7 +79,9 @@ impl State {
             None => self.fail(crate::web::ErrorCode::Internal.into()),
         }
     }
+}
 
+impl State {
     fn fail(&mut self, error: ApiError) {
         let body = serde_json::to_value(error.body()).unwrap_or_default();
         self.ready.push_back(data(&body));
