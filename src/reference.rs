@@ -51,6 +51,11 @@ fn parameters_of_texts() {
 }
 
 #[test]
+fn parameters_of_messages() {
+    keep("anthropic-compat.md", "parameters", &openai::anthropic_markdown());
+}
+
+#[test]
 fn errors() {
     let rows = ErrorCode::ALL.iter().map(|code| {
         vec![

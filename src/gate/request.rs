@@ -274,7 +274,6 @@ pub(crate) struct ExchangeHandle {
     /// The model's own name, whatever alias was asked for.
     pub(crate) model: String,
     /// Tokens of the prompt.
-    #[cfg_attr(not(test), expect(dead_code))]
     pub(crate) prompt_tokens: u64,
     /// Requests of that model that wait, this one included; 0 when it did not have to wait.
     pub(crate) queued: usize,

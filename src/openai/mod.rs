@@ -1,6 +1,7 @@
-//! OpenAI wire formats to gate requests and back.
+//! OpenAI wire formats to gate requests and back; Anthropic's in `anthropic/`.
 
 mod answer;
+pub(crate) mod anthropic;
 pub(crate) mod api;
 mod chat_answer;
 mod chat_request;
@@ -22,6 +23,8 @@ mod token_answer;
 mod token_request;
 mod tools;
 
+#[cfg(test)]
+pub(crate) use anthropic::markdown as anthropic_markdown;
 #[cfg(test)]
 pub(crate) use parameters::markdown;
 #[cfg(test)]

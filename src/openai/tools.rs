@@ -24,15 +24,31 @@ pub(super) fn read(fields: &mut Fields) -> Result<Tools, ApiError> {
     let offered = offered(fields)?;
     let is_parallel = fields.truth("parallel_tool_calls")?.unwrap_or(true);
     let choice = choice(fields, &offered)?;
-    Ok(match choice {
-        Some(choice) if !offered.is_empty() => {
-            Tools { offered, rules: Some(ToolRules { choice, is_parallel }) }
+    Ok(Tools::new(offered, choice, is_parallel))
+}
+
+impl Tools {
+    /// Tools that may be called by this choice; none: they may not.
+    pub(super) fn new(offered: Vec<Value>, choice: Option<ToolChoice>, is_parallel: bool) -> Self {
+        match choice {
+            Some(choice) if !offered.is_empty() => {
+                Self { offered, rules: Some(ToolRules { choice, is_parallel }) }
+            }
+            _ => Self::default(),
         }
-        _ => Tools::default(),
-    })
+    }
 }
 
 fn offered(fields: &mut Fields) -> Result<Vec<Value>, ApiError> {
+    list(fields, "function.name", tool)
+}
+
+/// Reads `tools`, each by `read`; `name_at` is where in one its name stands.
+pub(super) fn list(
+    fields: &mut Fields,
+    name_at: &str,
+    read: fn(Fields) -> Result<Value, ApiError>,
+) -> Result<Vec<Value>, ApiError> {
     let items = match fields.take("tools") {
         None => return Ok(Vec::new()),
         Some(Value::Array(items)) if items.len() <= TOOLS_MAX => items,
@@ -41,10 +57,10 @@ fn offered(fields: &mut Fields) -> Result<Vec<Value>, ApiError> {
     let mut offered: Vec<Value> = Vec::with_capacity(items.len());
     for (place, item) in items.into_iter().enumerate() {
         let path = format!("tools[{place}]");
-        let tool = tool(Fields::nested(path.clone(), item)?)?;
+        let tool = read(Fields::nested(path.clone(), item)?)?;
         let name = &tool["function"]["name"];
         if offered.iter().any(|other| other["function"]["name"] == *name) {
-            let path = format!("{path}.function.name");
+            let path = format!("{path}.{name_at}");
             return Err(wrong(&path, "a name that no other function has"));
         }
         offered.push(tool);
@@ -54,13 +70,21 @@ fn offered(fields: &mut Fields) -> Result<Vec<Value>, ApiError> {
 
 fn tool(mut fields: Fields) -> Result<Value, ApiError> {
     let mut function = function_of(&mut fields)?;
-    let name = name_of(&mut function)?;
+    let tool = told(&mut function, "parameters")?;
+    function.nothing_left()?;
+    fields.nothing_left()?;
+    Ok(tool)
+}
+
+/// What the model is told of a function, whose schema goes by the name of `schema`.
+pub(super) fn told(function: &mut Fields, schema: &str) -> Result<Value, ApiError> {
+    let name = name_of(function)?;
     let mut told = Map::from_iter([("name".to_owned(), name.into())]);
     if let Some(description) = function.text("description")? {
         told.insert("description".into(), description.into());
     }
-    let path = function.path("parameters");
-    match function.take("parameters") {
+    let path = function.path(schema);
+    match function.take(schema) {
         None => {}
         Some(schema @ Value::Object(_)) => drop(told.insert("parameters".into(), schema)),
         Some(_) => return Err(wrong(&path, "a JSON schema: an object")),
@@ -68,8 +92,6 @@ fn tool(mut fields: Fields) -> Result<Value, ApiError> {
     if let Some(strict) = function.truth("strict")? {
         told.insert("strict".into(), strict.into());
     }
-    function.nothing_left()?;
-    fields.nothing_left()?;
     Ok(json!({ "type": "function", "function": told }))
 }
 
@@ -85,7 +107,8 @@ fn function_of(fields: &mut Fields) -> Result<Fields, ApiError> {
     Fields::nested(path, function)
 }
 
-fn name_of(function: &mut Fields) -> Result<String, ApiError> {
+/// The name of a function.
+pub(super) fn name_of(function: &mut Fields) -> Result<String, ApiError> {
     let path = function.path("name");
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     match function.text("name")? {
@@ -118,13 +141,17 @@ fn choice(fields: &mut Fields, offered: &[Value]) -> Result<Option<ToolChoice>, 
         }
         Some(_) => return Err(refused()),
     };
-    let is_there = match &choice {
+    if is_there(&choice, offered) { Ok(Some(choice)) } else { Err(refused()) }
+}
+
+/// Whether what has to be called can be.
+pub(super) fn is_there(choice: &ToolChoice, offered: &[Value]) -> bool {
+    match choice {
         ToolChoice::Function(name) => {
             offered.iter().any(|tool| tool["function"]["name"] == json!(name))
         }
         ToolChoice::Auto | ToolChoice::Required => !offered.is_empty(),
-    };
-    if is_there { Ok(Some(choice)) } else { Err(refused()) }
+    }
 }
 
 /// Reads the calls of an earlier answer.
