@@ -51,6 +51,11 @@ fn parameters_of_texts() {
 }
 
 #[test]
+fn categories_of_moderations() {
+    keep("openai-compat.md", "moderation-categories", &openai::moderations_markdown());
+}
+
+#[test]
 fn parameters_of_messages() {
     keep("anthropic-compat.md", "parameters", &openai::anthropic_markdown());
 }

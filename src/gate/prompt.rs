@@ -314,7 +314,8 @@ fn room_min(purpose: Purpose, context: usize) -> usize {
         | Purpose::Evaluation
         | Purpose::Embeddings
         | Purpose::Rerank
-        | Purpose::Tokens => 1,
+        | Purpose::Tokens
+        | Purpose::Moderation => 1,
     }
 }
 

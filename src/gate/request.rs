@@ -27,13 +27,17 @@ pub(crate) enum Purpose {
     Rerank,
     /// A program that wants to see texts as tokens, or tokens as texts.
     Tokens,
+    /// A program that wants to know what the guard finds in texts.
+    Moderation,
 }
 
 impl Purpose {
     /// The permission that the caller needs.
     pub(crate) const fn permission(self) -> Permission {
         match self {
-            Self::Api | Self::Embeddings | Self::Rerank | Self::Tokens => Permission::UseApi,
+            Self::Api | Self::Embeddings | Self::Rerank | Self::Tokens | Self::Moderation => {
+                Permission::UseApi
+            }
             Self::Chat => Permission::Chat,
             Self::Evaluation => Permission::RunEvals,
         }
@@ -48,6 +52,7 @@ impl Purpose {
             Self::Embeddings => "embeddings",
             Self::Rerank => "rerank",
             Self::Tokens => "tokens",
+            Self::Moderation => "moderation",
         }
     }
 
@@ -62,7 +67,7 @@ impl Purpose {
             Self::Api | Self::Chat | Self::Evaluation => Some(ModelKind::Chat),
             Self::Embeddings => Some(ModelKind::Embedding),
             Self::Rerank => Some(ModelKind::Reranker),
-            Self::Tokens => None,
+            Self::Tokens | Self::Moderation => None,
         }
     }
 }

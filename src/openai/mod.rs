@@ -11,6 +11,7 @@ mod completion_request;
 mod events;
 mod fields;
 mod held_to;
+pub(crate) mod moderations;
 mod parameters;
 mod stream;
 mod template_arguments;
@@ -25,6 +26,8 @@ mod tools;
 
 #[cfg(test)]
 pub(crate) use anthropic::markdown as anthropic_markdown;
+#[cfg(test)]
+pub(crate) use moderations::markdown as moderations_markdown;
 #[cfg(test)]
 pub(crate) use parameters::markdown;
 #[cfg(test)]
