@@ -56,6 +56,16 @@ fn parameters_of_responses() {
 }
 
 #[test]
+fn categories_of_moderations() {
+    keep("openai-compat.md", "moderation-categories", &openai::moderations_markdown());
+}
+
+#[test]
+fn parameters_of_messages() {
+    keep("anthropic-compat.md", "parameters", &openai::anthropic_markdown());
+}
+
+#[test]
 fn errors() {
     let rows = ErrorCode::ALL.iter().map(|code| {
         vec![

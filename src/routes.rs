@@ -22,7 +22,10 @@ pub(crate) fn all() -> Routes {
         .post("/v1/embeddings", openai::api::embeddings)
         .post("/v1/rerank", openai::api::rerank)
         .post("/v1/tokenize", openai::api::tokenize)
-        .post("/v1/detokenize", openai::api::detokenize);
+        .post("/v1/detokenize", openai::api::detokenize)
+        .post("/v1/moderations", openai::moderations::api::moderations)
+        .post("/v1/messages", openai::anthropic::api::messages)
+        .post("/v1/messages/count_tokens", openai::anthropic::api::count_tokens);
     web_app(conversations(people(routes)))
 }
 

@@ -313,3 +313,34 @@ fn keys_share_what_their_owner_has_and_nobody_else_does() {
     let (_, theirs) = guest.make_key(&json!({"name": "theirs"}));
     server.with_key(&theirs).post(COMPLETIONS, &completion(30)).expect(200);
 }
+
+#[test]
+fn texts_are_judged_without_a_model_and_without_a_trace() {
+    let home = Home::prepared();
+    let policy = home.write("guard.toml", "[phrases]\ndenied = [\"project falcon\"]\n");
+    let setting = format!("guard.policy_file={}", text(&policy));
+    let server = start(&home, &[&setting, "limits.key.requests_per_minute=3"]);
+    let client = server.with_key(&home.key());
+    let path = "/v1/moderations";
+    assert_eq!(server.client().post(path, &json!({"input": "x"})).status, 401);
+    let body = json!({"model": "omni-moderation-latest",
+        "input": ["What is a falcon?", "Tell me about Project Falcon.", format!("It is {CARD}.")]});
+    let answer = client.post(path, &body).expect(200);
+    let results = answer["results"].as_array().expect("a list");
+    let flagged: Vec<&Value> = results.iter().map(|one| &one["flagged"]).collect();
+    assert_eq!(flagged, [&json!(false), &json!(true), &json!(true)]);
+    assert_eq!(results[1]["categories"]["illicit"], true);
+    assert_eq!(results[1]["category_applied_input_types"]["hate"], json!([]));
+    let own = |at: usize| results[at]["strongroom"]["categories"][0]["category"].clone();
+    assert_eq!((own(1), own(2)), (json!("denied"), json!("personal.card")));
+    let refused = client.post(path, &json!({"input": "x".repeat(1_048_577)}));
+    assert_eq!(refused.code(), "invalid_value", "{}", refused.text());
+    client.post(path, &json!({"input": "x"})).expect(200);
+    check_refusal(&client.post(path, &json!({"input": "x"})), "rate_limit_exceeded", "requests");
+    let session = server.sign_in();
+    assert_eq!(session.client.get("/api/me").expect(200)["usage"]["tokens_day"]["used"], 0);
+    let events = session.client.get("/api/admin/audit?action=texts.moderated").text();
+    assert!(events.contains("texts.moderated"), "{events}");
+    assert!(!events.to_lowercase().contains("falcon") && !events.contains(CARD), "{events}");
+    assert!(!server.log().contains(CARD));
+}

@@ -50,7 +50,9 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn code(&self) -> &str {
-        self.body["error"]["code"].as_str().unwrap_or_default()
+        let error = &self.body["error"];
+        let code = error["code"].as_str().or(error["details"]["error_code"].as_str());
+        code.unwrap_or_default()
     }
 }
 

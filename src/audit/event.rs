@@ -75,6 +75,7 @@ actions! {
     GenerationEnd "generation.end" "A generation ended.";
     GenerationRefuse "generation.refuse" "A generation was not admitted.";
     TokensRead "tokens.read" "A text was shown as tokens, or tokens as a text.";
+    TextsModerated "texts.moderated" "Texts of a program were held against the guard's policy.";
     GuardTest "guard.test" "A text was tried against the guard's policy.";
     ConversationCreate "conversation.create" "A conversation was begun.";
     ConversationRead "conversation.read" "A conversation was opened by its owner.";

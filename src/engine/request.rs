@@ -188,8 +188,10 @@ impl TokenCount {
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model ended it, or a stop text appeared.
+    /// The model ended it.
     Stop,
+    /// A stop text appeared; its place among them.
+    StopText(usize),
     /// The token limit or the context was reached.
     Length,
     /// Nobody was listening any more, or the engine is shutting down.

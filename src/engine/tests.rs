@@ -366,9 +366,9 @@ fn a_stop_text_ends_the_answer_and_is_not_in_it() {
     let whole = finish(ask(&engine, "Once upon a time", 60, 1)).0;
     let stop = whole.split_whitespace().nth(8).expect("words").to_owned();
     let mut request = GenerationRequest::new(engine.tokenize("Once upon a time"), 60, Domain(1));
-    request.stop = vec![stop.clone()];
+    request.stop = vec!["<never>".to_owned(), stop.clone()];
     let (text, reason, _) = finish(engine.generate(request).expect("accepted"));
-    assert_eq!(reason, FinishReason::Stop);
+    assert_eq!(reason, FinishReason::StopText(1));
     assert!(whole.starts_with(&text) && !text.contains(&stop));
 }
 

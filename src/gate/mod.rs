@@ -14,6 +14,7 @@ mod inspect;
 mod lease;
 mod loaded;
 mod metrics;
+mod moderate;
 mod prompt;
 mod pump;
 mod record;
@@ -38,6 +39,7 @@ pub(crate) use error::GateError;
 pub use generate::Generate;
 pub(crate) use lease::{InUse, Lease};
 pub(crate) use loaded::{Engines, ModelKind};
+pub(crate) use moderate::Found;
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, HeldTo, Input, Notice,
     Purpose,

@@ -184,8 +184,11 @@ impl Pump {
         };
         match (next, reason) {
             (Next::End(ending), _) => Ok(Next::End(ending)),
-            (Next::GoOn, FinishReason::Stop) if self.calls > 0 => Ok(Next::End(Ending::ToolCalls)),
+            (Next::GoOn, FinishReason::Stop | FinishReason::StopText(_)) if self.calls > 0 => {
+                Ok(Next::End(Ending::ToolCalls))
+            }
             (Next::GoOn, FinishReason::Stop) => Ok(Next::End(Ending::Stop)),
+            (Next::GoOn, FinishReason::StopText(which)) => Ok(Next::End(Ending::StopText(which))),
             (Next::GoOn, FinishReason::Length) => Ok(Next::End(Ending::Length)),
             (Next::GoOn, FinishReason::Cancelled) => Err(GateError::Unloaded),
         }

@@ -221,7 +221,9 @@ pub(super) struct Spent<'a> {
 /// How it ended, in the words of the log.
 pub(super) fn outcome(result: &Result<Ending, GateError>) -> Outcome {
     match result {
-        Ok(Ending::Stop | Ending::ToolCalls | Ending::Length) => Outcome::Done,
+        Ok(Ending::Stop | Ending::StopText(_) | Ending::ToolCalls | Ending::Length) => {
+            Outcome::Done
+        }
         Ok(Ending::ContentFilter) | Err(GateError::Revoked) => Outcome::Stopped,
         Ok(Ending::Cancelled) | Err(GateError::ShuttingDown | GateError::Unloaded) => {
             Outcome::Cancelled

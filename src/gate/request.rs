@@ -27,13 +27,17 @@ pub(crate) enum Purpose {
     Rerank,
     /// A program that wants to see texts as tokens, or tokens as texts.
     Tokens,
+    /// A program that wants to know what the guard finds in texts.
+    Moderation,
 }
 
 impl Purpose {
     /// The permission that the caller needs.
     pub(crate) const fn permission(self) -> Permission {
         match self {
-            Self::Api | Self::Embeddings | Self::Rerank | Self::Tokens => Permission::UseApi,
+            Self::Api | Self::Embeddings | Self::Rerank | Self::Tokens | Self::Moderation => {
+                Permission::UseApi
+            }
             Self::Chat => Permission::Chat,
             Self::Evaluation => Permission::RunEvals,
         }
@@ -48,6 +52,7 @@ impl Purpose {
             Self::Embeddings => "embeddings",
             Self::Rerank => "rerank",
             Self::Tokens => "tokens",
+            Self::Moderation => "moderation",
         }
     }
 
@@ -62,7 +67,7 @@ impl Purpose {
             Self::Api | Self::Chat | Self::Evaluation => Some(ModelKind::Chat),
             Self::Embeddings => Some(ModelKind::Embedding),
             Self::Rerank => Some(ModelKind::Reranker),
-            Self::Tokens => None,
+            Self::Tokens | Self::Moderation => None,
         }
     }
 }
@@ -158,8 +163,10 @@ pub(crate) enum NoticeDirection {
 /// Why an answer ended. Ordered by what matters to whoever reads of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
-    /// The model ended it, or a stop text came.
+    /// The model ended it.
     Stop,
+    /// A stop text came; its place among those of the request.
+    StopText(usize),
     /// The model calls functions and waits for their results.
     ToolCalls,
     /// The bound was reached.
@@ -174,7 +181,7 @@ impl Ending {
     /// The name, in OpenAI's words where there is one.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Stop => "stop",
+            Self::Stop | Self::StopText(_) => "stop",
             Self::ToolCalls => "tool_calls",
             Self::Length => "length",
             Self::ContentFilter => "content_filter",
@@ -286,7 +293,6 @@ pub(crate) struct ExchangeHandle {
     /// The model's own name, whatever alias was asked for.
     pub(crate) model: String,
     /// Tokens of the prompt.
-    #[cfg_attr(not(test), expect(dead_code))]
     pub(crate) prompt_tokens: u64,
     /// Requests of that model that wait, this one included; 0 when it did not have to wait.
     pub(crate) queued: usize,

@@ -11,19 +11,19 @@ use serde_json::{Value, json};
 
 use super::answer::{About, Answer, Writer};
 use super::common::Delivery;
+use super::events::{self, Finished, Script};
 use super::fields::Fields;
 use super::parameters::Endpoint;
 use super::text_answer::{EmbeddingList, Ranking};
 use super::text_request::{Encoding, Selection};
 use super::token_answer::{Spelled, TokenList};
 use super::token_request::Shown;
-use super::{chat_request, completion_request, stream, text_request, token_request};
+use super::{chat_request, completion_request, text_request, token_request};
 use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::clock::Clock;
 use crate::gate::{
-    EmbedAsk, Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Gate, Model,
-    ModelKind, Purpose, ReadAsk, Spell,
+    EmbedAsk, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind, Purpose, ReadAsk, Spell,
 };
 use crate::web::{ApiError, Body, ErrorCode};
 
@@ -175,13 +175,13 @@ impl OpenAi {
     pub(super) fn streamed(
         &self,
         handle: ExchangeHandle,
-        script: impl stream::Script + 'static,
+        script: impl Script + 'static,
     ) -> HttpResponse {
         HttpResponse::Ok()
             .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
             .insert_header((CACHE_CONTROL, "no-store"))
             .insert_header(("x-accel-buffering", "no"))
-            .streaming(stream::body(handle, script, self.heartbeat))
+            .streaming(events::body(handle, script, self.heartbeat))
     }
 
     async fn embed(
@@ -252,7 +252,8 @@ impl OpenAi {
     }
 }
 
-fn named(request: &ExchangeRequest) -> (Purpose, Option<&str>) {
+/// What a request is for, and the model that it names.
+pub(super) fn named(request: &ExchangeRequest) -> (Purpose, Option<&str>) {
     (request.purpose, request.model.as_deref())
 }
 
@@ -263,35 +264,13 @@ async fn whole(
     choices: usize,
 ) -> Result<HttpResponse, ApiError> {
     let mut answers = vec![Answer::default(); choices];
-    let mut notices = handle.notices.clone();
-    let take = |event: ExchangeEvent| match event {
-        ExchangeEvent::Notice(notice) => notices.push(notice),
-        of_one => {
-            if let Some(answer) = of_one.choice().and_then(|choice| answers.get_mut(choice)) {
-                answer.take(of_one);
-            }
+    let Finished { usage, notices } = events::to_the_end(handle, |choice, event| {
+        if let Some(answer) = answers.get_mut(choice) {
+            answer.take(event);
         }
-    };
-    let (_, usage) = to_end(handle, take).await?;
+    })
+    .await?;
     Ok(HttpResponse::Ok().json(writer.whole(&answers, usage, &notices)))
-}
-
-/// Reads an exchange to its end; what happens on the way goes to `take`.
-pub(super) async fn to_end(
-    mut handle: ExchangeHandle,
-    mut take: impl FnMut(ExchangeEvent),
-) -> Result<(Ending, ExchangeUsage), ApiError> {
-    while let Some(event) = handle.next().await {
-        match event {
-            ExchangeEvent::Finished { ending: Ending::Cancelled, .. } => {
-                return Err(stream::cut_short());
-            }
-            ExchangeEvent::Finished { ending, usage } => return Ok((ending, usage)),
-            ExchangeEvent::Failed(error) => return Err(error.into()),
-            other => take(other),
-        }
-    }
-    Err(ErrorCode::Internal.into())
 }
 
 fn view(model: &Model) -> Value {

@@ -39,7 +39,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         choices: common::choices(&mut fields)?,
         sampling: common::sampling(&mut fields)?,
         held_to: held_to::read(&mut fields)?,
-        stop: common::stop(&mut fields)?,
+        stop: common::stop(&mut fields, "stop")?,
         logprobs: logprobs(&mut fields)?,
     };
     if let (Some(_), Some(held)) = (&request.tools, &request.held_to) {

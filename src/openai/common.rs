@@ -132,10 +132,10 @@ fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
         .collect()
 }
 
-/// Reads `stop`.
-pub(super) fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
-    let refused = || wrong("stop", "a text, or a list of up to 16 texts of 1 to 256 bytes");
-    let texts = match fields.take("stop") {
+/// Reads the texts that end an answer.
+pub(super) fn stop(fields: &mut Fields, name: &str) -> Result<Vec<String>, ApiError> {
+    let refused = || wrong(name, "a text, or a list of up to 16 texts of 1 to 256 bytes");
+    let texts = match fields.take(name) {
         None => return Ok(Vec::new()),
         Some(Value::String(text)) => vec![text],
         Some(Value::Array(items)) if items.len() <= STOPS_MAX => items

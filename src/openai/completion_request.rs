@@ -31,7 +31,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         choices: common::choices(&mut fields)?,
         sampling: common::sampling(&mut fields)?,
         held_to: held_to::read(&mut fields)?,
-        stop: common::stop(&mut fields)?,
+        stop: common::stop(&mut fields, "stop")?,
         logprobs: logprobs.and_then(|count| u8::try_from(count).ok()),
     };
     Ok((request, delivery))

@@ -1,14 +1,17 @@
-//! OpenAI wire formats to gate requests and back.
+//! OpenAI wire formats to gate requests and back; Anthropic's in `anthropic/`.
 
 mod answer;
+pub(crate) mod anthropic;
 pub(crate) mod api;
 mod chat_answer;
 mod chat_request;
 mod common;
 mod completion_answer;
 mod completion_request;
+mod events;
 mod fields;
 mod held_to;
+pub(crate) mod moderations;
 mod parameters;
 pub(crate) mod responses;
 mod stream;
@@ -22,6 +25,10 @@ mod token_answer;
 mod token_request;
 mod tools;
 
+#[cfg(test)]
+pub(crate) use anthropic::markdown as anthropic_markdown;
+#[cfg(test)]
+pub(crate) use moderations::markdown as moderations_markdown;
 #[cfg(test)]
 pub(crate) use parameters::markdown;
 #[cfg(test)]

@@ -33,9 +33,7 @@ pub(super) fn read(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> 
         return Err(wrong("chat_template_kwargs", expected));
     }
     if let Some(thinks) = fields.truth("enable_thinking")? {
-        for name in THINKING {
-            arguments.entry(name).or_insert(Value::Bool(thinks));
-        }
+        switch_thinking(&mut arguments, thinks);
     }
     Ok(arguments)
 }
@@ -54,6 +52,13 @@ pub(super) fn for_effort(effort: &str) -> Map<String, Value> {
     };
     arguments.extend(degree.map(|degree| ("reasoning_effort".to_owned(), degree.into())));
     arguments
+}
+
+/// Says whether the model is to think aloud, by every name that templates have for it.
+pub(super) fn switch_thinking(arguments: &mut Map<String, Value>, thinks: bool) {
+    for name in THINKING {
+        arguments.entry(name).or_insert(Value::Bool(thinks));
+    }
 }
 
 fn is_name(name: &str) -> bool {

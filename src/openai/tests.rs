@@ -7,8 +7,8 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::answer::{About, Answer, Writer};
+use super::events;
 use super::parameters::Endpoint;
-use super::stream;
 use crate::engine::{Conversation, Message, Role, ToolChoice, ToolRules};
 use crate::gate::testing::{House, Scripted, Then, caller, request};
 use crate::gate::{Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, Input};
@@ -39,7 +39,7 @@ async fn streamed(engine: Arc<Scripted>, writer: Writer, asked: ExchangeRequest)
 }
 
 async fn read(handle: ExchangeHandle, writer: Writer) -> Vec<String> {
-    let body = stream::body(handle, writer, None);
+    let body = events::body(handle, writer, None);
     let bytes: Vec<u8> = body.map(|part| part.expect("never fails").to_vec()).concat().await;
     let text = String::from_utf8(bytes).expect("whole characters");
     assert!(text.ends_with("\n\n"));
@@ -180,7 +180,7 @@ async fn a_silent_stream_is_kept_open_with_comments_where_wanted() {
     let house = House::new(Scripted::new(&[], Then::Hang)).await;
     let handle = house.gate.run(&caller(), request("Hi")).await.expect("passes");
     let beat = Some(Duration::from_millis(5));
-    let body = stream::body(handle, writer(Endpoint::Completions, true, false, false), beat);
+    let body = events::body(handle, writer(Endpoint::Completions, true, false, false), beat);
     let mut body = std::pin::pin!(body);
     let first = body.next().await.expect("a comment").expect("never fails");
     assert_eq!(&first[..], b": waiting\n\n");
@@ -191,7 +191,7 @@ async fn dropping_the_body_ends_the_work() {
     let house = House::new(Scripted::new(&["Good "], Then::Hang)).await;
     let handle = house.gate.run(&caller(), request("Hi")).await.expect("passes");
     {
-        let body = stream::body(handle, writer(Endpoint::Chat, true, false, false), None);
+        let body = events::body(handle, writer(Endpoint::Chat, true, false, false), None);
         let mut body = std::pin::pin!(body);
         body.next().await;
     }

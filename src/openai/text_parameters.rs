@@ -1,4 +1,5 @@
-//! Every parameter of `/v1/embeddings`, `/v1/rerank`, `/v1/tokenize` and `/v1/detokenize`. The check of a request and the tables in
+//! Every parameter of `/v1/embeddings`, `/v1/rerank`, `/v1/moderations`, `/v1/tokenize` and
+//! `/v1/detokenize`. The check of a request and the tables in
 //! docs/openai-compat.md both come from these.
 
 use super::fields::Fields;
@@ -75,6 +76,12 @@ pub(super) const DETOKENIZE: &[Parameter] = &[
     row("tokens", Honoured, "up to 262144 token numbers, of up to 1 MiB of text"),
 ];
 
+/// Of `/v1/moderations`, as OpenAI publishes it.
+pub(super) const MODERATIONS: &[Parameter] = &[
+    row("input", Honoured, "a text, up to 2048 texts, or a list of text parts, which is one input"),
+    row("model", WithoutEffect("the guard answers, whatever model is named"), "anything"),
+];
+
 /// Refuses by name whatever is not in the table, and takes out what has no effect.
 pub(super) fn check(fields: &mut Fields, table: &'static [Parameter]) -> Result<(), ApiError> {
     check_against(fields, |name| table.iter().find(|parameter| parameter.name == name))
@@ -95,11 +102,12 @@ pub(super) fn table(rows: &[Parameter]) -> String {
 
 /// The tables.
 #[cfg(test)]
-pub(crate) fn markdown() -> [(&'static str, String); 4] {
+pub(crate) fn markdown() -> [(&'static str, String); 5] {
     [
         ("embeddings", table(EMBEDDINGS)),
         ("rerank", table(RERANK)),
         ("tokenize", table(TOKENIZE)),
         ("detokenize", table(DETOKENIZE)),
+        ("moderations", table(MODERATIONS)),
     ]
 }

@@ -25,15 +25,31 @@ pub(super) fn read(fields: &mut Fields) -> Result<Tools, ApiError> {
     let offered = offered(fields)?;
     let is_parallel = fields.truth("parallel_tool_calls")?.unwrap_or(true);
     let choice = choice(fields, &offered)?;
-    Ok(match choice {
-        Some(choice) if !offered.is_empty() => {
-            Tools { offered, rules: Some(ToolRules { choice, is_parallel }) }
+    Ok(Tools::new(offered, choice, is_parallel))
+}
+
+impl Tools {
+    /// Tools that may be called by this choice; none: they may not.
+    pub(super) fn new(offered: Vec<Value>, choice: Option<ToolChoice>, is_parallel: bool) -> Self {
+        match choice {
+            Some(choice) if !offered.is_empty() => {
+                Self { offered, rules: Some(ToolRules { choice, is_parallel }) }
+            }
+            _ => Self::default(),
         }
-        _ => Tools::default(),
-    })
+    }
 }
 
 fn offered(fields: &mut Fields) -> Result<Vec<Value>, ApiError> {
+    list(fields, "function.name", tool)
+}
+
+/// Reads `tools`, each by `read`; `name_at` is where in one its name stands.
+pub(super) fn list(
+    fields: &mut Fields,
+    name_at: &str,
+    read: fn(Fields) -> Result<Value, ApiError>,
+) -> Result<Vec<Value>, ApiError> {
     let items = match fields.take("tools") {
         None => return Ok(Vec::new()),
         Some(Value::Array(items)) if items.len() <= TOOLS_MAX => items,
@@ -42,10 +58,10 @@ fn offered(fields: &mut Fields) -> Result<Vec<Value>, ApiError> {
     let mut offered: Vec<Value> = Vec::with_capacity(items.len());
     for (place, item) in items.into_iter().enumerate() {
         let path = format!("tools[{place}]");
-        let tool = tool(Fields::nested(path.clone(), item)?)?;
+        let tool = read(Fields::nested(path.clone(), item)?)?;
         let name = &tool["function"]["name"];
         if offered.iter().any(|other| other["function"]["name"] == *name) {
-            let path = format!("{path}.function.name");
+            let path = format!("{path}.{name_at}");
             return Err(wrong(&path, "a name that no other function has"));
         }
         offered.push(tool);
@@ -55,21 +71,30 @@ fn offered(fields: &mut Fields) -> Result<Vec<Value>, ApiError> {
 
 fn tool(mut fields: Fields) -> Result<Value, ApiError> {
     let mut function = function_of(&mut fields)?;
-    let told = described(&mut function)?;
+    let tool = told(&mut function, "parameters")?;
     function.nothing_left()?;
     fields.nothing_left()?;
-    Ok(json!({ "type": "function", "function": told }))
+    Ok(tool)
 }
 
-/// What is said of a function: its name, what it does, what it is called with.
-pub(super) fn described(function: &mut Fields) -> Result<Map<String, Value>, ApiError> {
+/// A function as models are told of it; its schema goes by the name of `schema`.
+pub(super) fn told(function: &mut Fields, schema: &str) -> Result<Value, ApiError> {
+    Ok(json!({ "type": "function", "function": described(function, schema)? }))
+}
+
+/// What is said of a function: its name, what it does, what it is called with, whose schema goes by the
+/// name of `schema`.
+pub(super) fn described(
+    function: &mut Fields,
+    schema: &str,
+) -> Result<Map<String, Value>, ApiError> {
     let name = name_of(function)?;
     let mut told = Map::from_iter([("name".to_owned(), name.into())]);
     if let Some(description) = function.text("description")? {
         told.insert("description".into(), description.into());
     }
-    let path = function.path("parameters");
-    match function.take("parameters") {
+    let path = function.path(schema);
+    match function.take(schema) {
         None => {}
         Some(schema @ Value::Object(_)) => drop(told.insert("parameters".into(), schema)),
         Some(_) => return Err(wrong(&path, "a JSON schema: an object")),

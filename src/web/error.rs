@@ -137,6 +137,11 @@ impl ApiError {
         self.code
     }
 
+    /// The parameter at fault, where one is.
+    pub fn parameter(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+
     /// The body, as every client and every stream gets it.
     pub fn body(&self) -> ErrorBody<'_> {
         ErrorBody {
@@ -204,7 +209,10 @@ impl ResponseError for ApiError {
             }
             _ => {}
         }
-        response.json(self.body())
+        let mut response = response.json(self.body());
+        // For the shapes that other clients read.
+        response.extensions_mut().insert(self.clone());
+        response
     }
 }
 

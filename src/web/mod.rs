@@ -1,6 +1,7 @@
 //! HTTP machinery that knows no feature.
 
 pub mod answer;
+pub mod anthropic;
 pub mod arrival;
 pub mod assets;
 pub mod body;

@@ -13,6 +13,7 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, ResponseError};
 use tracing::Instrument;
 
+use super::anthropic;
 use super::arrival::Arrivals;
 use super::error::{ApiError, ErrorCode};
 use super::forwarded;
@@ -82,6 +83,7 @@ pub async fn surround(
         None => (true, Some(ApiError::new(ErrorCode::Internal).because("no shell settings"))),
     };
     let method = request.method().clone();
+    let path = request.path().to_owned();
     let span = tracing::info_span!("request", id = %id, %method);
     if let Some(shell) = &shell {
         shell.arrivals.bound(&mut request, address, shell.body_timeout);
@@ -93,6 +95,7 @@ pub async fn surround(
             Err(error) => return Err(error),
         },
     };
+    response = anthropic::shaped(&path, id, response);
     let route = response.request().match_pattern().unwrap_or_else(|| "-".to_owned());
     let status = response.status().as_u16();
     add_headers(response.headers_mut(), id, is_https);

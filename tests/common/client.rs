@@ -152,7 +152,10 @@ impl Answer {
     /// The `code` of an error.
     pub fn code(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
-        body["error"]["code"].as_str().unwrap_or_default().to_owned()
+        let error = &body["error"];
+        // The second is where it stands in Anthropic's shape.
+        let code = error["code"].as_str().or(error["details"]["error_code"].as_str());
+        code.unwrap_or_default().to_owned()
     }
 }
 

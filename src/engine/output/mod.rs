@@ -88,8 +88,8 @@ impl Stops {
 pub(crate) struct Piece {
     /// To be sent, if anything.
     pub(crate) event: Option<GenerationEvent>,
-    /// Whether a stop text was found.
-    pub(crate) stopped: bool,
+    /// Which stop text was found, if one was.
+    pub(crate) stopped: Option<usize>,
 }
 
 impl Output {
@@ -135,10 +135,10 @@ impl Output {
         let rest = self.text.finish();
         self.received += rest.len();
         let Found { mut text, stopped } = self.stops.push(&rest);
-        if !stopped {
+        if stopped.is_none() {
             text.push_str(&self.stops.finish());
         }
-        let event = if !stopped && text.is_empty() && !self.logprobs.is_empty() {
+        let event = if stopped.is_none() && text.is_empty() && !self.logprobs.is_empty() {
             // Tokens without a text of their own at the end of an answer.
             let logprobs = self.logprobs.drain(..).map(|(_, logprob)| logprob).collect();
             Some(GenerationEvent::Text { text, logprobs })
@@ -202,7 +202,7 @@ mod tests {
             let piece = output
                 .push(letter as u32, Some(TokenLogprob { chosen, top: vec![], text_bytes: 0 }));
             take(piece.event);
-            if piece.stopped {
+            if piece.stopped.is_some() {
                 stopped = true;
                 break;
             }

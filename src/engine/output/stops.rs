@@ -7,10 +7,10 @@ pub(super) struct StopFinder {
     held: String,
 }
 
-/// What may be sent, and whether a stop text followed it.
+/// What may be sent, and which stop text followed it, if one did.
 pub(super) struct Found {
     pub(super) text: String,
-    pub(super) stopped: bool,
+    pub(super) stopped: Option<usize>,
 }
 
 impl StopFinder {
@@ -22,16 +22,19 @@ impl StopFinder {
     /// Takes the next piece.
     pub(super) fn push(&mut self, piece: &str) -> Found {
         if self.stops.is_empty() {
-            return Found { text: piece.to_owned(), stopped: false };
+            return Found { text: piece.to_owned(), stopped: None };
         }
         self.held.push_str(piece);
-        if let Some(at) = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min() {
+        let places = self.stops.iter().enumerate();
+        let found =
+            places.filter_map(|(which, stop)| Some((self.held.find(stop.as_str())?, which)));
+        if let Some((at, which)) = found.min() {
             self.held.truncate(at);
-            return Found { text: std::mem::take(&mut self.held), stopped: true };
+            return Found { text: std::mem::take(&mut self.held), stopped: Some(which) };
         }
         let keep = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - keep);
-        Found { text: std::mem::replace(&mut self.held, rest), stopped: false }
+        Found { text: std::mem::replace(&mut self.held, rest), stopped: None }
     }
 
     /// Whether something is held back.
@@ -65,7 +68,7 @@ mod tests {
         for piece in pieces {
             let found = finder.push(piece);
             text.push_str(&found.text);
-            if found.stopped {
+            if found.stopped.is_some() {
                 return (text, true);
             }
         }
@@ -90,6 +93,14 @@ mod tests {
                 (expected.0.to_owned(), expected.1),
                 "{pieces:?} {stops:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_is_the_one_that_is_told() {
+        for (piece, expected) in [("abc", Some(1)), ("cab", Some(0)), ("xyz", None)] {
+            let mut finder = StopFinder::new(vec!["c".into(), "ab".into()]);
+            assert_eq!(finder.push(piece).stopped, expected, "{piece}");
         }
     }
 

@@ -52,9 +52,8 @@ impl Generate {
         if let Some(event) = piece.event {
             self.emit(event);
         }
-        if piece.stopped {
-            self.max_tokens = 0;
-            return Ok((Some(token), Some(FinishReason::Stop)));
+        if let Some(which) = piece.stopped {
+            return Ok((Some(token), Some(FinishReason::StopText(which))));
         }
         let is_last = self.generated >= self.max_tokens;
         Ok((Some(token), is_last.then_some(FinishReason::Length)))
@@ -71,11 +70,6 @@ impl Generate {
         let token = self.sampler.choose(&allowed, self.generated)?;
         constraint.accept(token)?;
         Ok(token)
-    }
-
-    /// Whether a stop text was found: what was held back behind it is not sent.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.max_tokens == 0
     }
 
     /// Sends what was held back.

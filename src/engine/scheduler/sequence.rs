@@ -337,7 +337,8 @@ impl Sequence {
         let usage = self.usage();
         match &mut self.work {
             Work::Generate(generate) => {
-                if reason != FinishReason::Stop || !generate.is_stopped() {
+                // What is held back behind a stop text is not sent.
+                if !matches!(reason, FinishReason::StopText(_)) {
                     generate.send_rest();
                 }
                 generate.emit(GenerationEvent::Finished { reason, usage });
@@ -348,7 +349,9 @@ impl Sequence {
                     FinishReason::Stop => {
                         Ok(Score { sum_logprob: scoring.sum, tokens, is_greedy: scoring.is_greedy })
                     }
-                    FinishReason::Length | FinishReason::Cancelled => Err(EngineError::Closed),
+                    FinishReason::StopText(_) | FinishReason::Length | FinishReason::Cancelled => {
+                        Err(EngineError::Closed)
+                    }
                 };
                 if let Some(reply) = scoring.reply.take() {
                     // Nobody waits any more: nothing is lost.

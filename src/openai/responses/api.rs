@@ -15,7 +15,8 @@ use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::gate::{ExchangeHandle, Notice, Purpose};
 use crate::ids::ResponseId;
-use crate::openai::api::{OpenAi, to_end};
+use crate::openai::api::OpenAi;
+use crate::openai::events::to_end;
 use crate::openai::fields::Fields;
 use crate::web::{ApiError, Body};
 

@@ -13,7 +13,7 @@ use crate::engine::TokenLogprob;
 use crate::gate::{Ending, ExchangeEvent, ExchangeUsage, Gate, Notice};
 use crate::ids::ResponseId;
 use crate::openai::chat_answer;
-use crate::openai::stream::Script;
+use crate::openai::events::Script;
 use crate::web::ApiError;
 
 /// A response that is being written.

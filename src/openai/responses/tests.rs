@@ -15,8 +15,8 @@ use super::stream::{Closing, Composer, Writing};
 use crate::gate::testing::{House, Scripted, Then, caller};
 use crate::gate::{Ending, ExchangeEvent, ExchangeUsage, Notice};
 use crate::ids::ResponseId;
-use crate::openai::api::to_end;
-use crate::openai::stream::body;
+use crate::openai::events::body;
+use crate::openai::events::to_end;
 use crate::web::ErrorCode;
 use crate::web::body::parse;
 

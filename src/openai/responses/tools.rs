@@ -67,7 +67,7 @@ fn tool(mut fields: Fields) -> Result<Value, ApiError> {
         }
         None => return Err(wrong(&path, "function")),
     }
-    let function = described(&mut fields)?;
+    let function = described(&mut fields, "parameters")?;
     let direct = json!(["direct"]);
     for (name, only) in
         [("defer_loading", json!(false)), ("async", json!(false)), ("allowed_callers", direct)]

@@ -1,0 +1,18 @@
+//! Anthropic's Messages API: the same road by another wire format.
+
+mod answer;
+pub(crate) mod api;
+mod blocks;
+mod content;
+mod messages;
+mod parameters;
+mod request;
+#[cfg(test)]
+mod request_tests;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tools;
+
+#[cfg(test)]
+pub(crate) use parameters::markdown;
