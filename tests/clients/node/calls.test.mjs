@@ -40,7 +40,7 @@ const checkWaits = ({ sent, answers }) => {
     const told = Number(headers.get("retry-after-ms"));
     assert.ok(told > 0 && Number(headers.get("retry-after")) * 1000 >= told);
     const waited = at - came;
-    assert.ok(waited >= told - 2 && waited < told + 2000, `waited ${waited} ms of ${told} ms`);
+    assert.ok(waited >= told - 2 && waited < told + 10_000, `waited ${waited} ms of ${told} ms`);
   }
 };
 
@@ -52,7 +52,9 @@ const useUpTheRate = () =>
 /** One request runs on `guide-narrow` and one waits, until what is returned is called. */
 const takeBothPlaces = async () => {
   const running = await ask(hasty, { ...endless, stream: true });
-  await running[Symbol.asyncIterator]().next();
+  const chunks = running[Symbol.asyncIterator]();
+  // Its role is said while it still waits.
+  for (let said; !said;) said = (await chunks.next()).value.choices[0].delta.content;
   const waiting = await ask(hasty, { ...endless, stream: true });
   return () => [running, waiting].forEach((stream) => stream.controller.abort());
 };

@@ -48,7 +48,7 @@ class Watch:
         for (came, response), (left, _) in zip(self.received, self.sent[1:], strict=False):
             told_s, told_ms = (response.headers[name] for name in ("retry-after", "retry-after-ms"))
             assert int(told_s) >= int(told_ms) / 1000 > 0
-            assert int(told_ms) / 1000 <= left - came < int(told_ms) / 1000 + 2
+            assert int(told_ms) / 1000 <= left - came < int(told_ms) / 1000 + 10
 
 
 def context():
@@ -75,12 +75,17 @@ def ask(client, **options):
     return client.chat.completions.create(**{"model": "guide", "messages": QUESTION, "max_tokens": 8} | options)
 
 
+def until_it_runs(stream):
+    """Reads the stream up to the first word: its role is said while it still waits."""
+    next(chunk for chunk in stream if chunk.choices[0].delta.content)
+
+
 @contextlib.contextmanager
 def both_places_taken():
     """One request runs on `guide-narrow` and one waits, until this is left."""
     with client_that(max_retries=0) as client, contextlib.ExitStack() as streams:
         running = streams.enter_context(ask(client, model="guide-narrow", stream=True, **ENDLESS))
-        next(iter(running))
+        until_it_runs(running)
         streams.enter_context(ask(client, model="guide-narrow", stream=True, **ENDLESS))
         yield
 
@@ -186,12 +191,12 @@ def test_refusals_that_waiting_does_not_change_are_not_tried_again():
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_runs_out_of_time_leaves_and_others_are_served(stream):
     watch = Watch()
-    limit = openai.Timeout(10, read=0.2)
+    limit = openai.Timeout(10, read=1)
     with contextlib.ExitStack() as taken, client_that(watch, max_retries=1, timeout=limit) as client:
         if stream:  # The first place is taken, so the stream says nothing.
             other = taken.enter_context(client_that(max_retries=0))
             running = taken.enter_context(ask(other, model="guide-narrow", stream=True, **ENDLESS))
-            next(iter(running))
+            until_it_runs(running)
             waiting = taken.enter_context(ask(client, model="guide-narrow", stream=True, **ENDLESS))
             # The role is said at once; what comes next has to wait.
             with pytest.raises(openai.APITimeoutError):

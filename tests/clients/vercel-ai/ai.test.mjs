@@ -24,7 +24,7 @@ const collect = async (stream) => {
 };
 
 /** A provider whose answers are seen on their way. */
-const watched = () => {
+const watched = (afterAnswer = () => {}) => {
   const answers = [];
   const through = createOpenAICompatible({
     ...where,
@@ -32,6 +32,7 @@ const watched = () => {
       const sent = performance.now();
       const answer = await fetch(url, init);
       answers.push({ sent, came: performance.now(), status: answer.status, headers: answer.headers });
+      afterAnswer(answers);
       return answer;
     },
   });
@@ -224,16 +225,18 @@ describe("what goes wrong", () => {
 
   test("ends after so many tries", async () => {
     const endless = { strongroom: { structured_outputs: { regex: "[a-z ]{16000}" } } };
-    const narrow = { ...usual, ...question, model: provider("guide-narrow"), maxOutputTokens: 4000, providerOptions: endless };
+    let isWaiting;
+    const bothAreIn = new Promise((resolve) => { isWaiting = resolve; });
+    const { through } = watched(({ length }) => length === 2 && isWaiting());
     const leave = new AbortController();
-    const taken = [0, 1].map(() => streamText({ ...narrow, abortSignal: leave.signal, onError() {} }));
-    const running = taken.map((one) => one.fullStream[Symbol.asyncIterator]());
-    for (;;) {  // Both have their places once the first says something.
-      const { value } = await running[0].next();
-      if (value.type === "text-delta") break;
-    }
-    await running[1].next();
-    await running[1].next();
+    const begin = () => streamText({
+      ...usual, ...question, model: through("guide-narrow"), maxOutputTokens: 4000, providerOptions: endless,
+      abortSignal: leave.signal, onError() {},
+    }).fullStream[Symbol.asyncIterator]();
+    const running = begin();
+    for (let kind; kind !== "text-delta";) kind = (await running.next()).value.type;
+    begin().next();
+    await bothAreIn;
     await assert.rejects(generateText({ ...usual, ...question, model: provider("guide-narrow"), maxRetries: 1 }),
       (error) => RetryError.isInstance(error) && error.lastError.statusCode === 503);
     leave.abort();
