@@ -41,7 +41,7 @@ use crate::keys::Keys;
 use crate::limits::Limiter;
 use crate::models::{Library, LibraryParts};
 use crate::monitor::{Monitor, MonitorParts};
-use crate::openai::api::OpenAi;
+use crate::openai::api::{OpenAi, tell_limits};
 use crate::prompts::{Prompts, PromptsParts};
 use crate::routes;
 use crate::web::arrival::Arrivals;
@@ -236,6 +236,7 @@ impl App {
         let service = self.service();
         let server = HttpServer::new(move || {
             WebApp::new()
+                .wrap(from_fn(tell_limits))
                 .wrap(from_fn(surround))
                 .app_data(shell.clone())
                 .configure(service.clone())
