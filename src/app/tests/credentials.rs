@@ -135,6 +135,31 @@ async fn a_key_cannot_hold_more_than_its_owner_or_its_scopes() {
 }
 
 #[actix_web::test]
+async fn a_key_for_an_alias_opens_its_model_and_one_for_a_model_that_is_not_there_is_not_made() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let alias = json!({ "alias": "gpt-4o", "model": "guide" });
+    let named = house.post(&owner, "/api/admin/model-aliases", alias).await;
+    assert_eq!(named.status, StatusCode::CREATED, "{named:?}");
+    let (_, old_client) =
+        house.key(&owner, json!({ "name": "old client", "models": ["gpt-4o"] })).await;
+    for path in ["/v1/models/gpt-4o", "/v1/models/guide"] {
+        assert_eq!(house.get(&old_client, path).await.body["id"], "guide", "{path}");
+    }
+    let listed = house.get(&old_client, "/v1/models").await;
+    assert_eq!(listed.body["data"].as_array().map(Vec::len), Some(1));
+    for models in [json!(["gpt-5"]), json!(["guide", "gudie"]), json!([""]), json!([])] {
+        let body = json!({ "name": "misspelt", "models": models });
+        let refused = house.post(&owner, "/api/me/keys", body).await;
+        assert_eq!(refused.code(), "invalid_value", "{models}");
+        assert_eq!(refused.body["error"]["param"], "models");
+    }
+    let taken = house.send(&owner, Method::DELETE, "/api/admin/model-aliases/gpt-4o", None).await;
+    assert!(taken.status.is_success(), "{taken:?}");
+    assert_eq!(house.get(&old_client, "/v1/models/guide").await.code(), "model_not_found");
+}
+
+#[actix_web::test]
 async fn whoever_has_a_good_key_is_told_of_limits_by_every_answer_and_nobody_else_is() {
     let house = House::new().await;
     let owner = house.owner().await;
