@@ -19,6 +19,7 @@ use super::Caller;
 use super::grant::{Grant, Public, SignedIn, check_again, recognise};
 use super::permission::{Permission, PermissionMarker};
 use crate::web::answer::{Describe, Description};
+use crate::web::shell::note_route;
 use crate::web::{ApiError, ErrorCode};
 
 /// Who may use a route.
@@ -113,6 +114,7 @@ impl<A: Gated> FromRequest for InOrder<A> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        note_route(request);
         let taken = A::take(request.clone(), payload.take());
         Box::pin(async move { taken.await.map(Self) })
     }

@@ -6,6 +6,7 @@
 
 mod device;
 mod layers;
+mod server;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -13,10 +14,11 @@ use std::path::Path;
 
 pub use device::Device;
 pub use layers::Origin;
+pub use server::{ForwardedHeader, Server};
 pub use settings::{
-    Accounts, Api, Backup, Engine, Evals, ForwardedHeader, Guard, Instructions, KeySourceKind,
-    LimitSet, Limits, LoadWhen, LogFormat, Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor,
-    ROLES, SUITES, Schedule, Server, Settings, Speculation, Tls, VaultSettings, is_model_name,
+    Accounts, Api, Backup, Engine, Evals, Guard, Instructions, KeySourceKind, LimitSet, Limits,
+    LoadWhen, LogFormat, Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES, SUITES,
+    Schedule, Settings, Speculation, Tls, VaultSettings, is_model_name,
 };
 
 /// Where tests find the data that is shared between checkouts.

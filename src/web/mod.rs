@@ -4,9 +4,12 @@ pub mod answer;
 pub mod arrival;
 pub mod assets;
 pub mod body;
+pub mod connections;
 pub mod error;
 mod forwarded;
 pub mod network;
+pub mod patience;
+pub mod serve;
 pub mod shell;
 pub mod tls;
 
