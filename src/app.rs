@@ -332,5 +332,6 @@ fn shell(settings: &Settings) -> Shell {
         is_https: settings.server.is_https(),
         trusted_proxies: settings.server.trusted_proxies().into(),
         forwarded_header: settings.server.forwarded_header,
+        cors_origins: settings.server.cors_origins.clone().into(),
     }
 }

@@ -2,6 +2,7 @@
 //! test moves.
 
 mod accounts;
+mod cors;
 mod credentials;
 mod deletion;
 mod links;

@@ -288,6 +288,28 @@ mod tests {
     }
 
     #[test]
+    fn origins_are_written_as_browsers_write_them() {
+        for (origin, fits) in [
+            ("https://app.example.org", true),
+            ("http://localhost:3000", true),
+            ("https://[::1]:8080", true),
+            ("*", false),
+            ("null", false),
+            ("app.example.org", false),
+            ("https://app.example.org/", false),
+            ("https://App.example.org", false),
+            ("https://app.example.org:443", false),
+            ("http://app.example.org:80", false),
+            ("https://*.example.org", false),
+            ("https://", false),
+            ("ftp://app.example.org", false),
+        ] {
+            let read = with_file(&format!("[server]\ncors_origins = [\"{origin}\"]"));
+            assert_eq!(read.is_ok(), fits, "{origin}");
+        }
+    }
+
+    #[test]
     fn unknown_variables_and_flags_are_refused() {
         assert!(Config::from_layers(None, &pair("STRONGROOM_SERVER_LISEN", "x"), &[]).is_err());
         assert!(Config::from_layers(None, &pair("STRONGROOM_SERVER_WORKERS", "x"), &[]).is_err());

@@ -30,6 +30,7 @@ pub struct Server {
     pub trusted_proxies: Vec<String>,
     pub forwarded_header: ForwardedHeader,
     pub public_https: bool,
+    pub cors_origins: Vec<String>,
 }
 
 impl Server {
@@ -85,6 +86,10 @@ impl Server {
         if !contact.is_empty() && (!is_address || contact.chars().any(char::is_control)) {
             return Err(("server.security_contact", "must begin with mailto: or https:".into()));
         }
+        if let Some(wrong) = self.cors_origins.iter().find(|one| !is_origin(one)) {
+            let rule = "must be a list of origins, such as \"https://app.example.org\"";
+            return Err(("server.cors_origins", format!("{rule}, and `{wrong}` is none")));
+        }
         Ok(())
     }
 
@@ -125,4 +130,15 @@ pub enum ForwardedHeader {
     XForwardedFor,
     /// `Forwarded`, of RFC 7239.
     Forwarded,
+}
+
+/// Whether this is an origin as browsers write it: scheme, host in small letters, and a port where it is
+/// not the scheme's own.
+fn is_origin(text: &str) -> bool {
+    let parts = |scheme: &str, port| text.strip_prefix(scheme).map(|host| (host, port));
+    let found = parts("https://", ":443").or_else(|| parts("http://", ":80"));
+    let is_of_host = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-:[]".contains(c);
+    found.is_some_and(|(host, own_port)| {
+        !host.is_empty() && host.chars().all(is_of_host) && !host.ends_with(own_port)
+    })
 }

@@ -5,6 +5,7 @@ pub mod arrival;
 pub mod assets;
 pub mod body;
 pub mod connections;
+mod cors;
 pub mod error;
 mod forwarded;
 pub mod network;

@@ -19,7 +19,7 @@ use tracing::{Instrument, Span};
 use super::arrival::Arrivals;
 use super::error::{ApiError, ErrorCode};
 use super::patience::{Pace, Watched};
-use super::forwarded;
+use super::{cors, forwarded};
 use crate::config::ForwardedHeader;
 use crate::ids::RequestId;
 
@@ -38,6 +38,8 @@ pub struct Shell {
     pub trusted_proxies: Arc<[IpAddr]>,
     /// The header in which they say for whom they ask.
     pub forwarded_header: ForwardedHeader,
+    /// Pages of other servers whose scripts may use `/v1`.
+    pub cors_origins: Arc<[String]>,
 }
 
 /// The id of a request and where it came from, kept in its extensions.
@@ -127,13 +129,18 @@ pub async fn surround(
         Some(None) => checked.and(Err(ErrorCode::Busy.into())),
         Some(Some(_)) | None => checked,
     };
+    let origins = shell.as_ref().map_or(&[][..], |shell| &*shell.cors_origins);
+    let origin = cors::Origin::of(&request, origins);
     let method = request.method().clone();
     let span = tracing::info_span!("request", id = %id, %method);
     let pending = Pending(Some(Line { span: span.clone(), begun, route }));
     if let Some(shell) = &shell {
         shell.arrivals.bound(&mut request, address, shell.body_timeout);
     }
-    let early = checked.err().map(|error| error.error_response());
+    let early = match checked {
+        Err(error) => Some(error.error_response()),
+        Ok(()) => origin.preflight(&request),
+    };
     let mut response = match early {
         Some(early) => request.into_response(early).map_into_right_body(),
         None => match next.call(request).instrument(span).await {
@@ -146,6 +153,7 @@ pub async fn surround(
     };
     note_route(response.request());
     add_headers(response.headers_mut(), id, is_https);
+    origin.tell(response.headers_mut());
     let line = pending.answered(response.status());
     Ok(response.map_body(|_, body| {
         Watched::new(body, under.flatten(), move || {
