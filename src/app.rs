@@ -21,9 +21,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::App as WebApp;
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
-use actix_web::{App as WebApp, HttpServer};
 use anyhow::{Context, Result};
 use tokio::runtime::{Handle, Runtime};
 
@@ -41,11 +41,12 @@ use crate::keys::Keys;
 use crate::limits::Limiter;
 use crate::models::{Library, LibraryParts};
 use crate::monitor::{Monitor, MonitorParts};
-use crate::openai::api::OpenAi;
+use crate::openai::api::{OpenAi, tell_limits};
 use crate::openai::responses::{Responses, ResponsesParts};
 use crate::prompts::{Prompts, PromptsParts};
 use crate::routes;
 use crate::web::arrival::Arrivals;
+use crate::web::serve::{Serving, serve};
 use crate::web::shell::{Shell, surround};
 use crate::web::tls::{Certificates, server_config};
 use crate::web::{ApiError, ErrorCode};
@@ -247,33 +248,19 @@ impl App {
     ) -> Result<()> {
         let shell = Data::new(shell(&self.settings));
         let service = self.service();
-        let server = HttpServer::new(move || {
+        let settings = &self.settings.server;
+        // Running answers are ended after the grace; their last words still have to go out.
+        let shutdown_s = u64::from(settings.shutdown_grace_s) + LAST_WORDS_S;
+        let tls = certificates.clone().map(server_config).transpose()?;
+        let serving = Serving::new(settings, shutdown_s).with_tls(tls);
+        let server = serve(listener, serving, move || {
             WebApp::new()
+                .wrap(from_fn(tell_limits))
                 .wrap(from_fn(surround))
                 .app_data(shell.clone())
                 .configure(service.clone())
                 .default_service(actix_web::web::to(route::nowhere))
-        });
-        let settings = &self.settings.server;
-        let server = server
-            .workers(workers(settings.workers))
-            .max_connections(settings.connections_max as usize)
-            .client_request_timeout(Duration::from_millis(settings.head_timeout_ms.into()))
-            .keep_alive(Duration::from_secs(settings.keep_alive_s.into()))
-            // A word that is ready leaves at once, without waiting for the last one's receipt.
-            .tcp_nodelay(true)
-            // Running answers are ended after the grace; their last words still have to go out.
-            .shutdown_timeout(u64::from(settings.shutdown_grace_s) + LAST_WORDS_S)
-            // A client who has closed its end has gone: its work ends.
-            .h1_allow_half_closed(false)
-            .disable_signals();
-        let server = match &certificates {
-            Some(certificates) => {
-                server.listen_rustls_0_23(listener, server_config(Arc::clone(certificates))?)?
-            }
-            None => server.listen(listener)?,
-        }
-        .run();
+        })?;
         let handle = server.handle();
         let serving = actix_web::rt::spawn(server);
         let upkeep = actix_web::rt::spawn(self.clone().upkeep(certificates));
@@ -358,12 +345,6 @@ fn shell(settings: &Settings) -> Shell {
         is_https: settings.server.is_https(),
         trusted_proxies: settings.server.trusted_proxies().into(),
         forwarded_header: settings.server.forwarded_header,
-    }
-}
-
-fn workers(configured: u16) -> usize {
-    match configured {
-        0 => std::thread::available_parallelism().map_or(2, usize::from).min(4),
-        some => some.into(),
+        cors_origins: settings.server.cors_origins.clone().into(),
     }
 }

@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::access::permission::{BuiltinRole, Permission};
 use crate::access::route::Access;
 use crate::audit::Action;
-use crate::web::ErrorCode;
+use crate::gate::examples;
+use crate::web::{ApiError, ErrorCode};
 use crate::{openai, routes};
 
 fn keep(page: &str, name: &str, table: &str) {
@@ -72,10 +73,40 @@ fn errors() {
             code.status().as_u16().to_string(),
             format!("`{}`", code.name()),
             format!("`{}`", code.kind()),
+            retry(&(*code).into()),
             code.default_message().to_owned(),
         ]
     });
-    keep("api.md", "errors", &table(&["status", "code", "type", "meaning"], rows));
+    keep("api.md", "errors", &table(&["status", "code", "type", "again", "meaning"], rows));
+}
+
+#[test]
+fn refusals_of_the_road() {
+    let rows = examples::refusals().into_iter().map(|(name, error)| {
+        vec![
+            format!("`{name}`"),
+            error.code().status().as_u16().to_string(),
+            format!("`{}`", error.code().name()),
+            error.at_fault().map_or_else(String::new, |param| format!("`{param}`")),
+            retry(&error),
+        ]
+    });
+    let columns = ["refusal", "status", "code", "param", "again"];
+    keep("api.md", "refusals", &table(&columns, rows));
+}
+
+/// What a client is told of asking again.
+fn retry(error: &ApiError) -> String {
+    let when = match error.wait() {
+        None => String::new(),
+        Some(wait) if error.code().wait() == Some(wait) => format!("after {} s", wait.as_secs()),
+        Some(_) => "as `retry-after` says".to_owned(),
+    };
+    match (error.asks_again(), when.is_empty()) {
+        (true, _) => when,
+        (false, true) => "not unasked".to_owned(),
+        (false, false) => format!("not unasked; {when}"),
+    }
 }
 
 #[test]

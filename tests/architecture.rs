@@ -27,6 +27,7 @@ const ROWS: &[&[&str]] = &[
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("models", "gate", "the library is the catalog that the gate asks for"),
     ("accounts", "gate", "`GET /api/me` shows what the person has used"),
+    ("keys", "gate", "a key is limited to models that are there and open to its owner"),
     ("clock", "db", "a timestamp says how it is stored"),
     ("ids", "db", "an id says how it is stored"),
 ];

@@ -47,8 +47,10 @@ fn a_full_disk_stores_nothing_says_so_and_loses_nothing() {
     }
     session.client.get("/api/conversations").expect(200);
     session.client.get("/api/me").expect(200);
+    server.wait_until(503);
 
     fs::remove_file(filler).expect("it is there");
+    server.wait_until(200);
     let after = session.begin_conversation("after");
     server.assert_alive();
     assert!(server.stop().success());

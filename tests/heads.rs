@@ -173,6 +173,8 @@ fn addresses_and_methods_that_are_not_there_are_refused() {
     ] {
         let answer = client.try_send(method, path, &[], None).expect("an answer");
         check(&format!("{method} {path}"), &answer, 405, "method_not_allowed");
+        let allowed = answer.headers["allow"].to_str().expect("text");
+        assert!(!allowed.is_empty() && !allowed.contains(method), "{method} {path}: {allowed}");
     }
     for (bytes, status, code) in [
         (&b"\x16\x03\x01 this is not HTTP\r\n\r\n"[..], 400, None),

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
 use actix_web::cookie::Cookie;
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderName, ORIGIN};
+use actix_web::{HttpMessage as _, HttpRequest};
 use subtle::ConstantTimeEq;
 
 use super::changes::{Withdrawn, withdrawn};
@@ -85,6 +85,7 @@ impl Authenticator {
             Ok(caller) => caller,
             Err(error) => return Err(self.not_identified(request, error).await),
         };
+        request.extensions_mut().insert(Known(caller.clone()));
         if let Some(permission) = needed
             && !caller.may(permission)
         {
@@ -96,6 +97,21 @@ impl Authenticator {
                 .message(format!("This needs the permission `{}`.", permission.name())));
         }
         Ok(caller)
+    }
+
+    /// Who asks below `/v1` for what is not there, if they send a key. One that is not good is on record,
+    /// as everywhere: otherwise keys could be tried out here without a trace.
+    pub(crate) async fn recognise(&self, request: &HttpRequest) -> Result<(), ApiError> {
+        if !is_of_programs(request.path()) || !matches!(presented_key(request), Ok(Some(_))) {
+            return Ok(());
+        }
+        match self.identify(request) {
+            Ok(caller) => {
+                request.extensions_mut().insert(Known(caller));
+                Ok(())
+            }
+            Err(error) => Err(self.not_identified(request, error).await),
+        }
     }
 
     /// Puts on record that somebody did not show who they are, and gives what they are answered.
@@ -253,12 +269,22 @@ pub(crate) fn check_same_origin(request: &HttpRequest) -> Result<(), ApiError> {
     }
 }
 
+/// Who was found to be calling, kept in the extensions of the request.
+struct Known(Caller);
+
+/// The program whose key came with a request below `/v1`, once that was found good.
+pub(crate) fn known_program(request: &HttpRequest) -> Option<Caller> {
+    let extensions = request.extensions();
+    let Known(caller) = extensions.get::<Known>()?;
+    (is_of_programs(request.path()) && caller.key().is_some()).then(|| caller.clone())
+}
+
+fn is_of_programs(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/")
+}
+
 fn door_of(path: &str) -> Door {
-    if path == "/metrics" || path == "/v1" || path.starts_with("/v1/") {
-        Door::Programs
-    } else {
-        Door::Web
-    }
+    if path == "/metrics" || is_of_programs(path) { Door::Programs } else { Door::Web }
 }
 
 fn changes_state(method: &Method) -> bool {

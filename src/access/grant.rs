@@ -94,6 +94,15 @@ pub(super) async fn check_again(request: &HttpRequest, caller: &Caller) -> Resul
     authenticator(request)?.check_again(caller).await
 }
 
+/// Finds out who asks for what is not there, so that they are told what everybody with a good key is
+/// told. Without a key nobody has to be known for that.
+pub(super) async fn recognise(request: &HttpRequest) -> Result<(), ApiError> {
+    match request.app_data::<Data<Authenticator>>() {
+        Some(authenticator) => authenticator.recognise(request).await,
+        None => Ok(()),
+    }
+}
+
 fn authenticator(request: &HttpRequest) -> Result<Data<Authenticator>, ApiError> {
     let found = request.app_data::<Data<Authenticator>>().cloned();
     found.ok_or_else(|| ApiError::new(ErrorCode::Internal).because("no authenticator is mounted"))

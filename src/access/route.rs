@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use actix_web::dev::Payload;
 use actix_web::http::Method;
+use actix_web::http::header::{ALLOW, HeaderValue};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{
     Error, FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, ResponseError,
@@ -14,9 +16,10 @@ use actix_web::{
 use schemars::SchemaGenerator;
 
 use super::Caller;
-use super::grant::{Grant, Public, SignedIn, check_again};
+use super::grant::{Grant, Public, SignedIn, check_again, recognise};
 use super::permission::{Permission, PermissionMarker};
 use crate::web::answer::{Describe, Description};
+use crate::web::shell::note_route;
 use crate::web::{ApiError, ErrorCode};
 
 /// Who may use a route.
@@ -111,6 +114,7 @@ impl<A: Gated> FromRequest for InOrder<A> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        note_route(request);
         let taken = A::take(request.clone(), payload.take());
         Box::pin(async move { taken.await.map(Self) })
     }
@@ -204,7 +208,7 @@ impl Routes {
     {
         let resource = self.resources.remove(path).unwrap_or_else(|| {
             self.order.push(path);
-            web::resource(path).default_service(web::to(wrong_method))
+            web::resource(path)
         });
         let route = Route::new()
             .method(method.clone())
@@ -230,17 +234,35 @@ impl Routes {
     pub(crate) fn mount(mut self, config: &mut ServiceConfig) {
         for path in self.order {
             if let Some(resource) = self.resources.remove(path) {
-                config.service(resource);
+                let rows = self.table.iter().filter(|row| row.path == path);
+                let allowed: Vec<&str> = rows.map(|row| row.method.as_str()).collect();
+                let allowed: Rc<str> = allowed.join(", ").into();
+                let other = move |request: HttpRequest| wrong_method(request, Rc::clone(&allowed));
+                config.service(resource.default_service(web::to(other)));
             }
         }
     }
 }
 
-async fn wrong_method() -> HttpResponse {
-    ApiError::new(ErrorCode::MethodNotAllowed).error_response()
+/// Answers for methods that an address does not take, and names those that it does (RFC 9110, 15.5.6).
+async fn wrong_method(request: HttpRequest, allowed: Rc<str>) -> HttpResponse {
+    let error = astray(&request, ErrorCode::MethodNotAllowed).await;
+    let mut response = error.error_response();
+    if let Ok(allowed) = HeaderValue::from_str(&allowed) {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
+    response
 }
 
 /// Answers for addresses that lead nowhere.
-pub(crate) async fn nowhere() -> HttpResponse {
-    ApiError::new(ErrorCode::NotFound).error_response()
+pub(crate) async fn nowhere(request: HttpRequest) -> HttpResponse {
+    astray(&request, ErrorCode::NotFound).await.error_response()
+}
+
+/// What somebody is answered who asks for what is not there, once it is known who they are.
+async fn astray(request: &HttpRequest, code: ErrorCode) -> ApiError {
+    match recognise(request).await {
+        Ok(()) => code.into(),
+        Err(error) => error,
+    }
 }

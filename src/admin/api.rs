@@ -16,9 +16,9 @@ pub(crate) async fn alive(_: Public) -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({ "status": "alive" }))
 }
 
-/// The server can answer: the store does, and a model is loaded.
+/// The server can answer: the store takes what is written to it, and a model is loaded.
 pub(crate) async fn ready(_: Public, gate: Data<Gate>, db: Data<Db>) -> HttpResponse {
-    let (has_store, has_model) = (db.answers().await, gate.is_ready());
+    let (has_store, has_model) = (db.takes_writes().await, gate.is_ready());
     let state = |is_met: bool| if is_met { "ready" } else { "not ready" };
     let body = serde_json::json!({ "store": state(has_store), "model": state(has_model) });
     if has_store && has_model {

@@ -4,12 +4,11 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError};
+use actix_web::{App, HttpRequest, HttpResponse, ResponseError};
 use anyhow::{Context, Result};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
@@ -17,35 +16,27 @@ use tokio::sync::Mutex;
 use super::{Home, StopSignals, console, control};
 use crate::secret::SecretText;
 use crate::vault::{Vault, VaultError};
+use crate::web::serve::{Serving, serve};
 use crate::web::shell::{Shell, surround};
-use crate::web::tls::{Certificates, server_config};
 use crate::web::{ApiError, ErrorCode, assets};
 
 /// Serves "sealed" until the vault is open; none where the server was told to stop instead.
 pub(super) async fn wait_until_open(
     home: &Home,
     listener: TcpListener,
-    certificates: Option<Arc<Certificates>>,
+    serving: Serving,
     shell: Shell,
     stop: &mut StopSignals,
 ) -> Result<Option<Opened>> {
     let shell = Data::new(shell);
-    let server = HttpServer::new(move || {
+    let server = serve(listener, serving.alone(), move || {
         App::new()
             .wrap(from_fn(surround))
             .app_data(shell.clone())
             .route("/healthz", web::get().to(alive))
             .route("/static/{path:.*}", web::get().to(asset))
             .default_service(web::to(sealed))
-    })
-    .workers(1)
-    .disable_signals()
-    .shutdown_timeout(1);
-    let server = match certificates {
-        Some(certificates) => server.listen_rustls_0_23(listener, server_config(certificates)?)?,
-        None => server.listen(listener)?,
-    }
-    .run();
+    })?;
     let handle = server.handle();
     let serving = actix_web::rt::spawn(server);
     let attempts = Attempts::on(&home.vault);

@@ -15,6 +15,11 @@ use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::backup;
 use crate::config::{Config, KeySourceKind, Settings};
 use crate::secret::SecretText;
+use crate::web::serve::Serving;
+use crate::web::tls::server_config;
+
+/// How long connections may take to end while the server is sealed, in seconds.
+const SEALED_SHUTDOWN_S: u64 = 1;
 
 /// Makes the server's certificate where there is none yet, so that a server that starts sealed has
 /// the one that its clients trust.
@@ -90,7 +95,9 @@ fn wait_sealed(
     writeln!(out, "  listening {}://{address}", scheme(is_tls))?;
     out.flush()?;
     let listener = listener.try_clone()?;
-    let waiting = sealed::wait_until_open(home, listener, certificates, shell(settings), stop);
+    let tls = certificates.map(server_config).transpose()?;
+    let serving = Serving::new(&settings.server, SEALED_SHUTDOWN_S).with_tls(tls);
+    let waiting = sealed::wait_until_open(home, listener, serving, shell(settings), stop);
     actix_web::rt::System::new().block_on(waiting)
 }
 

@@ -2,6 +2,7 @@
 //! test moves.
 
 mod accounts;
+mod cors;
 mod credentials;
 mod deletion;
 mod links;
@@ -14,6 +15,7 @@ mod rows;
 
 use actix_web::App as WebApp;
 use actix_web::dev::Service;
+use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::from_fn;
 use actix_web::test::{TestRequest, init_service, read_body};
@@ -45,10 +47,15 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) cookie: Option<String>,
     pub(super) retry_after: Option<u64>,
+    pub(super) headers: HeaderMap,
     pub(super) body: Value,
 }
 
 impl Answer {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+
     pub(super) fn code(&self) -> &str {
         let error = &self.body["error"];
         let code = error["code"].as_str().or(error["details"]["error_code"].as_str());
@@ -147,6 +154,7 @@ impl House {
     ) -> Answer {
         let service = init_service(
             WebApp::new()
+                .wrap(from_fn(tell_limits))
                 .wrap(from_fn(surround))
                 .app_data(Data::new(shell(&self.app.settings)))
                 .configure(self.app.service())
@@ -163,9 +171,10 @@ impl House {
         let cookie = cookie.map(|cookie| cookie.value().to_owned()).filter(|it| !it.is_empty());
         let header = response.headers().get("retry-after");
         let retry_after = header.and_then(|value| value.to_str().ok()?.parse().ok());
+        let headers = response.headers().clone();
         let body = read_body(response).await;
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Answer { status, cookie, retry_after, body }
+        Answer { status, cookie, retry_after, headers, body }
     }
 
     pub(super) async fn post(&self, from: &Visitor, path: &str, body: Value) -> Answer {

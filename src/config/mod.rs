@@ -7,6 +7,7 @@
 mod device;
 mod engine;
 mod layers;
+mod server;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -15,10 +16,11 @@ use std::path::Path;
 pub use device::Device;
 pub use engine::{Engine, Instructions, KvPrecision, Speculation};
 pub use layers::Origin;
+pub use server::{ForwardedHeader, Server};
 pub use settings::{
-    Accounts, Api, Backup, Evals, ForwardedHeader, Guard, KeySourceKind, LimitSet, Limits,
-    LoadWhen, LogFormat, Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES, SUITES,
-    Schedule, Server, Settings, Tls, VaultSettings, is_model_name,
+    Accounts, Api, Backup, Evals, Guard, KeySourceKind, LimitSet, Limits, LoadWhen, LogFormat,
+    Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES, SUITES, Schedule, Settings, Tls,
+    VaultSettings, is_model_name,
 };
 
 /// Where tests find the data that is shared between checkouts.
@@ -285,6 +287,28 @@ mod tests {
         let error = with_file(proxies).expect_err("no header is named").to_string();
         assert!(error.contains("`server.forwarded_header` must be \"x-forwarded-for\""), "{error}");
         with_file(&format!("{proxies}forwarded_header = \"forwarded\"")).expect("named");
+    }
+
+    #[test]
+    fn origins_are_written_as_browsers_write_them() {
+        for (origin, fits) in [
+            ("https://app.example.org", true),
+            ("http://localhost:3000", true),
+            ("https://[::1]:8080", true),
+            ("*", false),
+            ("null", false),
+            ("app.example.org", false),
+            ("https://app.example.org/", false),
+            ("https://App.example.org", false),
+            ("https://app.example.org:443", false),
+            ("http://app.example.org:80", false),
+            ("https://*.example.org", false),
+            ("https://", false),
+            ("ftp://app.example.org", false),
+        ] {
+            let read = with_file(&format!("[server]\ncors_origins = [\"{origin}\"]"));
+            assert_eq!(read.is_ok(), fits, "{origin}");
+        }
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The settings, typed; meanings stand in `config/strongroom.toml`, beside the defaults.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
 use super::device::{DEVICE_RULE, Device};
 use super::engine::Engine;
+use super::server::Server;
 
 /// The roles that limits can be set for; those of `access::permission`, as a test there holds.
 pub const ROLES: [&str; 6] = ["owner", "admin", "operator", "auditor", "member", "service"];
@@ -31,54 +31,6 @@ pub struct Settings {
     pub backup: Backup,
     pub monitor: Monitor,
     pub logs: Logs,
-}
-
-/// How the server is reached.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    pub listen: String,
-    pub hosts: Vec<String>,
-    pub organisation: String,
-    pub security_contact: String,
-    pub data_dir: PathBuf,
-    pub workers: u16,
-    pub connections_max: u32,
-    pub body_bytes_max: u32,
-    pub head_timeout_ms: u32,
-    pub body_timeout_ms: u32,
-    pub keep_alive_s: u32,
-    pub shutdown_grace_s: u32,
-    pub plain_http: bool,
-    pub trusted_proxies: Vec<String>,
-    pub forwarded_header: ForwardedHeader,
-    pub public_https: bool,
-}
-
-impl Server {
-    /// The proxies whose word on addresses is taken.
-    pub fn trusted_proxies(&self) -> Vec<IpAddr> {
-        let parsed = self.trusted_proxies.iter().filter_map(|one| one.parse::<IpAddr>().ok());
-        parsed.map(|address| address.to_canonical()).collect()
-    }
-
-    /// Whether browsers reach the server over HTTPS: its own, or that of a proxy before it.
-    pub fn is_https(&self) -> bool {
-        !self.plain_http || self.public_https
-    }
-}
-
-/// The header in which the proxies say for whom they ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ForwardedHeader {
-    /// None is named.
-    #[serde(rename = "")]
-    None,
-    /// `X-Forwarded-For`.
-    XForwardedFor,
-    /// `Forwarded`, of RFC 7239.
-    Forwarded,
 }
 
 /// Certificates.
@@ -289,42 +241,7 @@ impl Settings {
     }
 
     fn check_rules(&self) -> Result<(), (&'static str, String)> {
-        let server = &self.server;
-        let Ok(address) = server.listen.parse::<SocketAddr>() else {
-            return Err((
-                "server.listen",
-                "must be an address and a port, such as 127.0.0.1:8443 or [::]:8443".into(),
-            ));
-        };
-        if server.plain_http && !address.ip().is_loopback() {
-            return Err((
-                "server.plain_http",
-                format!(
-                    "works on loopback addresses only, and `server.listen` is {address}; people's words must not cross a network in clear"
-                ),
-            ));
-        }
-        if server.hosts.is_empty()
-            || server.hosts.iter().any(|host| host.is_empty() || host.contains('/'))
-        {
-            return Err((
-                "server.hosts",
-                "must name at least one host, without scheme, port or path".into(),
-            ));
-        }
-        if let Some(wrong) =
-            server.trusted_proxies.iter().find(|one| one.parse::<IpAddr>().is_err())
-        {
-            return Err((
-                "server.trusted_proxies",
-                format!("must be a list of addresses, and `{wrong}` is none"),
-            ));
-        }
-        if !server.trusted_proxies.is_empty() && server.forwarded_header == ForwardedHeader::None {
-            let rule = "must be \"x-forwarded-for\" or \"forwarded\", whichever the proxies in \
-                        server.trusted_proxies write";
-            return Err(("server.forwarded_header", rule.into()));
-        }
+        self.server.check_rules()?;
         if (self.tls.certificate_file.as_os_str().is_empty())
             != (self.tls.key_file.as_os_str().is_empty())
         {
@@ -332,11 +249,6 @@ impl Settings {
                 "tls.key_file",
                 "and `tls.certificate_file` belong together: set both or neither".into(),
             ));
-        }
-        let contact = &server.security_contact;
-        let is_address = ["mailto:", "https:"].iter().any(|scheme| contact.starts_with(scheme));
-        if !contact.is_empty() && (!is_address || contact.chars().any(char::is_control)) {
-            return Err(("server.security_contact", "must begin with mailto: or https:".into()));
         }
         if !matches!(&*self.logs.level, "error" | "warn" | "info" | "debug" | "trace") {
             return Err(("logs.level", "must be error, warn, info, debug or trace".into()));
@@ -351,14 +263,7 @@ impl Settings {
     }
 
     fn check_bounds(&self) -> Result<(), (&'static str, String)> {
-        let server = &self.server;
         let bounds = [
-            ("server.workers", server.workers.into(), 0, 64),
-            ("server.connections_max", server.connections_max.into(), 1, 1_000_000),
-            ("server.body_bytes_max", server.body_bytes_max.into(), 65_536, 1 << 30),
-            ("server.head_timeout_ms", server.head_timeout_ms.into(), 100, 600_000),
-            ("server.body_timeout_ms", server.body_timeout_ms.into(), 100, 3_600_000),
-            ("server.shutdown_grace_s", server.shutdown_grace_s.into(), 0, 3_600),
             ("tls.certificate_days", self.tls.certificate_days.into(), 1, 397),
             ("engine.threads", self.engine.threads.into(), 0, 1_024),
             ("engine.kv_budget_mib", self.engine.kv_budget_mib.into(), 1, 1 << 20),
@@ -378,7 +283,7 @@ impl Settings {
             ("backup.key_file_days", self.backup.key_file_days.into(), 0, 3_650),
             ("accounts.hashes_at_once", self.accounts.hashes_at_once.into(), 1, 64),
         ];
-        bounds.into_iter().try_for_each(within)
+        self.server.bounds().into_iter().chain(bounds).try_for_each(within)
     }
 }
 
@@ -396,10 +301,11 @@ impl ModelLimits {
     }
 }
 
-/// Holds one value against its bounds: key, value, least, most.
-fn within(
-    (key, value, least, most): (&'static str, u64, u64, u64),
-) -> Result<(), (&'static str, String)> {
+/// A key, its value, and the least and the most that it may be.
+pub(super) type Bounds = (&'static str, u64, u64, u64);
+
+/// Holds one value against its bounds.
+fn within((key, value, least, most): Bounds) -> Result<(), (&'static str, String)> {
     if (least..=most).contains(&value) {
         return Ok(());
     }

@@ -9,13 +9,14 @@ mod error;
 pub mod lock;
 mod migrations;
 mod pool;
+mod ready;
 pub mod sql;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rusqlite::OpenFlags;
 pub use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
@@ -62,6 +63,7 @@ struct Inner {
     writer: Writer,
     readers: Readers,
     hooks: Arc<RwLock<Hooks>>,
+    probe: Mutex<ready::Probe>,
 }
 
 impl Db {
@@ -77,7 +79,8 @@ impl Db {
         let hooks = Arc::new(RwLock::new(Hooks::default()));
         let writer = Writer::start(connection, Arc::clone(&hooks), options)?;
         let readers = Readers::start(path, options)?;
-        Ok(Self { inner: Arc::new(Inner { path: path.to_owned(), writer, readers, hooks }) })
+        let (path, probe) = (path.to_owned(), Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { path, writer, readers, hooks, probe }) })
     }
 
     /// The database file.
@@ -110,12 +113,6 @@ impl Db {
         // Nobody waits any more when the caller went away; that is no error, here and below.
         self.send_read(job, move |result| drop(sender.send(result)))?;
         receiver.await.unwrap_or_else(|_| Err(DbError::Closed.into()))
-    }
-
-    /// Whether the database can be read.
-    pub async fn answers(&self) -> bool {
-        let read = |db: &Connection| -> Result<(), DbError> { Ok(db.execute_batch("SELECT 1")?) };
-        self.read(read).await.is_ok()
     }
 
     /// Runs a job that writes, and returns once what it wrote is on disk. A job that returns an

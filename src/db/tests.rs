@@ -1,5 +1,8 @@
 //! The store: order, durability, migrations, locks.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
 use super::*;
 
 fn open() -> (tempfile::TempDir, Db) {
@@ -59,7 +62,7 @@ fn a_job_that_panics_is_undone_and_the_writer_goes_on() {
 #[tokio::test]
 async fn what_follows_a_write_happens_in_the_order_of_commits_and_without_a_listener() {
     let (_directory, db) = open();
-    let seen = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let seen = Arc::new(Mutex::new(Vec::new()));
     for value in 0..40_i64 {
         let seen = Arc::clone(&seen);
         let job = move |tx: &Transaction<'_>| -> Result<i64, DbError> {
@@ -83,9 +86,9 @@ async fn a_later_write_sees_what_followed_an_earlier_one() {
         wait.recv().expect("told to go on");
         Ok(())
     });
-    let is_told = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_told = Arc::new(AtomicBool::new(false));
     let (tell, look) = (Arc::clone(&is_told), is_told);
-    let order = std::sync::atomic::Ordering::SeqCst;
+    let order = Ordering::SeqCst;
     let first =
         db.write_then(|_| -> Result<(), DbError> { Ok(()) }, move |()| tell.store(true, order));
     let second = db.write(move |_| -> Result<bool, DbError> { Ok(look.load(order)) });
@@ -110,15 +113,38 @@ async fn what_follows_a_write_that_is_not_kept_does_not_happen() {
 #[test]
 fn a_hook_that_fails_keeps_the_whole_transaction_from_being_kept() {
     let (_directory, db) = open();
-    let is_failing = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let is_failing = Arc::new(AtomicBool::new(true));
     let flag = Arc::clone(&is_failing);
-    db.before_commit(move |_| {
-        if flag.load(std::sync::atomic::Ordering::SeqCst) { Err(DbError::Full) } else { Ok(()) }
-    });
+    db.before_commit(
+        move |_| {
+            if flag.load(Ordering::SeqCst) { Err(DbError::Full) } else { Ok(()) }
+        },
+    );
     assert!(matches!(insert(&db, 1), Err(DbError::Full)));
-    is_failing.store(false, std::sync::atomic::Ordering::SeqCst);
+    is_failing.store(false, Ordering::SeqCst);
     insert(&db, 2).expect("kept");
     assert_eq!(sum(&db), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_takes_nothing_is_found_out_and_the_disk_is_not_asked_each_time() {
+    let (_directory, db) = open();
+    let (is_failing, commits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (flag, count) = (Arc::clone(&is_failing), Arc::clone(&commits));
+    db.before_commit(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        if flag.load(Ordering::SeqCst) { Err(DbError::Full) } else { Ok(()) }
+    });
+    assert!(db.took_writes(Duration::ZERO).await);
+    is_failing.store(true, Ordering::SeqCst);
+    assert!(!db.took_writes(Duration::ZERO).await);
+    is_failing.store(false, Ordering::SeqCst);
+    let before = commits.load(Ordering::SeqCst);
+    for _ in 0..10 {
+        assert!(!db.took_writes(Duration::from_mins(1)).await, "as it was found");
+    }
+    assert_eq!(commits.load(Ordering::SeqCst), before);
+    assert!(db.took_writes(Duration::ZERO).await);
 }
 
 #[test]

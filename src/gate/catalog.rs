@@ -187,6 +187,11 @@ impl Model {
         }
     }
 
+    /// Whether this is its name, or one of its further names.
+    fn is_called(&self, name: &String) -> bool {
+        self.name == *name || self.aliases.contains(name)
+    }
+
     /// Whether the caller may use it: by role, and by what a key is limited to.
     pub(crate) fn is_open_to(&self, caller: &Caller) -> bool {
         if matches!(caller.via, Via::System) {
@@ -199,7 +204,7 @@ impl Model {
         let by_key = caller
             .key()
             .and_then(|key| key.models.as_ref())
-            .is_none_or(|models| models.contains(&self.name));
+            .is_none_or(|models| models.iter().any(|name| self.is_called(name)));
         by_role && by_key
     }
 }

@@ -18,6 +18,9 @@ pub(crate) enum GateError {
     /// The model is being read, or could not be.
     #[error("the model is not ready: {0}")]
     ModelNotReady(String),
+    /// The model does not answer, and waiting changes nothing: somebody has to do something.
+    #[error("the model is not served: {0}")]
+    NotServed(String),
     /// There is no memory for the model now; with the numbers.
     #[error("no memory for the model: {0}")]
     NoMemory(String),
@@ -30,6 +33,8 @@ pub(crate) enum GateError {
     /// The prompt leaves no room for an answer.
     #[error("the prompt has {tokens} tokens of {context}")]
     PromptTooLong {
+        /// The parameter that has it, where that is known.
+        parameter: Option<&'static str>,
         /// Its tokens; at least so many where the text was too long to be counted.
         tokens: usize,
         /// The model's context.
@@ -52,7 +57,10 @@ pub(crate) enum GateError {
     },
     /// There is nothing to go on from.
     #[error("the prompt is empty")]
-    EmptyPrompt,
+    EmptyPrompt {
+        /// The parameter that has it, where that is known.
+        parameter: Option<&'static str>,
+    },
     /// A token is not in the vocabulary.
     #[error("a token of the prompt is not in the vocabulary")]
     UnknownToken,
@@ -111,13 +119,14 @@ impl GateError {
             Self::NotPermitted => "not_permitted",
             Self::ModelNotFound => "model_not_found",
             Self::ModelNotReady(_) => "model_not_ready",
+            Self::NotServed(_) => "not_served",
             Self::NoMemory(_) => "no_memory",
             Self::Unloaded => "unloaded",
             Self::Limited(refusal) => refusal.which.name(),
             Self::PromptTooLong { .. } => "prompt_too_long",
             Self::WrongKind(_) => "wrong_kind",
             Self::TextTooLong { .. } => "text_too_long",
-            Self::EmptyPrompt => "empty_prompt",
+            Self::EmptyPrompt { .. } => "empty_prompt",
             Self::UnknownToken => "unknown_token",
             Self::OutOfRange { .. } => "out_of_range",
             Self::Grammar { .. } => "grammar",
@@ -145,10 +154,10 @@ impl From<PromptError> for GateError {
     fn from(error: PromptError) -> Self {
         match error {
             PromptError::Refused(_) => Self::Template,
-            PromptError::Empty => Self::EmptyPrompt,
+            PromptError::Empty => Self::EmptyPrompt { parameter: Some("messages") },
             // Not the caller's doing: the file brought it.
             PromptError::Limit(_) | PromptError::Template(_) => {
-                Self::ModelNotReady("Its chat template cannot be used.".to_owned())
+                Self::NotServed("Its chat template cannot be used.".to_owned())
             }
         }
     }
@@ -159,9 +168,10 @@ impl From<EngineError> for GateError {
         match error {
             EngineError::Busy => Self::Busy,
             EngineError::PromptTooLong { tokens, tokens_max } => {
-                Self::PromptTooLong { tokens, context: tokens_max.saturating_add(1) }
+                let context = tokens_max.saturating_add(1);
+                Self::PromptTooLong { parameter: None, tokens, context }
             }
-            EngineError::Empty => Self::EmptyPrompt,
+            EngineError::Empty => Self::EmptyPrompt { parameter: None },
             EngineError::UnknownToken { .. } => Self::UnknownToken,
             EngineError::OutOfRange { parameter, expected } => {
                 Self::OutOfRange { parameter, expected }

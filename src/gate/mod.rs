@@ -6,6 +6,8 @@ pub(crate) mod api;
 mod catalog;
 mod embed;
 mod error;
+#[cfg(test)]
+pub(crate) mod examples;
 mod exchange;
 mod extent;
 mod generate;

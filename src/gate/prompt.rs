@@ -195,7 +195,7 @@ impl Draft {
         let context = self.engine.info().context_tokens;
         let tokens_min = self.bytes() / TOKEN_BYTES_MAX;
         if tokens_min > context {
-            return Err(GateError::PromptTooLong { tokens: tokens_min, context });
+            return Err(self.too_long(tokens_min));
         }
         if let Input::Tokens(tokens) = &self.input {
             let vocabulary = self.engine.info().vocabulary;
@@ -214,14 +214,20 @@ impl Draft {
             Input::Tokens(_) => Vec::new(),
         };
         match self.prompt.len() {
-            0 => Err(GateError::EmptyPrompt),
-            tokens if tokens + self.room_min > context => {
-                Err(GateError::PromptTooLong { tokens, context })
-            }
+            0 => Err(GateError::EmptyPrompt { parameter: Some(self.input.parameter()) }),
+            tokens if tokens + self.room_min > context => Err(self.too_long(tokens)),
             tokens => {
                 self.max_tokens = self.max_tokens.min(context - tokens);
                 Ok(())
             }
+        }
+    }
+
+    fn too_long(&self, tokens: usize) -> GateError {
+        GateError::PromptTooLong {
+            parameter: Some(self.input.parameter()),
+            tokens,
+            context: self.engine.info().context_tokens,
         }
     }
 
@@ -299,8 +305,7 @@ impl Draft {
         self.count()?;
         let room = taken.saturating_sub(self.prompt.len()) / self.choices;
         if room == 0 {
-            let context = self.engine.info().context_tokens;
-            return Err(GateError::PromptTooLong { tokens: self.prompt.len(), context });
+            return Err(self.too_long(self.prompt.len()));
         }
         self.max_tokens = self.max_tokens.min(room);
         Ok(())

@@ -83,6 +83,16 @@ pub(crate) enum Input {
     Tokens(Vec<u32>),
 }
 
+impl Input {
+    /// The parameter of the API that has it.
+    pub(super) const fn parameter(&self) -> &'static str {
+        match self {
+            Self::Conversation(_) => "messages",
+            Self::Text(_) | Self::Tokens(_) => "prompt",
+        }
+    }
+}
+
 /// A grammar that an answer is held to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HeldTo {

@@ -89,7 +89,7 @@ fn item(engine: &dyn super::Generate, text: &ScoreText) -> Result<ScoreItem, Gat
     let whole = engine.tokenize(&format!("{kept}{continuation}"));
     let before = engine.tokenize(kept).len().clamp(1, whole.len().saturating_sub(1).max(1));
     if whole.len() < 2 {
-        return Err(GateError::EmptyPrompt);
+        return Err(GateError::EmptyPrompt { parameter: None });
     }
     let (prefix, continuation) = whole.split_at(before);
     Ok(ScoreItem { prefix: prefix.to_vec(), continuation: continuation.to_vec() })

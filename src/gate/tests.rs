@@ -245,7 +245,7 @@ async fn what_fails_before_its_tokens_are_reserved_has_used_a_request() {
     let caller = caller();
     for prompt in ["a".repeat(1_000_000), "a".repeat(200), String::new()] {
         let error = house.gate.run(&caller, request(&prompt)).await.expect_err("does not fit");
-        assert!(matches!(error, GateError::PromptTooLong { .. } | GateError::EmptyPrompt));
+        assert!(matches!(error, GateError::PromptTooLong { .. } | GateError::EmptyPrompt { .. }));
     }
     let error = house.gate.run(&caller, request("Hello")).await.expect_err("over the pace");
     assert!(matches!(error, GateError::Limited(_)), "{error:?}");
@@ -299,7 +299,7 @@ async fn prompts_that_leave_no_room_are_refused_and_never_cut() {
     let error = house.gate.run(&caller(), far_too_long).await.expect_err("too long");
     assert!(matches!(error, GateError::PromptTooLong { .. }));
     let error = house.gate.run(&caller(), request("")).await.expect_err("empty");
-    assert!(matches!(error, GateError::EmptyPrompt));
+    assert!(matches!(error, GateError::EmptyPrompt { parameter: Some("prompt") }));
     assert_eq!(house.engine.seen.lock().len(), 1);
 }
 

@@ -87,7 +87,7 @@ impl Gate {
             if with_pieces && tokens.len() > PIECES_MAX {
                 let expected =
                     "a text of at most 32768 tokens where they are shown with their pieces";
-                return Err(GateError::OutOfRange { parameter: "prompt", expected });
+                return Err(GateError::OutOfRange { parameter: input.parameter(), expected });
             }
             let pieces = || tokens.iter().map(|token| engines.piece(*token)).collect();
             let pieces = with_pieces.then(pieces);
@@ -164,15 +164,19 @@ impl TokenInput {
         }
     }
 
-    /// The tokens; bounded before it costs anything.
-    fn tokens(&self, engines: &Engines, options: PromptOptions) -> Result<Vec<u32>, GateError> {
-        let parameter = match self {
+    /// The parameter that has it.
+    const fn parameter(&self) -> &'static str {
+        match self {
             Self::Text { parameter, .. } => parameter,
             Self::Conversation { .. } => "messages",
-        };
+        }
+    }
+
+    /// The tokens; bounded before it costs anything.
+    fn tokens(&self, engines: &Engines, options: PromptOptions) -> Result<Vec<u32>, GateError> {
         if self.bytes() > TEXT_BYTES_MAX {
             let expected = "at most 1048576 bytes of text";
-            return Err(GateError::OutOfRange { parameter, expected });
+            return Err(GateError::OutOfRange { parameter: self.parameter(), expected });
         }
         match (self, engines) {
             (Self::Text { text, reading, .. }, _) => Ok(engines.read(text, *reading)),

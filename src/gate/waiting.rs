@@ -39,11 +39,11 @@ impl Line {
     fn enter(&self, user: UserId, most: usize) -> Result<Waits, GateError> {
         let mut waiting = self.waiting.lock();
         let all: usize = waiting.values().sum();
-        let own = waiting.entry(user).or_default();
-        if all >= most || *own >= most.div_ceil(SHARE) {
+        let own = waiting.get(&user).copied().unwrap_or_default();
+        if all >= most || own >= most.div_ceil(SHARE) {
             return Err(GateError::Busy);
         }
-        *own += 1;
+        waiting.insert(user, own + 1);
         Ok(Waits { user, waiting: Arc::clone(&self.waiting) })
     }
 }
@@ -129,13 +129,13 @@ impl Gate {
 
 impl From<NotReady> for GateError {
     fn from(why: NotReady) -> Self {
-        let not_ready = |reason: &str| Self::ModelNotReady(reason.to_owned());
+        let not_served = |reason: &str| Self::NotServed(reason.to_owned());
         match why {
             NotReady::Gone => Self::ModelNotFound,
-            NotReady::NotLoaded => not_ready("It is not loaded; an administrator can load it."),
-            NotReady::Failed => not_ready("It could not be loaded."),
+            NotReady::NotLoaded => not_served("It is not loaded; an administrator can load it."),
+            NotReady::Failed => not_served("It could not be loaded."),
             NotReady::Memory(reason) => Self::NoMemory(reason),
-            NotReady::Cancelled => not_ready("Its loading was cancelled."),
+            NotReady::Cancelled => not_served("Its loading was cancelled."),
             NotReady::Closing => Self::ShuttingDown,
         }
     }
@@ -153,6 +153,7 @@ mod tests {
         let _of_others: Vec<Waits> =
             (0..3).map(|_| line.enter(UserId::new(), 5).expect("a place")).collect();
         assert!(matches!(line.enter(max, 5), Err(GateError::Busy)), "all are taken");
+        assert_eq!(line.waiting.lock().len(), 4, "who was refused has left nothing");
         drop(of_mia);
         assert!(line.enter(max, 5).is_ok());
         assert_eq!(line.waiting.lock().len(), 3);

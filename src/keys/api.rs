@@ -8,6 +8,7 @@ use super::{KeyRequest, KeyView, Keys};
 use crate::access::Grant;
 use crate::access::permission::ManageOwnKeys;
 use crate::clock::Timestamp;
+use crate::gate::Gate;
 use crate::ids::KeyId;
 use crate::secret::SecretText;
 use crate::web::{Answer, ApiError, Body, Empty};
@@ -75,10 +76,11 @@ pub(crate) async fn create(
     grant: Grant<ManageOwnKeys>,
     body: Body<KeyBody>,
     keys: Data<Keys>,
+    gate: Data<Gate>,
 ) -> Result<Answer<NewKey, 201>, ApiError> {
     let Body(KeyBody { name, scopes, models, expires_in_days }) = body;
     let request = KeyRequest { name, scopes, models, expires_in_days };
-    let (view, secret) = keys.create(&grant, request).await?;
+    let (view, secret) = keys.create(&grant, request, &gate).await?;
     Ok(Answer::new(&NewKey { key: view.into(), secret }))
 }
 

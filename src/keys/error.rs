@@ -22,6 +22,9 @@ pub(crate) enum KeyError {
     /// The list of models is not accepted.
     #[error("A key's models are a list of 1 to 64 model names.")]
     BadModels,
+    /// There is no such model, or its owner may not use it: its place in the list, from 1.
+    #[error("Model {0} of the list is not there, or you may not use it.")]
+    UnknownModel(usize),
     /// The expiry is not accepted.
     #[error("A key expires after 1 to {0} days, or not at all.")]
     BadExpiry(u32),
@@ -62,7 +65,7 @@ impl From<KeyError> for ApiError {
         match error {
             KeyError::BadName => with("name"),
             KeyError::UnknownScope | KeyError::NotHeld(_) => with("scopes"),
-            KeyError::BadModels => with("models"),
+            KeyError::BadModels | KeyError::UnknownModel(_) => with("models"),
             KeyError::BadExpiry(_) => with("expires_in_days"),
             KeyError::TooMany(_) => Self::new(ErrorCode::Conflict).message(said),
             KeyError::Withdrawn(error) => error.into(),

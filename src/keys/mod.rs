@@ -18,6 +18,7 @@ use crate::access::{Binder, Caller, Changes, Grant};
 use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::db::Db;
+use crate::gate::Gate;
 use crate::ids::{KeyId, UserId};
 use crate::secret::SecretText;
 use crate::vault::{BlindPurpose, Scope, Vault};
@@ -101,13 +102,21 @@ impl Keys {
         Ok(Self { db, vault, audit, clock, registry, changes, binder })
     }
 
-    /// Makes a key of the caller's own. Its secret is given out here and never again.
+    /// Makes a key of the caller's own. Its secret is given out here and never again. The models that
+    /// it is limited to, by their own names or by aliases, are there and open to the caller: a
+    /// misspelt one would make a key that opens nothing.
     pub(crate) async fn create(
         &self,
         grant: &Grant<ManageOwnKeys>,
         request: KeyRequest,
+        gate: &Gate,
     ) -> Result<(KeyView, SecretText), KeyError> {
         let caller = grant.caller();
+        let is_unknown = |name: &String| gate.model(caller, Some(name)).is_none();
+        let models = check_models(request.models.as_deref())?;
+        if let Some(place) = models.into_iter().flatten().position(is_unknown) {
+            return Err(KeyError::UnknownModel(place + 1));
+        }
         self.make(caller, request).await
     }
 
@@ -131,7 +140,8 @@ impl Keys {
         let user = caller.user;
         let name = check_name(&request.name)?;
         let scopes = check_scopes(request.scopes.as_deref(), caller.permissions)?;
-        let models = check_models(request.models)?;
+        check_models(request.models.as_deref())?;
+        let models = request.models;
         let now = self.clock.now();
         let expires_at = match request.expires_in_days {
             None => None,
@@ -258,8 +268,8 @@ fn check_scopes(names: Option<&[String]>, held: PermissionSet) -> Result<Permiss
     if scopes.is_empty() { Err(KeyError::UnknownScope) } else { Ok(scopes.into_iter().collect()) }
 }
 
-fn check_models(models: Option<Vec<String>>) -> Result<Option<Vec<String>>, KeyError> {
-    match &models {
+fn check_models(models: Option<&[String]>) -> Result<Option<&[String]>, KeyError> {
+    match models {
         Some(names) if names.is_empty() || names.len() > MODELS_MAX => Err(KeyError::BadModels),
         Some(names) if names.iter().any(|name| name.is_empty() || name.len() > 200) => {
             Err(KeyError::BadModels)

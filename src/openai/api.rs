@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpResponse;
-use actix_web::ResponseError;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
 use actix_web::web::{Data, Path};
+use actix_web::{Error, HttpResponse, ResponseError};
 use serde_json::{Value, json};
 
 use super::answer::{About, Answer, Writer};
@@ -19,6 +22,7 @@ use super::text_request::{Encoding, Selection};
 use super::token_answer::{Spelled, TokenList};
 use super::token_request::Shown;
 use super::{chat_request, completion_request, text_request, token_request};
+use crate::access::authenticate::known_program;
 use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::clock::Clock;
@@ -243,13 +247,36 @@ impl OpenAi {
         result: Result<HttpResponse, ApiError>,
     ) -> HttpResponse {
         let mut response = result.unwrap_or_else(|error| error.error_response());
-        for (name, value) in self.gate.limit_headers(caller, model.as_deref()) {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                response.headers_mut().insert(HeaderName::from_static(name), value);
-            }
-        }
+        self.tell(caller, model.as_deref(), response.headers_mut());
         response
     }
+
+    fn tell(&self, caller: &Caller, model: Option<&Model>, headers: &mut HeaderMap) {
+        for (name, value) in self.gate.limit_headers(caller, model) {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        }
+    }
+}
+
+/// Puts the limits of whoever came with a good key on the answers that no handler here gave: refusals
+/// of the permission, and those of addresses and methods that are not there.
+pub(crate) async fn tell_limits<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let mut response = next.call(request).await?;
+    let is_told = response.headers().keys().any(|name| name.as_str().starts_with("x-ratelimit-"));
+    let caller = known_program(response.request());
+    let api = response.request().app_data::<Data<OpenAi>>().cloned();
+    if let (false, Some(caller), Some(api)) = (is_told, caller, api) {
+        // A key that was withdrawn meanwhile is told nothing any more.
+        if response.status() != StatusCode::UNAUTHORIZED {
+            api.tell(&caller, None, response.headers_mut());
+        }
+    }
+    Ok(response)
 }
 
 /// What a request is for, and the model that it names.

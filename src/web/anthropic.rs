@@ -42,10 +42,8 @@ struct Details {
 impl AnthropicError {
     /// This error, of this request.
     pub fn new(error: &ApiError, request: RequestId) -> Self {
-        let details = Details {
-            error_code: error.code().name(),
-            param: error.parameter().map(str::to_owned),
-        };
+        let details =
+            Details { error_code: error.code().name(), param: error.at_fault().map(str::to_owned) };
         let fields = Fields { kind: family(error.code()).1, message: error.to_string(), details };
         Self { kind: "error", error: fields, request_id: request.to_string() }
     }

@@ -85,6 +85,39 @@ error_codes! {
     Internal INTERNAL_SERVER_ERROR "server_error" "internal_error" "Something went wrong on the server. The request id names it in the log.";
 }
 
+impl ErrorCode {
+    /// When to come back, where the place that failed knows no better.
+    pub fn wait(self) -> Option<Duration> {
+        match self {
+            Self::Busy => Some(Duration::from_secs(1)),
+            Self::ModelNotReady => Some(Duration::from_secs(2)),
+            Self::ShuttingDown => Some(Duration::from_secs(5)),
+            Self::ModelMemory => Some(Duration::from_secs(10)),
+            Self::Sealed => Some(Duration::from_secs(30)),
+            Self::StorageFull | Self::AuditUnavailable => Some(Duration::from_mins(1)),
+            _ => None,
+        }
+    }
+
+    /// Whether clients may ask again by themselves. They do after 408, 409, 429 and every 5xx unless
+    /// they are told otherwise; they are where somebody has to act first, or where the same work
+    /// would end the same way.
+    pub fn asks_again(self) -> bool {
+        !matches!(
+            self,
+            // Does not come back within a client's patience.
+            Self::BudgetExhausted
+                | Self::Conflict
+                | Self::PromptGone
+                | Self::ModelConflict
+                | Self::Sealed
+                | Self::StorageFull
+                | Self::AuditUnavailable
+                | Self::TimeLimit
+        )
+    }
+}
+
 /// An error on its way to a client.
 #[derive(Debug, Clone)]
 pub struct ApiError {
@@ -92,12 +125,19 @@ pub struct ApiError {
     message: Option<String>,
     param: Option<String>,
     retry_after: Option<Duration>,
+    asks_again: bool,
 }
 
 impl ApiError {
     /// Makes an error with the code's own message.
     pub fn new(code: ErrorCode) -> Self {
-        Self { code, message: None, param: None, retry_after: None }
+        Self {
+            code,
+            message: None,
+            param: None,
+            retry_after: code.wait(),
+            asks_again: code.asks_again(),
+        }
     }
 
     /// Says what happened and what to do. Never a text of a person, a path or a secret.
@@ -114,10 +154,24 @@ impl ApiError {
         self
     }
 
+    /// Names it where it is known.
+    #[must_use]
+    pub fn param_of(mut self, param: Option<&str>) -> Self {
+        self.param = param.map(str::to_owned);
+        self
+    }
+
     /// Says when to try again.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// Says that asking again changes nothing before somebody has acted.
+    #[must_use]
+    pub fn for_good(mut self) -> Self {
+        (self.retry_after, self.asks_again) = (None, false);
         self
     }
 
@@ -137,9 +191,19 @@ impl ApiError {
         self.code
     }
 
-    /// The parameter at fault, where one is.
-    pub fn parameter(&self) -> Option<&str> {
+    /// The parameter at fault.
+    pub fn at_fault(&self) -> Option<&str> {
         self.param.as_deref()
+    }
+
+    /// When to come back.
+    pub fn wait(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Whether clients may ask again by themselves.
+    pub fn asks_again(&self) -> bool {
+        self.asks_again
     }
 
     /// The body, as every client and every stream gets it.
@@ -199,15 +263,11 @@ impl ResponseError for ApiError {
                 wait.as_millis().max(1).to_string(),
             ));
         }
-        match self.code {
-            ErrorCode::InvalidApiKey => {
-                response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
-            }
-            // An exhausted budget does not come back within a client's patience: no retries.
-            ErrorCode::BudgetExhausted => {
-                response.insert_header((HeaderName::from_static("x-should-retry"), "false"));
-            }
-            _ => {}
+        if !self.asks_again {
+            response.insert_header((HeaderName::from_static("x-should-retry"), "false"));
+        }
+        if self.code == ErrorCode::InvalidApiKey {
+            response.insert_header((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
         }
         let mut response = response.json(self.body());
         // For the shapes that other clients read.
@@ -229,5 +289,37 @@ mod tests {
             serde_json::json!({"error": {"message": "too hot", "type": "invalid_request_error",
                 "param": "temperature", "code": "invalid_value"}})
         );
+    }
+
+    /// The headers that clients read before they ask again: `retry-after` and `x-should-retry`.
+    fn told(error: &ApiError) -> (Option<String>, Option<String>) {
+        let response = error.error_response();
+        let header = |name: &str| {
+            response.headers().get(name).map(|value| value.to_str().expect("text").to_owned())
+        };
+        (header("retry-after"), header("x-should-retry"))
+    }
+
+    #[test]
+    fn whatever_is_unavailable_says_when_to_come_back_and_whether_to_ask_again_unasked() {
+        for code in ErrorCode::ALL {
+            let (wait, should) = told(&(*code).into());
+            if code.status() == StatusCode::SERVICE_UNAVAILABLE {
+                assert!(wait.is_some(), "{code:?}");
+            }
+            assert_eq!(should.is_none(), code.asks_again(), "{code:?}");
+        }
+        let false_ = Some("false".to_owned());
+        for (code, wait) in [
+            (ErrorCode::Sealed, Some("30")),
+            (ErrorCode::StorageFull, Some("60")),
+            (ErrorCode::AuditUnavailable, Some("60")),
+            (ErrorCode::TimeLimit, None),
+        ] {
+            assert_eq!(told(&code.into()), (wait.map(str::to_owned), false_.clone()), "{code:?}");
+        }
+        assert_eq!(told(&ErrorCode::Busy.into()), (Some("1".to_owned()), None));
+        let stays = ApiError::new(ErrorCode::ModelNotReady).for_good();
+        assert_eq!(told(&stays), (None, false_));
     }
 }

@@ -5,9 +5,13 @@ pub mod anthropic;
 pub mod arrival;
 pub mod assets;
 pub mod body;
+pub mod connections;
+mod cors;
 pub mod error;
 mod forwarded;
 pub mod network;
+pub mod patience;
+pub mod serve;
 pub mod shell;
 pub mod tls;
 

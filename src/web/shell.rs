@@ -1,22 +1,26 @@
 //! What surrounds every request: its id, its time limit, the host check, the headers of the
 //! answer, and one line in the log.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, ResponseError};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::anthropic;
 use super::arrival::Arrivals;
 use super::error::{ApiError, ErrorCode};
-use super::forwarded;
+use super::patience::{Pace, Watched};
+use super::{cors, forwarded};
 use crate::config::ForwardedHeader;
 use crate::ids::RequestId;
 
@@ -35,13 +39,51 @@ pub struct Shell {
     pub trusted_proxies: Arc<[IpAddr]>,
     /// The header in which they say for whom they ask.
     pub forwarded_header: ForwardedHeader,
+    /// Pages of other servers whose scripts may use `/v1`.
+    pub cors_origins: Arc<[String]>,
 }
 
 /// The id of a request and where it came from, kept in its extensions.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct ThisRequest {
     id: RequestId,
     address: Option<IpAddr>,
+    route: Rc<OnceCell<String>>,
+}
+
+/// What the log says of a request.
+struct Line {
+    span: Span,
+    begun: Instant,
+    route: Rc<OnceCell<String>>,
+}
+
+/// What the log says of an answer that nobody waited for; no client ever sees it.
+const CLIENT_LEFT: u16 = 499;
+
+impl Line {
+    fn write(&self, status: u16, what: &'static str) {
+        let route = self.route.get().map_or("-", String::as_str);
+        let ms = self.begun.elapsed().as_millis() as u64;
+        self.span.in_scope(|| tracing::info!(route, status, ms, "{what}"));
+    }
+}
+
+/// A request that has no answer yet. Where it goes before it has one, whoever asked has gone.
+struct Pending(Option<Line>);
+
+impl Pending {
+    fn answered(mut self, status: StatusCode) -> Option<Line> {
+        self.0.take().inspect(|line| line.write(status.as_u16(), "answered"))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(line) = self.0.take().filter(|_| !std::thread::panicking()) {
+            line.write(CLIENT_LEFT, "left");
+        }
+    }
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -66,7 +108,7 @@ const SAME_FOR_ALL: &[(&str, &str)] = &[
 pub async fn surround(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<EitherBody<impl MessageBody + 'static>>, Error> {
+) -> Result<ServiceResponse<Watched<EitherBody<impl MessageBody + 'static>>>, Error> {
     let id = RequestId::new();
     let begun = Instant::now();
     let shell = request.app_data::<Data<Shell>>().cloned();
@@ -77,32 +119,59 @@ pub async fn surround(
         }
         None => peer.ip().to_canonical(),
     });
-    request.extensions_mut().insert(ThisRequest { id, address });
-    let (is_https, refusal) = match &shell {
+    let route = Rc::<OnceCell<String>>::default();
+    request.extensions_mut().insert(ThisRequest { id, address, route: Rc::clone(&route) });
+    let under = request.conn_data::<Rc<Pace>>().map(Pace::begin);
+    let (is_https, checked) = match &shell {
         Some(shell) => (shell.is_https, check_head(&request, shell)),
-        None => (true, Some(ApiError::new(ErrorCode::Internal).because("no shell settings"))),
+        None => (true, Err(ApiError::new(ErrorCode::Internal).because("no shell settings"))),
     };
+    let checked = match &under {
+        Some(None) => checked.and(Err(ErrorCode::Busy.into())),
+        Some(Some(_)) | None => checked,
+    };
+    let origins = shell.as_ref().map_or(&[][..], |shell| &*shell.cors_origins);
+    let origin = cors::Origin::of(&request, origins);
     let method = request.method().clone();
     let path = request.path().to_owned();
     let span = tracing::info_span!("request", id = %id, %method);
+    let pending = Pending(Some(Line { span: span.clone(), begun, route }));
     if let Some(shell) = &shell {
         shell.arrivals.bound(&mut request, address, shell.body_timeout);
     }
-    let mut response = match refusal {
-        Some(error) => request.into_response(error.error_response()).map_into_right_body(),
-        None => match next.call(request).instrument(span.clone()).await {
+    let early = match checked {
+        Err(error) => Some(error.error_response()),
+        Ok(()) => origin.preflight(&request),
+    };
+    let mut response = match early {
+        Some(early) => request.into_response(early).map_into_right_body(),
+        None => match next.call(request).instrument(span).await {
             Ok(response) => response.map_into_left_body(),
-            Err(error) => return Err(error),
+            Err(error) => {
+                pending.answered(error.as_response_error().status_code());
+                return Err(error);
+            }
         },
     };
     response = anthropic::shaped(&path, id, response);
-    let route = response.request().match_pattern().unwrap_or_else(|| "-".to_owned());
-    let status = response.status().as_u16();
+    note_route(response.request());
     add_headers(response.headers_mut(), id, is_https);
-    span.in_scope(|| {
-        tracing::info!(route, status, ms = begun.elapsed().as_millis() as u64, "answered");
-    });
-    Ok(response)
+    origin.tell(response.headers_mut());
+    let line = pending.answered(response.status());
+    Ok(response.map_body(|_, body| {
+        Watched::new(body, under.flatten(), move || {
+            if let Some(line) = line {
+                line.write(CLIENT_LEFT, "left before the end of the answer");
+            }
+        })
+    }))
+}
+
+/// Keeps by which route a request goes, for the line in the log.
+pub fn note_route(request: &actix_web::HttpRequest) {
+    if let Some(this) = request.extensions().get::<ThisRequest>() {
+        this.route.get_or_init(|| request.match_pattern().unwrap_or_else(|| "-".to_owned()));
+    }
 }
 
 /// The caller's address: that of the connection; what a header says only where a trusted proxy is
@@ -119,23 +188,21 @@ pub fn request_id(request: &actix_web::HttpRequest) -> RequestId {
     request.extensions().get::<ThisRequest>().map_or_else(RequestId::new, |this| this.id)
 }
 
-fn check_head(request: &ServiceRequest, shell: &Shell) -> Option<ApiError> {
+fn check_head(request: &ServiceRequest, shell: &Shell) -> Result<(), ApiError> {
     let headers = request.headers();
     if headers.get_all(header::HOST).count() > 1
         || headers.get_all(header::CONTENT_LENGTH).count() > 1
     {
-        return Some(
-            ApiError::new(ErrorCode::InvalidRequest)
-                .message("A header that may stand once stands there twice."),
-        );
+        return Err(ApiError::new(ErrorCode::InvalidRequest)
+            .message("A header that may stand once stands there twice."));
     }
     let named = named_host(request.request());
     // A foreign host name here is a page elsewhere whose name was rebound to this machine.
     let host = host_without_port(named);
     if shell.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) {
-        return None;
+        return Ok(());
     }
-    Some(ApiError::new(ErrorCode::WrongHost).message(
+    Err(ApiError::new(ErrorCode::WrongHost).message(
         "This server does not answer for that host name. An operator can add it to `server.hosts`.",
     ))
 }

@@ -243,6 +243,22 @@ impl Server {
         raw::Raw::connect(&self.base, &self.authority)
     }
 
+    /// The same from another address, over a socket that holds little that was not read.
+    pub fn raw_from(&self, address: &str, protocols: &[&str]) -> std::io::Result<raw::Raw> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let to = self.base.strip_prefix("https://").expect("it speaks TLS");
+        let to = to.parse().expect("an address and a port");
+        let from = format!("{address}:0").parse().expect("an address");
+        let socket = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4()?;
+            socket.set_recv_buffer_size(4_096)?;
+            socket.bind(from)?;
+            socket.connect(to).await?.into_std()
+        })?;
+        socket.set_nonblocking(false)?;
+        Ok(raw::Raw::over(socket, &self.authority, protocols))
+    }
+
     /// What the server has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

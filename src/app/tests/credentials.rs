@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::roles::path_of;
 use super::*;
 
 fn with(header: &[(&str, &str)], path: &str) -> TestRequest {
@@ -131,6 +132,82 @@ async fn a_key_cannot_hold_more_than_its_owner_or_its_scopes() {
         house.key(&owner, json!({ "name": "prometheus", "scopes": ["metrics.read"] })).await;
     assert_eq!(house.get(&reader, "/metrics").await.status, StatusCode::OK);
     assert_eq!(house.get(&reader, "/v1/models").await.code(), "permission_denied");
+}
+
+#[actix_web::test]
+async fn a_key_for_an_alias_opens_its_model_and_one_for_a_model_that_is_not_there_is_not_made() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let alias = json!({ "alias": "gpt-4o", "model": "guide" });
+    let named = house.post(&owner, "/api/admin/model-aliases", alias).await;
+    assert_eq!(named.status, StatusCode::CREATED, "{named:?}");
+    let (_, old_client) =
+        house.key(&owner, json!({ "name": "old client", "models": ["gpt-4o"] })).await;
+    for path in ["/v1/models/gpt-4o", "/v1/models/guide"] {
+        assert_eq!(house.get(&old_client, path).await.body["id"], "guide", "{path}");
+    }
+    let listed = house.get(&old_client, "/v1/models").await;
+    assert_eq!(listed.body["data"].as_array().map(Vec::len), Some(1));
+    for models in [json!(["gpt-5"]), json!(["guide", "gudie"]), json!([""]), json!([])] {
+        let body = json!({ "name": "misspelt", "models": models });
+        let refused = house.post(&owner, "/api/me/keys", body).await;
+        assert_eq!(refused.code(), "invalid_value", "{models}");
+        assert_eq!(refused.body["error"]["param"], "models");
+    }
+    let taken = house.send(&owner, Method::DELETE, "/api/admin/model-aliases/gpt-4o", None).await;
+    assert!(taken.status.is_success(), "{taken:?}");
+    assert_eq!(house.get(&old_client, "/v1/models/guide").await.code(), "model_not_found");
+}
+
+#[actix_web::test]
+async fn whoever_has_a_good_key_is_told_of_limits_by_every_answer_and_nobody_else_is() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (_, script) = house.key(&owner, json!({ "name": "script" })).await;
+    let (_, reader) =
+        house.key(&owner, json!({ "name": "prometheus", "scopes": ["metrics.read"] })).await;
+    let (id, gone) = house.key(&owner, json!({ "name": "gone" })).await;
+    house.send(&owner, Method::DELETE, &format!("/api/me/keys/{id}"), None).await;
+    let nobody = Visitor::default();
+    let told = "x-ratelimit-limit-requests";
+    for (visitor, method, path, code, is_told) in [
+        (&script, Method::GET, "/v1/models", "", true),
+        (&script, Method::GET, "/v1/models/nothing", "model_not_found", true),
+        (&reader, Method::GET, "/v1/models", "permission_denied", true),
+        (&script, Method::GET, "/v1/nothing", "not_found", true),
+        (&script, Method::GET, "/v1", "not_found", true),
+        (&script, Method::DELETE, "/v1/models", "method_not_allowed", true),
+        (&script, Method::GET, "/v2/models", "not_found", false),
+        (&reader, Method::GET, "/metrics", "", false),
+        (&gone, Method::GET, "/v1/nothing", "invalid_api_key", false),
+        (&gone, Method::DELETE, "/v1/models", "invalid_api_key", false),
+        (&nobody, Method::GET, "/v1/nothing", "not_found", false),
+        (&owner, Method::GET, "/v1/nothing", "not_found", false),
+        (&owner, Method::GET, "/api/nothing", "not_found", false),
+    ] {
+        let answer = house.send(visitor, method.clone(), path, None).await;
+        assert_eq!(answer.code(), code, "{method} {path}");
+        assert_eq!(answer.header(told).is_some(), is_told, "{method} {path}: {answer:?}");
+    }
+    // Keys are not tried out without a trace at addresses that are not there.
+    let path = "/api/admin/audit?action=access.authentication_failed";
+    let events = house.get(&owner, path).await.body["events"].clone();
+    assert_eq!(events.as_array().map(Vec::len), Some(2), "{events}");
+}
+
+#[actix_web::test]
+async fn a_method_that_an_address_does_not_take_is_refused_with_those_that_it_does() {
+    let house = House::new().await;
+    let nobody = Visitor::default();
+    for row in routes::all().table() {
+        let path = path_of(row.path);
+        let answer = house.send(&nobody, Method::PUT, &path, None).await;
+        assert_eq!(answer.code(), "method_not_allowed", "{path}");
+        let allowed = answer.header("allow").expect("a header");
+        assert!(allowed.split(", ").any(|one| one == row.method.as_str()), "{path}: {allowed}");
+    }
+    let answer = house.send(&nobody, Method::PUT, "/api/me/keys", None).await;
+    assert_eq!(answer.header("allow"), Some("GET, POST"));
 }
 
 #[actix_web::test]

@@ -5,7 +5,7 @@ use crate::access::permission::BuiltinRole;
 use crate::access::route::Access;
 
 /// A path of this route: ids that nobody has in the place of its parameters.
-fn path_of(pattern: &str) -> String {
+pub(super) fn path_of(pattern: &str) -> String {
     let mut path = String::new();
     let mut rest = pattern;
     while let Some((before, after)) = rest.split_once('{') {

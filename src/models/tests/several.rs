@@ -223,12 +223,12 @@ async fn one_that_is_loaded_at_the_start_and_sent_away_stays_away() {
     })
     .await;
     assert!(!place.house.gate.is_ready(), "nothing was begun");
-    assert!(matches!(place.ask("a").await, Err(GateError::ModelNotReady(_))));
+    assert!(matches!(place.ask("a").await, Err(GateError::NotServed(_))));
     place.library.load_in_background().expect("starts");
     place.ask("a").await.expect("waits for it");
     place.library.unload("a", &console()).await.expect("begins");
     place.until_state("a", ModelState::NotLoaded).await;
-    assert!(matches!(place.ask("a").await, Err(GateError::ModelNotReady(_))));
+    assert!(matches!(place.ask("a").await, Err(GateError::NotServed(_))));
     assert!(!place.house.gate.is_ready());
     place.library.load("a", &console()).await.expect("begins");
     place.ask("a").await.expect("answers");
