@@ -177,10 +177,10 @@ impl Pump {
             next = self.send(ExchangeEvent::Text { choice, text, logprobs }).await?;
         }
         // A stop text may be found last of all, in what was held back.
-        let is_stopped = self.parser.as_ref().is_some_and(AnswerParser::is_stopped);
-        let reason = match reason {
-            FinishReason::Length if is_stopped => FinishReason::Stop,
-            reason => reason,
+        let stopped = self.parser.as_ref().and_then(AnswerParser::stopped);
+        let reason = match (reason, stopped) {
+            (FinishReason::Length, Some(which)) => FinishReason::StopText(which),
+            (reason, _) => reason,
         };
         match (next, reason) {
             (Next::End(ending), _) => Ok(Next::End(ending)),

@@ -71,7 +71,7 @@ impl Stops {
                 held.push_str(piece);
                 parser.push(piece);
                 let text = if parser.holds_back() { String::new() } else { std::mem::take(held) };
-                Found { text, stopped: parser.is_stopped() }
+                Found { text, stopped: parser.stopped() }
             }
         }
     }
@@ -275,7 +275,7 @@ mod tests {
                 }
                 _ => String::new(),
             });
-            assert_eq!(piece.stopped, sent.len() == 7);
+            assert_eq!(piece.stopped, (sent.len() == 7).then_some(0));
         }
         assert_eq!(sent, ["x", "", "", "abx", "", "", "abc"]);
     }

@@ -102,9 +102,9 @@ impl AnswerParser {
         Self { out: Parts::new(stops), ..self }
     }
 
-    /// Whether a stop text was found: what follows is no part of the answer.
-    pub fn is_stopped(&self) -> bool {
-        self.out.is_stopped()
+    /// Which stop text was found, by its place among them: what follows is no part of the answer.
+    pub fn stopped(&self) -> Option<usize> {
+        self.out.stopped()
     }
 
     /// Whether content is held back that may be the beginning of a stop text.
@@ -125,7 +125,7 @@ impl AnswerParser {
 
     /// Takes the next piece of the text; gives the parts that are certain.
     pub fn push(&mut self, text: &str) -> Vec<Spoken> {
-        if !self.is_stopped() {
+        if self.stopped().is_none() {
             self.pending.push_str(text);
         }
         while self.step(false) {}
@@ -155,7 +155,7 @@ impl AnswerParser {
 
     /// Does what can be done with what is there; false where more has to come.
     fn step(&mut self, is_last: bool) -> bool {
-        if self.is_stopped() {
+        if self.stopped().is_some() {
             return false;
         }
         match &self.state {

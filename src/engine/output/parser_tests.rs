@@ -44,14 +44,14 @@ fn read_by(mut parser: AnswerParser, pieces: &[&str]) -> (Vec<Said>, bool) {
         if let Said::Content(said) | Said::Reasoning(said) = &said {
             // A stop text may cut a part that has a mark in it: then its end is near by.
             let raw = text.get(at).unwrap_or_default();
-            let is_cut = parser.is_stopped() && text.contains(MARK);
+            let is_cut = parser.stopped().is_some() && text.contains(MARK);
             assert!(is_cut || raw.replace(MARK, "") == *said, "{said} is {raw} in {text}");
         }
         if !all.last_mut().is_some_and(|last| last.absorb(&said)) {
             all.push(said);
         }
     }
-    (all, parser.is_stopped())
+    (all, parser.stopped().is_some())
 }
 
 fn cut<'a>(text: &'a str, cuts: &[usize]) -> Vec<&'a str> {
@@ -245,7 +245,7 @@ fn after_a_stop_text_nothing_comes() {
     let mut parser = AnswerParser::without_marks(Vec::new()).stopping_at(vec!["STOP".into()]);
     let said = Said::Content("a ".into());
     assert_eq!(parser.push("a ST"), [Spoken { said, at: 0..2 }]);
-    assert!(parser.push("OP").is_empty() && parser.is_stopped());
+    assert!(parser.push("OP").is_empty() && parser.stopped().is_some());
     assert!(parser.push(" and on").is_empty() && parser.finish().is_empty());
 }
 

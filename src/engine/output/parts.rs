@@ -14,19 +14,20 @@ pub(super) struct Parts {
     stops: StopFinder,
     /// Content that is not out yet: how many bytes, and where they stood.
     waiting: VecDeque<(usize, Range<usize>)>,
-    is_stopped: bool,
+    /// Which stop text was found.
+    stopped: Option<usize>,
 }
 
 impl Parts {
     /// The stop texts are not empty.
     pub(super) fn new(stops: Vec<String>) -> Self {
         let stops = StopFinder::new(stops);
-        Self { out: Vec::new(), stops, waiting: VecDeque::new(), is_stopped: false }
+        Self { out: Vec::new(), stops, waiting: VecDeque::new(), stopped: None }
     }
 
-    /// Whether a stop text was found: nothing follows it.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.is_stopped
+    /// Which stop text was found, by its place among them: nothing follows it.
+    pub(super) fn stopped(&self) -> Option<usize> {
+        self.stopped
     }
 
     /// Whether something is held back that may be the beginning of a stop text.
@@ -36,7 +37,7 @@ impl Parts {
 
     /// Takes the next part, and where it stood.
     pub(super) fn put(&mut self, said: Said, at: Range<usize>) {
-        if self.is_stopped {
+        if self.stopped.is_some() {
             return;
         }
         let Said::Content(text) = said else {
@@ -47,7 +48,7 @@ impl Parts {
         };
         self.waiting.push_back((text.len(), at));
         let Found { text, stopped } = self.stops.push(&text);
-        self.is_stopped = stopped;
+        self.stopped = stopped;
         self.say(&text);
     }
 

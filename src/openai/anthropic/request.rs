@@ -49,6 +49,7 @@ pub(super) fn message(mut fields: Fields) -> Result<(ExchangeRequest, Manner), A
         choices: 1,
         sampling: common::sampling(&mut fields)?,
         held_to: told.held_to,
+        drops_oldest: false,
         stop: stops,
         logprobs: None,
     };

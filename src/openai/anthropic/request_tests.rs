@@ -32,7 +32,7 @@ pub(super) fn conversation(change: Value) -> Conversation {
 
 fn refused(change: &Value) -> (ErrorCode, String) {
     let error = read(change).err().unwrap_or_else(|| panic!("{change} passed"));
-    (error.code(), error.parameter().expect("names the parameter").to_owned())
+    (error.code(), error.at_fault().expect("names the parameter").to_owned())
 }
 
 pub(super) fn add() -> Value {

@@ -15,7 +15,7 @@ use crate::web::anthropic::AnthropicError;
 pub(super) struct Streamed {
     writer: Writer,
     /// Tokens of the prompt.
-    prompt_tokens: usize,
+    prompt_tokens: u64,
     ready: Vec<Bytes>,
     blocks: Blocks,
     /// The block that is open.
@@ -71,7 +71,7 @@ impl Script for Streamed {
 
 impl Streamed {
     /// A message with a prompt of so many tokens, of which nothing has come yet.
-    pub(super) fn new(writer: Writer, prompt_tokens: usize) -> Self {
+    pub(super) fn new(writer: Writer, prompt_tokens: u64) -> Self {
         Self {
             writer,
             prompt_tokens,

@@ -62,7 +62,7 @@ mod tests {
     fn inputs(input: &Value) -> Result<Vec<Vec<String>>, String> {
         let body = json!({"model": "omni-moderation-latest", "input": input});
         read(parse(body.to_string().as_bytes()).expect("well-formed"))
-            .map_err(|error| error.parameter().expect("names the parameter").to_owned())
+            .map_err(|error| error.at_fault().expect("names the parameter").to_owned())
     }
 
     #[test]

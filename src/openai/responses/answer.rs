@@ -141,7 +141,7 @@ impl Standing {
             Self::InProgress => "in_progress",
             Self::Failed(_) => "failed",
             Self::Ended(end) => match end.ending {
-                Ending::Stop | Ending::ToolCalls => "completed",
+                Ending::Stop | Ending::StopText(_) | Ending::ToolCalls => "completed",
                 Ending::Length | Ending::ContentFilter => "incomplete",
                 Ending::Cancelled => "failed",
             },
@@ -159,7 +159,9 @@ impl Standing {
         let reason = match self.ending()? {
             Ending::Length => "max_output_tokens",
             Ending::ContentFilter => "content_filter",
-            Ending::Stop | Ending::ToolCalls | Ending::Cancelled => return None,
+            Ending::Stop | Ending::StopText(_) | Ending::ToolCalls | Ending::Cancelled => {
+                return None;
+            }
         };
         Some(Incomplete { reason })
     }

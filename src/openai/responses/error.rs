@@ -80,7 +80,7 @@ impl From<ResponseError> for ApiError {
 fn told(error: GateError) -> ApiError {
     let is_input = matches!(
         error,
-        GateError::PromptTooLong { .. } | GateError::Template | GateError::EmptyPrompt
+        GateError::PromptTooLong { .. } | GateError::Template | GateError::EmptyPrompt { .. }
     );
     let error = ApiError::from(error);
     if is_input { error.param("input") } else { error }

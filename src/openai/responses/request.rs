@@ -99,7 +99,7 @@ pub(super) fn read(mut fields: Fields) -> Result<Ask, ApiError> {
         choices: 1,
         sampling: common::sampling(&mut fields)?,
         held_to,
-        stop: common::stop(&mut fields)?,
+        stop: common::stop(&mut fields, "stop")?,
         logprobs,
     };
     if let (Some(_), Some(held)) = (&exchange.tools, &exchange.held_to) {

@@ -269,7 +269,7 @@ fn is_message(item: &Item) -> bool {
 /// How an item is left by the end of the answer.
 fn status_of(ending: Ending) -> Status {
     match ending {
-        Ending::Stop | Ending::ToolCalls => Status::Completed,
+        Ending::Stop | Ending::StopText(_) | Ending::ToolCalls => Status::Completed,
         Ending::Length | Ending::ContentFilter | Ending::Cancelled => Status::Incomplete,
     }
 }
