@@ -44,7 +44,8 @@ impl From<GateError> for ApiError {
             GateError::PromptTooLong { parameter, tokens, context } => {
                 Self::new(ErrorCode::ContextLengthExceeded)
                     .message(format!(
-                        "The model's context is {context} tokens, and the prompt has {tokens}, which leaves no room for an answer. Shorten the prompt."
+                        // Clients know this refusal by OpenAI's words for it.
+                        "This model's maximum context length is {context} tokens, and the prompt has {tokens}, which leaves no room for an answer. Shorten the prompt."
                     ))
                     .param_of(*parameter)
             }

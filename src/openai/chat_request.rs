@@ -114,8 +114,10 @@ fn message(mut fields: Fields) -> Result<Message, ApiError> {
     if role == Role::Assistant {
         tool_calls = tools::calls(&mut fields)?;
         refuse_calls(&mut fields)?;
-        // What another server sent along with an earlier answer; not part of it.
+        // What another server sent along with an earlier answer, and what clients make of it and send
+        // back; not part of it.
         fields.take("annotations");
+        fields.take("parsed");
     }
     let reasoning = reasoning(&mut fields, role)?;
     fields.nothing_left()?;

@@ -181,6 +181,8 @@ fn call(mut fields: Fields) -> Result<ToolCall, ApiError> {
     // Its place among the pieces of a stream, which some clients send back.
     fields.take("index");
     let mut function = function_of(&mut fields)?;
+    // What clients make of the arguments, and send back.
+    function.take("parsed_arguments");
     let name = name_of(&mut function)?;
     let path = function.path("arguments");
     let text = function.text("arguments")?.ok_or_else(|| wrong(&path, "a text with JSON"))?;

@@ -114,13 +114,8 @@ def test_an_agent_calls_a_tool_and_answers(stream):
     ({"api_key": "sr-" + "0" * 64}, litellm.AuthenticationError, 401),
     ({"model": "openai/nobody"}, litellm.NotFoundError, 404),
     ({"temperature": 9}, litellm.BadRequestError, 400),
-    pytest.param(
-        {"model": "openai/guide", "messages": [{"role": "user", "content": "many words " * 2000}]},
-        litellm.ContextWindowExceededError, 400,
-        marks=pytest.mark.xfail(
-            raises=litellm.BadRequestError, strict=True,
-            reason="LiteLLM knows `context_length_exceeded` by the words of OpenAI alone, "
-            "`maximum context length is`, which the message does not have")),
+    ({"model": "openai/guide", "messages": [{"role": "user", "content": "many words " * 2000}]},
+     litellm.ContextWindowExceededError, 400),
 ])
 def test_refusals_are_the_exceptions_of_litellm(change, error, status):
     with pytest.raises(error) as refused:

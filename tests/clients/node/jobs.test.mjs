@@ -42,11 +42,6 @@ const task = [
   { role: "user", content: "I go to Oslo for two days. What do I take along?" },
 ];
 
-/** What is true of the server today and should not be. Fails once it is mended. */
-const fault = (name, reason, work) =>
-  test(`${name} [a fault of the server: ${reason}]`, () =>
-    assert.rejects(work, (error) => error instanceof OpenAI.BadRequestError && error.message.includes(reason)));
-
 describe("an agent", () => {
   test("calls its tools and answers", async () => {
     const conversation = [...task];
@@ -118,14 +113,14 @@ describe("a form", () => {
     assert.ok(Invoice.safeParse(second.choices[0].message.parsed).success);
   });
 
-  fault("goes back as it was parsed", "parsed", async () => {
+  test("goes back as it was parsed", async () => {
     const first = await client.chat.completions.parse({ ...form, messages: question, seed: 1 });
     await client.chat.completions.parse({
       ...form, messages: [...question, first.choices[0].message, { role: "user", content: "Jones has paid." }],
     });
   });
 
-  fault("of a call goes back as it was parsed", "parsed", async () => {
+  test("of a call goes back as it was parsed", async () => {
     const { choices: [{ message }] } = await client.chat.completions.parse({
       model, messages: task, tools, tool_choice: named("forecast"), parallel_tool_calls: false, max_tokens: 300,
     });

@@ -107,9 +107,6 @@ class Invoice(BaseModel):
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-@pytest.mark.xfail(
-    raises=openai.BadRequestError, strict=True,
-    reason="`messages[].parsed`, which the client sends along, is refused as an unknown parameter")
 def test_an_answer_that_was_parsed_goes_back_for_a_second_turn(client):
     messages = [{"role": "user", "content": "Invoice 7: Jones owes 120. Fill in the form."}]
     first = client.chat.completions.parse(
@@ -122,9 +119,6 @@ def test_an_answer_that_was_parsed_goes_back_for_a_second_turn(client):
     assert second.usage.prompt_tokens > first.usage.total_tokens
 
 
-@pytest.mark.xfail(
-    raises=openai.BadRequestError, strict=True,
-    reason="`messages[].tool_calls[].function.parsed_arguments`, which the client sends along, is refused")
 def test_calls_that_were_parsed_go_back_for_a_second_turn(client):
     messages = list(TASK)
     first = client.chat.completions.parse(
