@@ -318,7 +318,9 @@ async fn hold_judgements(kv_precision: KvPrecision) {
     };
     let items: Vec<ScoreItem> = (0..6).map(item).collect();
     let alone = lone.score(items.clone(), Domain(1)).await.expect("scored");
-    let crowded = EngineOptions { kv_budget_bytes: 1 << 20, prefill_chunk_tokens: 8, ..options() };
+    // As many blocks of either.
+    let kv_budget_bytes = if kv_precision == KvPrecision::Q8 { 5 << 16 } else { 1 << 20 };
+    let crowded = EngineOptions { kv_budget_bytes, prefill_chunk_tokens: 8, ..options() };
     let crowded = load(crowded).await.expect("joined").expect("loads");
     let older: Vec<Generation> =
         (2..5).map(|domain| ask(&crowded, "Once upon a time", 300, domain)).collect();

@@ -179,7 +179,9 @@ impl Pump {
         // A stop text may be found last of all, in what was held back.
         let stopped = self.parser.as_ref().and_then(AnswerParser::stopped);
         let reason = match (reason, stopped) {
-            (FinishReason::Length, Some(which)) => FinishReason::StopText(which),
+            (FinishReason::Stop | FinishReason::Length, Some(which)) => {
+                FinishReason::StopText(which)
+            }
             (reason, _) => reason,
         };
         match (next, reason) {

@@ -55,11 +55,11 @@ async fn a_stop_text_in_a_thought_or_a_call_ends_nothing() {
 async fn an_answer_ends_before_its_stop_text_and_so_do_its_tokens() {
     let said = ["So it", " is, ", "S", "T", "AR", "STOP", " and more", "<tool_call>{"];
     let (read_back, tokens) = read(&said, Then::Finish, "STOP", Some(0)).await;
-    assert_eq!((read_back.0.as_str(), read_back.4), ("So it is, STAR", Ending::Stop));
+    assert_eq!((read_back.0.as_str(), read_back.4), ("So it is, STAR", Ending::StopText(0)));
     assert_eq!(tokens, "So it is, STAR");
     // Whichever reason came from below: what ended it was the stop text.
     let (read_back, _) = read(&said, Then::Cut, "STOP", None).await;
-    assert_eq!((read_back.0.as_str(), read_back.4), ("So it is, STAR", Ending::Stop));
+    assert_eq!((read_back.0.as_str(), read_back.4), ("So it is, STAR", Ending::StopText(0)));
     let (read_back, _) = read(&said[..5], Then::Cut, "STOP", None).await;
     assert_eq!((read_back.0.as_str(), read_back.4), ("So it is, STAR", Ending::Length));
 }
