@@ -123,14 +123,7 @@ impl App {
             runtime: runtime.clone(),
             still_holds: still_holds(&registry),
         });
-        let evals = Evals::open(EvalParts {
-            gate: gate.clone(),
-            db: db.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            files: home.data().join("evaluations"),
-            runtime: runtime.clone(),
-        })?;
+        let evals = open_evals(home, &gate, (&db, &audit), &runtime)?;
         let prompts = Prompts::open(PromptsParts {
             gate: gate.clone(),
             db: db.clone(),
@@ -149,15 +142,7 @@ impl App {
             registry: Arc::clone(&registry),
             runtime,
         })?;
-        let responses = Responses::new(ResponsesParts {
-            db: db.clone(),
-            vault: vault.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            registry: Arc::clone(&registry),
-            days: settings.api.responses_days,
-            by_default: settings.api.store_responses,
-        });
+        let responses = open_responses(home, &settings, (&db, &audit), &registry);
         let monitor = Monitor::new(MonitorParts {
             db: db.clone(),
             audit: audit.clone(),
@@ -311,6 +296,39 @@ fn open_library(
         binder: binder.clone(),
     };
     Ok(Library::open(parts, library_options(settings)?)?)
+}
+
+fn open_evals(
+    home: &Home,
+    gate: &Gate,
+    (db, audit): (&Db, &AuditLog),
+    runtime: &Handle,
+) -> Result<Evals> {
+    Ok(Evals::open(EvalParts {
+        gate: gate.clone(),
+        db: db.clone(),
+        audit: audit.clone(),
+        clock: home.clock.clone(),
+        files: home.data().join("evaluations"),
+        runtime: runtime.clone(),
+    })?)
+}
+
+fn open_responses(
+    home: &Home,
+    settings: &Settings,
+    (db, audit): (&Db, &AuditLog),
+    registry: &Arc<Registry>,
+) -> Responses {
+    Responses::new(ResponsesParts {
+        db: db.clone(),
+        vault: home.vault.clone(),
+        audit: audit.clone(),
+        clock: home.clock.clone(),
+        registry: Arc::clone(registry),
+        days: settings.api.responses_days,
+        by_default: settings.api.store_responses,
+    })
 }
 
 fn wait_options(settings: &Settings) -> WaitOptions {

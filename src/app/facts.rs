@@ -149,7 +149,6 @@ pub(super) fn library_options(settings: &Settings) -> Result<LibraryOptions> {
             context_tokens_max: (context > 0).then_some(context),
             // Whoever ends an engine has given its answers their time before.
             shutdown_limit: Duration::from_secs(1),
-            ..EngineOptions::default()
         },
     })
 }

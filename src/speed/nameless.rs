@@ -140,7 +140,9 @@ mod tests {
     fn it_lies_on_a_disk_that_has_room_and_in_memory_where_there_is_none() {
         let folder = tempfile::tempdir().expect("a folder");
         let names = ["memory", "full", "disk"].map(|name| folder.path().join(name));
-        names.iter().for_each(|name| fs::create_dir(name).expect("made"));
+        for name in &names {
+            fs::create_dir(name).expect("made");
+        }
         let place_of = |directory: &Path| {
             let (is_memory, is_full) = (directory.ends_with("memory"), directory.ends_with("full"));
             Ok(Place { free_bytes: if is_full { 9 } else { 1_000 }, is_memory })

@@ -106,7 +106,7 @@ mod tests {
         let named = response.headers().get("request-id");
         let named = named.map(|value| value.to_str().expect("text").to_owned());
         let status = response.status().as_u16();
-        let body = to_bytes(response.into_body()).await.ok().expect("a body");
+        let body = to_bytes(response.into_body()).await.unwrap_or_else(|_| panic!("a body"));
         let mut body: Value = serde_json::from_slice(&body).expect("JSON");
         if let Some(sent) = body.get("request_id") {
             assert_eq!(sent, &json!(id.to_string()));

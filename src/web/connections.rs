@@ -117,13 +117,13 @@ mod tests {
 
     use super::*;
 
-    fn at(text: &str) -> Option<IpAddr> {
-        Some(text.parse().expect("an address"))
+    fn at(text: &str) -> IpAddr {
+        text.parse().expect("an address")
     }
 
     #[tokio::test]
     async fn one_address_has_its_bound_and_a_trusted_proxy_none() {
-        let trusted = [at("10.0.0.9").expect("given")].into();
+        let trusted = [at("10.0.0.9")].into();
         let all = Connections::new(8, 2, trusted);
         let mut held = Vec::new();
         for (address, has_place) in [
@@ -137,12 +137,12 @@ mod tests {
             ("::ffff:10.0.0.9", true),
             ("2001:db8::1", true),
         ] {
-            let place = all.enter(at(address)).await;
+            let place = all.enter(Some(at(address))).await;
             assert_eq!(place.is_some(), has_place, "{address}");
             held.extend(place);
         }
         drop(held.remove(0));
-        held.extend(all.enter(at("192.0.2.1")).await);
+        held.extend(all.enter(Some(at("192.0.2.1"))).await);
         assert_eq!(held.len(), 7, "a place that was given back is there again");
         held.clear();
         assert!(all.state.lock().open.is_empty(), "nobody is left in the books");
@@ -152,9 +152,9 @@ mod tests {
     #[tokio::test]
     async fn who_comes_when_all_places_are_taken_waits_for_one() {
         let all = Connections::new(2, 0, [].into());
-        let first = all.enter(at("192.0.2.1")).await.expect("a place");
-        let _second = all.enter(at("192.0.2.1")).await.expect("no bound of one");
-        let mut third = Box::pin(all.enter(at("192.0.2.1")));
+        let first = all.enter(Some(at("192.0.2.1"))).await.expect("a place");
+        let _second = all.enter(Some(at("192.0.2.1"))).await.expect("no bound of one");
+        let mut third = Box::pin(all.enter(Some(at("192.0.2.1"))));
         assert!((&mut third).now_or_never().is_none());
         drop(first);
         assert!(third.await.is_some());

@@ -55,7 +55,7 @@ fn together<T: Send>(
     // Those that are there would wait for ever for one that does not come.
     let run = || is_whole.wait().then(|| work(&begin));
     std::thread::scope(|scope| {
-        let start = |number| builder(number).spawn_scoped(scope, &run);
+        let start = |number| builder(number).spawn_scoped(scope, run);
         let started: io::Result<Vec<_>> = (0..threads).map(start).collect();
         // Nobody else has set it.
         let _ = is_whole.set(started.is_ok());

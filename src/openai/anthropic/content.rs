@@ -134,9 +134,8 @@ fn call(fields: &mut Fields) -> Result<Block, ApiError> {
     let id = tools::id(fields, "id")?;
     let name = tools::name_of(fields)?;
     let path = fields.path("input");
-    let arguments = match fields.take("input") {
-        Some(input @ Value::Object(_)) => input,
-        _ => return Err(wrong(&path, "an object")),
+    let Some(arguments @ Value::Object(_)) = fields.take("input") else {
+        return Err(wrong(&path, "an object"));
     };
     nothing_but(fields, "caller", "only a model calls tools here", |value| {
         value["type"] == "direct"

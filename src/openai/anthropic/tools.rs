@@ -49,10 +49,9 @@ fn examples(fields: &mut Fields, tool: &mut Value) -> Result<(), ApiError> {
     let path = fields.path("input_examples");
     match fields.take("input_examples") {
         None => {}
+        Some(Value::Array(items)) if items.is_empty() => {}
         Some(Value::Array(items)) if items.iter().all(Value::is_object) => {
-            if !items.is_empty() {
-                tool["function"]["parameters"]["examples"] = Value::Array(items);
-            }
+            tool["function"]["parameters"]["examples"] = Value::Array(items);
         }
         Some(_) => return Err(wrong(&path, "a list of objects")),
     }

@@ -234,12 +234,11 @@ pub(super) fn messages<'a>(
             }
             Item::FunctionCall { call_id, name, arguments, .. } => {
                 let call = tools::made(call_id.clone(), name.clone(), arguments.clone());
-                match said.last_mut().filter(|last| last.role == Role::Assistant) {
-                    Some(last) => last.tool_calls.push(call),
-                    None => {
-                        let caller = Message::new(Role::Assistant, Content::None);
-                        said.push(Message { tool_calls: vec![call], ..caller });
-                    }
+                if let Some(last) = said.last_mut().filter(|last| last.role == Role::Assistant) {
+                    last.tool_calls.push(call);
+                } else {
+                    let caller = Message::new(Role::Assistant, Content::None);
+                    said.push(Message { tool_calls: vec![call], ..caller });
                 }
             }
             Item::FunctionCallOutput { call_id, output, .. } => {

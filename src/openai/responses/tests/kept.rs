@@ -105,7 +105,7 @@ fn texts(items: &[Item]) -> Vec<&str> {
         Item::Message { content, .. } => Some(content),
         _ => None,
     });
-    parts.flatten().map(|part| part.text()).collect()
+    parts.flatten().map(super::super::items::Part::text).collect()
 }
 
 #[tokio::test]
