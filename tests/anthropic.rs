@@ -231,7 +231,9 @@ fn a_key_is_the_same_credential_in_either_header() {
     let api_key = |key: &str| server.client().with("x-api-key", key);
     by(api_key(&key)).expect(200);
     let version = |named: &str| by(api_key(&key).with("anthropic-version", named));
-    version("2023-06-01").expect(200);
+    for known in ["2023-06-01", "2026-10-21"] {
+        version(known).expect(200);
+    }
     let beta = api_key(&key).with("anthropic-beta", "one-2025-01-01,two-2025-01-01");
     beta.post("/v1/messages?beta=true", &message("Hello")).expect(200);
     let refused = version("2020-01-01");

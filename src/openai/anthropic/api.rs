@@ -16,8 +16,8 @@ use crate::openai::fields::Fields;
 use crate::web::{ApiError, Body, ErrorCode};
 
 const VERSION: &str = "anthropic-version";
-/// The one that there is.
-const PUBLISHED: &str = "2023-06-01";
+/// Those that clients name; what is asked for and answered is the same in both.
+const PUBLISHED: [&str; 2] = ["2023-06-01", "2026-10-21"];
 
 /// `POST /v1/messages`
 pub(crate) async fn messages(
@@ -81,12 +81,12 @@ async fn count(
 /// adds comes as parameters, and those are looked at.
 fn version(head: &HttpRequest) -> Result<(), ApiError> {
     let mut named = head.headers().get_all(VERSION);
-    if named.all(|version| version.as_bytes() == PUBLISHED.as_bytes()) {
+    if named.all(|version| PUBLISHED.iter().any(|known| version.as_bytes() == known.as_bytes())) {
         return Ok(());
     }
     Err(ApiError::new(ErrorCode::InvalidValue)
         .message(
-            "`anthropic-version` names a version that is not spoken here: expected 2023-06-01.",
+            "`anthropic-version` names a version that is not spoken here: expected 2023-06-01 or 2026-10-21.",
         )
         .param(VERSION))
 }
