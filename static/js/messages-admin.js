@@ -106,7 +106,7 @@ export const auditPhrases = {
   "key.create": "made an API key", "key.revoke": "revoked an API key",
   "model.load": "loaded a model", "model.unload": "unloaded a model", "model.cancel": "cancelled the loading of a model",
   "model.alias": "changed a further name of a model", "model.scan": "looked through the models directory", "model.access": "changed who may use a model",
-  "tokens.read": "had a text shown as tokens, or tokens as a text", "prompt.change": "changed instructions that many share",
+  "tokens.read": "had a text shown as tokens, or tokens as a text", "texts.moderated": "had texts held against the guard's policy", "prompt.change": "changed instructions that many share",
   "generation.start": "asked a model", "generation.end": "had an answer made", "generation.refuse": "asked a model and was not admitted",
   "guard.test": "tried a text on the guard",
   "conversation.create": "began a chat", "conversation.read": "opened a chat", "conversation.update": "renamed or pinned a chat, or chose its instructions", "conversation.delete": "deleted a chat",
