@@ -6,6 +6,7 @@
 
 mod device;
 mod layers;
+mod person;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -13,17 +14,22 @@ use std::path::Path;
 
 pub use device::Device;
 pub use layers::Origin;
+pub use person::{may_style, settings_directory, state_directory};
 pub use settings::{
     Accounts, Api, Backup, Engine, Evals, ForwardedHeader, Guard, Instructions, KeySourceKind,
     LimitSet, Limits, LoadWhen, LogFormat, Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor,
     ROLES, SUITES, Schedule, Server, Settings, Speculation, Tls, VaultSettings, is_model_name,
 };
 
-/// Where tests find the data that is shared between checkouts.
+/// What tests are told, and what `strongroom chat` is told about another server.
 const NOT_SETTINGS: &[&str] = &[
     "STRONGROOM_SHARED",
     "STRONGROOM_BIN",
     "STRONGROOM_CONFIG",
+    "STRONGROOM_URL",
+    "STRONGROOM_CA_FILE",
+    "STRONGROOM_KEY_FILE",
+    "STRONGROOM_MODEL",
     "STRONGROOM_PYTHON",
     "STRONGROOM_TEST_DEVICE",
 ];
