@@ -7,10 +7,8 @@
 
 pub mod client;
 pub mod damaged;
-pub mod person;
 pub mod raw;
 pub mod refusal;
-pub mod scripted;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
