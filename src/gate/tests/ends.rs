@@ -40,7 +40,7 @@ async fn read(said: &[&str], then: Then, stop: &str, logprobs: Option<u8>) -> (R
 async fn a_stop_text_in_a_thought_or_a_call_ends_nothing() {
     let thinks = ["<think>Hm.\n\nSo.</think>\n\nYes", ".\n", "\nNo."];
     let (read_back, _) = read(&thinks, Then::Finish, "\n\n", None).await;
-    let expected = ("Yes.".into(), "Hm.\n\nSo.".into(), vec![], vec![], Ending::Stop);
+    let expected = ("Yes.".into(), "Hm.\n\nSo.".into(), vec![], vec![], Ending::StopText(0));
     assert_eq!(read_back, expected);
     let calls = ["<tool_call>{\"name\": \"pay\", \"arguments\": {\"a\": {}", "}}</tool_call>"];
     for stop in ["}", "pay", "call", "<tool_call>", "\""] {
