@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod bench;
+mod chat;
 mod config;
 mod doctor;
 mod eval;
@@ -28,7 +29,7 @@ use options::Common;
 #[derive(Parser)]
 #[command(name = "strongroom", version, propagate_version = true)]
 #[command(
-    after_help = "Without a command, `strongroom` serves.\n\nExit codes: 0 done, 1 failed (or `doctor` found something failing), 2 wrong usage, 3 something was found (audit verify, advisories check)."
+    after_help = "Without a command, `strongroom` serves.\n\nExit codes: 0 done, 1 failed (or `doctor` found something failing), 2 wrong usage, 3 something was found (audit verify, advisories check), 130 interrupted (chat)."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -41,6 +42,8 @@ struct Cli {
 enum Command {
     /// Serve people and programs.
     Serve(serve::Serve),
+    /// Chat in the terminal, with a server that is running.
+    Chat(chat::Chat),
     /// Make a data directory with its owner, without a browser.
     Init(init::Init),
     /// Open a sealed server that is running.
@@ -77,6 +80,10 @@ enum Ended {
     Found,
     /// It was done, and something is not as it must be.
     Failing,
+    /// It was not asked for in a way that can be done.
+    Misused,
+    /// The person has stopped it.
+    Interrupted,
 }
 
 /// Runs the command line and returns the exit code of the process.
@@ -85,7 +92,9 @@ pub fn main() -> ExitCode {
     match run(command.unwrap_or_else(|| Command::Serve(serve::Serve::default())), &common) {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::Failing) => ExitCode::FAILURE,
+        Ok(Ended::Misused) => ExitCode::from(2),
         Ok(Ended::Found) => ExitCode::from(3),
+        Ok(Ended::Interrupted) => ExitCode::from(130),
         Err(error) => {
             options::complain(&error);
             ExitCode::FAILURE
@@ -97,6 +106,7 @@ fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
     harden();
     match command {
         Command::Serve(command) => command.run(common),
+        Command::Chat(command) => command.run(common),
         Command::Init(command) => command.run(common),
         Command::Unseal(command) => command.run(common),
         Command::Key(command) => command.run(common),
@@ -165,6 +175,11 @@ mod tests {
             "strongroom",
             "strongroom serve --data-dir D --listen 127.0.0.1:1 --model a.gguf --model b.gguf",
             "strongroom --data-dir D serve",
+            "strongroom chat",
+            "strongroom chat Summarise this",
+            "strongroom chat -m guide -s Brief. --plain --no-history --key-file K --ca C hello",
+            "strongroom chat --server https://ai.example.org/v1 --keep-key",
+            "strongroom chat --forget-key --data-dir D",
             "strongroom init --data-dir D --owner olivia --password-file F --api-key-file OUT",
             "strongroom audit verify --data-dir D",
             "strongroom audit export --data-dir D --format csv",
@@ -192,6 +207,13 @@ mod tests {
             "strongroom config --set server.workers=2",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in [
+            "strongroom chat --server http://ai.example.org",
+            "strongroom chat --keep-key --forget-key",
+            "strongroom chat --key sr-1",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }
 }

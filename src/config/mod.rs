@@ -7,6 +7,7 @@
 mod device;
 mod engine;
 mod layers;
+mod person;
 mod server;
 mod settings;
 
@@ -16,6 +17,7 @@ use std::path::Path;
 pub use device::Device;
 pub use engine::{Engine, Instructions, KvPrecision, Speculation};
 pub use layers::Origin;
+pub use person::{may_style, settings_directory, state_directory};
 pub use server::{ForwardedHeader, Server};
 pub use settings::{
     Accounts, Api, Backup, Evals, Guard, KeySourceKind, LimitSet, Limits, LoadWhen, LogFormat,
@@ -23,11 +25,15 @@ pub use settings::{
     VaultSettings, is_model_name,
 };
 
-/// Where tests find the data that is shared between checkouts.
+/// What tests are told, and what `strongroom chat` is told about another server.
 const NOT_SETTINGS: &[&str] = &[
     "STRONGROOM_SHARED",
     "STRONGROOM_BIN",
     "STRONGROOM_CONFIG",
+    "STRONGROOM_URL",
+    "STRONGROOM_CA_FILE",
+    "STRONGROOM_KEY_FILE",
+    "STRONGROOM_MODEL",
     "STRONGROOM_PYTHON",
     "STRONGROOM_TEST_DEVICE",
 ];

@@ -7,8 +7,10 @@
 
 pub mod client;
 pub mod damaged;
+pub mod person;
 pub mod raw;
 pub mod refusal;
+pub mod scripted;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
