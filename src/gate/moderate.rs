@@ -40,7 +40,7 @@ impl Gate {
             let result = gate.moderation_road(entry, inputs).await;
             gate.counted(result)
         };
-        self.inner.parts.runtime.spawn(road).await.unwrap_or(Err(GateError::ShuttingDown))
+        self.inner.parts.runtime.spawn(road).await?
     }
 
     async fn moderation_road(

@@ -41,9 +41,8 @@ pub(super) fn read(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> 
 /// What is told to templates of how much a model is to think: whether at all, and for those that
 /// know degrees (gpt-oss), which.
 pub(super) fn for_effort(effort: &str) -> Map<String, Value> {
-    let thinks = effort != "none";
-    let mut arguments: Map<String, Value> =
-        THINKING.iter().map(|name| ((*name).to_owned(), Value::Bool(thinks))).collect();
+    let mut arguments = Map::new();
+    switch_thinking(&mut arguments, effort != "none");
     let degree = match effort {
         "none" => None,
         "minimal" | "low" => Some("low"),

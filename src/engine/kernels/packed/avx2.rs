@@ -2,19 +2,19 @@
 #![expect(unsafe_code, reason = "vectors are read from memory and written to it")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _MM_HINT_T0, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadl_epi64,
-    _mm_loadu_si128, _mm_prefetch, _mm_set1_epi8, _mm_srli_epi16, _mm256_abs_epi8,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_and_si256, _mm256_blendv_epi8,
-    _mm256_broadcastsi128_si256, _mm256_castsi256_ps, _mm256_cmpgt_epi32, _mm256_cvtepi8_epi32,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256,
-    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_sll_epi16,
-    _mm256_sll_epi32, _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srl_epi16, _mm256_storeu_ps,
-    _mm256_sub_epi32, _mm256_xor_si256,
+    __m128i, __m256, __m256i, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128,
+    _mm_set1_epi8, _mm_srli_epi16, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32,
+    _mm256_and_si256, _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_castsi256_ps,
+    _mm256_cmpgt_epi32, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+    _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_sll_epi16, _mm256_sll_epi32, _mm256_slli_epi32,
+    _mm256_sllv_epi32, _mm256_srl_epi16, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_xor_si256,
 };
 
 use super::activations::{PANEL, Piece};
+use super::dispatch::{bring, for_layout, for_rows};
 use super::format::{Code, Heads, Layout, layout};
 use super::lines::{LANES, Lanes, Line};
 use super::tile::Tile;
@@ -22,35 +22,12 @@ use super::tile::Tile;
 /// Multiplies a tile with as many rows as `out` has: at most eight.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn multiply(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    match tile.layout {
-        Layout::Q4_0 => by_rows::<{ Layout::Q4_0 as usize }>(tile, pieces, out),
-        Layout::Q4_1 => by_rows::<{ Layout::Q4_1 as usize }>(tile, pieces, out),
-        Layout::Q5_0 => by_rows::<{ Layout::Q5_0 as usize }>(tile, pieces, out),
-        Layout::Q5_1 => by_rows::<{ Layout::Q5_1 as usize }>(tile, pieces, out),
-        Layout::Q8_0 => by_rows::<{ Layout::Q8_0 as usize }>(tile, pieces, out),
-        Layout::Q2K => by_rows::<{ Layout::Q2K as usize }>(tile, pieces, out),
-        Layout::Q3K => by_rows::<{ Layout::Q3K as usize }>(tile, pieces, out),
-        Layout::Q4K => by_rows::<{ Layout::Q4K as usize }>(tile, pieces, out),
-        Layout::Q5K => by_rows::<{ Layout::Q5K as usize }>(tile, pieces, out),
-        Layout::Q6K => by_rows::<{ Layout::Q6K as usize }>(tile, pieces, out),
-        Layout::Iq4Nl => by_rows::<{ Layout::Iq4Nl as usize }>(tile, pieces, out),
-        Layout::Iq4Xs => by_rows::<{ Layout::Iq4Xs as usize }>(tile, pieces, out),
-        Layout::Mxfp4 => by_rows::<{ Layout::Mxfp4 as usize }>(tile, pieces, out),
-    }
+    for_layout!(tile.layout, by_rows(tile, pieces, out))
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn by_rows<const LAYOUT: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    match out.len() {
-        1 => rows::<LAYOUT, 1>(tile, pieces, out),
-        2 => rows::<LAYOUT, 2>(tile, pieces, out),
-        3 => rows::<LAYOUT, 3>(tile, pieces, out),
-        4 => rows::<LAYOUT, 4>(tile, pieces, out),
-        5 => rows::<LAYOUT, 5>(tile, pieces, out),
-        6 => rows::<LAYOUT, 6>(tile, pieces, out),
-        7 => rows::<LAYOUT, 7>(tile, pieces, out),
-        _ => rows::<LAYOUT, 8>(tile, pieces, out),
-    }
+    for_rows!(out.len(), rows::<LAYOUT>(tile, pieces, out))
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -79,20 +56,6 @@ fn rows<const LAYOUT: usize, const ROWS: usize>(
     for ((out, first), second) in out.iter_mut().zip(first).zip(second) {
         store(out, 0, first);
         store(out, 1, second);
-    }
-}
-
-/// How far ahead of its use memory is asked for, in bytes.
-const AHEAD: usize = 4096;
-
-/// Asks for what lies ahead of these numbers.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn bring<T>(numbers: &[T]) {
-    let ahead = numbers.as_ptr().cast::<i8>().wrapping_add(AHEAD);
-    for line in 0..size_of_val(numbers).div_ceil(size_of::<Line>()) {
-        // Asking for memory is no access to it: any address may be named.
-        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * size_of::<Line>()));
     }
 }
 

@@ -2,17 +2,18 @@
 #![expect(unsafe_code, reason = "vectors are read from memory and written to it")]
 
 use std::arch::x86_64::{
-    __m128i, __m512, __m512i, _MM_HINT_T0, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadu_si128,
-    _mm_prefetch, _mm_set1_epi8, _mm_srli_epi16, _mm256_loadu_si256, _mm512_and_si512,
-    _mm512_broadcast_i32x4, _mm512_castsi512_ps, _mm512_cmplt_epi32_mask, _mm512_cvtepi8_epi32,
-    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
-    _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_si512, _mm512_mask_blend_epi32, _mm512_mul_ps,
-    _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_sll_epi16, _mm512_sll_epi32,
-    _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srl_epi16, _mm512_storeu_ps, _mm512_sub_epi32,
+    __m128i, __m512, __m512i, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_set1_epi8,
+    _mm_srli_epi16, _mm256_loadu_si256, _mm512_and_si512, _mm512_broadcast_i32x4,
+    _mm512_castsi512_ps, _mm512_cmplt_epi32_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_fnmadd_ps,
+    _mm512_loadu_si512, _mm512_mask_blend_epi32, _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_shuffle_epi8, _mm512_sll_epi16, _mm512_sll_epi32, _mm512_slli_epi32, _mm512_sllv_epi32,
+    _mm512_srl_epi16, _mm512_storeu_ps, _mm512_sub_epi32,
 };
 
 use super::activations::{PANEL, Piece};
+use super::dispatch::{bring, for_layout, for_rows};
 use super::format::{Heads, Layout, layout};
 use super::heads::HALVES;
 use super::lines::{LANES, Lanes, Line};
@@ -21,35 +22,12 @@ use super::tile::Tile;
 /// Multiplies a tile with as many rows as `out` has: at most eight.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
 pub(super) fn multiply(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    match tile.layout {
-        Layout::Q4_0 => by_rows::<{ Layout::Q4_0 as usize }>(tile, pieces, out),
-        Layout::Q4_1 => by_rows::<{ Layout::Q4_1 as usize }>(tile, pieces, out),
-        Layout::Q5_0 => by_rows::<{ Layout::Q5_0 as usize }>(tile, pieces, out),
-        Layout::Q5_1 => by_rows::<{ Layout::Q5_1 as usize }>(tile, pieces, out),
-        Layout::Q8_0 => by_rows::<{ Layout::Q8_0 as usize }>(tile, pieces, out),
-        Layout::Q2K => by_rows::<{ Layout::Q2K as usize }>(tile, pieces, out),
-        Layout::Q3K => by_rows::<{ Layout::Q3K as usize }>(tile, pieces, out),
-        Layout::Q4K => by_rows::<{ Layout::Q4K as usize }>(tile, pieces, out),
-        Layout::Q5K => by_rows::<{ Layout::Q5K as usize }>(tile, pieces, out),
-        Layout::Q6K => by_rows::<{ Layout::Q6K as usize }>(tile, pieces, out),
-        Layout::Iq4Nl => by_rows::<{ Layout::Iq4Nl as usize }>(tile, pieces, out),
-        Layout::Iq4Xs => by_rows::<{ Layout::Iq4Xs as usize }>(tile, pieces, out),
-        Layout::Mxfp4 => by_rows::<{ Layout::Mxfp4 as usize }>(tile, pieces, out),
-    }
+    for_layout!(tile.layout, by_rows(tile, pieces, out))
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
 fn by_rows<const LAYOUT: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    match out.len() {
-        1 => rows::<LAYOUT, 1>(tile, pieces, out),
-        2 => rows::<LAYOUT, 2>(tile, pieces, out),
-        3 => rows::<LAYOUT, 3>(tile, pieces, out),
-        4 => rows::<LAYOUT, 4>(tile, pieces, out),
-        5 => rows::<LAYOUT, 5>(tile, pieces, out),
-        6 => rows::<LAYOUT, 6>(tile, pieces, out),
-        7 => rows::<LAYOUT, 7>(tile, pieces, out),
-        _ => rows::<LAYOUT, 8>(tile, pieces, out),
-    }
+    for_rows!(out.len(), rows::<LAYOUT>(tile, pieces, out))
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
@@ -77,20 +55,6 @@ fn rows<const LAYOUT: usize, const ROWS: usize>(
     }
     for (sum, out) in sums.iter().zip(out) {
         store(out, *sum);
-    }
-}
-
-/// How far ahead of its use memory is asked for, in bytes.
-const AHEAD: usize = 4096;
-
-/// Asks for what lies ahead of these numbers.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn bring<T>(numbers: &[T]) {
-    let ahead = numbers.as_ptr().cast::<i8>().wrapping_add(AHEAD);
-    for line in 0..size_of_val(numbers).div_ceil(size_of::<Line>()) {
-        // Asking for memory is no access to it: any address may be named.
-        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * size_of::<Line>()));
     }
 }
 

@@ -12,6 +12,8 @@ mod activations;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod dispatch;
 mod file_blocks;
 mod format;
 mod heads;
