@@ -142,7 +142,7 @@ impl App {
             registry: Arc::clone(&registry),
             runtime,
         })?;
-        let responses = open_responses(home, &settings, (&db, &audit), &registry);
+        let responses = open_responses(home, &settings, (&db, &audit), (&registry, &gate));
         let monitor = Monitor::new(MonitorParts {
             db: db.clone(),
             audit: audit.clone(),
@@ -318,7 +318,7 @@ fn open_responses(
     home: &Home,
     settings: &Settings,
     (db, audit): (&Db, &AuditLog),
-    registry: &Arc<Registry>,
+    (registry, gate): (&Arc<Registry>, &Gate),
 ) -> Responses {
     Responses::new(ResponsesParts {
         db: db.clone(),
@@ -326,6 +326,7 @@ fn open_responses(
         audit: audit.clone(),
         clock: home.clock.clone(),
         registry: Arc::clone(registry),
+        gate: gate.clone(),
         days: settings.api.responses_days,
         by_default: settings.api.store_responses,
     })

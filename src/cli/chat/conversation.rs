@@ -39,6 +39,11 @@ struct Turn {
 }
 
 impl Conversation {
+    /// A chat with nothing said in it: with a model, else the server's own choice, and with instructions.
+    pub(super) fn new(model: Option<String>, system: Option<String>) -> Self {
+        Self { model, system, ..Self::default() }
+    }
+
     /// Asks something. A question before it that got no answer is dropped. Refused where all of it is
     /// more than this keeps.
     pub(super) fn ask(&mut self, question: String) -> Result<Ask, &'static str> {

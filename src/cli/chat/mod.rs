@@ -112,11 +112,7 @@ impl Chat {
         if self.keep_key {
             keep(&client, &runtime)?;
         }
-        let chat = Conversation {
-            model: self.model.take(),
-            system: self.system.take(),
-            ..Conversation::default()
-        };
+        let chat = Conversation::new(self.model.take(), self.system.take());
         match work {
             Work::Nothing => Ok(Ended::Done),
             Work::Once(question) => self.once(&client, &runtime, chat, question),

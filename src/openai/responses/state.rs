@@ -16,6 +16,7 @@ use crate::access::{Caller, Changes, Registry};
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::clock::Clock;
 use crate::db::{Connection, Db, Transaction};
+use crate::gate::Gate;
 use crate::ids::{ResponseId, UserId};
 use crate::vault::{Aad, Scope, Sealed, Vault, VaultError};
 
@@ -40,6 +41,8 @@ pub(crate) struct ResponsesParts {
     pub(crate) clock: Clock,
     /// Who there is.
     pub(crate) registry: Arc<Registry>,
+    /// Which models a caller may use.
+    pub(crate) gate: Gate,
     /// For how long they are kept after they were last used; 0: none is kept.
     pub(crate) days: u32,
     /// Whether they are kept where a request does not say.
@@ -100,6 +103,11 @@ impl Kept {
     fn previous(&self) -> Option<&str> {
         self.response["previous_response_id"].as_str()
     }
+
+    /// A key that is limited to some models opens no answers of others.
+    fn is_open_to(&self, caller: &Caller, gate: &Gate) -> bool {
+        !is_limited(caller) || gate.model(caller, self.response["model"].as_str()).is_some()
+    }
 }
 
 impl Responses {
@@ -120,10 +128,10 @@ impl Responses {
 
     /// Reads what a request goes on from; that it was read goes on record.
     pub(super) async fn before(&self, caller: &Caller, ask: &Ask) -> Result<Before, ResponseError> {
-        let (vault, owner) = (self.parts.vault.clone(), caller.user);
+        let (parts, by) = (Arc::clone(&self.parts), caller.clone());
         let (previous, input) = (ask.previous.clone(), ask.input.clone());
         let read = move |db: &Connection| -> Result<Before, ResponseError> {
-            let mut reader = Reader { db, vault: &vault, owner, read: Vec::new(), bytes: 0 };
+            let mut reader = Reader { db, parts: &parts, caller: &by, read: Vec::new(), bytes: 0 };
             let items = reader.conversation(previous.as_deref())?;
             let input = reader.resolve(input)?;
             let used = reader.read.into_iter().map(|(id, _)| id).collect();
@@ -178,11 +186,8 @@ impl Responses {
         id: ResponseId,
         what_for: Use,
     ) -> Result<Kept, ResponseError> {
-        let (vault, owner) = (self.parts.vault.clone(), caller.user);
-        let read = move |db: &Connection| -> Result<Kept, ResponseError> {
-            let content = store::find(db, owner, id)?.ok_or(ResponseError::NotFound)?;
-            Ok(open(&vault, owner, id, &content)?)
-        };
+        let (parts, by) = (Arc::clone(&self.parts), caller.clone());
+        let read = move |db: &Connection| parts.find(db, &by, id)?.ok_or(ResponseError::NotFound);
         let kept = self.parts.db.read(read).await?;
         let event = event(caller, Action::ResponseRead, id).with("use", what_for.name());
         self.parts.audit.record(event).await?;
@@ -195,13 +200,17 @@ impl Responses {
         caller: &Caller,
         id: ResponseId,
     ) -> Result<(), ResponseError> {
-        let (owner, audit) = (caller.user, self.parts.audit.clone());
+        let (parts, by) = (Arc::clone(&self.parts), caller.clone());
         let event = event(caller, Action::ResponseDelete, id);
         let change = move |tx: &Transaction<'_>| -> Result<(), ResponseError> {
-            if !store::delete(tx, owner, id)? {
+            // What does not open any more can be deleted, by whoever may see all that there is.
+            if is_limited(&by) {
+                parts.find(tx, &by, id)?.ok_or(ResponseError::NotFound)?;
+            }
+            if !store::delete(tx, by.user, id)? {
                 return Err(ResponseError::NotFound);
             }
-            audit.record_in(tx, event)?;
+            parts.audit.record_in(tx, event)?;
             Ok(())
         };
         self.changes.make(caller, change, |()| ()).await
@@ -231,11 +240,30 @@ impl Responses {
     }
 }
 
+impl ResponsesParts {
+    /// Opens a response of the caller's; none where there is none that the caller may see.
+    fn find(
+        &self,
+        db: &Connection,
+        caller: &Caller,
+        id: ResponseId,
+    ) -> Result<Option<Kept>, ResponseError> {
+        let Some(content) = store::find(db, caller.user, id)? else { return Ok(None) };
+        let kept = open(&self.vault, caller.user, id, &content)?;
+        Ok(kept.is_open_to(caller, &self.gate).then_some(kept))
+    }
+}
+
+/// Whether the caller's key is limited to some models.
+fn is_limited(caller: &Caller) -> bool {
+    caller.key().is_some_and(|key| key.models.is_some())
+}
+
 /// Reads kept responses of one person for one request, each once.
 struct Reader<'a> {
     db: &'a Connection,
-    vault: &'a Vault,
-    owner: UserId,
+    parts: &'a ResponsesParts,
+    caller: &'a Caller,
     read: Vec<(ResponseId, Kept)>,
     bytes: usize,
 }
@@ -286,12 +314,16 @@ impl Reader<'_> {
         if let Some(at) = self.read.iter().position(|(read, _)| *read == id) {
             return Ok(&self.read[at].1);
         }
-        let content = store::find(self.db, self.owner, id)?.ok_or_else(nothing)?;
+        let owner = self.caller.user;
+        let content = store::find(self.db, owner, id)?.ok_or_else(nothing)?;
         self.bytes += content.as_bytes().len();
         if self.read.len() >= READ_MAX || self.bytes > READ_BYTES_MAX {
             return Err(ResponseError::TooMuch { param: param.to_owned() });
         }
-        let kept = open(self.vault, self.owner, id, &content)?;
+        let kept = open(&self.parts.vault, owner, id, &content)?;
+        if !kept.is_open_to(self.caller, &self.parts.gate) {
+            return Err(nothing());
+        }
         self.read.push((id, kept));
         let last = self.read.len() - 1;
         Ok(&self.read[last].1)

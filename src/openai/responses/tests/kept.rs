@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::*;
-use crate::access::{Caller, Registry};
+use crate::access::registry::KeyEntry;
+use crate::access::{Caller, KeyContext, Registry, Via};
 use crate::db::{Db, DbError, Transaction};
 use crate::gate::testing::admit;
-use crate::ids::UserId;
+use crate::ids::{KeyId, UserId};
 use crate::openai::responses::error::ResponseError;
 use crate::openai::responses::items::Place;
 use crate::openai::responses::state::{Before, Kept, Responses, ResponsesParts, Use};
@@ -34,6 +35,7 @@ impl Desk {
             audit: house.audit.clone(),
             clock: house.clock.clone(),
             registry: Arc::clone(&registry),
+            gate: house.gate.clone(),
             days,
             by_default: true,
         });
@@ -106,6 +108,35 @@ fn texts(items: &[Item]) -> Vec<&str> {
         _ => None,
     });
     parts.flatten().map(super::super::items::Part::text).collect()
+}
+
+#[tokio::test]
+async fn a_key_that_is_limited_to_other_models_opens_none_of_it() {
+    let desk = Desk::new().await;
+    let id = desk.answer("first", None).await;
+    let with_key = |models: &[&str]| {
+        let models: Option<Vec<String>> = Some(models.iter().map(|name| (*name).into()).collect());
+        let (id, user, scopes) = (KeyId::new(), desk.ann.user, desk.ann.permissions);
+        let mut hash = [0; 32];
+        hash[..16].copy_from_slice(id.as_bytes());
+        let entry = KeyEntry::new(id, user, scopes, models.clone(), None);
+        desk.registry.put_key(hash, entry);
+        Caller { via: Via::Key(KeyContext { id, models }), ..desk.ann.clone() }
+    };
+    let on = ask(&json!({ "previous_response_id": id.to_string() }));
+    let other = with_key(&["other"]);
+    assert!(matches!(desk.read(&other, id).await, Err(ResponseError::NotFound)));
+    let result = desk.responses.before(&other, &on).await;
+    assert!(matches!(result, Err(ResponseError::NothingBefore { .. })));
+    assert!(matches!(desk.responses.delete(&other, id).await, Err(ResponseError::NotFound)));
+    assert_eq!(desk.rows().await, 1);
+    // By an alias of its model too.
+    for name in ["m", "gpt-4o"] {
+        let key = with_key(&[name]);
+        assert!(
+            desk.read(&key, id).await.is_ok() && desk.responses.before(&key, &on).await.is_ok()
+        );
+    }
 }
 
 #[tokio::test]
