@@ -45,6 +45,7 @@ use crate::openai::api::{OpenAi, tell_limits};
 use crate::openai::responses::{Responses, ResponsesParts};
 use crate::prompts::{Prompts, PromptsParts};
 use crate::routes;
+use crate::usage::{Ledger, Reports};
 use crate::web::arrival::Arrivals;
 use crate::web::serve::{Serving, serve};
 use crate::web::shell::{Shell, surround};
@@ -82,6 +83,7 @@ pub(crate) struct App {
     prompts: Prompts,
     chat: Chat,
     responses: Responses,
+    usage: Reports,
     pub(crate) evals: Evals,
     pub(crate) monitor: Monitor,
 }
@@ -112,6 +114,7 @@ impl App {
         let gate = Gate::new(GateParts {
             catalog: catalog(&library),
             limits: Limiter::open(&db, clock.clone(), &settings.limits)?,
+            ledger: Ledger::new(clock, &settings.models.prices),
             guard,
             audit: audit.clone(),
             refusals: Arc::clone(&refusals),
@@ -143,6 +146,7 @@ impl App {
             runtime,
         })?;
         let responses = open_responses(home, &settings, (&db, &audit), (&registry, &gate));
+        let usage = Reports::new((&db, &audit), clock, &registry, &settings);
         let monitor = Monitor::new(MonitorParts {
             db: db.clone(),
             audit: audit.clone(),
@@ -171,6 +175,7 @@ impl App {
             prompts,
             chat,
             responses,
+            usage,
             evals,
             monitor,
         })
@@ -201,6 +206,7 @@ impl App {
                 .app_data(Data::new(app.prompts.clone()))
                 .app_data(Data::new(app.chat.clone()))
                 .app_data(Data::new(app.responses.clone()))
+                .app_data(Data::new(app.usage.clone()))
                 .app_data(Data::new(app.evals.clone()))
                 .app_data(Data::new(app.monitor.clone()))
                 .app_data(Data::new(app.library.clone()))

@@ -23,6 +23,7 @@
 //! | `admin/` | pages and API that read across features |
 //! | `audit/` | events, Merkle log, signed heads, verification |
 //! | `limits/` | request rates, token budgets, concurrency |
+//! | `usage/` | who used which model how much, and what it cost |
 //! | `guard/` | detectors, policy, redaction, output watch |
 //! | `engine/` | text and tokens in, tokens out |
 //! | `db/` | SQLite: threads, transactions, migrations |
@@ -51,6 +52,7 @@ mod routes;
 mod telemetry;
 #[cfg(test)]
 mod testing;
+mod usage;
 
 pub mod audit;
 pub mod backup;

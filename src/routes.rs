@@ -1,7 +1,7 @@
 //! Every route on one page: method, path, handler; nothing else.
 
 use crate::access::Routes;
-use crate::{accounts, admin, chat, evals, keys, models, monitor, openai, prompts};
+use crate::{accounts, admin, chat, evals, keys, models, monitor, openai, prompts, usage};
 
 /// The routes of the server.
 pub(crate) fn all() -> Routes {
@@ -25,7 +25,11 @@ pub(crate) fn all() -> Routes {
         .post("/v1/detokenize", openai::api::detokenize)
         .post("/v1/moderations", openai::moderations::api::moderations)
         .post("/v1/messages", openai::anthropic::api::messages)
-        .post("/v1/messages/count_tokens", openai::anthropic::api::count_tokens);
+        .post("/v1/messages/count_tokens", openai::anthropic::api::count_tokens)
+        .get("/v1/organization/usage/completions", openai::organization::api::completions)
+        .get("/v1/organization/usage/embeddings", openai::organization::api::embeddings)
+        .get("/v1/organization/usage/moderations", openai::organization::api::moderations)
+        .get("/v1/organization/costs", openai::organization::api::costs);
     web_app(conversations(people(routes)))
 }
 
@@ -44,6 +48,7 @@ fn people(routes: Routes) -> Routes {
         .get("/api/me/keys", keys::api::list)
         .post("/api/me/keys", keys::api::create)
         .delete("/api/me/keys/{id}", keys::api::revoke)
+        .get("/api/me/usage", usage::api::own)
         .get("/api/models", models::api::list)
         .get("/api/admin/people", accounts::admin_api::people)
         .post("/api/admin/people", accounts::admin_api::invite)
@@ -63,6 +68,7 @@ fn people(routes: Routes) -> Routes {
         .post("/api/admin/prompts", prompts::api::add)
         .patch("/api/admin/prompts/{id}", prompts::api::change)
         .delete("/api/admin/prompts/{id}", prompts::api::remove)
+        .get("/api/admin/usage", usage::api::report)
         .get("/api/admin/audit", admin::audit_api::list)
         .post("/api/admin/audit/verify", admin::audit_api::verify)
         .get("/api/admin/guard", admin::guard_api::show)

@@ -16,7 +16,7 @@ const ROWS: &[&[&str]] = &[
     &["prompts"],
     &["gate"],
     &["accounts", "keys", "models"],
-    &["access", "limits"],
+    &["access", "limits", "usage"],
     &["audit"],
     &["db", "web", "guard", "engine"],
     &["vault"],

@@ -56,6 +56,7 @@ permissions! {
     ManagePrompts "prompts.manage" [Owner, Admin] "Keep system prompts that many share, and say for whom they are.";
     ReadAudit "audit.read" [Owner, Auditor] "Read and verify the audit log.";
     ReadMetrics "metrics.read" [Owner, Admin, Operator, Auditor] "Read metrics.";
+    ReadUsage "usage.read" [Owner, Admin, Auditor] "See who used which models how much, and what it cost.";
     ReadPosture "posture.read" [Owner, Admin, Operator, Auditor] "Read the posture page and alerts.";
     ManageAlerts "alerts.manage" [Owner, Admin, Operator] "Acknowledge alerts.";
     ReadGuard "guard.read" [Owner, Admin, Auditor] "See the guard's policy and try texts against it.";

@@ -21,6 +21,7 @@ use crate::config::Settings;
 use crate::db::{Db, DbOptions};
 use crate::models::api::{ScanJson, served};
 use crate::models::{Library, ModelsError};
+use crate::usage::{Asked, Format, Reports};
 
 /// An order.
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,6 +67,11 @@ pub(crate) enum Order {
         /// The person's sign-in name.
         username: String,
     },
+    /// Sum up who used which models how much.
+    Usage {
+        /// What is asked.
+        asked: Asked,
+    },
     /// List the models.
     Models {},
     /// Load a model; answered when it is begun.
@@ -98,6 +104,8 @@ pub(crate) struct Operator {
     accounts: Option<Accounts>,
     /// Where a server runs; else there is nothing to load into.
     library: Option<Library>,
+    /// Where a server runs.
+    usage: Option<Reports>,
     /// One backup at a time.
     turn: Arc<Mutex<()>>,
 }
@@ -111,7 +119,8 @@ impl Operator {
             AuditLog::open(&db, &home.vault, &home.audit_directory(), &home.clock.ordered())
                 .context("the audit log cannot be opened")?;
         let settings = settings.clone();
-        Ok(Self { home, db, audit, settings, accounts: None, library: None, turn: Arc::default() })
+        let (accounts, library, usage) = (None, None, None);
+        Ok(Self { home, db, audit, settings, accounts, library, usage, turn: Arc::default() })
     }
 
     /// Over the parts of a running server.
@@ -123,6 +132,7 @@ impl Operator {
             settings: app.settings.clone(),
             accounts: Some(app.accounts.clone()),
             library: Some(app.library.clone()),
+            usage: Some(app.usage.clone()),
             turn: Arc::default(),
         }
     }
@@ -151,6 +161,7 @@ impl Operator {
             }
             Order::Reset { username } => self.reset(&username)?,
             Order::Delete { username } => self.delete_person(&username)?,
+            Order::Usage { asked } => self.usage(&asked)?,
             Order::Models {} => serde_json::to_value(served(self.library()?))?,
             Order::LoadModel { name } => done(wait(self.library()?.load(&name, &console))?)?,
             Order::UnloadModel { name } => done(wait(self.library()?.unload(&name, &console))?)?,
@@ -219,6 +230,22 @@ impl Operator {
         let accounts = self.accounts()?;
         wait(accounts.delete_at_console(username))?.map_err(|it| named(username, it))?;
         Ok(json!({}))
+    }
+
+    /// A report as an object; one that is asked for as a table, as its text.
+    fn usage(&self, asked: &Asked) -> Result<Value> {
+        let reports = match &self.usage {
+            Some(reports) => reports.clone(),
+            None => {
+                let people = People::open(&self.home, &self.settings, &self.db, &self.audit)?;
+                let (book, clock) = ((&self.db, &self.audit), &self.home.clock);
+                Reports::new(book, clock, &people.registry, &self.settings)
+            }
+        };
+        Ok(match reports.at_console(asked)? {
+            (report, Format::Json) => serde_json::to_value(report)?,
+            (report, Format::Csv) => json!({ "csv": String::from_utf8(report.csv()?)? }),
+        })
     }
 
     fn library(&self) -> Result<&Library> {

@@ -12,6 +12,7 @@ mod refusals;
 mod revocation;
 mod roles;
 mod rows;
+mod usage;
 
 use actix_web::App as WebApp;
 use actix_web::dev::Service;

@@ -68,6 +68,9 @@ impl App {
         if let Err(error) = self.responses.expire().await {
             tracing::warn!(cause = %error, "responses that nobody uses could not be deleted");
         }
+        if let Err(error) = self.usage.expire().await {
+            tracing::warn!(cause = %error, "use that is older than it is kept for could not be deleted");
+        }
     }
 
     /// Deletes key files of old backups where backups lie by themselves.

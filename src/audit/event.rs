@@ -85,6 +85,7 @@ actions! {
     ResponseRead "response.read" "A kept response was read by its person, or gone on from.";
     ResponseDelete "response.delete" "A kept response was deleted.";
     ResponseExpire "response.expire" "Kept responses were deleted as nobody had used them for long enough.";
+    UsageRead "usage.read" "A report of how much people used was read, or sums of it.";
     AuditRead "audit.read" "The audit log was read.";
     AuditVerify "audit.verify" "The audit log was verified.";
     AuditExport "audit.export" "The audit log was exported.";

@@ -74,6 +74,6 @@ fn cells(record: &Record) -> [String; 9] {
 }
 
 /// A cell that a spreadsheet does not take for a formula.
-fn harmless(cell: String) -> String {
+pub(crate) fn harmless(cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
 }

@@ -18,6 +18,7 @@ mod tree;
 pub mod verify;
 
 pub use event::{Action, Actor, Event, Outcome};
+pub(crate) use export::harmless;
 pub use export::{Format, export};
 pub use head::Head;
 pub use key::{fingerprint, read_public_key};

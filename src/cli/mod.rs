@@ -16,6 +16,7 @@ mod orders;
 mod secrets;
 mod serve;
 mod unseal;
+mod usage;
 mod user;
 
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ enum Command {
     User(user::User),
     /// Verify or export the audit log.
     Audit(audit::Audit),
+    /// Sum up who used which models how much, and what it cost.
+    Usage(usage::Usage),
     /// Make, verify or restore a sealed backup.
     Backup(backup::Backup),
     /// List, load and unload the models of a running server.
@@ -112,6 +115,7 @@ fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
         Command::Key(command) => command.run(common),
         Command::User(command) => command.run(common),
         Command::Audit(command) => command.run(common),
+        Command::Usage(command) => command.run(common),
         Command::Backup(command) => command.run(common),
         Command::Models(command) => command.run(common),
         Command::Eval(command) => command.run(common),
@@ -205,6 +209,8 @@ mod tests {
             "strongroom bench --shape 1b --type q8_0 --layers 4 --write b.gguf",
             "strongroom bench --model a.gguf --text t.txt --kv q8_0 --json",
             "strongroom config --set server.workers=2",
+            "strongroom usage --from 2026-01-01 --to 2026-01-31 --by person,model --csv",
+            "strongroom usage --json --passphrase-file F",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -212,6 +218,7 @@ mod tests {
             "strongroom chat --server http://ai.example.org",
             "strongroom chat --keep-key --forget-key",
             "strongroom chat --key sr-1",
+            "strongroom usage --json --csv",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -61,6 +61,15 @@ const OPEN: &[Open] = &[
         ]),
     },
     Open {
+        section: "models.prices",
+        names: Names::OfModels,
+        holds: Holds::Fields(&[
+            ("input", "models.default"),
+            ("cached_input", "models.default"),
+            ("output", "models.default"),
+        ]),
+    },
+    Open {
         section: "models.aliases",
         names: Names::OfModels,
         holds: Holds::Value("models.default"),

@@ -8,6 +8,7 @@ mod device;
 mod engine;
 mod layers;
 mod person;
+mod price;
 mod server;
 mod settings;
 
@@ -18,11 +19,12 @@ pub use device::Device;
 pub use engine::{Engine, Instructions, KvPrecision, Speculation};
 pub use layers::Origin;
 pub use person::{may_style, settings_directory, state_directory};
+pub use price::{Price, Prices};
 pub use server::{ForwardedHeader, Server};
 pub use settings::{
     Accounts, Api, Backup, Evals, Guard, KeySourceKind, LimitSet, Limits, LoadWhen, LogFormat,
     Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES, SUITES, Schedule, Settings, Tls,
-    VaultSettings, is_model_name,
+    UsageSettings, VaultSettings, is_model_name,
 };
 
 /// What tests are told, and what `strongroom chat` is told about another server.
@@ -278,6 +280,26 @@ mod tests {
                 "my.toml, line 2: `limits.weights.owner` must be between 1 and 100, not 0",
             ),
             (
+                "[models.prices.guide]\ninput = 1",
+                "my.toml, line 2: `models.prices.guide.input` must be text, not a whole number",
+            ),
+            (
+                "[models.prices.guide]\noutput = \"cheap\"",
+                "my.toml, line 2: `models.prices.guide.output` is not accepted: a price of a million",
+            ),
+            (
+                "[models.prices.guide]\nstreams_max = \"1\"",
+                "my.toml, line 2: there is no setting `models.prices.guide.streams_max`",
+            ),
+            (
+                "[usage]\ncurrency = \"dollars\"",
+                "my.toml, line 2: `usage.currency` must be the three letters of a currency",
+            ),
+            (
+                "[usage]\ndays_kept = 7",
+                "my.toml, line 2: `usage.days_kept` must be between 31 and 3660, not 7",
+            ),
+            (
                 "[limits.roles.service]\ncolour = 1",
                 "my.toml, line 2: there is no setting `limits.roles.service.colour`",
             ),
@@ -341,6 +363,19 @@ mod tests {
         let flag = pair("models.limits.\"a.b\".idle_minutes", "7");
         let config = Config::from_layers(None, &[], &flag).expect("valid");
         assert_eq!(config.settings().models.limits["a.b"].idle_minutes, Some(7));
+    }
+
+    #[test]
+    fn prices_can_be_set_for_a_model() {
+        let file = "[models.prices.\"qwen3-4b.q4\"]\ninput = \"0.50\"\noutput = \"2\"\n";
+        let config = with_file(file).expect("valid");
+        let prices = config.settings().models.prices["qwen3-4b.q4"];
+        assert_eq!(prices.input.map(Price::micros), Some(500_000));
+        assert_eq!(prices.output.map(Price::micros), Some(2_000_000));
+        assert_eq!(prices.cached_input, None);
+        let flag = pair("models.prices.guide.cached_input", "0.05");
+        let config = Config::from_layers(None, &[], &flag).expect("valid");
+        assert!(config.settings().models.prices["guide"].cached_input.is_some());
     }
 
     #[test]

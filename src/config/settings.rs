@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::device::{DEVICE_RULE, Device};
 use super::engine::Engine;
+use super::price::{self, Prices};
 use super::server::Server;
 
 /// The roles that limits can be set for; those of `access::permission`, as a test there holds.
@@ -26,6 +27,7 @@ pub struct Settings {
     pub api: Api,
     pub accounts: Accounts,
     pub limits: Limits,
+    pub usage: UsageSettings,
     pub guard: Guard,
     pub evals: Evals,
     pub backup: Backup,
@@ -76,6 +78,7 @@ pub struct Models {
     pub answer_tokens_max: u32,
     pub aliases: BTreeMap<String, String>,
     pub limits: BTreeMap<String, ModelLimits>,
+    pub prices: BTreeMap<String, Prices>,
 }
 
 /// When a model is loaded.
@@ -153,6 +156,14 @@ pub struct LimitSet {
     pub tokens_per_minute: Option<u64>,
     pub tokens_per_day: Option<u64>,
     pub concurrent: Option<u32>,
+}
+
+/// How use is counted.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsageSettings {
+    pub currency: String,
+    pub days_kept: u32,
 }
 
 /// The guard's policy.
@@ -256,6 +267,10 @@ impl Settings {
         if Device::parse(&self.engine.device).is_none() {
             return Err(("engine.device", DEVICE_RULE.into()));
         }
+        if !price::is_currency(&self.usage.currency) {
+            let rule = "must be the three letters of a currency, such as USD or EUR (ISO 4217)";
+            return Err(("usage.currency", rule.into()));
+        }
         if !SUITES.contains(&&*self.evals.suite) {
             return Err(("evals.suite", format!("must be one of: {}", SUITES.join(", "))));
         }
@@ -281,6 +296,7 @@ impl Settings {
             ("accounts.session_days", self.accounts.session_days.into(), 1, 365),
             ("accounts.password_chars_min", self.accounts.password_chars_min.into(), 15, 64),
             ("backup.key_file_days", self.backup.key_file_days.into(), 0, 3_650),
+            ("usage.days_kept", self.usage.days_kept.into(), 31, 3_660),
             ("accounts.hashes_at_once", self.accounts.hashes_at_once.into(), 1, 64),
         ];
         self.server.bounds().into_iter().chain(bounds).try_for_each(within)

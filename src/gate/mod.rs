@@ -41,7 +41,7 @@ pub(crate) use error::GateError;
 pub use generate::Generate;
 pub(crate) use lease::{InUse, Lease};
 pub(crate) use loaded::{Engines, ModelKind};
-pub(crate) use moderate::Found;
+pub(crate) use moderate::{Found, MODERATOR};
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, HeldTo, Input, Notice,
     Purpose,
@@ -59,6 +59,7 @@ use crate::engine::{Domain, Weight};
 use crate::guard::Guard;
 use crate::ids::UserId;
 use crate::limits::{Limiter, Reservation, Standing, Subject, Usage, Wanted};
+use crate::usage::Ledger;
 use crate::vault::Vault;
 use exchange::Exchange;
 use metrics::Metrics;
@@ -76,6 +77,8 @@ pub(crate) struct GateParts {
     pub(crate) catalog: Arc<dyn Catalog>,
     /// The limits.
     pub(crate) limits: Limiter,
+    /// What was used.
+    pub(crate) ledger: Ledger,
     /// The guard.
     pub(crate) guard: Guard,
     /// The record.

@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 use super::error::GateError;
 use super::prompt::by_length;
 use super::record::event;
-use super::request::Purpose;
+use super::request::{ExchangeUsage, Purpose};
 use super::tokens::TEXT_BYTES_MAX;
 use super::{Entry, Gate};
 use crate::access::Caller;
 use crate::audit::{Action as Audited, Outcome};
 use crate::guard::{Action, Category, Direction, Guard};
+
+/// What judges texts, by the name that stands in answers and in the ledger.
+pub(crate) const MODERATOR: &str = "guard";
 
 /// Something that the policy acts on, in one input.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,7 +69,9 @@ impl Gate {
         let held = event(&caller, Audited::TextsModerated, Outcome::Done)
             .with("texts", all.len())
             .with("flagged", flagged);
-        self.record(Some(reservation.settle(0)), vec![held]).await?;
+        let usage = ExchangeUsage::default();
+        let used = self.used(&caller, MODERATOR, Purpose::Moderation, usage);
+        self.record_used(Some(reservation.settle(0)), Some(used), vec![held]).await?;
         Ok(all)
     }
 }

@@ -11,11 +11,12 @@ use super::error::GateError;
 use super::inspect::Cleared;
 use super::request::{Ending, ExchangeUsage, Notice, Purpose};
 use super::{Gate, store};
-use crate::access::Caller;
 use crate::access::refusals::Source;
+use crate::access::{Caller, Via};
 use crate::audit::{Action, AuditError, Event, Outcome};
 use crate::ids::{RequestId, UserId};
 use crate::limits::{Refusal, ReservedFor, Which};
+use crate::usage::{Entry, Tokens, User};
 use crate::vault::BlindPurpose;
 
 /// A person who runs into the same limit again is on record once in this time.
@@ -78,9 +79,40 @@ impl Gate {
         accounts: Option<ReservedFor>,
         events: Vec<Event>,
     ) -> Result<(), GateError> {
+        self.record_used(accounts, None, events).await
+    }
+
+    /// The same, with what was used.
+    pub(super) async fn record_used(
+        &self,
+        accounts: Option<ReservedFor>,
+        used: Option<Entry>,
+        events: Vec<Event>,
+    ) -> Result<(), GateError> {
         let parts = &self.inner.parts;
-        let written = store::write(&parts.db, &parts.audit, accounts, events).await;
+        let written = store::write(&parts.db, &parts.audit, accounts, used, events).await;
         written.map_err(|error| not_recorded(&error))
+    }
+
+    /// What the ledger is told of an exchange.
+    pub(super) fn used(
+        &self,
+        caller: &Caller,
+        model: &str,
+        purpose: Purpose,
+        usage: ExchangeUsage,
+    ) -> Entry {
+        let person = match caller.via {
+            Via::System => None,
+            Via::Session(_) | Via::Key(_) => Some(caller.user),
+        };
+        let user = User { person, key: caller.key().map(|key| key.id) };
+        let tokens = Tokens {
+            input: usage.prompt_tokens,
+            cached: usage.cached_tokens,
+            output: usage.completion_tokens,
+        };
+        self.inner.parts.ledger.entry(user, model, purpose.name(), tokens)
     }
 
     /// Puts on record that the caller was denied something, within the bound that holds for all
@@ -194,8 +226,9 @@ impl Gate {
             Ok(ending) => end.with("ending", ending.name()),
             Err(error) => end.with("ending", error.name()),
         };
+        let used = Some(self.used(&begun.caller, &begun.model, begun.purpose, spent.usage));
         let parts = &self.inner.parts;
-        if let Err(error) = store::write(&parts.db, &parts.audit, accounts, vec![end]).await {
+        if let Err(error) = store::write(&parts.db, &parts.audit, accounts, used, vec![end]).await {
             self.inner.metrics.record_lost();
             tracing::error!(request = %request_of(begun), cause = %error, "the end of a generation is not on record");
         }
@@ -231,3 +264,6 @@ pub(super) fn outcome(result: &Result<Ending, GateError>) -> Outcome {
         Err(_) => Outcome::Failed,
     }
 }
+
+#[cfg(test)]
+mod tests;

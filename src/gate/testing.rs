@@ -1,6 +1,7 @@
 //! A gate with everything real around it but the model, for the tests of the gate and of the rooms
 //! above it; and callers and requests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::access::registry::{PersonEntry, SessionEntry};
 use crate::access::{Caller, KeyContext, Refusals, Registry, Via};
 use crate::audit::{AuditLog, Filter, Record};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{LimitSet, Limits};
+use crate::config::{LimitSet, Limits, Price, Prices};
 use crate::db::{Db, DbOptions};
 use crate::engine::{
     AnswerParser, Candidate, Constraint, Conversation, Domain, EngineError, EngineStats,
@@ -29,6 +30,7 @@ use crate::engine::{
 };
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 use crate::limits::Limiter;
+use crate::usage::Ledger;
 use crate::vault::{KeySource, Vault};
 
 /// A model that says what it was told to say. One byte is one token.
@@ -282,6 +284,7 @@ impl House {
         let gate = Gate::new(GateParts {
             catalog: Arc::new(TwoModels(models)),
             limits,
+            ledger: Ledger::new(&clock, &prices()),
             guard: guard(),
             refusals: Arc::new(Refusals::new(&audit, &clock)),
             audit: audit.clone(),
@@ -317,6 +320,7 @@ impl House {
         let gate = Gate::new(GateParts {
             catalog,
             limits,
+            ledger: Ledger::new(&self.clock, &prices()),
             guard: guard(),
             refusals: Arc::new(Refusals::new(&self.audit, &self.clock)),
             audit: self.audit.clone(),
@@ -355,6 +359,13 @@ impl House {
         }
         panic!("the engine is still at work");
     }
+}
+
+/// What the model costs.
+fn prices() -> BTreeMap<String, Prices> {
+    let price = |text| Price::parse(text).ok();
+    let prices = Prices { input: price("0.5"), cached_input: price("0.05"), output: price("1.5") };
+    BTreeMap::from([("m".to_owned(), prices)])
 }
 
 fn guard() -> crate::guard::Guard {

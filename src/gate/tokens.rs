@@ -6,7 +6,7 @@ use super::error::GateError;
 use super::loaded::Engines;
 use super::prompt::by_length;
 use super::record::event;
-use super::request::Purpose;
+use super::request::{ExchangeUsage, Purpose};
 use super::{Entry, Gate};
 use crate::access::Caller;
 use crate::audit::{Action, Outcome};
@@ -151,7 +151,8 @@ impl Gate {
         let shown = event(&caller, Action::TokensRead, Outcome::Done)
             .subject(&model.name)
             .with("tokens", tokens);
-        self.record(Some(reservation.settle(0)), vec![shown]).await?;
+        let used = self.used(&caller, &model.name, Purpose::Tokens, ExchangeUsage::default());
+        self.record_used(Some(reservation.settle(0)), Some(used), vec![shown]).await?;
         Ok(made)
     }
 }

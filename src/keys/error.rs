@@ -14,7 +14,7 @@ pub(crate) enum KeyError {
     #[error("A key's name has 1 to 60 characters.")]
     BadName,
     /// No such scope.
-    #[error("A key's scopes are a list of: api.use, metrics.read.")]
+    #[error("A key's scopes are a list of: api.use, metrics.read, usage.read.")]
     UnknownScope,
     /// The owner lacks it, so the key cannot have it.
     #[error("You do not hold the permission `{0}`, so a key of yours cannot have it.")]

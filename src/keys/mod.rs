@@ -256,7 +256,7 @@ fn check_scopes(names: Option<&[String]>, held: PermissionSet) -> Result<Permiss
     let Some(names) = names else {
         return Ok([Permission::UseApi].into_iter().collect::<PermissionSet>().and(held));
     };
-    let allowed = [Permission::UseApi, Permission::ReadMetrics];
+    let allowed = [Permission::UseApi, Permission::ReadMetrics, Permission::ReadUsage];
     let mut scopes = Vec::new();
     for name in names {
         match Permission::parse(name).filter(|one| allowed.contains(one)) {
@@ -288,6 +288,9 @@ mod tests {
         let member = BuiltinRole::Member.permissions();
         let names = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
         assert!(check_scopes(Some(&names(&["metrics.read"])), member).is_err());
+        assert!(check_scopes(Some(&names(&["usage.read"])), member).is_err());
+        let admin = BuiltinRole::Admin.permissions();
+        assert!(check_scopes(Some(&names(&["usage.read"])), admin).is_ok());
         assert!(
             check_scopes(Some(&names(&["people.manage"])), BuiltinRole::Owner.permissions())
                 .is_err()

@@ -12,6 +12,7 @@ mod events;
 mod fields;
 mod held_to;
 pub(crate) mod moderations;
+pub(crate) mod organization;
 mod parameters;
 pub(crate) mod responses;
 mod stream;

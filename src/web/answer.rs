@@ -39,6 +39,12 @@ impl<const STATUS: u16> Empty<STATUS> {
 }
 
 impl<T, const STATUS: u16> Answer<T, STATUS> {
+    /// The same in another form, such as a table, where the request asked for that.
+    #[must_use]
+    pub fn in_another_form(response: HttpResponse) -> Self {
+        Self { response, shape: PhantomData }
+    }
+
     /// With a cookie. One that cannot be written is left out.
     #[must_use]
     pub fn cookie(mut self, cookie: &Cookie<'_>) -> Self {

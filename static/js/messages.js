@@ -165,13 +165,13 @@ export const text = {
     current: "Present password", next: "New password", change: "Change the password", changed: "The password is changed",
     sessions: "Where you are signed in", sessionsAbout: "End what you do not know, then change your password.",
     thisOne: "this browser", end: "Sign out", ended: "Signed out there", seen: "active {when}",
-    usage: "Usage", usageAbout: "Tokens, yours alone. Both refill by themselves.", day: "Today", minute: "This minute", noLimit: "{used}, no limit",
+    usage: "Usage", usageAbout: "Tokens, yours alone. Both refill by themselves.", day: "Today", minute: "This minute", noLimit: "{used}, no limit", usageDays: "By model, in the last 30 days",
     keys: "API keys", keysAbout: "A key lets a program use the models as you do. Programs made for OpenAI's API work with it.",
     keysNone: "No keys yet", keysNoneAbout: "Make one for each program, so that you can take one back without stopping the others.",
     keyNew: "New key", keyName: "Name", keyNameHint: "The program that will use it.",
     keyScopes: "It may", keyExpiry: "It ends", keyMake: "Make the key",
     expiries: [[30, "in 30 days"], [90, "in 90 days"], [365, "in a year"], [0, "never"]],
-    scopes: { "chat": "Generate text", "models.read": "List models", "models": "List models", "completions": "Generate text" },
+    scopes: { "": "use the models", "usage.read": "read who used which model how much", "metrics.read": "read metrics" },
     keyMade: "Your new key", keyOnce: "Copy it now. It will not be shown again; only a fingerprint of it is stored.",
     keyUse: "Use it from Python", keyRevoke: "Revoke", keyRevokeTitle: "Revoke “{name}”?",
     keyRevokeAbout: "Programs that use it are refused from the next request on. This cannot be undone.",
@@ -179,9 +179,12 @@ export const text = {
     signOut: "Sign out", settings: "Account", caHint: "ca.pem is in the server's data directory, under tls/. Ask the person who runs it for a copy.",
   },
 
+  usage: { model: "Model", requests: "Requests", input: "Input tokens", cached: "Of these cached", output: "Output tokens", cost: "Cost ({currency})" },
+  kinds: { chat: "chat", api: "programs", embeddings: "embeddings", rerank: "ranking", tokens: "tokens shown", moderation: "moderation", evaluation: "evaluation" },
+
   admin: {
     title: "Administration",
-    nav: { overview: "Overview", people: "People", roles: "Roles", models: "Models", prompts: "Instructions", guard: "Guard", audit: "Audit", alerts: "Alerts", evaluations: "Evaluations" },
+    nav: { overview: "Overview", people: "People", roles: "Roles", models: "Models", prompts: "Instructions", usage: "Usage", guard: "Guard", audit: "Audit", alerts: "Alerts", evaluations: "Evaluations" },
     nothing: "Your role shows nothing here.",
   },
 };

@@ -18,13 +18,29 @@ async function act(name, act) {
 let member;
 
 export function administration() {
-  for (const name of ["overview", "people", "roles", "models", "guard", "audit", "alerts", "evaluations"]) {
+  for (const name of ["overview", "people", "roles", "models", "usage", "guard", "audit", "alerts", "evaluations"]) {
     test(`the administration shows ${name}`, async () => {
       await admin(name);
       if (name !== "models") assert.deepEqual(await world.page.locator(".admin .notice.bad").allInnerTexts(), []);
       await look(`admin-${name}`);
     });
   }
+
+  test("use is summed up by whatever is chosen, and comes as a file", async () => {
+    const { page } = world;
+    await admin("usage");
+    await page.locator("tbody").getByText("olivia").waitFor();
+    await page.getByLabel("By", { exact: true }).selectOption("Purpose");
+    await page.locator("tbody").getByText("chat", { exact: true }).waitFor();
+    const sums = await get("/api/admin/usage?group_by=kind");
+    const told = sums.rows.find((/** @type {any} */ one) => one.kind === "chat").used.requests;
+    assert.ok(told > 0, "there were chats before");
+    const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Download as CSV" }).click()]);
+    assert.match(file.suggestedFilename(), /^usage-\d{4}-\d\d-\d\d-\d{4}-\d\d-\d\d\.csv$/);
+    const table = readFileSync(await file.path(), "utf8");
+    assert.ok(table.startsWith("kind,requests,input_tokens,cached_tokens,output_tokens,cost,currency\n"), table);
+    assert.ok(table.includes(`\nchat,${told},`), table);
+  });
 
   test("a person is invited, comes in, and sees what a member may see", async () => {
     const { page, browser, server } = world;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::gate::Found;
+use crate::gate::{Found, MODERATOR};
 use crate::guard::Category;
 use crate::ids::RequestId;
 
@@ -67,7 +67,7 @@ impl Moderation {
     pub(super) fn new(request: RequestId, all: &[Vec<Found>]) -> Self {
         Self {
             id: format!("modr-{}", hex::encode(request.as_bytes())),
-            model: "guard",
+            model: MODERATOR,
             results: all.iter().map(|found| judged(found)).collect(),
         }
     }

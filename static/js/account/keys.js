@@ -2,7 +2,7 @@
 import { html, useState } from "../lib.js";
 import { api } from "../api.js";
 import { fill, text } from "../messages.js";
-import { models, toast } from "../state.js";
+import { may, models, toast } from "../state.js";
 import { ago, Time } from "../time.js";
 import { Icon } from "../ui/icons.js";
 import { Loaded, TaskForm, useLoad, useTask } from "../ui/load.js";
@@ -41,26 +41,29 @@ function Row({ one, onRevoke }) {
 function Make({ onClose, onMade }) {
   const [name, setName] = useState("");
   const [days, setDays] = useState("90");
+  const [scope, setScope] = useState("");
   const [made, setMade] = useState(/** @type {any} */ (null));
   const task = useTask(async () => {
     const ends = Number(days);
-    setMade(await api.post("/api/me/keys", { name: name.trim(), ...(ends ? { expires_in_days: ends } : {}) }));
+    setMade(await api.post("/api/me/keys", { name: name.trim(), ...(scope ? { scopes: [scope] } : {}), ...(ends ? { expires_in_days: ends } : {}) }));
     await onMade();
   });
-  if (made) return html`<${Made} secret=${made.secret} onClose=${onClose} />`;
+  if (made) return html`<${Made} secret=${made.secret} isForModels=${!scope} onClose=${onClose} />`;
+  const scopes = Object.entries(text.account.scopes).filter(([one]) => !one || may(one));
   return html`<${Dialog} title=${text.account.keyNew} onClose=${onClose}><${TaskForm} task=${task}>
     <${Field} label=${text.account.keyName} hint=${text.account.keyNameHint} value=${name} onInput=${setName} maxlength=${60} autofocus required />
+    ${scopes.length > 1 && html`<${Select} label=${text.account.keyScopes} value=${scope} options=${scopes} onChange=${setScope} />`}
     <${Select} label=${text.account.keyExpiry} value=${days} options=${text.account.expiries} onChange=${setDays} />
     <div class="dialog-foot"><button type="button" class="button" onClick=${onClose}>${text.cancel}</button>
       <button class="button primary" disabled=${task.isBusy || !name.trim()}>${text.account.keyMake}</button></div></${TaskForm}></${Dialog}>`;
 }
 
-/** @param {{ secret: string, onClose: () => void }} props */
-function Made({ secret, onClose }) {
+/** @param {{ secret: string, isForModels: boolean, onClose: () => void }} props */
+function Made({ secret, isForModels, onClose }) {
   const code = snippet(secret);
   return html`<${Dialog} title=${text.account.keyMade} onClose=${onClose}><div class="stack">
     <${Notice} kind="warn">${text.account.keyOnce}</${Notice}><${CopyLine} value=${secret} />
-    <h3>${text.account.keyUse}</h3><div class="copy-block"><pre tabindex="0">${code}</pre><${CopyButton} value=${code} class="small" /></div>
+    ${isForModels && html`<h3>${text.account.keyUse}</h3><div class="copy-block"><pre tabindex="0">${code}</pre><${CopyButton} value=${code} class="small" /></div>`}
     <p class="quiet small">${text.account.caHint}</p>
     <div class="dialog-foot"><button type="button" class="button primary" onClick=${onClose}>${text.done}</button></div></div></${Dialog}>`;
 }

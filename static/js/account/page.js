@@ -6,6 +6,7 @@ import { may, me, refreshMe, toast } from "../state.js";
 import { number, Time } from "../time.js";
 import { Loaded, TaskForm, useLoad, useTask } from "../ui/load.js";
 import { Field, Notice } from "../ui/parts.js";
+import { Figures, Heads } from "../ui/usage.js";
 import { PASSWORD_CHARS_MIN, Strength } from "../door/strength.js";
 import { signOut } from "../chat/sidebar.js";
 import { Keys } from "./keys.js";
@@ -31,7 +32,16 @@ function Usage() {
   if (!usage) return null;
   return html`<section class="section"><h2>${text.account.usage}</h2><p class="about">${text.account.usageAbout}</p>
     <dl class="figures-row">${[[text.account.day, usage.tokens_day], [text.account.minute, usage.tokens_minute]].map(([name, meter]) =>
-      meter && html`<${Meter} name=${name} meter=${meter} />`)}</dl></section>`;
+      meter && html`<${Meter} name=${name} meter=${meter} />`)}</dl><${UsageDays} /></section>`;
+}
+
+function UsageDays() {
+  const load = useLoad("/api/me/usage?group_by=model");
+  /** @type {import("../ui/usage.js").Report | null} */
+  const report = load.data;
+  if (!report || report.rows.length === 0) return null;
+  return html`<h3>${text.account.usageDays}</h3><div class="table-wrap" tabindex="0" role="region" aria-label=${text.account.usageDays}><table class="table"><thead><tr><th scope="col">${text.usage.model}</th><${Heads} report=${report} /></tr></thead>
+    <tbody>${report.rows.map((row) => html`<tr key=${row.model}><td class="name">${row.model}</td><${Figures} used=${row.used} report=${report} /></tr>`)}</tbody></table></div>`;
 }
 
 /** @param {{ name: string, meter: import("../state.js").Meter }} props */

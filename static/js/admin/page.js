@@ -11,11 +11,12 @@ import { ModelsPage, RolesPage } from "./models.js";
 import { OverviewPage } from "./overview.js";
 import { PeoplePage } from "./people.js";
 import { PromptsPage } from "./prompts.js";
+import { UsagePage } from "./usage.js";
 
 /** @type {Record<string, () => any>} */
 const views = {
   overview: OverviewPage, people: PeoplePage, roles: RolesPage, models: ModelsPage,
-  prompts: PromptsPage, guard: GuardPage, audit: AuditPage, alerts: AlertsPage, evaluations: EvaluationsPage,
+  prompts: PromptsPage, usage: UsagePage, guard: GuardPage, audit: AuditPage, alerts: AlertsPage, evaluations: EvaluationsPage,
 };
 
 /** @param {{ at: string }} props */

@@ -8,6 +8,7 @@ const all = [
   { id: "roles", icon: "grid", needs: ["people.read", "people.manage"] },
   { id: "models", icon: "cpu", needs: ["models.read", "models.manage"] },
   { id: "prompts", icon: "pencil", needs: ["prompts.manage"] },
+  { id: "usage", icon: "chart", needs: ["usage.read"] },
   { id: "guard", icon: "shield", needs: ["guard.read"] },
   { id: "audit", icon: "list", needs: ["audit.read"] },
   { id: "alerts", icon: "bell", needs: ["posture.read"] },

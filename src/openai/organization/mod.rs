@@ -1,0 +1,7 @@
+//! How much was used, in the form of OpenAI's usage API: pages of buckets of time.
+
+mod answer;
+pub(crate) mod api;
+mod query;
+#[cfg(test)]
+mod tests;
