@@ -234,18 +234,20 @@ impl Operator {
 
     /// A report as an object; one that is asked for as a table, as its text.
     fn usage(&self, asked: &Asked) -> Result<Value> {
-        let reports = match &self.usage {
-            Some(reports) => reports.clone(),
-            None => {
-                let people = People::open(&self.home, &self.settings, &self.db, &self.audit)?;
-                let (book, clock) = ((&self.db, &self.audit), &self.home.clock);
-                Reports::new(book, clock, &people.registry, &self.settings)
-            }
-        };
-        Ok(match reports.at_console(asked)? {
+        Ok(match self.reports()?.at_console(asked)? {
             (report, Format::Json) => serde_json::to_value(report)?,
             (report, Format::Csv) => json!({ "csv": String::from_utf8(report.csv()?)? }),
         })
+    }
+
+    /// The running server's, which name its people; else opened here.
+    fn reports(&self) -> Result<Reports> {
+        if let Some(reports) = &self.usage {
+            return Ok(reports.clone());
+        }
+        let people = People::open(&self.home, &self.settings, &self.db, &self.audit)?;
+        let (book, clock) = ((&self.db, &self.audit), &self.home.clock);
+        Ok(Reports::new(book, clock, &people.registry, &self.settings))
     }
 
     fn library(&self) -> Result<&Library> {

@@ -15,8 +15,6 @@ CREATE TABLE usage_days (
     PRIMARY KEY (slot, user, key, model, kind)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX usage_days_by_user ON usage_days (user, slot);
-
 CREATE TABLE usage_hours (
     slot          INTEGER NOT NULL,    -- hours since the epoch
     user          TEXT NOT NULL,
