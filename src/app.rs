@@ -47,6 +47,7 @@ use crate::prompts::{Prompts, PromptsParts};
 use crate::routes;
 use crate::usage::{Ledger, Reports};
 use crate::web::arrival::Arrivals;
+use crate::web::coding::CodedFiles;
 use crate::web::serve::{Serving, serve};
 use crate::web::shell::{Shell, surround};
 use crate::web::tls::{Certificates, server_config};
@@ -367,6 +368,7 @@ fn shell(settings: &Settings) -> Shell {
         hosts: settings.server.hosts.clone().into(),
         body_timeout: Duration::from_millis(settings.server.body_timeout_ms.into()),
         arrivals: Arrivals::default(),
+        files: CodedFiles::default(),
         is_https: settings.server.is_https(),
         trusted_proxies: settings.server.trusted_proxies().into(),
         forwarded_header: settings.server.forwarded_header,

@@ -10,7 +10,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use common::raw::{Raw, has_closed};
-use common::{GUIDE, Home, Server, wait_for};
+use common::{GUIDE, Home, Server, frames, wait_for};
 use serde_json::json;
 
 const ALIVE: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
@@ -211,49 +211,6 @@ fn who_leaves_before_the_answer_has_a_line_in_the_log() {
         left.any(|line| line.contains("499") && line.contains("/v1/completions"))
     });
     assert!(!server.log().contains(&key));
-}
-
-/// Frames of HTTP/2 (RFC 9113), as bytes.
-mod frames {
-    /// The first words of a client, and that no stream of it has room for anything.
-    pub fn hello_without_windows() -> Vec<u8> {
-        let settings = [0, 4, 0, 0, 0, 0];
-        [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &settings)].concat()
-    }
-
-    /// A GET request that is complete.
-    pub fn get(stream: u32, path: &str) -> Vec<u8> {
-        // HPACK (RFC 7541): `:method: GET`, `:scheme: https`, then two names of the static table with
-        // values as they are.
-        let mut block = vec![0x82, 0x87];
-        for (name, value) in [(0x04, path), (0x01, "127.0.0.1")] {
-            block.push(name);
-            block.push(u8::try_from(value.len()).expect("short"));
-            block.extend(value.as_bytes());
-        }
-        frame(1, 0x5, stream, &block)
-    }
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-        [&head[..], payload].concat()
-    }
-
-    /// The frames that are whole: kind, stream, payload.
-    pub fn read(mut bytes: &[u8]) -> Vec<(u8, u32, &[u8])> {
-        let mut found = Vec::new();
-        while let Some((head, rest)) = bytes.split_first_chunk::<9>() {
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-            if rest.len() < length {
-                break;
-            }
-            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            found.push((head[3], stream, &rest[..length]));
-            bytes = &rest[length..];
-        }
-        found
-    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::db::DbError;
 use crate::ids::SessionId;
 use crate::vault::{BlindPurpose, Vault, VaultError};
+use crate::web::coding::SentKey;
 use crate::web::shell::{named_host, peer, request_id};
 use crate::web::{ApiError, ErrorCode};
 
@@ -85,7 +86,7 @@ impl Authenticator {
             Ok(caller) => caller,
             Err(error) => return Err(self.not_identified(request, error).await),
         };
-        request.extensions_mut().insert(Known(caller.clone()));
+        know(request, caller.clone());
         if let Some(permission) = needed
             && !caller.may(permission)
         {
@@ -107,7 +108,7 @@ impl Authenticator {
         }
         match self.identify(request) {
             Ok(caller) => {
-                request.extensions_mut().insert(Known(caller));
+                know(request, caller);
                 Ok(())
             }
             Err(error) => Err(self.not_identified(request, error).await),
@@ -271,6 +272,14 @@ pub(crate) fn check_same_origin(request: &HttpRequest) -> Result<(), ApiError> {
 
 /// Who was found to be calling, kept in the extensions of the request.
 struct Known(Caller);
+
+fn know(request: &HttpRequest, caller: Caller) {
+    let mut extensions = request.extensions_mut();
+    if caller.key().is_some() {
+        extensions.insert(SentKey);
+    }
+    extensions.insert(Known(caller));
+}
 
 /// The program whose key came with a request below `/v1`, once that was found good.
 pub(crate) fn known_program(request: &HttpRequest) -> Option<Caller> {

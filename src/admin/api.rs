@@ -30,7 +30,7 @@ pub(crate) async fn ready(_: Public, gate: Data<Gate>, db: Data<Db>) -> HttpResp
 
 /// Every page of the web app is the same file; the address says which is shown.
 pub(crate) async fn page(_: Public, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    assets::file(&request, "index.html")
+    assets::file(&request, "index.html").await
 }
 
 /// A file of the web app.
@@ -39,7 +39,7 @@ pub(crate) async fn asset(
     request: HttpRequest,
     path: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    assets::file(&request, &path)
+    assets::file(&request, &path).await
 }
 
 /// Who is told of a hole, from `server.security_contact`; empty: nobody is named.

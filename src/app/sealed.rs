@@ -56,7 +56,7 @@ async fn alive() -> HttpResponse {
 }
 
 async fn asset(request: HttpRequest, path: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    assets::file(&request, &path)
+    assets::file(&request, &path).await
 }
 
 /// Pages show the app, which says that the server is sealed; everything else gets the error.
@@ -65,7 +65,7 @@ async fn sealed(request: HttpRequest) -> HttpResponse {
     let is_page = ["/", "/setup", "/invite", "/sign-in", "/account"].contains(&path)
         || path.starts_with("/c/")
         || path.starts_with("/admin");
-    if is_page && let Ok(page) = assets::file(&request, "index.html") {
+    if is_page && let Ok(page) = assets::file(&request, "index.html").await {
         return page;
     }
     ApiError::new(ErrorCode::Sealed).error_response()

@@ -18,6 +18,7 @@ use futures_util::Stream;
 use parking_lot::Mutex;
 
 use super::network::household;
+use super::presence::Ended;
 
 /// Bytes of all bodies that are arriving, over all connections.
 const ALL_BYTES_MAX: usize = 256 << 20;
@@ -46,6 +47,7 @@ impl Arrivals {
         request: &mut ServiceRequest,
         address: Option<IpAddr>,
         limit: Duration,
+        ended: Option<Ended>,
     ) {
         let is_long = LONG.iter().any(|path| request.path().starts_with(path));
         // As it is routed, that is with what was written as `%61` read.
@@ -60,6 +62,7 @@ impl Arrivals {
             deadline: Box::pin(tokio::time::sleep(limit)),
             most,
             share: Share { all: self.clone(), place, bytes: 0 },
+            ended,
         };
         request.set_payload(Payload::from(
             Box::pin(body) as Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>
@@ -136,6 +139,16 @@ struct Body {
     deadline: Pin<Box<tokio::time::Sleep>>,
     most: usize,
     share: Share,
+    /// Where it goes at its end, if anybody looks at it there.
+    ended: Option<Ended>,
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Some(ended) = self.ended.take() {
+            ended.take_if_ended(std::mem::replace(&mut self.inner, Payload::None));
+        }
+    }
 }
 
 impl Stream for Body {
@@ -143,7 +156,12 @@ impl Stream for Body {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Poll::Ready(item) = Pin::new(&mut self.inner).poll_next(context) {
-            let Some(Ok(bytes)) = &item else { return Poll::Ready(item) };
+            let Some(Ok(bytes)) = &item else {
+                if let (None, Some(ended)) = (&item, self.ended.take()) {
+                    ended.take(std::mem::replace(&mut self.inner, Payload::None));
+                }
+                return Poll::Ready(item);
+            };
             let has_room = self.share.grow(bytes.len());
             return Poll::Ready(Some(if self.share.bytes > self.most {
                 Err(PayloadError::Overflow)
@@ -171,7 +189,7 @@ mod tests {
     async fn arrive(all: &Arrivals, path: &str, bytes: usize) -> (Payload, Option<PayloadError>) {
         let mut request =
             TestRequest::post().uri(path).set_payload(vec![b' '; bytes]).to_srv_request();
-        all.bound(&mut request, None, Duration::from_mins(1));
+        all.bound(&mut request, None, Duration::from_mins(1), None);
         let mut payload = request.take_payload();
         let mut error = None;
         while let Some(item) = payload.next().await {
@@ -215,7 +233,7 @@ mod tests {
         let begin = |path: &str, from: &str| {
             let mut request = TestRequest::post().uri(path).set_payload("{}").to_srv_request();
             let address = Some(from.parse().expect("address"));
-            all.bound(&mut request, address, Duration::from_mins(1));
+            all.bound(&mut request, address, Duration::from_mins(1), None);
             request.take_payload()
         };
         let mut held: Vec<_> =

@@ -1,9 +1,14 @@
 //! The web app's files, compiled into the binary.
 
-use actix_web::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use std::borrow::Cow;
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::coding::{self, Coding};
 use super::error::{ApiError, ErrorCode};
+use super::shell::Shell;
 
 #[derive(rust_embed::RustEmbed)]
 #[folder = "static/"]
@@ -16,31 +21,54 @@ use super::error::{ApiError, ErrorCode};
 #[include = "*.webmanifest"]
 struct Files;
 
-/// Gives out one file by its path below `static/`.
-pub fn file(request: &HttpRequest, path: &str) -> Result<HttpResponse, ApiError> {
+/// Gives out one file by its path below `static/`, made smaller where the client takes that: nothing in it
+/// is anybody's.
+pub async fn file(request: &HttpRequest, path: &str) -> Result<HttpResponse, ApiError> {
     let Some(file) = Files::get(path) else {
         return Err(ErrorCode::NotFound.into());
     };
-    let tag = format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..16]));
+    let bytes = match file.data {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => Bytes::from(bytes),
+    };
+    let (kind, is_text) = content_type(path);
+    let has_codings = is_text && coding::is_long(bytes.len());
+    let coding = Coding::wanted(request.headers()).filter(|_| has_codings);
+    let coded = match (coding, request.app_data::<Data<Shell>>()) {
+        (Some(coding), Some(shell)) => {
+            shell.files.get(path, &bytes, coding).await.map(|bytes| (coding, bytes))
+        }
+        (_, _) => None,
+    };
+    let hash = hex::encode(&file.metadata.sha256_hash()[..16]);
+    // Each coding of a file is a thing of its own, with a tag of its own (RFC 9110, 8.8.3.3).
+    let tag = match &coded {
+        Some((coding, _)) => format!("\"{hash}-{}\"", coding.name()),
+        None => format!("\"{hash}\""),
+    };
     let is_known = request
         .headers()
         .get(IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.split(',').any(|one| one.trim() == tag));
+    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     // Always asked again, answered from the tag: a new version of the server is seen at once.
-    let cache = (CACHE_CONTROL, "no-cache");
-    if is_known {
-        return Ok(HttpResponse::NotModified()
-            .insert_header((ETAG, tag))
-            .insert_header(cache)
-            .finish());
+    response.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, "no-cache"));
+    if !is_known {
+        response.content_type(kind);
     }
-    let mut response = HttpResponse::Ok();
-    response.content_type(content_type(path)).insert_header((ETAG, tag)).insert_header(cache);
-    Ok(match file.data {
-        std::borrow::Cow::Borrowed(bytes) => response.body(bytes),
-        std::borrow::Cow::Owned(bytes) => response.body(bytes),
-    })
+    let mut response = match coded {
+        _ if is_known => response.finish(),
+        Some((coding, bytes)) => {
+            response.insert_header((CONTENT_ENCODING, coding.name()));
+            response.body(bytes)
+        }
+        None => response.body(bytes),
+    };
+    if has_codings {
+        coding::tell_that_it_varies(response.headers_mut());
+    }
+    Ok(response)
 }
 
 /// Whether there is such a file.
@@ -48,15 +76,16 @@ pub fn exists(path: &str) -> bool {
     Files::get(path).is_some()
 }
 
-fn content_type(path: &str) -> &'static str {
+/// What a file is, and whether it is a text, which gets smaller in a coding.
+fn content_type(path: &str) -> (&'static str, bool) {
     match path.rsplit('.').next().unwrap_or_default() {
-        "html" => "text/html; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "js" => "text/javascript; charset=utf-8",
-        "svg" => "image/svg+xml",
-        "png" => "image/png",
-        "woff2" => "font/woff2",
-        "webmanifest" => "application/manifest+json",
-        _ => "application/octet-stream",
+        "html" => ("text/html; charset=utf-8", true),
+        "css" => ("text/css; charset=utf-8", true),
+        "js" => ("text/javascript; charset=utf-8", true),
+        "svg" => ("image/svg+xml", true),
+        "webmanifest" => ("application/manifest+json", true),
+        "png" => ("image/png", false),
+        "woff2" => ("font/woff2", false),
+        _ => ("application/octet-stream", false),
     }
 }

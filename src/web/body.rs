@@ -11,8 +11,11 @@ use serde::de::DeserializeOwned;
 
 use super::error::{ApiError, ErrorCode};
 
-/// A JSON body. The size limit is the one of the server's configuration; depth is bounded by
-/// serde_json (128); unknown and doubled fields are refused where `T` says so.
+/// How deep a body may be nested: the bound that serde_json has.
+const DEPTH_MAX: usize = 128;
+
+/// A JSON body. The size limit is the one of the server's configuration; depth is bounded; unknown and
+/// doubled fields are refused where `T` says so.
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
@@ -69,6 +72,10 @@ fn is_json(request: &HttpRequest) -> bool {
 fn json_error(error: &serde_json::Error, path: Option<String>) -> ApiError {
     use serde_json::error::Category;
     let place = format!("line {}, column {}", error.line(), error.column());
+    if error.is_syntax() && error.to_string().starts_with("recursion limit exceeded") {
+        return ApiError::new(ErrorCode::InvalidJson)
+            .message(format!("The body is nested more than {DEPTH_MAX} levels deep ({place})."));
+    }
     match error.classify() {
         Category::Io | Category::Syntax | Category::Eof => ApiError::new(ErrorCode::InvalidJson)
             .message(format!("The body is not valid JSON ({place}).")),
@@ -115,7 +122,7 @@ fn data_error(detail: &str, path: Option<String>, place: &str) -> ApiError {
 pub fn body_error(error: &actix_web::Error) -> ApiError {
     use actix_web::error::PayloadError;
     match error.as_error::<PayloadError>() {
-        Some(PayloadError::Overflow) => ErrorCode::PayloadTooLarge.into(),
+        Some(PayloadError::Overflow) => ApiError::new(ErrorCode::PayloadTooLarge).param("body"),
         Some(PayloadError::Io(io)) if io.kind() == std::io::ErrorKind::TimedOut => {
             ErrorCode::RequestTimeout.into()
         }
@@ -162,10 +169,11 @@ mod tests {
             parse::<Sample>(b"{\"name\":\"\xff\"}").expect_err("bytes").code(),
             ErrorCode::InvalidJson
         );
-        let deep = "[".repeat(100_000);
-        assert_eq!(
-            parse::<serde_json::Value>(deep.as_bytes()).expect_err("deep").code(),
-            ErrorCode::InvalidJson
-        );
+        let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+        let error = parse::<serde_json::Value>(deep.as_bytes()).expect_err("deep");
+        assert_eq!(error.code(), ErrorCode::InvalidJson);
+        assert!(error.to_string().contains("128 levels"), "{error}");
+        let deep_enough = format!("{{\"a\":{}{}}}", "[".repeat(120), "]".repeat(120));
+        assert!(parse::<serde_json::Value>(deep_enough.as_bytes()).is_ok());
     }
 }

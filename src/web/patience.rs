@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::connections::Place;
+use super::presence::Presence;
 
 /// What is handed out of a body at once, and has to be taken within the time.
 const PIECE_BYTES: usize = 64 << 10;
@@ -89,17 +90,23 @@ pub struct Watched<B> {
     /// Of the last chunk.
     rest: Bytes,
     under: Option<Under>,
+    presence: Presence,
     /// What is done where it is dropped before its end.
     on_leave: Option<Box<dyn FnOnce()>>,
 }
 
 impl<B: MessageBody> Watched<B> {
     /// Watches a body. `under`: the request on its connection, where it is served on one.
-    pub(super) fn new(body: B, under: Option<Under>, on_leave: impl FnOnce() + 'static) -> Self {
+    pub(super) fn new(
+        body: B,
+        under: Option<Under>,
+        presence: Presence,
+        on_leave: impl FnOnce() + 'static,
+    ) -> Self {
         // What has no body has no end to be waited for.
         let has_end = !body.size().is_eof();
         let on_leave = has_end.then(|| Box::new(on_leave) as Box<dyn FnOnce()>);
-        Self { inner: Box::pin(body), rest: Bytes::new(), under, on_leave }
+        Self { inner: Box::pin(body), rest: Bytes::new(), under, presence, on_leave }
     }
 }
 
@@ -118,9 +125,15 @@ impl<B: MessageBody> MessageBody for Watched<B> {
             under.taken();
         }
         while self.rest.is_empty() {
-            match ready!(self.inner.as_mut().poll_next(context)) {
-                Some(Ok(chunk)) => self.rest = chunk,
-                last => {
+            match self.inner.as_mut().poll_next(context) {
+                Poll::Pending => {
+                    // Whoever sends it looks at the stream before even nothing is sent, and drops the
+                    // body where that has ended.
+                    ready!(self.presence.poll_left(context));
+                    return Poll::Ready(Some(Ok(Bytes::new())));
+                }
+                Poll::Ready(Some(Ok(chunk))) => self.rest = chunk,
+                Poll::Ready(last) => {
                     self.on_leave = None;
                     return Poll::Ready(last);
                 }
@@ -283,7 +296,7 @@ mod tests {
         let (mut near, _far) = patient(8).await;
         let under = near.pace().begin();
         let body = Bytes::from(vec![1; PIECE_BYTES + 1]);
-        let mut body = Box::pin(Watched::new(body, under, || ()));
+        let mut body = Box::pin(Watched::new(body, under, Presence::default(), || ()));
         let mut next = async || poll_fn(|context| body.as_mut().poll_next(context)).await;
         let waits = tokio::time::timeout(LIMIT * 3 / 2, near.read_u8()).await;
         assert!(waits.is_err(), "nothing is under way");
@@ -296,7 +309,7 @@ mod tests {
         let waits = tokio::time::timeout(LIMIT * 3 / 2, near.read_u8()).await;
         assert!(waits.is_err(), "all of it was taken");
 
-        let mut body = Box::pin(Watched::new("x", near.pace().begin(), || ()));
+        let mut body = Box::pin(Watched::new("x", near.pace().begin(), Presence::default(), || ()));
         poll_fn(|context| body.as_mut().poll_next(context)).await.expect("a piece").expect("it");
         let ended = tokio::time::timeout(LIMIT * 9, near.read_u8()).await.expect("in time");
         assert_eq!(ended.expect_err("closed").kind(), ErrorKind::TimedOut);
@@ -305,7 +318,7 @@ mod tests {
     #[tokio::test]
     async fn requests_of_one_connection_are_bounded_until_their_bodies_are_gone() {
         let pace = Pace::new(2);
-        let first = Watched::new("x", pace.begin(), || ());
+        let first = Watched::new("x", pace.begin(), Presence::default(), || ());
         let _second = pace.begin().expect("a second");
         assert!(pace.begin().is_none());
         drop(first);
@@ -317,7 +330,8 @@ mod tests {
         let left = Rc::new(Cell::new(0));
         let body = |text: &'static str| {
             let left = Rc::clone(&left);
-            Box::pin(Watched::new(text, None, move || left.set(left.get() + 1)))
+            let on_leave = move || left.set(left.get() + 1);
+            Box::pin(Watched::new(text, None, Presence::default(), on_leave))
         };
         let mut read = body("x");
         while poll_fn(|context| read.as_mut().poll_next(context)).await.is_some() {}
@@ -326,5 +340,19 @@ mod tests {
         assert_eq!(left.get(), 0);
         drop(body("x"));
         assert_eq!(left.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_silent_answer_hands_out_nothing_once_nobody_waits_for_it() {
+        use actix_web::body::BodyStream;
+        let (presence, is_broken) = super::super::presence::tests::present();
+        let silent = futures_util::stream::pending::<Result<Bytes, io::Error>>();
+        let mut body = Box::pin(Watched::new(BodyStream::new(silent), None, presence, || ()));
+        let mut next = poll_fn(|context| body.as_mut().poll_next(context));
+        assert!(tokio::time::timeout(LIMIT / 4, &mut next).await.is_err(), "they are there yet");
+        is_broken.set(true);
+        let piece = tokio::time::timeout(LIMIT * 9, &mut next).await.expect("in time");
+        assert!(piece.expect("a piece").expect("no error").is_empty());
+        assert!(tokio::time::timeout(LIMIT / 4, &mut next).await.is_err(), "once is enough");
     }
 }

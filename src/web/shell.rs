@@ -2,6 +2,7 @@
 //! answer, and one line in the log.
 
 use std::cell::OnceCell;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,11 +17,12 @@ use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, ResponseError};
 use tracing::{Instrument, Span};
 
-use super::anthropic;
 use super::arrival::Arrivals;
+use super::coding::CodedFiles;
 use super::error::{ApiError, ErrorCode};
 use super::patience::{Pace, Watched};
-use super::{cors, forwarded};
+use super::presence::Presence;
+use super::{anthropic, coding, cors, forwarded};
 use crate::config::ForwardedHeader;
 use crate::ids::RequestId;
 
@@ -33,6 +35,8 @@ pub struct Shell {
     pub body_timeout: Duration,
     /// The memory that bodies share while they arrive.
     pub arrivals: Arrivals,
+    /// The files of the web app, made smaller.
+    pub files: CodedFiles,
     /// Whether browsers reach the server over HTTPS.
     pub is_https: bool,
     /// Proxies whose word on addresses is taken.
@@ -136,8 +140,9 @@ pub async fn surround(
     let path = request.path().to_owned();
     let span = tracing::info_span!("request", id = %id, %method);
     let pending = Pending(Some(Line { span: span.clone(), begun, route }));
+    let mut presence = Presence::of(&request);
     if let Some(shell) = &shell {
-        shell.arrivals.bound(&mut request, address, shell.body_timeout);
+        shell.arrivals.bound(&mut request, address, shell.body_timeout, presence.ended());
     }
     let early = match checked {
         Err(error) => Some(error.error_response()),
@@ -145,26 +150,38 @@ pub async fn surround(
     };
     let mut response = match early {
         Some(early) => request.into_response(early).map_into_right_body(),
-        None => match next.call(request).instrument(span).await {
-            Ok(response) => response.map_into_left_body(),
-            Err(error) => {
+        None => match answered(next.call(request).instrument(span), &mut presence).await {
+            Some(Ok(response)) => response.map_into_left_body(),
+            Some(Err(error)) => {
                 pending.answered(error.as_response_error().status_code());
                 return Err(error);
             }
+            // Nobody reads this.
+            None => return Err(ApiError::from(ErrorCode::RequestTimeout).into()),
         },
     };
     response = anthropic::shaped(&path, id, response);
+    response = coding::made_smaller(response).await;
     note_route(response.request());
     add_headers(response.headers_mut(), id, is_https);
     origin.tell(response.headers_mut());
     let line = pending.answered(response.status());
     Ok(response.map_body(|_, body| {
-        Watched::new(body, under.flatten(), move || {
+        Watched::new(body, under.flatten(), presence, move || {
             if let Some(line) = line {
                 line.write(CLIENT_LEFT, "left before the end of the answer");
             }
         })
     }))
+}
+
+/// The answer of the server; none where whoever asked has left meanwhile, with whom the work ends.
+async fn answered<T>(work: impl Future<Output = T>, presence: &mut Presence) -> Option<T> {
+    tokio::select! {
+        biased;
+        answer = work => Some(answer),
+        () = poll_fn(|context| presence.poll_left(context)) => None,
+    }
 }
 
 /// Keeps by which route a request goes, for the line in the log.
@@ -195,6 +212,15 @@ fn check_head(request: &ServiceRequest, shell: &Shell) -> Result<(), ApiError> {
     {
         return Err(ApiError::new(ErrorCode::InvalidRequest)
             .message("A header that may stand once stands there twice."));
+    }
+    // A small body that becomes a large one is never made so: the bounds are those of what arrives.
+    let is_coded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).any(is_coded) {
+        return Err(ApiError::new(ErrorCode::UnsupportedMediaType)
+            .message(
+                "Bodies are not taken in a coding. Send it as it is, without `content-encoding`.",
+            )
+            .param("content-encoding"));
     }
     let named = named_host(request.request());
     // A foreign host name here is a page elsewhere whose name was rebound to this machine.

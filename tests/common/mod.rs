@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod damaged;
+pub mod frames;
 pub mod person;
 pub mod raw;
 pub mod refusal;
