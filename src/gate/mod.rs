@@ -1,4 +1,4 @@
-//! The one road that every generation takes, whoever asks and by whatever door: `Gate::run`. The
+//! The one road that every generation takes, whoever asks and by whatever door: `Gate::road`. The
 //! order of its lines is the security model. Knows no HTTP but in `api.rs`, and no feature: those
 //! that ask (chat, API, evaluations) and the library of models stand above.
 
@@ -31,6 +31,7 @@ pub(crate) mod testing;
 mod tests;
 mod tokens;
 mod waiting;
+mod way;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,6 +51,7 @@ pub(crate) use score::ScoreText;
 pub(crate) use shared::SharedPrompt;
 pub(crate) use tokens::{Read, ReadAsk, Spell, TokenInput};
 pub(crate) use waiting::WaitOptions;
+pub(crate) use way::Way;
 
 use crate::access::{Caller, Refusals, Revocation};
 use crate::audit::AuditLog;
@@ -66,7 +68,8 @@ use metrics::Metrics;
 use prompt::Draft;
 use running::{Place, Running};
 use shared::SharedPrompts;
-use waiting::{Asker, Line};
+use waiting::Line;
+use way::Asker;
 
 /// How long the records of exchanges that were ended may take at shutdown.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
@@ -131,44 +134,6 @@ impl Gate {
         let limited = record::Limited::default();
         let (line, shared) = (Line::default(), SharedPrompts::default());
         Self { inner: Arc::new(Inner { parts, running, metrics, limited, line, shared }) }
-    }
-
-    /// The road. Whoever comes out at its end has passed every control; what comes out is read
-    /// from the handle, and dropping the handle ends the work.
-    pub(crate) async fn run(
-        &self,
-        caller: &Caller,
-        request: ExchangeRequest,
-    ) -> Result<ExchangeHandle, GateError> {
-        let purpose = request.purpose;
-        let ready = std::future::ready(Ok::<_, GateError>((request, ())));
-        self.run_after(caller, purpose, ready).await.map(|(handle, ())| handle)
-    }
-
-    /// The road for those who have work to do before they know what to ask: `prepare` runs once the
-    /// caller is inside, so that it is counted, and what it gives beside the request comes back.
-    pub(crate) async fn run_after<T, E>(
-        &self,
-        caller: &Caller,
-        purpose: Purpose,
-        prepare: impl Future<Output = Result<(ExchangeRequest, T), E>> + Send + 'static,
-    ) -> Result<(ExchangeHandle, T), E>
-    where
-        T: Send + 'static,
-        E: From<GateError> + Send + 'static,
-    {
-        let (gate, by) = (self.clone(), caller.clone());
-        // On its own task: a caller who goes away half-way leaves no half-written books.
-        // As long as they wait for the answer, `_waits` lives.
-        let (_waits, asker) = tokio::sync::oneshot::channel();
-        let road = async move {
-            let entry = gate.enter(&by, purpose).await?;
-            let (request, beside) = prepare.await?;
-            let handle = gate.proceed_for(entry, request, Some(asker)).await?;
-            Ok::<_, E>((handle, beside))
-        };
-        let run = self.inner.parts.runtime.spawn(road).await;
-        run.unwrap_or_else(|error| Err(GateError::from(error).into()))
     }
 
     /// The first part of the road: a place and a request are taken before anything is done for the
@@ -239,10 +204,11 @@ impl Gate {
         let Entry { caller, mut place, mut reservation, begun } = entry;
         let purpose = request.purpose;
         let model = self.authorise(&caller, purpose, request.model.as_deref()).await?;
+        // Whoever may ask no more of this model does not have it loaded either.
+        self.narrow(&caller, &model, &mut reservation).await?;
         let (model, lease) = self.ready(&caller, &model, &mut place, asker).await?;
         place.keep(lease);
         fits(&model, purpose)?;
-        self.narrow(&caller, &model, &mut reservation).await?;
         let parts = &self.inner.parts;
         let today = parts.clock.now().date();
         let mut draft = Draft::make(&model, request, parts.default_max_tokens, today).await?;

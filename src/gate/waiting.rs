@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::Gate;
@@ -14,6 +13,7 @@ use super::catalog::{Model, NotReady, Taken};
 use super::error::GateError;
 use super::lease::Lease;
 use super::running::Place;
+use super::way::Asker;
 use crate::access::Caller;
 use crate::ids::UserId;
 
@@ -66,9 +66,6 @@ impl Drop for Waits {
     }
 }
 
-/// Whoever asked, as long as they still want the answer.
-pub(super) type Asker = oneshot::Receiver<()>;
-
 impl Gate {
     /// The model in memory, which stays there as long as the lease lives; waits for it where it is
     /// on its way. An asker who goes away leaves the line.
@@ -94,13 +91,15 @@ impl Gate {
                 Taken::No(why) => return Err(why.into()),
                 Taken::Wait if waits.is_none() => {
                     waits = Some(self.inner.line.enter(caller.user, parts.wait.waiting_max)?);
+                    if let Some(asker) = &mut asker {
+                        asker.tell_to_wait();
+                    }
                 }
                 Taken::Wait => {}
             }
             let gone = async {
                 match &mut asker {
-                    // Nothing is ever sent: it ends when the other end is dropped.
-                    Some(asker) => drop(asker.await),
+                    Some(asker) => asker.left().await,
                     None => std::future::pending().await,
                 }
             };

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::answer::{About, Answer, Writer};
 use super::common::Delivery;
-use super::events::{self, Finished, Script};
+use super::events::{self, Finished, Opening, Script, Whole};
 use super::fields::Fields;
 use super::parameters::Endpoint;
 use super::text_answer::{EmbeddingList, Ranking};
@@ -27,7 +27,7 @@ use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::clock::Clock;
 use crate::gate::{
-    EmbedAsk, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind, Purpose, ReadAsk, Spell,
+    EmbedAsk, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind, Purpose, ReadAsk, Spell, Way,
 };
 use crate::web::{ApiError, Body, ErrorCode};
 
@@ -155,37 +155,58 @@ impl OpenAi {
     ) -> Result<HttpResponse, ApiError> {
         let (request, delivery) = request?;
         let (with_logprobs, choices) = (request.logprobs.is_some(), request.choices);
-        let handle = self.gate.run(caller, request).await?;
-        let model = self.gate.model(caller, Some(&handle.model));
-        let writer = Writer::new(About {
-            endpoint,
-            request: handle.id,
-            model: handle.model.clone(),
-            digest: model.and_then(|model| model.digest.clone()),
-            created: self.clock.now(),
-            is_streamed: delivery.is_streamed,
-            with_usage: delivery.with_usage,
-            with_logprobs,
-            choices,
-        });
+        let way = self.gate.start(caller, request).await?;
+        let (api, by) = (self.clone(), caller.clone());
+        let writer = move |handle: &ExchangeHandle, ()| {
+            let model = api.gate.model(&by, Some(&handle.model));
+            Writer::new(About {
+                endpoint,
+                request: handle.id,
+                model: handle.model.clone(),
+                digest: model.and_then(|model| model.digest.clone()),
+                created: api.clock.now(),
+                is_streamed: delivery.is_streamed,
+                with_usage: delivery.with_usage,
+                with_logprobs,
+                choices,
+            })
+        };
         if delivery.is_streamed {
-            Ok(self.streamed(handle, writer))
-        } else {
-            whole(handle, &writer, choices).await
+            return Ok(self.streamed(caller, way, writer));
         }
+        let (handle, ()) = way.through().await?;
+        let writer = writer(&handle, ());
+        whole(handle, &writer, choices).await
     }
 
-    /// The answer in events, as the script writes them.
-    pub(super) fn streamed(
+    /// The answer in events, as the script writes them. Where the model has to be loaded first the client
+    /// has status and headers before, and hears of what goes wrong from then on as an event.
+    pub(super) fn streamed<T: 'static, E: Into<ApiError> + 'static, S: Script + 'static>(
         &self,
-        handle: ExchangeHandle,
-        script: impl Script + 'static,
+        caller: &Caller,
+        way: Way<T, E>,
+        script: impl FnOnce(&ExchangeHandle, T) -> S + 'static,
     ) -> HttpResponse {
-        HttpResponse::Ok()
+        let opening = match way {
+            Way::Open(handle, beside) => {
+                let script = script(&handle, beside);
+                Opening::Open(handle, script)
+            }
+            Way::Waits(rest) => Opening::Comes(Box::pin(async move {
+                let (handle, beside) = rest.await.map_err(Into::into)?;
+                let script = script(&handle, beside);
+                Ok((handle, script))
+            })),
+        };
+        let whole = Whole::default();
+        let body = events::written(opening, caller.request, self.heartbeat, whole.clone());
+        let mut response = HttpResponse::Ok()
             .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
             .insert_header((CACHE_CONTROL, "no-store"))
             .insert_header(("x-accel-buffering", "no"))
-            .streaming(events::body(handle, script, self.heartbeat))
+            .streaming(body);
+        response.extensions_mut().insert(whole);
+        response
     }
 
     async fn embed(

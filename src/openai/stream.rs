@@ -8,13 +8,22 @@ use super::answer::Writer;
 use super::chat_answer::CallView;
 use super::events::{Script, cut_short};
 use crate::gate::{Ending, ExchangeEvent, Notice};
+use crate::ids::RequestId;
 use crate::web::ApiError;
 
 fn data(value: &Value) -> Bytes {
     Bytes::from(format!("data: {value}\n\n"))
 }
 
+fn told(error: &ApiError) -> Vec<Bytes> {
+    vec![data(&serde_json::to_value(error.body()).unwrap_or_default())]
+}
+
 impl Script for Writer {
+    fn refuse(error: ApiError, _: RequestId) -> Vec<Bytes> {
+        told(&error)
+    }
+
     fn open(&mut self, notices: &[Notice]) -> Vec<Bytes> {
         self.opening(notices).iter().map(data).collect()
     }
@@ -46,6 +55,6 @@ impl Script for Writer {
     }
 
     fn fail(&mut self, error: ApiError) -> Vec<Bytes> {
-        vec![data(&serde_json::to_value(error.body()).unwrap_or_default())]
+        told(&error)
     }
 }

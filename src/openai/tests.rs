@@ -1,5 +1,7 @@
 //! Answers as clients read them, over a real gate and a model that says what it was told to say.
 
+mod opening;
+
 use std::sync::Arc;
 use std::time::Duration;
 

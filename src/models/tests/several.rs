@@ -8,7 +8,7 @@ use super::{console, open, read_all};
 use crate::config::{LoadWhen, ModelLimits};
 use crate::engine::EngineOptions;
 use crate::gate::testing::{House, Scripted, Then, caller, request};
-use crate::gate::{Catalog, ExchangeRequest, GateError, Model, ModelState, Setback};
+use crate::gate::{Catalog, ExchangeRequest, GateError, Model, ModelState, Setback, Way};
 use crate::models::error::ModelsError;
 use crate::models::{GUIDE_BYTES, Library, LibraryOptions, Rules};
 
@@ -100,6 +100,20 @@ async fn many_who_ask_at_once_load_a_model_once() {
     assert_eq!(place.model("b").state, ModelState::NotLoaded);
     let events = place.house.events().await;
     assert_eq!(events.iter().filter(|event| *event == "model.load done").count(), 1);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_model_hears_of_it_before_the_model_is_there() {
+    let place = place(&["a"], |_| {}).await;
+    let gate = &place.house.gate;
+    let asked = |name: &str| ExchangeRequest { model: Some(name.into()), ..request("Hello") };
+    let way = gate.start(&caller(), asked("a")).await.expect("is let in");
+    let Way::Waits(rest) = way else { panic!("it is not in memory") };
+    read_all(rest.await.expect("it is loaded").0).await;
+    let way = gate.start(&caller(), asked("a")).await.expect("is let in");
+    assert!(matches!(way, Way::Open(..)), "it is in memory");
+    let error = gate.start(&caller(), asked("none")).await.map(drop).expect_err("not there");
+    assert!(matches!(error, GateError::ModelNotFound), "what is known is told at once");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::request::{self, Manner};
 use super::stream::Streamed;
 use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
-use crate::gate::{Ending, ExchangeRequest, Purpose, ReadAsk};
+use crate::gate::{Ending, ExchangeHandle, ExchangeRequest, Purpose, ReadAsk};
 use crate::openai::api::{OpenAi, named};
 use crate::openai::events::{self, Finished};
 use crate::openai::fields::Fields;
@@ -52,14 +52,20 @@ async fn answer(
     request: Result<(ExchangeRequest, Manner), ApiError>,
 ) -> Result<HttpResponse, ApiError> {
     let (request, manner) = request?;
-    let handle = api.gate.run(caller, request).await?;
-    let model = api.gate.model(caller, Some(&handle.model));
-    let context = model.and_then(|model| model.info().map(|info| info.context_tokens));
-    let writer = Writer { request: handle.id, model: handle.model.clone(), manner, context };
-    if writer.manner.is_streamed {
-        let script = Streamed::new(writer, handle.prompt_tokens);
-        return Ok(api.streamed(handle, script));
+    let way = api.gate.start(caller, request).await?;
+    let (gate, by, is_streamed) = (api.gate.clone(), caller.clone(), manner.is_streamed);
+    let writer = move |handle: &ExchangeHandle| {
+        let model = gate.model(&by, Some(&handle.model));
+        let context = model.and_then(|model| model.info().map(|info| info.context_tokens));
+        Writer { request: handle.id, model: handle.model.clone(), manner, context }
+    };
+    if is_streamed {
+        let script =
+            move |handle: &ExchangeHandle, ()| Streamed::new(writer(handle), handle.prompt_tokens);
+        return Ok(api.streamed(caller, way, script));
     }
+    let (handle, ()) = way.through().await?;
+    let writer = writer(&handle);
     let mut said = Said::default();
     let finished = events::to_the_end(handle, |_, event| said.take(event)).await;
     let Finished { usage, notices } = finished?;

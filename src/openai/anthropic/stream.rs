@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::answer::{SIGNATURE, StopView, UsageView, Writer, opened};
 use super::blocks::{Blocks, Kind, Step};
 use crate::gate::{Ending, ExchangeEvent, ExchangeUsage, Notice};
+use crate::ids::RequestId;
 use crate::openai::events::{Script, cut_short};
 use crate::web::ApiError;
 use crate::web::anthropic::AnthropicError;
@@ -36,6 +37,10 @@ fn event(name: &str, mut data: Value) -> Bytes {
 impl Script for Streamed {
     const HEARTBEAT: &'static [u8] = b"event: ping\ndata: {\"type\": \"ping\"}\n\n";
 
+    fn refuse(error: ApiError, request: RequestId) -> Vec<Bytes> {
+        vec![event("error", json!(AnthropicError::new(&error, request)))]
+    }
+
     fn open(&mut self, notices: &[Notice]) -> Vec<Bytes> {
         let usage = ExchangeUsage { prompt_tokens: self.prompt_tokens, ..ExchangeUsage::default() };
         let message = self.writer.message(Vec::new(), StopView::default(), usage, notices);
@@ -64,8 +69,7 @@ impl Script for Streamed {
     }
 
     fn fail(&mut self, error: ApiError) -> Vec<Bytes> {
-        let error = AnthropicError::new(&error, self.writer.request);
-        vec![event("error", json!(error))]
+        Self::refuse(error, self.writer.request)
     }
 }
 

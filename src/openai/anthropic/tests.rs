@@ -14,7 +14,8 @@ use crate::engine::Message;
 use crate::gate::testing::{House, Scripted, Then, caller};
 use crate::gate::{Ending, ExchangeRequest, ExchangeUsage};
 use crate::ids::RequestId;
-use crate::openai::events::{self, Finished};
+use crate::openai::events::{self, Finished, Script};
+use crate::web::{ApiError, ErrorCode};
 
 fn writer(manner: Manner, context: Option<usize>) -> Writer {
     Writer { request: RequestId::new(), model: "m".into(), manner, context }
@@ -159,6 +160,15 @@ async fn an_error_on_the_way_is_an_event_and_the_end() {
     assert_eq!((name.as_str(), &last["error"]["type"]), ("error", &json!("api_error")));
     assert_eq!(last["error"]["details"]["error_code"], "internal_error");
     assert!(events.iter().all(|(name, _)| name != "message_stop"));
+}
+
+#[test]
+fn an_error_before_there_is_a_message_is_the_same_event() {
+    let error = ApiError::new(ErrorCode::ModelMemory);
+    let text = Streamed::refuse(error, RequestId::new()).concat();
+    let text = String::from_utf8(text).expect("text");
+    assert!(text.starts_with("event: error\ndata: {") && text.ends_with("}\n\n"), "{text}");
+    assert!(text.contains("\"error_code\":\"model_memory\""), "{text}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::error::ResponseError;
 use super::items::Place;
 use super::listing::{Page, shown};
 use super::request::{self, Ask};
-use super::state::{Responses, Use};
+use super::state::{Before, Responses, Use};
 use super::stream::{Closing, Composer, Keeping, Writing};
 use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
@@ -51,22 +51,24 @@ async fn respond(
         let before = of.before(&by, &ask).await?;
         Ok::<_, ResponseError>((ask.exchange(&before.items, &before.input), before))
     };
-    let (handle, mut before) = api.gate.run_after(caller, Purpose::Api, prepare).await?;
-    for (at, item) in before.input.iter_mut().enumerate() {
-        item.settle(id, Place::In(at));
-    }
-    let keeping = echo.store.then(|| Keeping {
-        responses: responses.clone(),
-        caller: caller.clone(),
-        input: before.input,
-        used: before.used,
-    });
-    let head = Head { id, created: api.clock.now(), model: handle.model.clone(), echo };
-    let mut closing = Closing { gate: api.gate.clone(), clock: api.clock.clone(), keeping };
-    let mut composer = Composer::new(head, notices(&handle));
+    let way = api.gate.start_after(caller, Purpose::Api, prepare).await?;
+    let (gate, clock) = (api.gate.clone(), api.clock.clone());
+    let (responses, by) = (responses.clone(), caller.clone());
+    let writing = move |handle: &ExchangeHandle, mut before: Before| {
+        for (at, item) in before.input.iter_mut().enumerate() {
+            item.settle(id, Place::In(at));
+        }
+        let (input, used) = (before.input, before.used);
+        let keeping = echo.store.then(|| Keeping { responses, caller: by, input, used });
+        let head = Head { id, created: clock.now(), model: handle.model.clone(), echo };
+        let composer = Composer::new(head, notices(handle));
+        Writing { composer, closing: Closing { gate, clock, keeping } }
+    };
     if is_streamed {
-        return Ok(api.streamed(handle, Writing { composer, closing }));
+        return Ok(api.streamed(caller, way, writing));
     }
+    let (handle, before) = way.through().await?;
+    let Writing { mut composer, mut closing } = writing(&handle, before);
     let (ending, usage) = to_end(handle, |event| drop(composer.take(event))).await?;
     closing.close(&mut composer, ending, usage).await?;
     Ok(HttpResponse::Ok().json(composer.response()))

@@ -11,7 +11,7 @@ use crate::access::Caller;
 use crate::clock::Clock;
 use crate::engine::TokenLogprob;
 use crate::gate::{Ending, ExchangeEvent, ExchangeUsage, Gate, Notice};
-use crate::ids::ResponseId;
+use crate::ids::{RequestId, ResponseId};
 use crate::openai::chat_answer;
 use crate::openai::events::Script;
 use crate::web::ApiError;
@@ -344,6 +344,16 @@ fn wire(event: &Value) -> Bytes {
 }
 
 impl Script for Writing {
+    /// There is no response of which this would be the end: the event is OpenAI's for that.
+    fn refuse(error: ApiError, _: RequestId) -> Vec<Bytes> {
+        let mut event = json!({ "type": "error", "sequence_number": 0 });
+        let body = serde_json::to_value(error.body()).unwrap_or_default();
+        for name in ["code", "message", "param"] {
+            event[name] = body["error"][name].clone();
+        }
+        vec![wire(&event)]
+    }
+
     fn open(&mut self, _: &[Notice]) -> Vec<Bytes> {
         vec![wire(&self.composer.created())]
     }
@@ -364,5 +374,9 @@ impl Script for Writing {
     fn fail(&mut self, error: ApiError) -> Vec<Bytes> {
         self.composer.fail(error);
         vec![wire(&self.composer.last())]
+    }
+
+    fn is_whole(&self) -> bool {
+        matches!(self.composer.standing, Standing::Ended(_))
     }
 }

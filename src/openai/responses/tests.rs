@@ -14,11 +14,11 @@ use super::request::{self, Ask};
 use super::stream::{Closing, Composer, Writing};
 use crate::gate::testing::{House, Scripted, Then, caller};
 use crate::gate::{Ending, ExchangeEvent, ExchangeUsage, Notice};
-use crate::ids::ResponseId;
-use crate::openai::events::body;
+use crate::ids::{RequestId, ResponseId};
 use crate::openai::events::to_end;
-use crate::web::ErrorCode;
+use crate::openai::events::{Script, body};
 use crate::web::body::parse;
+use crate::web::{ApiError, ErrorCode};
 
 fn ask(change: &Value) -> Ask {
     let mut body = json!({"model": "m", "input": "Hi", "max_output_tokens": 8});
@@ -325,4 +325,17 @@ async fn the_conversation_reaches_the_model_in_order() {
     to_end(handle, drop).await.expect("comes to its end");
     let seen = house.engine.seen.lock().clone();
     assert_eq!(seen, ["System:frame\nUser:first\nUser:second\n"]);
+}
+
+#[test]
+fn an_error_before_there_is_a_response_is_an_event_of_its_own() {
+    let error = ApiError::new(ErrorCode::InvalidValue).message("too hot").param("temperature");
+    let events = Writing::refuse(error, RequestId::new());
+    let text = String::from_utf8(events.concat()).expect("text");
+    let data = text.strip_prefix("event: error\ndata: ").expect("an event").trim_end();
+    assert_eq!(
+        serde_json::from_str::<Value>(data).expect("JSON"),
+        json!({"type": "error", "sequence_number": 0, "code": "invalid_value",
+            "message": "too hot", "param": "temperature"})
+    );
 }
