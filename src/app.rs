@@ -42,6 +42,8 @@ use crate::limits::Limiter;
 use crate::models::{Library, LibraryParts};
 use crate::monitor::{Monitor, MonitorParts};
 use crate::openai::api::{OpenAi, tell_limits};
+use crate::openai::once::api::answer_once;
+use crate::openai::once::{Once, OnceParts};
 use crate::openai::responses::{Responses, ResponsesParts};
 use crate::prompts::{Prompts, PromptsParts};
 use crate::routes;
@@ -85,6 +87,7 @@ pub(crate) struct App {
     chat: Chat,
     responses: Responses,
     usage: Reports,
+    once: Once,
     pub(crate) evals: Evals,
     pub(crate) monitor: Monitor,
 }
@@ -116,7 +119,7 @@ impl App {
             catalog: catalog(&library),
             limits: Limiter::open(&db, clock.clone(), &settings.limits)?,
             ledger: Ledger::new(clock, &settings.models.prices),
-            guard,
+            guard: guard.clone(),
             audit: audit.clone(),
             refusals: Arc::clone(&refusals),
             db: db.clone(),
@@ -148,6 +151,7 @@ impl App {
         })?;
         let responses = open_responses(home, &settings, (&db, &audit), (&registry, &gate));
         let usage = Reports::new((&db, &audit), clock, &registry, &settings);
+        let once = open_once(home, &settings, (&db, &audit), &registry, (&gate, &guard));
         let monitor = Monitor::new(MonitorParts {
             db: db.clone(),
             audit: audit.clone(),
@@ -177,6 +181,7 @@ impl App {
             chat,
             responses,
             usage,
+            once,
             evals,
             monitor,
         })
@@ -208,6 +213,7 @@ impl App {
                 .app_data(Data::new(app.chat.clone()))
                 .app_data(Data::new(app.responses.clone()))
                 .app_data(Data::new(app.usage.clone()))
+                .app_data(Data::new(app.once.clone()))
                 .app_data(Data::new(app.evals.clone()))
                 .app_data(Data::new(app.monitor.clone()))
                 .app_data(Data::new(app.library.clone()))
@@ -247,6 +253,7 @@ impl App {
         let serving = Serving::new(settings, shutdown_s).with_tls(tls);
         let server = serve(listener, serving, move || {
             WebApp::new()
+                .wrap(from_fn(answer_once))
                 .wrap(from_fn(tell_limits))
                 .wrap(from_fn(surround))
                 .app_data(shell.clone())
@@ -337,6 +344,25 @@ fn open_responses(
         days: settings.api.responses_days,
         by_default: settings.api.store_responses,
     })
+}
+
+fn open_once(
+    home: &Home,
+    settings: &Settings,
+    (db, audit): (&Db, &AuditLog),
+    registry: &Arc<Registry>,
+    (gate, guard): (&Gate, &Guard),
+) -> Once {
+    let parts = OnceParts {
+        db: db.clone(),
+        vault: home.vault.clone(),
+        audit: audit.clone(),
+        clock: home.clock.clone(),
+        registry: Arc::clone(registry),
+        gate: gate.clone(),
+        hours: settings.api.idempotency_hours,
+    };
+    Once::new(parts, guard.policy())
 }
 
 fn wait_options(settings: &Settings) -> WaitOptions {

@@ -204,6 +204,7 @@ pub(super) fn delete_person(db: &Connection, user: UserId) -> Result<(), Account
         "DELETE FROM messages WHERE owner = ?1",
         "DELETE FROM conversations WHERE owner = ?1",
         "DELETE FROM responses WHERE owner = ?1",
+        "DELETE FROM kept_answers WHERE owner = ?1",
         "DELETE FROM limit_minutes WHERE account = ?1 OR account LIKE ?1 || '/%'
            OR account IN (SELECT id FROM api_keys WHERE user = ?1)",
         "DELETE FROM limit_days WHERE account = ?1 OR account LIKE ?1 || '/%'

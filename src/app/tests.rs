@@ -7,6 +7,7 @@ mod credentials;
 mod deletion;
 mod links;
 mod monitor;
+mod once;
 mod prompts;
 mod refusals;
 mod revocation;
@@ -155,6 +156,7 @@ impl House {
     ) -> Answer {
         let service = init_service(
             WebApp::new()
+                .wrap(from_fn(answer_once))
                 .wrap(from_fn(tell_limits))
                 .wrap(from_fn(surround))
                 .app_data(Data::new(shell(&self.app.settings)))

@@ -71,6 +71,9 @@ impl App {
         if let Err(error) = self.usage.expire().await {
             tracing::warn!(cause = %error, "use that is older than it is kept for could not be deleted");
         }
+        if let Err(error) = self.once.expire().await {
+            tracing::warn!(cause = %error, "answers that are sent again no longer could not be deleted");
+        }
     }
 
     /// Deletes key files of old backups where backups lie by themselves.

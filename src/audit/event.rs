@@ -86,6 +86,9 @@ actions! {
     ResponseDelete "response.delete" "A kept response was deleted.";
     ResponseExpire "response.expire" "Kept responses were deleted as nobody had used them for long enough.";
     UsageRead "usage.read" "A report of how much people used was read, or sums of it.";
+    AnswerKeep "answer.keep" "An answer of the API was kept for its idempotency key.";
+    AnswerRepeat "answer.repeat" "A kept answer was sent again to who asked the same under the same key.";
+    AnswerExpire "answer.expire" "Answers that were kept for idempotency keys were deleted, as they are sent again no longer.";
     AuditRead "audit.read" "The audit log was read.";
     AuditVerify "audit.verify" "The audit log was verified.";
     AuditExport "audit.export" "The audit log was exported.";

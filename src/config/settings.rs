@@ -124,6 +124,7 @@ pub struct Api {
     pub default_max_tokens: u32,
     pub store_responses: bool,
     pub responses_days: u32,
+    pub idempotency_hours: u32,
 }
 
 /// Sessions, links and passwords.
@@ -292,6 +293,7 @@ impl Settings {
             ("engine.request_limit_s", self.engine.request_limit_s.into(), 0, 86_400),
             ("api.default_max_tokens", self.api.default_max_tokens.into(), 1, 1_000_000),
             ("api.responses_days", self.api.responses_days.into(), 0, 3_650),
+            ("api.idempotency_hours", self.api.idempotency_hours.into(), 0, 168),
             ("accounts.session_idle_hours", self.accounts.session_idle_hours.into(), 1, 24 * 90),
             ("accounts.session_days", self.accounts.session_days.into(), 1, 365),
             ("accounts.password_chars_min", self.accounts.password_chars_min.into(), 15, 64),

@@ -50,6 +50,11 @@ pub(super) const ALL: &[Migration] = &[
     },
     Migration { number: 13, name: "responses", sql: include_str!("migrations/0013_responses.sql") },
     Migration { number: 15, name: "usage", sql: include_str!("migrations/0015_usage.sql") },
+    Migration {
+        number: 16,
+        name: "kept_answers",
+        sql: include_str!("migrations/0016_kept_answers.sql"),
+    },
 ];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.

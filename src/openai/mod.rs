@@ -13,6 +13,7 @@ mod fields;
 mod held_to;
 pub(crate) mod moderations;
 pub(crate) mod organization;
+pub(crate) mod once;
 mod parameters;
 pub(crate) mod responses;
 mod stream;

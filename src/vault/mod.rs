@@ -81,6 +81,8 @@ pub enum BlindPurpose {
     Prompt,
     /// Addresses and names in throttling.
     Throttle,
+    /// Requests that are answered once: their names, and what they ask.
+    Once,
     /// What binds the rows that decide who somebody is.
     Row,
 }
@@ -94,6 +96,7 @@ impl BlindPurpose {
             Self::Csrf => "csrf",
             Self::Prompt => "prompt",
             Self::Throttle => "throttle",
+            Self::Once => "once",
             Self::Row => "row",
         }
     }

@@ -15,7 +15,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// What scripts may read of an answer beside what they always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "x-request-id, retry-after, retry-after-ms, x-should-retry, \
+    "x-request-id, retry-after, retry-after-ms, x-should-retry, idempotency-replayed, \
      x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
      x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens",
 );

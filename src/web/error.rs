@@ -52,6 +52,7 @@ error_codes! {
     UnsupportedParameter BAD_REQUEST "invalid_request_error" "unsupported_parameter" "The request has a parameter that this server does not support.";
     ContextLengthExceeded BAD_REQUEST "invalid_request_error" "context_length_exceeded" "The prompt is longer than the model's context.";
     RequestExceedsLimit BAD_REQUEST "invalid_request_error" "request_exceeds_limit" "The request may take more tokens than a limit allows at all.";
+    IdempotencyKeyReused BAD_REQUEST "invalid_request_error" "idempotency_key_reused" "This idempotency key was used for another request. Use a new key for each request.";
     ContentPolicy BAD_REQUEST "invalid_request_error" "content_policy" "The guard refused this text.";
     InvalidApiKey UNAUTHORIZED "authentication_error" "invalid_api_key" "The API key is missing or not valid.";
     NotSignedIn UNAUTHORIZED "authentication_error" "not_signed_in" "You are not signed in.";
@@ -66,6 +67,7 @@ error_codes! {
     RequestTimeout REQUEST_TIMEOUT "invalid_request_error" "request_timeout" "The request took too long to arrive.";
     Conflict CONFLICT "invalid_request_error" "conflict" "This cannot be done in the present state.";
     PromptGone CONFLICT "invalid_request_error" "prompt_gone" "These instructions are not there any more, or are not for this model.";
+    IdempotencyInProgress CONFLICT "invalid_request_error" "idempotency_in_progress" "The request with this idempotency key is still being answered. Send it again a little later.";
     ModelConflict CONFLICT "invalid_request_error" "model_conflict" "This cannot be done as the models stand.";
     PayloadTooLarge PAYLOAD_TOO_LARGE "invalid_request_error" "payload_too_large" "The body is too large.";
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "invalid_request_error" "unsupported_media_type" "Send JSON with content-type: application/json.";
@@ -89,7 +91,7 @@ impl ErrorCode {
     /// When to come back, where the place that failed knows no better.
     pub fn wait(self) -> Option<Duration> {
         match self {
-            Self::Busy => Some(Duration::from_secs(1)),
+            Self::Busy | Self::IdempotencyInProgress => Some(Duration::from_secs(1)),
             Self::ModelNotReady => Some(Duration::from_secs(2)),
             Self::ShuttingDown => Some(Duration::from_secs(5)),
             Self::ModelMemory => Some(Duration::from_secs(10)),

@@ -121,6 +121,8 @@ export const auditPhrases = {
   "guard.test": "tried a text on the guard",
   "conversation.create": "began a chat", "conversation.read": "opened a chat", "conversation.update": "renamed or pinned a chat, or chose its instructions", "conversation.delete": "deleted a chat",
   "response.store": "had a response of the API kept", "response.read": "read a kept response, or went on from one",
+  "answer.keep": "had an answer kept for its idempotency key", "answer.repeat": "was sent a kept answer again",
+  "answer.expire": "deleted answers that are sent again no longer",
   "response.delete": "deleted a kept response", "response.expire": "deleted kept responses that nobody used any more",
   "usage.read": "read how much people used", "audit.read": "read the audit log", "audit.verify": "verified the audit log", "audit.export": "exported the audit log",
   "audit.gap": "found that the log and the file of its heads differ",

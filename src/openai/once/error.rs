@@ -1,0 +1,67 @@
+//! Why a request under a key of its own is not answered, and what the client sees of it.
+
+use crate::access::Withdrawn;
+use crate::audit::AuditError;
+use crate::db::DbError;
+use crate::gate::GateError;
+use crate::vault::VaultError;
+use crate::web::{ApiError, ErrorCode};
+
+/// The header that names a request.
+pub(super) const HEADER: &str = "idempotency-key";
+
+/// Why such a request is not answered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OnceError {
+    /// The header is not what it should be.
+    #[error("not an idempotency key")]
+    NoKey,
+    /// No answer is kept here.
+    #[error("answers are not kept")]
+    KeepsNone,
+    /// The key names another request.
+    #[error("the key was used for another request")]
+    Reused,
+    /// The request that it names is being answered.
+    #[error("the request is being answered")]
+    UnderWay,
+    /// What let the caller in was withdrawn.
+    #[error(transparent)]
+    Withdrawn(#[from] Withdrawn),
+    /// The gate said no.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The record cannot be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// An answer could not be sealed or opened.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+impl From<OnceError> for ApiError {
+    fn from(error: OnceError) -> Self {
+        match error {
+            OnceError::NoKey => Self::new(ErrorCode::InvalidValue)
+                .message("`Idempotency-Key` stands there once, with 1 to 255 printable characters of ASCII.")
+                .param(HEADER),
+            OnceError::KeepsNone => Self::new(ErrorCode::UnsupportedParameter)
+                .message("`Idempotency-Key` is not supported: this server keeps no answers. Leave it out.")
+                .param(HEADER),
+            OnceError::Reused => Self::new(ErrorCode::IdempotencyKeyReused).param(HEADER),
+            OnceError::UnderWay => Self::new(ErrorCode::IdempotencyInProgress).param(HEADER),
+            OnceError::Withdrawn(error) => error.into(),
+            OnceError::Gate(error) => error.into(),
+            OnceError::Db(DbError::Full) | OnceError::Audit(AuditError::Db(DbError::Full)) => {
+                ErrorCode::StorageFull.into()
+            }
+            OnceError::Audit(error) => Self::new(ErrorCode::AuditUnavailable).because(error),
+            OnceError::Vault(VaultError::Sealed) => ErrorCode::Sealed.into(),
+            OnceError::Vault(error) => Self::new(ErrorCode::Internal).because(error),
+            OnceError::Db(error) => Self::new(ErrorCode::Internal).because(error),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Requests that are answered once, however often they come: whoever names one by `Idempotency-Key` and
+//! sends it again gets the answer that was given, from nobody's tokens. Answers are kept sealed under their
+//! person's key, for a day or as the configuration says, and are sent again only to the key that asked, and
+//! only while all that let the answer out still stands.
+
+pub(crate) mod api;
+mod error;
+mod state;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use state::{Once, OnceParts};
