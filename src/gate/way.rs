@@ -71,8 +71,8 @@ impl Asker {
 }
 
 impl Gate {
-    /// The road. Whoever comes out at its end has passed every control; what comes out is read
-    /// from the handle, and dropping the handle ends the work.
+    /// The road to its end.
+    #[cfg(test)]
     pub(crate) async fn run(
         &self,
         caller: &Caller,
@@ -81,7 +81,8 @@ impl Gate {
         self.start(caller, request).await?.through().await.map(|(handle, ())| handle)
     }
 
-    /// The same, up to where it is waited for the model.
+    /// The road, up to where it is waited for the model. Whoever comes out at its end has passed every
+    /// control; what comes out is read from the handle, and dropping the handle ends the work.
     pub(crate) async fn start(
         &self,
         caller: &Caller,

@@ -40,7 +40,7 @@ pub(crate) async fn answer_once<B: MessageBody + 'static>(
     match begin(&mut request).await {
         Ok(Stand::New(claim)) => {
             let response = next.call(request).await?.map_into_boxed_body();
-            Ok(kept(response, claim).await)
+            Ok(kept(response, *claim).await)
         }
         Ok(Stand::Kept(answer)) => Ok(request.into_response(again(answer))),
         Err(error) => Ok(request.into_response(error.error_response())),
@@ -60,7 +60,7 @@ async fn begin(request: &mut ServiceRequest) -> Result<Stand, ApiError> {
     // To read it takes as long as the client likes.
     authenticator.check_again(&caller).await?;
     // Without the host, which HTTP/2 writes before it.
-    let address = request.uri().path_and_query().map_or(String::new(), ToString::to_string);
+    let address = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     Ok(once.begin(&caller, &key, &address, &body).await?)
 }
 

@@ -97,7 +97,7 @@ struct Kept {
 /// What becomes of a request.
 pub(super) enum Stand {
     /// It is to be answered, and the answer kept.
-    New(Claim),
+    New(Box<Claim>),
     /// It has been answered.
     Kept(Answer),
 }
@@ -141,14 +141,14 @@ impl Once {
         let asked = self.digest(&["request", address], body)?;
         let claim = self.claim(caller, id, asked)?;
         let Some(kept) = self.find(caller.user, &claim.id).await? else {
-            return Ok(Stand::New(claim));
+            return Ok(Stand::New(Box::new(claim)));
         };
         if kept.asked != claim.asked {
             return Err(OnceError::Reused);
         }
         if !self.still_stands(caller, &kept) {
             // It takes the road once more, where it is said what has changed.
-            return Ok(Stand::New(claim));
+            return Ok(Stand::New(Box::new(claim)));
         }
         // It counts as a request, and as nothing else.
         let _inside = self.parts.gate.enter(caller, Purpose::Api).await?;

@@ -63,7 +63,7 @@ impl Desk {
     /// A request that has no answer yet.
     async fn is_new(&self, caller: &Caller, key: &str) -> Claim {
         match self.begin(caller, key, BODY).await {
-            Ok(Stand::New(claim)) => claim,
+            Ok(Stand::New(claim)) => *claim,
             Ok(Stand::Kept(answer)) => panic!("{answer:?}"),
             Err(error) => panic!("{error}"),
         }
