@@ -78,6 +78,7 @@ impl Generate for Echo {
         &self,
         _: &[Value],
         _: &ToolRules,
+        _: Option<&Grammar>,
     ) -> Result<Option<Constraint>, GrammarError> {
         Ok(None)
     }

@@ -238,7 +238,7 @@ fn arrivals(mut generation: Generation) -> Vec<Instant> {
                 arrived.extend(logprobs.iter().map(|_| Instant::now()));
             }
             GenerationEvent::Failed(error) => panic!("{error}"),
-            GenerationEvent::Started { .. } | GenerationEvent::Finished { .. } => {}
+            _ => {}
         }
     }
     arrived

@@ -124,6 +124,7 @@ impl Chat {
             input: Input::Conversation(history.into()),
             max_tokens: None,
             choices: 1,
+            echoes: false,
             sampling: sampling(),
             held_to: None,
             tools: None,

@@ -212,15 +212,16 @@ impl Engine {
         self.inner.constraints.compile(&self.inner.tokenizer, grammar)
     }
 
-    /// Compiles what holds calls of these functions to their schemas. Blocks, as `constrain` does.
-    /// Nothing where the model's format gives no hold.
+    /// Compiles what holds calls of these functions to their schemas, and an answer that calls none of
+    /// them to a form. Blocks, as `constrain` does. Nothing where the model's format gives no hold.
     pub fn constrain_calls(
         &self,
         tools: &[serde_json::Value],
         rules: &ToolRules,
+        form: Option<&Grammar>,
     ) -> Result<Option<Constraint>, GrammarError> {
         let inner = &self.inner;
-        inner.constraints.calls(&inner.tokenizer, &self.format(), tools, rules)
+        inner.constraints.calls(&inner.tokenizer, &self.format(), tools, rules, form)
     }
 
     /// What takes the answer to a prompt apart; `GenerationRequest::parser` has to have one too. Calls
@@ -260,7 +261,7 @@ impl Engine {
         let inner = &self.inner;
         self.check(&request.prompt, inner.info.context_tokens - 1)?;
         let out = |parameter, expected| Err(EngineError::OutOfRange { parameter, expected });
-        if request.max_tokens == 0 {
+        if request.max_tokens == 0 && !request.judges_prompt {
             return out("max_tokens", "at least 1");
         }
         if request.logprobs.is_some_and(|top| top > sampling::TOP_LOGPROBS_MAX) {
@@ -312,6 +313,7 @@ impl Engine {
             events,
             max_tokens: request.max_tokens.min(inner.info.context_tokens - prompt.len()),
             logprobs: request.logprobs,
+            judges_prompt: request.judges_prompt,
             time_limit: request.time_limit.into_iter().chain(inner.request_limit).min(),
         };
         let wake = Arc::clone(&inner.inbox) as Arc<dyn generation::Wake>;

@@ -38,6 +38,9 @@ pub struct GenerationRequest {
     pub weight: Weight,
     /// Log-probabilities of the chosen token and of this many alternatives.
     pub logprobs: Option<u8>,
+    /// Whether the tokens of the prompt are judged too, with as many alternatives. Then the prompt is
+    /// read anew, whatever the cache has of it, and `max_tokens` may be 0.
+    pub judges_prompt: bool,
     /// How long the request may take from submission to its end; `None` sets no limit.
     pub time_limit: Option<Duration>,
 }
@@ -56,6 +59,7 @@ impl GenerationRequest {
             shared: None,
             weight: Weight::default(),
             logprobs: None,
+            judges_prompt: false,
             time_limit: None,
         }
     }
@@ -149,6 +153,9 @@ pub enum GenerationEvent {
         /// What is generated from here on, as the engine counts it.
         generated: TokenCount,
     },
+    /// How likely each token of the prompt was but the first, before which nothing stands; where that
+    /// was asked for, and before any of the answer.
+    Prompt(Vec<TokenLogprob>),
     /// A piece of the answer: whole characters, never part of a stop text where there is no parser
     /// to end the answer before it.
     Text {

@@ -3,6 +3,7 @@
 mod choices;
 mod forms;
 mod load;
+mod prompts;
 mod speculation;
 
 use super::*;
@@ -26,7 +27,7 @@ fn finish(mut generation: Generation) -> (String, FinishReason, Usage) {
     let mut text = String::new();
     while let Some(event) = generation.next_blocking() {
         match event {
-            GenerationEvent::Started { .. } => {}
+            GenerationEvent::Started { .. } | GenerationEvent::Prompt(_) => {}
             GenerationEvent::Text { text: piece, .. } => text.push_str(&piece),
             GenerationEvent::Finished { reason, usage } => return (text, reason, usage),
             GenerationEvent::Failed(error) => panic!("{error}"),
@@ -55,7 +56,7 @@ fn told(mut generation: Generation) -> Vec<(u32, Vec<u32>)> {
                 }
             }
             GenerationEvent::Failed(error) => panic!("{error}"),
-            GenerationEvent::Started { .. } | GenerationEvent::Finished { .. } => {}
+            _ => {}
         }
     }
     told

@@ -19,6 +19,7 @@ use super::record::{Begun, Spent, outcome};
 use super::request::{Ending, ExchangeEvent, ExchangeHandle, ExchangeUsage, Notice};
 use super::running::Place;
 use super::{Gate, Generate};
+use crate::engine::EngineError;
 use crate::limits::Reservation;
 
 /// Events between the exchange and its reader; a reader who does not read stops the engine there.
@@ -66,23 +67,34 @@ impl Exchange {
         // Of a prompt that was changed none is shown.
         let is_withheld =
             !draft.has_logprobs() || notices.iter().any(|notice| notice.action == "redact");
+        let choices = draft.choices;
+        let lengths: Vec<u64> = draft.prompts.iter().map(|prompt| prompt.len() as u64).collect();
         let mut pumps = Vec::with_capacity(watches.len());
         for (choice, watch) in watches.into_iter().enumerate() {
             let parser = draft.parser();
             let held = Held::new(parser.is_some(), is_withheld);
-            pumps.push(Pump::new(choice, watch, parser, held, sender.clone()));
+            let echo = draft.echo(choice / choices, !is_withheld);
+            pumps.push(Pump::new(choice, watch, parser, held, sender.clone()).echoing(echo));
         }
         let weight = self.gate.weight(&self.begun.caller);
-        let request = draft.into_request(self.begun.caller.user, weight);
+        let tokens = draft.prompt_tokens();
+        let requests = draft.into_requests(self.begun.caller.user, weight);
+        let maker = Arc::clone(&engine);
         // Each answer has a sampler that has seen the prompt.
-        let (choices, maker) = (pumps.len(), Arc::clone(&engine));
-        let work = request.prompt.len().saturating_mul(choices).saturating_mul(size_of::<u32>());
-        let made = by_length(work, move || maker.generate_choices(request, choices)).await;
+        let work = tokens.saturating_mul(choices).saturating_mul(size_of::<u32>());
+        let make = move || -> Result<Vec<_>, EngineError> {
+            let mut streams = Vec::with_capacity(requests.len() * choices);
+            for request in requests {
+                streams.extend(maker.generate_choices(request, choices)?);
+            }
+            Ok(streams)
+        };
+        let made = by_length(work, make).await;
         match made.and_then(|made| made.map_err(GateError::from)) {
             Ok(streams) => {
                 let queued = engine.stats().queued;
                 pumps.iter_mut().zip(streams).for_each(|(pump, stream)| pump.draw_from(stream));
-                let answers = Answers { pumps, last_word, stop };
+                let answers = Answers { pumps, choices, lengths, last_word, stop };
                 tokio::spawn(self.drive(answers, engine, reservation));
                 Ok(ExchangeHandle { queued, ..handle })
             }
@@ -106,7 +118,7 @@ impl Exchange {
         // it has begun.
         drop(engine);
         answers.pumps.iter_mut().for_each(Pump::flush);
-        let took = answers.took(self.begun.prompt_tokens);
+        let took = answers.took();
         self.close(&result, reservation, &took).await;
         let last = match result {
             Ok(ending) => ExchangeEvent::Finished { ending, usage: took.usage },
@@ -157,6 +169,10 @@ struct Took {
 /// The answers of an exchange.
 struct Answers {
     pumps: Vec<Pump>,
+    /// How many of them there are to each prompt.
+    choices: usize,
+    /// Tokens of each prompt.
+    lengths: Vec<u64>,
     last_word: mpsc::OwnedPermit<ExchangeEvent>,
     stop: Arc<Notify>,
 }
@@ -179,24 +195,36 @@ impl Answers {
         }
     }
 
-    fn took(&self, prompt_tokens: u64) -> Took {
+    fn took(&self) -> Took {
         Took {
-            usage: self.usage(prompt_tokens),
+            usage: self.usage(),
             first_token: self.pumps.iter().filter_map(|pump| pump.first_token).min(),
             notices: self.pumps.iter().flat_map(|pump| pump.notices.clone()).collect(),
         }
     }
 
-    /// The tokens of all of it; the prompt counts once, where any of them was begun.
-    fn usage(&self, prompt_tokens: u64) -> ExchangeUsage {
-        self.pumps.iter().fold(ExchangeUsage::default(), |sum, pump| {
-            let one = pump.usage(prompt_tokens);
-            ExchangeUsage {
-                prompt_tokens: sum.prompt_tokens.max(one.prompt_tokens),
-                cached_tokens: sum.cached_tokens.max(one.cached_tokens),
-                completion_tokens: sum.completion_tokens + one.completion_tokens,
-                decode: sum.decode.max(one.decode),
-            }
+    /// The tokens of all of it; a prompt counts once, where any of its answers was begun.
+    fn usage(&self) -> ExchangeUsage {
+        let each = self.pumps.chunks(self.choices).zip(&self.lengths);
+        let each = each.map(|(pumps, length)| usage_of(pumps, *length));
+        each.fold(ExchangeUsage::default(), |sum, one| ExchangeUsage {
+            prompt_tokens: sum.prompt_tokens + one.prompt_tokens,
+            cached_tokens: sum.cached_tokens + one.cached_tokens,
+            completion_tokens: sum.completion_tokens + one.completion_tokens,
+            decode: sum.decode.max(one.decode),
         })
     }
+}
+
+/// What the answers to one prompt took.
+fn usage_of(pumps: &[Pump], prompt_tokens: u64) -> ExchangeUsage {
+    pumps.iter().fold(ExchangeUsage::default(), |sum, pump| {
+        let one = pump.usage(prompt_tokens);
+        ExchangeUsage {
+            prompt_tokens: sum.prompt_tokens.max(one.prompt_tokens),
+            cached_tokens: sum.cached_tokens.max(one.cached_tokens),
+            completion_tokens: sum.completion_tokens + one.completion_tokens,
+            decode: sum.decode.max(one.decode),
+        }
+    })
 }

@@ -2,7 +2,7 @@
 //! a million of them, as JSON that a model called a function with can have, is refused by their number.
 
 use super::error::GateError;
-use super::request::{HeldTo, Input};
+use super::request::{HeldTo, Input, PROMPTS_MAX};
 use crate::engine::{Extent, Part};
 
 /// Texts of one message, tool or form: names, texts and numbers.
@@ -14,6 +14,10 @@ const TEXTS_MAX: usize = 65_536;
 
 /// How many texts there are; refuses more than the guard is to look through.
 pub(super) fn check(input: &Input, held: Option<&HeldTo>) -> Result<usize, GateError> {
+    if input.each().len() > PROMPTS_MAX {
+        let parameter = input.parameter();
+        return Err(GateError::OutOfRange { parameter, expected: "at most 32 texts" });
+    }
     let mut all = 0;
     if let Input::Conversation(conversation) = input {
         for (part, extent) in conversation.extents() {
@@ -87,6 +91,14 @@ mod tests {
         let held = HeldTo { grammar: schema, parameter: "guided_json" };
         let found = check(&Input::Text(String::new()), Some(&held));
         assert!(matches!(found, Err(GateError::OutOfRange { parameter: "guided_json", .. })));
+    }
+
+    #[test]
+    fn no_more_prompts_come_together_than_the_record_has_room_for() {
+        let several = |count| Input::Several(vec![Input::Text("a".into()); count]);
+        assert!(check(&several(PROMPTS_MAX), None).is_ok());
+        let found = check(&several(PROMPTS_MAX + 1), None);
+        assert!(matches!(found, Err(GateError::OutOfRange { parameter: "prompt", .. })));
     }
 
     #[test]

@@ -32,11 +32,13 @@ pub trait Generate: Send + Sync + 'static {
     fn piece(&self, token: u32) -> Piece;
     /// Compiles a grammar that an answer is to be held to. Blocks.
     fn constrain(&self, grammar: &Grammar) -> Result<Constraint, GrammarError>;
-    /// Compiles what holds calls of functions to their schemas. Blocks.
+    /// Compiles what holds calls of functions to their schemas, and an answer that calls none to a form.
+    /// Blocks.
     fn constrain_calls(
         &self,
         tools: &[Value],
         rules: &ToolRules,
+        form: Option<&Grammar>,
     ) -> Result<Option<Constraint>, GrammarError>;
     /// What takes the answer to a prompt apart.
     fn parser(&self, prompt: &[u32], functions: Vec<String>, is_forced: bool) -> AnswerParser;
@@ -110,8 +112,9 @@ impl Generate for Engine {
         &self,
         tools: &[Value],
         rules: &ToolRules,
+        form: Option<&Grammar>,
     ) -> Result<Option<Constraint>, GrammarError> {
-        Self::constrain_calls(self, tools, rules)
+        Self::constrain_calls(self, tools, rules, form)
     }
 
     fn parser(&self, prompt: &[u32], functions: Vec<String>, is_forced: bool) -> AnswerParser {

@@ -53,7 +53,7 @@ impl Gate {
             },
         };
         let watch = |_| Watch(self.guard().watch(originals.clone()));
-        let watches = (0..draft.choices).map(watch).collect();
+        let watches = (0..draft.answers()).map(watch).collect();
         Ok(Cleared { draft, reservation, notices, watches })
     }
 

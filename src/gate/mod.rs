@@ -4,12 +4,14 @@
 
 pub(crate) mod api;
 mod catalog;
+mod echo;
 mod embed;
 mod error;
 #[cfg(test)]
 pub(crate) mod examples;
 mod exchange;
 mod extent;
+mod form;
 mod generate;
 mod held;
 mod inspect;
@@ -45,7 +47,7 @@ pub(crate) use loaded::{Engines, ModelKind};
 pub(crate) use moderate::{Found, MODERATOR};
 pub(crate) use request::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, HeldTo, Input, Notice,
-    Purpose,
+    PROMPTS_MAX, Purpose,
 };
 pub(crate) use score::ScoreText;
 pub(crate) use shared::SharedPrompt;

@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::catalog::Model;
+use super::echo::Echo;
 use super::error::GateError;
 use super::extent;
 use super::generate::Generate;
 use super::request::{ExchangeRequest, HeldTo, Input, Purpose};
 use crate::engine::{
-    AnswerParser, Constraint, Conversation, GenerationRequest, GrammarError, PromptOptions, Role,
-    Sampling, SharedPrefix, ToolChoice, ToolRules, Weight,
+    AnswerParser, Constraint, Conversation, GenerationRequest, PromptOptions, Role, Sampling,
+    SharedPrefix, ToolChoice, ToolRules, Weight,
 };
 use crate::ids::UserId;
 use crate::limits::Wanted;
@@ -31,13 +32,16 @@ const TEXT_WORK: usize = 64;
 pub(super) struct Draft {
     pub(super) engine: Arc<dyn Generate>,
     pub(super) input: Input,
-    pub(super) prompt: Vec<u32>,
+    /// One, or one for each of several inputs.
+    pub(super) prompts: Vec<Vec<u32>>,
     pub(super) max_tokens: usize,
+    /// Of each prompt.
     pub(super) choices: usize,
+    echoes: bool,
     sampling: Sampling,
-    held_to: Option<HeldTo>,
-    tools: Option<ToolRules>,
-    constraint: Option<Constraint>,
+    pub(super) held_to: Option<HeldTo>,
+    pub(super) tools: Option<ToolRules>,
+    pub(super) constraint: Option<Constraint>,
     takes_apart: bool,
     stop: Vec<String>,
     logprobs: Option<u8>,
@@ -77,17 +81,18 @@ impl Draft {
             .ok_or_else(|| GateError::ModelNotReady("It is not loaded.".to_owned()))?;
         let texts_count = extent::check(&request.input, request.held_to.as_ref())?;
         let context = engine.info().context_tokens;
-        let (bytes, drops_oldest) = (bytes(&request.input), request.drops_oldest);
+        let (bytes, drops_oldest) = (request.input.bytes(), request.drops_oldest);
         let mut draft = Self {
             engine,
             input: request.input,
-            prompt: Vec::new(),
+            prompts: Vec::new(),
             may_be_shorter: request.purpose == Purpose::Chat && request.max_tokens.is_none(),
             max_tokens: request
                 .max_tokens
                 .unwrap_or(default_max_tokens)
                 .min(model.answer_tokens_max.unwrap_or(usize::MAX)),
             choices: request.choices.max(1),
+            echoes: request.echoes,
             sampling: request.sampling,
             held_to: request.held_to,
             tools: request.tools,
@@ -143,31 +148,6 @@ impl Draft {
         true
     }
 
-    /// Whether grammars are compiled for it, which takes longer than the reading of a text.
-    pub(super) fn is_held(&self) -> bool {
-        self.held_to.is_some() || self.tools.is_some()
-    }
-
-    /// Compiles what the answer is held to.
-    fn constrain(&mut self) -> Result<(), GateError> {
-        let parameter = self.held_to.as_ref().map_or("tools", |held| held.parameter);
-        let refused = |error| GateError::Grammar {
-            parameter,
-            reason: match error {
-                GrammarError::Unusable(reason) => reason,
-                GrammarError::Unavailable => "this model cannot be held to one".to_owned(),
-            },
-        };
-        self.constraint = match (&self.held_to, &self.tools, &self.input) {
-            (Some(held), _, _) => Some(self.engine.constrain(&held.grammar).map_err(refused)?),
-            (None, Some(rules), Input::Conversation(conversation)) => {
-                self.engine.constrain_calls(&conversation.tools, rules).map_err(refused)?
-            }
-            _ => None,
-        };
-        Ok(())
-    }
-
     /// Whether log-probabilities are wanted.
     pub(super) fn has_logprobs(&self) -> bool {
         self.logprobs.is_some()
@@ -184,43 +164,62 @@ impl Draft {
             Some(_) => conversation.tools.iter().filter_map(name).collect(),
             None => Vec::new(),
         };
+        let is_either = self.calls_or_has_form();
         let is_free = self.constraint.is_none()
-            || self.tools.as_ref().is_some_and(|rules| rules.choice == ToolChoice::Auto);
-        let parser = self.engine.parser(&self.prompt, functions, !is_free);
+            || !is_either
+                && self.tools.as_ref().is_some_and(|rules| rules.choice == ToolChoice::Auto);
+        let prompt = self.prompts.first().map_or(&[][..], Vec::as_slice);
+        let parser = self.engine.parser(prompt, functions, !is_free);
+        let parser = if is_either { parser.calling_first() } else { parser };
         Some(parser.stopping_at(self.stop.clone()))
     }
 
     /// Turns the input into tokens.
     fn count(&mut self) -> Result<(), GateError> {
         let context = self.engine.info().context_tokens;
-        let tokens_min = self.bytes() / TOKEN_BYTES_MAX;
-        if tokens_min > context {
-            return Err(self.too_long(tokens_min));
-        }
-        if let Input::Tokens(tokens) = &self.input {
-            let vocabulary = self.engine.info().vocabulary;
-            if tokens.iter().any(|token| *token as usize >= vocabulary) {
-                return Err(GateError::UnknownToken);
+        for input in self.input.each() {
+            let tokens_min = input.bytes() / TOKEN_BYTES_MAX;
+            if tokens_min > context {
+                return Err(self.too_long(tokens_min));
             }
-            // Read as text, no token of the caller's is a control of the template.
-            self.input = Input::Text(self.engine.detokenize(tokens));
         }
-        self.prompt = match &self.input {
-            Input::Conversation(conversation) => {
-                let options = PromptOptions { date: self.today, ..PromptOptions::default() };
-                self.engine.prompt(conversation, &options)?
+        let options = PromptOptions { date: self.today, ..PromptOptions::default() };
+        let mut prompts = Vec::with_capacity(self.input.each().len());
+        for input in self.input.each_mut() {
+            prompts.push(read(&*self.engine, input, &options)?);
+        }
+        self.prompts = prompts;
+        let lengths = self.prompts.iter().map(Vec::len);
+        if let Some(tokens) = lengths.clone().find(|tokens| tokens + self.room_min > context) {
+            return Err(self.too_long(tokens));
+        }
+        match lengths.min() {
+            None | Some(0) => {
+                Err(GateError::EmptyPrompt { parameter: Some(self.input.parameter()) })
             }
-            Input::Text(text) => self.engine.tokenize(text),
-            Input::Tokens(_) => Vec::new(),
-        };
-        match self.prompt.len() {
-            0 => Err(GateError::EmptyPrompt { parameter: Some(self.input.parameter()) }),
-            tokens if tokens + self.room_min > context => Err(self.too_long(tokens)),
-            tokens => {
-                self.max_tokens = self.max_tokens.min(context - tokens);
+            Some(shortest) => {
+                self.max_tokens = self.max_tokens.min(context - shortest);
                 Ok(())
             }
         }
+    }
+
+    /// How many answers there are to all prompts together.
+    pub(super) fn answers(&self) -> usize {
+        self.prompts.len() * self.choices
+    }
+
+    /// How many tokens all prompts have together.
+    pub(super) fn prompt_tokens(&self) -> usize {
+        self.prompts.iter().map(Vec::len).sum()
+    }
+
+    /// The prompts, each once, and the longest answers to them.
+    fn most(&self) -> usize {
+        let context = self.engine.info().context_tokens;
+        let room = |prompt: usize| self.max_tokens.min(context.saturating_sub(prompt));
+        let one = |prompt: &Vec<u32>| prompt.len() + room(prompt.len()) * self.choices;
+        self.prompts.iter().map(one).sum()
     }
 
     fn too_long(&self, tokens: usize) -> GateError {
@@ -231,32 +230,39 @@ impl Draft {
         }
     }
 
-    /// What the request may take: its prompt, once, and the longest answers.
+    /// What the request may take: its prompts, each once, and the longest answers.
     pub(super) fn wanted(&self) -> Wanted {
-        let prompt = self.prompt.len();
-        let most = prompt + self.max_tokens * self.choices;
+        let (prompts, most) = (self.prompt_tokens(), self.most());
         if !self.may_be_shorter {
             return Wanted::exactly(most as u64);
         }
-        let enough = most.min(prompt + self.room_min * self.choices);
-        let least = prompt + self.choices;
+        let enough = most.min(prompts + self.room_min * self.answers());
+        let least = prompts + self.answers();
         Wanted { least: least as u64, enough: enough as u64, most: most as u64 }
     }
 
-    /// Bounds each answer by what was taken for prompt and answers together.
+    /// Bounds each answer by what was taken for prompts and answers together.
     pub(super) fn bound(&mut self, tokens: u64) {
-        let taken = usize::try_from(tokens).unwrap_or(usize::MAX);
-        let room = taken.saturating_sub(self.prompt.len()) / self.choices;
-        self.max_tokens = self.max_tokens.min(room);
+        self.keep_within(usize::try_from(tokens).unwrap_or(usize::MAX));
+    }
+
+    fn keep_within(&mut self, taken: usize) {
+        if self.most() > taken {
+            let room = taken.saturating_sub(self.prompt_tokens()) / self.answers().max(1);
+            self.max_tokens = self.max_tokens.min(room);
+        }
     }
 
     /// The texts, those of names and tools among them.
     pub(super) fn texts(&self) -> Vec<Cow<'_, str>> {
-        let mut texts = match &self.input {
-            Input::Conversation(conversation) => conversation.texts(),
-            Input::Text(text) => vec![text.as_str().into()],
-            Input::Tokens(_) => Vec::new(),
-        };
+        let mut texts = Vec::new();
+        for input in self.input.each() {
+            match input {
+                Input::Conversation(conversation) => texts.extend(conversation.texts()),
+                Input::Text(text) => texts.push(text.as_str().into()),
+                Input::Tokens(_) | Input::Several(_) => {}
+            }
+        }
         texts.extend(self.held_to.iter().flat_map(|held| held.grammar.texts()));
         texts
     }
@@ -268,13 +274,14 @@ impl Draft {
                 messages.len() + tools.len() + arguments.len()
             }
             Input::Text(_) | Input::Tokens(_) => 1,
+            Input::Several(all) => all.len(),
         };
         input + usize::from(self.held_to.is_some())
     }
 
     /// How long the texts are.
     pub(super) fn bytes(&self) -> usize {
-        bytes(&self.input) + self.held_to.as_ref().map_or(0, |held| held.grammar.bytes())
+        self.input.bytes() + self.held_to.as_ref().map_or(0, |held| held.grammar.bytes())
     }
 
     /// How much work it is to look through the texts, as so many bytes of one.
@@ -285,15 +292,17 @@ impl Draft {
     /// Puts the guard's texts in the place of the caller's. The whole does not become larger than
     /// what was taken for it: where placeholders are longer, the answer's bound gives way.
     pub(super) fn replace(&mut self, texts: Vec<String>) -> Result<(), GateError> {
-        let taken = self.prompt.len() + self.max_tokens * self.choices;
+        let (taken, wanted) = (self.most(), self.max_tokens);
         let mut texts = texts.into_iter();
         let mut replace = |_: &str| texts.next().unwrap_or_default();
-        match &mut self.input {
-            Input::Conversation(conversation) => {
-                *conversation = conversation.with_named_texts(&mut replace);
+        for input in self.input.each_mut() {
+            match input {
+                Input::Conversation(conversation) => {
+                    *conversation = conversation.with_named_texts(&mut replace);
+                }
+                Input::Text(old) => *old = replace(old),
+                Input::Tokens(_) | Input::Several(_) => {}
             }
-            Input::Text(old) => *old = replace(old),
-            Input::Tokens(_) => {}
         }
         if let Some(held) = &mut self.held_to {
             held.grammar = held.grammar.with_texts(&mut replace);
@@ -303,36 +312,66 @@ impl Draft {
             self.constrain()?;
         }
         self.count()?;
-        let room = taken.saturating_sub(self.prompt.len()) / self.choices;
-        if room == 0 {
-            return Err(self.too_long(self.prompt.len()));
+        self.keep_within(taken);
+        if self.max_tokens == 0 && wanted > 0 || self.prompt_tokens() > taken {
+            return Err(self.too_long(self.prompt_tokens()));
         }
-        self.max_tokens = self.max_tokens.min(room);
         Ok(())
     }
 
-    /// What the engine is asked for.
-    pub(super) fn into_request(self, user: UserId, weight: Weight) -> GenerationRequest {
-        GenerationRequest {
-            parser: self.parser(),
-            prompt: self.prompt,
+    /// What each answer to the prompt at this place begins with, where prompts are echoed.
+    pub(super) fn echo(&self, place: usize, shows_logprobs: bool) -> Option<Echo> {
+        let Input::Text(text) = self.input.each().get(place).filter(|_| self.echoes)? else {
+            return None;
+        };
+        // What the model expects before a text is none of it.
+        let framed = self.engine.tokenize("").len();
+        let prompt = &self.prompts[place];
+        let first = prompt.first().filter(|_| framed == 0).map(|first| self.engine.piece(*first));
+        let first = first.map(|piece| (prompt[0], piece.bytes));
+        let shows_logprobs = shows_logprobs && self.has_logprobs();
+        Some(Echo { text: text.clone(), first, framed, shows_logprobs })
+    }
+
+    /// What the engine is asked for, of each prompt.
+    pub(super) fn into_requests(self, user: UserId, weight: Weight) -> Vec<GenerationRequest> {
+        let parser = self.parser();
+        let judges_prompt = self.echoes && (self.logprobs.is_some() || self.max_tokens == 0);
+        let one = |prompt| GenerationRequest {
+            parser: parser.clone(),
+            prompt,
             max_tokens: self.max_tokens,
-            sampling: self.sampling,
-            constraint: self.constraint,
-            stop: self.stop,
+            sampling: self.sampling.clone(),
+            constraint: self.constraint.clone(),
+            stop: self.stop.clone(),
             domain: super::domain(user),
             shared: self.shared,
             weight,
             logprobs: self.logprobs,
+            judges_prompt,
             time_limit: None,
-        }
+        };
+        self.prompts.into_iter().map(one).collect()
     }
 }
 
-fn bytes(input: &Input) -> usize {
+/// One input in tokens. Those that were given are read as text, so that no token of the caller's is a
+/// control of the template.
+fn read(
+    engine: &dyn Generate,
+    input: &mut Input,
+    options: &PromptOptions,
+) -> Result<Vec<u32>, GateError> {
+    if let Input::Tokens(tokens) = input {
+        let vocabulary = engine.info().vocabulary;
+        if tokens.iter().any(|token| *token as usize >= vocabulary) {
+            return Err(GateError::UnknownToken);
+        }
+        *input = Input::Text(engine.detokenize(tokens));
+    }
     match input {
-        Input::Conversation(conversation) => conversation.bytes(),
-        Input::Text(text) => text.len(),
-        Input::Tokens(tokens) => tokens.len(),
+        Input::Conversation(conversation) => Ok(engine.prompt(conversation, options)?),
+        Input::Text(text) => Ok(engine.tokenize(text)),
+        Input::Tokens(_) | Input::Several(_) => Ok(Vec::new()),
     }
 }

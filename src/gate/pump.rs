@@ -7,13 +7,15 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 
+use super::echo::Echo;
 use super::error::GateError;
 use super::exchange::STALL_MAX;
 use super::held::Held;
 use super::inspect::{Seen, Watch};
 use super::request::{Ending, ExchangeEvent, ExchangeUsage, Notice};
 use crate::engine::{
-    AnswerParser, EngineError, FinishReason, GenerationEvent, Said, Spoken, TokenCount, Usage,
+    AnswerParser, EngineError, FinishReason, GenerationEvent, Said, Spoken, TokenCount,
+    TokenLogprob, Usage,
 };
 
 /// What flows from the engine to the reader, of one answer.
@@ -35,6 +37,8 @@ pub(super) struct Pump {
     /// Calls that have begun.
     calls: u32,
     sender: mpsc::Sender<ExchangeEvent>,
+    /// What it begins with, as long as that was not said.
+    echo: Option<Echo>,
     /// Whether it ended by itself: nothing of it is held back any more.
     is_whole: bool,
 }
@@ -82,8 +86,14 @@ impl Pump {
             channel: Channel::Content,
             calls: 0,
             sender,
+            echo: None,
             is_whole: false,
         }
+    }
+
+    /// Begins the answer with its prompt.
+    pub(super) fn echoing(self, echo: Option<Echo>) -> Self {
+        Self { echo, ..self }
     }
 
     /// Takes what the engine gives for this answer.
@@ -138,13 +148,20 @@ impl Pump {
         match event {
             Some(GenerationEvent::Started { cached_tokens, generated }) => {
                 self.started = Some(Started { cached_tokens, generated });
-                // All of them read the prompt at once: it is told once.
-                if self.choice > 0 {
-                    Ok(Next::GoOn)
-                } else {
-                    self.send(ExchangeEvent::Started).await
+                // It is told once, when the first of them reads its prompt.
+                let mut next = Next::GoOn;
+                if self.choice == 0 {
+                    next = self.send(ExchangeEvent::Started).await?;
+                }
+                match self.echo.take_if(|echo| !echo.waits()) {
+                    Some(echo) if matches!(next, Next::GoOn) => self.echo(echo, Vec::new()).await,
+                    _ => Ok(next),
                 }
             }
+            Some(GenerationEvent::Prompt(judged)) => match self.echo.take() {
+                Some(echo) => self.echo(echo, judged).await,
+                None => Ok(Next::GoOn),
+            },
             Some(GenerationEvent::Text { text, logprobs }) => {
                 self.first_token.get_or_insert_with(Instant::now);
                 self.held.wait(&text, logprobs);
@@ -228,6 +245,13 @@ impl Pump {
             }
         }
         Ok(Next::GoOn)
+    }
+
+    /// Says the text of the prompt. It is the caller's own, and the guard has seen it on its way in.
+    async fn echo(&mut self, echo: Echo, judged: Vec<TokenLogprob>) -> Result<Next, GateError> {
+        let (text, logprobs) = echo.said(judged);
+        let choice = self.choice;
+        self.send(ExchangeEvent::Text { choice, text, logprobs }).await
     }
 
     async fn begin_call(&mut self, name: String) -> Result<Next, GateError> {

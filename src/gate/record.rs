@@ -176,22 +176,29 @@ impl Gate {
         purpose: Purpose,
         cleared: &Cleared,
     ) -> Result<Begun, GateError> {
-        let digest = self.prompt_digest(&cleared.draft.prompt)?;
+        let draft = &cleared.draft;
+        let digests = draft.prompts.iter().map(|prompt| self.prompt_digest(prompt));
+        let mut digests = digests.collect::<Result<Vec<_>, _>>()?;
+        let several = (digests.len() > 1).then(|| std::mem::take(&mut digests));
         let start = event(caller, Action::GenerationStart, Outcome::Started)
             .subject(&model.name)
             .with("purpose", purpose.name())
             .with("model_sha256", model.digest.clone())
-            .with("prompt_tokens", cleared.draft.prompt.len())
-            .with("max_tokens", cleared.draft.max_tokens)
-            .with("choices", cleared.draft.choices)
-            .with("prompt_digest", digest)
+            .with("prompt_tokens", draft.prompt_tokens())
+            .with("max_tokens", draft.max_tokens)
+            .with("choices", draft.choices)
             .with("guard", notices(&cleared.notices));
+        let start = match several {
+            // No more than a list of the log has room for: `PROMPTS_MAX`.
+            Some(several) => start.with("prompts", several.len()).with("prompt_digests", several),
+            None => start.with("prompt_digest", digests.pop()),
+        };
         self.record(Some(cleared.reservation.reserved_for()), vec![start]).await?;
         Ok(Begun {
             caller: caller.clone(),
             purpose,
             model: model.name.clone(),
-            prompt_tokens: cleared.draft.prompt.len() as u64,
+            prompt_tokens: cleared.draft.prompt_tokens() as u64,
         })
     }
 

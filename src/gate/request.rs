@@ -72,6 +72,9 @@ impl Purpose {
     }
 }
 
+/// Prompts of one exchange: as many as a list of the log has room for, which has a digest of each.
+pub(crate) const PROMPTS_MAX: usize = 32;
+
 /// What the model is to go on from.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
@@ -81,6 +84,9 @@ pub(crate) enum Input {
     Text(String),
     /// Tokens; they are read as the text that they stand for, so that none of them is a control.
     Tokens(Vec<u32>),
+    /// Several texts, or lists of tokens: each is a prompt of its own and answered by itself. All of
+    /// them are one exchange, with one place, one reservation and one record.
+    Several(Vec<Self>),
 }
 
 impl Input {
@@ -88,7 +94,33 @@ impl Input {
     pub(super) const fn parameter(&self) -> &'static str {
         match self {
             Self::Conversation(_) => "messages",
-            Self::Text(_) | Self::Tokens(_) => "prompt",
+            Self::Text(_) | Self::Tokens(_) | Self::Several(_) => "prompt",
+        }
+    }
+
+    /// Each of several; itself where it is one.
+    pub(crate) fn each(&self) -> &[Self] {
+        match self {
+            Self::Several(all) => all,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn each_mut(&mut self) -> &mut [Self] {
+        match self {
+            Self::Several(all) => all,
+            one => std::slice::from_mut(one),
+        }
+    }
+
+    /// How long its texts are.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Conversation(conversation) => conversation.bytes(),
+            Self::Text(text) => text.len(),
+            Self::Tokens(tokens) => tokens.len(),
+            Self::Several(all) => all.iter().map(Self::bytes).sum(),
         }
     }
 }
@@ -111,10 +143,12 @@ pub(crate) struct ExchangeRequest {
     pub(crate) model: Option<String>,
     /// What to go on from.
     pub(crate) input: Input,
-    /// The longest answer; none means the server's own bound.
+    /// The longest answer; none means the server's own bound. None of a prompt that is only echoed: 0.
     pub(crate) max_tokens: Option<usize>,
-    /// How many answers; each may be as long as that.
+    /// How many answers to each prompt; each may be as long as that.
     pub(crate) choices: usize,
+    /// Whether each answer begins with the text of its prompt, as the guard let it through.
+    pub(crate) echoes: bool,
     /// How tokens are chosen.
     pub(crate) sampling: Sampling,
     /// What the answer is held to.
@@ -129,6 +163,13 @@ pub(crate) struct ExchangeRequest {
     pub(crate) stop: Vec<String>,
     /// Log-probabilities of the chosen token and of so many others.
     pub(crate) logprobs: Option<u8>,
+}
+
+impl ExchangeRequest {
+    /// How many answers there are to all prompts together.
+    pub(crate) fn answers(&self) -> usize {
+        self.input.each().len() * self.choices
+    }
 }
 
 /// What the guard did, in a form that may be shown and kept: no text.
@@ -227,11 +268,13 @@ pub(crate) enum ExchangeEvent {
     Started,
     /// A piece of an answer that the guard has let through.
     Text {
-        /// Of which answer; the first is 0.
+        /// Of which answer; the first is 0. Those to the second of several prompts follow those to
+        /// the first.
         choice: usize,
         /// The piece.
         text: String,
-        /// Its tokens, where they were asked for.
+        /// Its tokens, where they were asked for. Of the first of a prompt that is echoed, the
+        /// log-probability is not a number.
         logprobs: Vec<TokenLogprob>,
     },
     /// A piece of what the model thinks before its answer.

@@ -119,7 +119,8 @@ impl Gate {
             let made = by_length(usize::MAX, move || beginning(&*engine, &text, today)).await?;
             self.keep_beginning(place, made)
         };
-        let tokens = common(&beginning, &draft.prompt);
+        let prompt = draft.prompts.first().map_or(&[][..], Vec::as_slice);
+        let tokens = common(&beginning, prompt);
         draft.shared = (tokens > 0).then_some(SharedPrefix { domain, tokens });
         Ok(cleared)
     }

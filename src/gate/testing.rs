@@ -134,6 +134,7 @@ impl Generate for Scripted {
         &self,
         _: &[serde_json::Value],
         _: &ToolRules,
+        _: Option<&Grammar>,
     ) -> Result<Option<Constraint>, GrammarError> {
         Ok(None)
     }
@@ -165,7 +166,10 @@ impl Generate for Scripted {
         };
         let usage = Usage {
             prompt_tokens: request.prompt.len(),
-            completion_tokens: self.pieces.iter().map(String::len).sum(),
+            completion_tokens: match request.max_tokens {
+                0 => 0,
+                _ => self.pieces.iter().map(String::len).sum(),
+            },
             decode_ms: 100,
             ..Usage::default()
         };
@@ -178,8 +182,16 @@ impl Generate for Scripted {
         let generated = TokenCount::default();
         generated.add(self.unseen.load(Ordering::SeqCst) as u64);
         let started = GenerationEvent::Started { cached_tokens: 0, generated: generated.clone() };
+        let prompt: Vec<TokenLogprob> = request
+            .prompt
+            .iter()
+            .skip(1)
+            .map(|one| token(u8::try_from(*one).unwrap_or(0)))
+            .collect();
+        let judged = request.judges_prompt.then_some(GenerationEvent::Prompt(prompt));
         let events: Vec<GenerationEvent> = std::iter::once(started)
-            .chain(self.pieces.iter().map(piece))
+            .chain(judged)
+            .chain(self.pieces.iter().map(piece).filter(|_| request.max_tokens > 0))
             .chain(last)
             .take(if self.then == Then::Wait { 0 } else { usize::MAX })
             .collect();
@@ -418,6 +430,7 @@ pub(crate) fn request(prompt: &str) -> ExchangeRequest {
         input: Input::Text(prompt.to_owned()),
         max_tokens: Some(8),
         choices: 1,
+        echoes: false,
         sampling: Sampling::default(),
         held_to: None,
         tools: None,

@@ -2,6 +2,7 @@
 
 mod choices;
 mod ends;
+mod several;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

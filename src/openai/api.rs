@@ -154,7 +154,7 @@ impl OpenAi {
         request: Result<(ExchangeRequest, Delivery), ApiError>,
     ) -> Result<HttpResponse, ApiError> {
         let (request, delivery) = request?;
-        let (with_logprobs, choices) = (request.logprobs.is_some(), request.choices);
+        let (with_logprobs, choices) = (request.logprobs.is_some(), request.answers());
         let way = self.gate.start(caller, request).await?;
         let (api, by) = (self.clone(), caller.clone());
         let writer = move |handle: &ExchangeHandle, ()| {

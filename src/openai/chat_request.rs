@@ -1,12 +1,12 @@
 //! The body of `/v1/chat/completions` becomes a request to the gate.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::common::{self, Delivery};
 use super::fields::{Fields, wrong};
 use super::held_to;
 use super::parameters::{self, Endpoint};
-use super::template_arguments;
+use super::template_arguments::{self, EFFORTS};
 use super::tools;
 use crate::engine::{Content, Conversation, Message, Role};
 use crate::gate::{ExchangeRequest, Input, Purpose};
@@ -23,7 +23,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
     let conversation = Conversation {
         messages: messages(&mut fields)?,
         tools: tools.offered,
-        arguments: template_arguments::read(&mut fields)?,
+        arguments: arguments(&mut fields)?,
     };
     let delivery = common::delivery(&mut fields)?;
     let legacy_max = common::tokens_max(&mut fields, "max_tokens")?;
@@ -37,15 +37,28 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         drops_oldest: false,
         max_tokens,
         choices: common::choices(&mut fields)?,
+        echoes: false,
         sampling: common::sampling(&mut fields)?,
         held_to: held_to::read(&mut fields)?,
         stop: common::stop(&mut fields, "stop")?,
         logprobs: logprobs(&mut fields)?,
     };
-    if let (Some(_), Some(held)) = (&request.tools, &request.held_to) {
-        return Err(wrong(held.parameter, "no form of the answer together with `tools`"));
-    }
     Ok((request, delivery))
+}
+
+/// What is told to the chat template.
+fn arguments(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
+    let mut arguments = template_arguments::read(fields)?;
+    match fields.text("reasoning_effort")?.as_deref() {
+        None => {}
+        Some(effort) if EFFORTS.contains(&effort) => {
+            template_arguments::add_effort(&mut arguments, effort);
+        }
+        Some(_) => {
+            return Err(wrong("reasoning_effort", &format!("`{}`", EFFORTS.join("`, `"))));
+        }
+    }
+    Ok(arguments)
 }
 
 fn logprobs(fields: &mut Fields) -> Result<Option<u8>, ApiError> {

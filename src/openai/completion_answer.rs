@@ -32,8 +32,9 @@ pub(super) struct TextChoice<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct TextLogprobs {
     tokens: Vec<String>,
-    token_logprobs: Vec<f32>,
-    top_logprobs: Vec<Map<String, Value>>,
+    /// Of the first token of a prompt there is none: nothing stands before it.
+    token_logprobs: Vec<Option<f32>>,
+    top_logprobs: Vec<Option<Map<String, Value>>>,
     text_offset: Vec<usize>,
 }
 
@@ -88,6 +89,13 @@ pub(super) fn logprobs(tokens: &[TokenLogprob], spelled: &mut Spelled) -> TextLo
         text_offset: Vec::with_capacity(tokens.len()),
     };
     for token in tokens {
+        view.text_offset.push(spelled.take(&token.chosen.bytes));
+        view.tokens.push(shown(&token.chosen.bytes));
+        if token.chosen.logprob.is_nan() {
+            view.token_logprobs.push(None);
+            view.top_logprobs.push(None);
+            continue;
+        }
         let logprob = finite(token.chosen.logprob);
         let mut top = Map::new();
         for one in &token.top {
@@ -96,10 +104,8 @@ pub(super) fn logprobs(tokens: &[TokenLogprob], spelled: &mut Spelled) -> TextLo
         }
         // The chosen one is always among them, as published.
         top.insert(shown(&token.chosen.bytes), logprob.into());
-        view.text_offset.push(spelled.take(&token.chosen.bytes));
-        view.tokens.push(shown(&token.chosen.bytes));
-        view.token_logprobs.push(logprob);
-        view.top_logprobs.push(top);
+        view.token_logprobs.push(Some(logprob));
+        view.top_logprobs.push(Some(top));
     }
     view
 }
@@ -166,7 +172,18 @@ mod tests {
         let expected = serde_json::json!({
             "bytes:\\xf0\\x9f\\x98": -0.25, "bytes:\\xf0\\x9f\\x8c": -2.0, "a": -3.0
         });
-        assert_eq!(Value::from(view.top_logprobs[0].clone()), expected);
+        assert_eq!(Value::from(view.top_logprobs[0].clone().expect("some")), expected);
+    }
+
+    #[test]
+    fn the_first_token_of_a_prompt_has_no_logarithm() {
+        let all = tokens(&[b"ab", b"c"]);
+        let first = TokenLogprob { chosen: candidate(0, b"ab", f32::NAN), ..all[0].clone() };
+        let view = logprobs(&[first, all[1].clone()], &mut Spelled::default());
+        let view = serde_json::to_value(view).expect("plain");
+        let expected = serde_json::json!({"tokens": ["ab", "c"], "token_logprobs": [null, -0.5],
+            "top_logprobs": [null, {"c": -0.5}], "text_offset": [0, 2]});
+        assert_eq!(view, expected);
     }
 
     #[test]
@@ -176,6 +193,6 @@ mod tests {
         let one = TokenLogprob { chosen: candidate(9, b"z", -8.0), top, text_bytes: 0 };
         let view = logprobs(&[one], &mut Spelled::default());
         let expected = serde_json::json!({"a": -0.25, "b": -1.0, "z": -8.0});
-        assert_eq!(Value::from(view.top_logprobs[0].clone()), expected);
+        assert_eq!(Value::from(view.top_logprobs[0].clone().expect("some")), expected);
     }
 }

@@ -6,12 +6,14 @@ use super::common::{self, Delivery};
 use super::fields::{Fields, wrong};
 use super::held_to;
 use super::parameters::{self, Endpoint};
-use crate::gate::{ExchangeRequest, Input, Purpose};
+use crate::gate::{ExchangeRequest, Input, PROMPTS_MAX, Purpose};
 use crate::web::{ApiError, ErrorCode};
 
 const LOGPROBS_MAX: i64 = 5;
 /// What the specification says where no bound is named.
 const DEFAULT_TOKENS_MAX: usize = 16;
+/// Answers to all prompts of a request together.
+const ANSWERS_MAX: usize = 128;
 
 /// Reads the body.
 pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), ApiError> {
@@ -19,7 +21,12 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
     let input = prompt(&mut fields)?;
     let delivery = common::delivery(&mut fields)?;
     let logprobs = fields.whole("logprobs", 0..=LOGPROBS_MAX)?;
-    let max_tokens = common::tokens_max(&mut fields, "max_tokens")?;
+    let echoes = fields.truth("echo")?.unwrap_or(false);
+    let max_tokens = tokens_max(&mut fields, echoes)?;
+    let choices = common::choices(&mut fields)?;
+    if input.each().len() * choices > ANSWERS_MAX {
+        return Err(wrong("n", "no more than 128 answers to all texts of `prompt` together"));
+    }
     let request = ExchangeRequest {
         purpose: Purpose::Api,
         model: common::model(&mut fields)?,
@@ -28,7 +35,8 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         takes_apart: false,
         drops_oldest: false,
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_TOKENS_MAX)),
-        choices: common::choices(&mut fields)?,
+        choices,
+        echoes: echoes,
         sampling: common::sampling(&mut fields)?,
         held_to: held_to::read(&mut fields)?,
         stop: common::stop(&mut fields, "stop")?,
@@ -37,8 +45,24 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
     Ok((request, delivery))
 }
 
+/// A bound on the answer. A prompt that is sent back may have none at all.
+fn tokens_max(fields: &mut Fields, echoes: bool) -> Result<Option<usize>, ApiError> {
+    match fields.peek("max_tokens").and_then(Value::as_u64) {
+        Some(0) if echoes => {
+            fields.take("max_tokens");
+            Ok(Some(0))
+        }
+        _ => common::tokens_max(fields, "max_tokens"),
+    }
+}
+
 fn prompt(fields: &mut Fields) -> Result<Input, ApiError> {
-    let refused = || wrong("prompt", "a text, a list with one text, or a list of token numbers");
+    let refused = || {
+        wrong(
+            "prompt",
+            "a text, a list of token numbers, or 1 to 32 of these; no list of them empty",
+        )
+    };
     match fields.take("prompt") {
         None => Err(ApiError::new(ErrorCode::InvalidRequest)
             .message("The parameter `prompt` is missing.")
@@ -49,16 +73,21 @@ fn prompt(fields: &mut Fields) -> Result<Input, ApiError> {
     }
 }
 
-/// One text in a list, one list of tokens in a list, or tokens.
-fn list(mut items: Vec<Value>) -> Option<Input> {
-    if items.len() == 1 && !items[0].is_number() {
-        return match items.pop()? {
-            Value::String(text) => Some(Input::Text(text)),
-            Value::Array(inner) => tokens(&inner),
-            _ => None,
-        };
+/// Tokens, or a list of texts and lists of tokens.
+fn list(items: Vec<Value>) -> Option<Input> {
+    if items.first().is_none_or(Value::is_number) {
+        return tokens(&items);
     }
-    tokens(&items)
+    if items.len() > PROMPTS_MAX {
+        return None;
+    }
+    let one = |item| match item {
+        Value::String(text) => Some(Input::Text(text)),
+        Value::Array(inner) => tokens(&inner),
+        _ => None,
+    };
+    let mut all: Vec<Input> = items.into_iter().map(one).collect::<Option<_>>()?;
+    if all.len() > 1 { Some(Input::Several(all)) } else { all.pop() }
 }
 
 fn tokens(items: &[Value]) -> Option<Input> {
@@ -89,6 +118,42 @@ mod tests {
     }
 
     #[test]
+    fn several_prompts_come_as_texts_and_as_lists_of_tokens() {
+        let request = |change: Value| {
+            let mut body = json!({"prompt": ["a", [1, 2], "b"]});
+            for (name, value) in change.as_object().expect("an object") {
+                body[name] = value.clone();
+            }
+            request(body)
+        };
+        let Input::Several(all) = request(json!({})).expect("passes").input else {
+            panic!("several")
+        };
+        assert!(matches!(
+            &all[..],
+            [Input::Text(a), Input::Tokens(tokens), Input::Text(b)] if a == "a" && b == "b" && *tokens == [1, 2]
+        ));
+        assert_eq!(request(json!({"n": 42})).expect("126 answers").choices, 42);
+        let error = request(json!({"n": 43})).expect_err("129 answers");
+        assert_eq!(error.at_fault(), Some("n"));
+        let many = |count| request(json!({"prompt": vec!["a"; count]}));
+        assert!(many(PROMPTS_MAX).is_ok());
+        assert_eq!(many(PROMPTS_MAX + 1).expect_err("too many").at_fault(), Some("prompt"));
+    }
+
+    #[test]
+    fn a_prompt_that_is_sent_back_needs_no_answer() {
+        let asked =
+            |echo, bound| request(json!({"prompt": "a", "echo": echo, "max_tokens": bound}));
+        let alone = asked(true, json!(0)).expect("passes");
+        assert_eq!((alone.echoes, alone.max_tokens), (true, Some(0)));
+        assert_eq!(asked(true, json!(null)).expect("passes").max_tokens, Some(16));
+        for (echo, bound) in [(false, json!(0)), (true, json!(-1)), (true, json!(0.0))] {
+            assert_eq!(asked(echo, bound).expect_err("refused").at_fault(), Some("max_tokens"));
+        }
+    }
+
+    #[test]
     fn other_prompts_are_refused() {
         for prompt in [
             json!(null),
@@ -96,12 +161,14 @@ mod tests {
             json!({}),
             json!([]),
             json!([[]]),
-            json!(["a", "b"]),
+            json!(["a", 1]),
+            json!(["a", []]),
+            json!(["a", [["b"]]]),
             json!([1, "a"]),
             json!([-1]),
             json!([1.5]),
             json!([4_294_967_296_u64]),
-            json!([[1], [2]]),
+            json!([[1], [2.5]]),
             json!([null]),
             json!([true]),
         ] {

@@ -38,9 +38,19 @@ pub(super) fn read(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> 
     Ok(arguments)
 }
 
+/// How much a model may be asked to think.
+pub(super) const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
+/// Tells how much the model is to think, where nothing else was said of it by name.
+pub(super) fn add_effort(arguments: &mut Map<String, Value>, effort: &str) {
+    for (name, value) in for_effort(effort) {
+        arguments.entry(name).or_insert(value);
+    }
+}
+
 /// What is told to templates of how much a model is to think: whether at all, and for those that
 /// know degrees (gpt-oss), which.
-pub(super) fn for_effort(effort: &str) -> Map<String, Value> {
+fn for_effort(effort: &str) -> Map<String, Value> {
     let mut arguments = Map::new();
     switch_thinking(&mut arguments, effort != "none");
     let degree = match effort {
@@ -94,6 +104,31 @@ mod tests {
         let both = json!({"enable_thinking": false, "chat_template_kwargs": {"thinking": true}});
         assert_eq!(arguments(&both).expect("passes")["thinking"], true);
         assert_eq!(arguments(&json!({})).expect("passes").len(), 0);
+    }
+
+    #[test]
+    fn an_effort_is_told_by_every_name_and_in_the_degrees_that_templates_know() {
+        for (effort, thinks, degree) in [
+            ("none", false, None),
+            ("minimal", true, Some("low")),
+            ("low", true, Some("low")),
+            ("medium", true, Some("medium")),
+            ("high", true, Some("high")),
+            ("xhigh", true, Some("high")),
+            ("max", true, Some("high")),
+        ] {
+            assert!(EFFORTS.contains(&effort));
+            let mut told = Map::new();
+            add_effort(&mut told, effort);
+            assert_eq!(
+                (&told["thinking"], &told["enable_thinking"]),
+                (&json!(thinks), &json!(thinks))
+            );
+            assert_eq!(told.get("reasoning_effort").and_then(Value::as_str), degree, "{effort}");
+        }
+        let mut told = arguments(&json!({"enable_thinking": false})).expect("passes");
+        add_effort(&mut told, "high");
+        assert_eq!((&told["thinking"], &told["reasoning_effort"]), (&json!(false), &json!("high")));
     }
 
     #[test]

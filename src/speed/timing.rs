@@ -170,6 +170,7 @@ fn samples(mut generation: Generation) -> Result<Vec<Sample>, EngineError> {
             GenerationEvent::Text { .. } | GenerationEvent::Finished { .. } => {
                 samples.push((Instant::now(), count.get()));
             }
+            GenerationEvent::Prompt(_) => {}
             GenerationEvent::Failed(error) => return Err(error),
         }
     }

@@ -75,15 +75,24 @@ impl<'a> Function<'a> {
     }
 }
 
-/// The grammar of the calls in Lark. `spelled` gives a mark as text or as control token; `is_whole`:
-/// the answer is calls from its beginning, and as many as the rules allow.
+/// What an answer with calls looks like.
+pub(super) struct Answer<'a> {
+    /// It is calls from its beginning, and as many as the rules allow.
+    pub(super) is_whole: bool,
+    /// Whether there may be several.
+    pub(super) is_parallel: bool,
+    /// What it is where it calls nothing, in Lark; none: it calls.
+    pub(super) form: Option<&'a str>,
+}
+
+/// The grammar of the calls in Lark. `spelled` gives a mark as text or as control token.
 pub(super) fn lark(
     format: &Format,
     functions: &[Function<'_>],
-    is_whole: bool,
-    is_parallel: bool,
+    answer: &Answer<'_>,
     spelled: &dyn Fn(&str) -> String,
 ) -> String {
+    let Answer { is_whole, is_parallel, form } = *answer;
     let open = spelled(format.open);
     let close = if format.close.is_empty() { String::new() } else { spelled(format.close) };
     let more = if is_parallel { CALLS_MAX - 1 } else { 0 };
@@ -92,7 +101,7 @@ pub(super) fn lark(
         0 => String::new(),
         _ => format!("({what}){{0,{most}}}"),
     };
-    let start = match format.shape {
+    let calls = match format.shape {
         Shape::Tagged => {
             format!("one {}\none: {open} WS? call WS? {close}", repeated("WS? one", again))
         }
@@ -103,7 +112,16 @@ pub(super) fn lark(
         Shape::Named => format!("one {}\none: {open} call", repeated("one", again)),
         Shape::Harmony => format!("{} call", spelled("<|channel|>")),
     };
-    let mut text = format!("start: {start}\nWS: /[ \\n]/\n");
+    let start = match (form, format.shape) {
+        (None, _) => "start: calls\n".to_owned(),
+        (Some(form), Shape::Harmony) => format!(
+            "start: calls | {} \"final\" {} form\nform: {form}\n",
+            spelled("<|channel|>"),
+            spelled("<|message|>"),
+        ),
+        (Some(form), _) => format!("start: calls | form\nform: {form}\n"),
+    };
+    let mut text = format!("{start}calls: {calls}\nWS: /[ \\n]/\n");
     let names: Vec<String> = (0..functions.len()).map(|at| format!("call_{at}")).collect();
     let _ = writeln!(text, "call: {}", names.join(" | "));
     for (at, function) in functions.iter().enumerate() {

@@ -89,11 +89,35 @@ impl Grammar {
         }
     }
 
-    /// What llguidance compiles.
-    pub(super) fn compiled(&self) -> Result<TopLevelGrammar, GrammarError> {
+    /// What stands for it in a grammar of calls, beside which an answer may have this form.
+    pub(super) fn rule(&self) -> Result<String, GrammarError> {
+        self.check_size()?;
+        match self {
+            Self::JsonObject => {
+                let object = Map::from_iter([("type".to_owned(), json!("object"))]);
+                Ok(format!("%json {}", with_white_space(object)))
+            }
+            Self::JsonSchema(Value::Object(fields)) => {
+                Ok(format!("%json {}", with_white_space(fields.clone())))
+            }
+            Self::JsonSchema(_) => Err(GrammarError::unusable("a schema is an object")),
+            Self::Choice(texts) => alternatives(texts),
+            Self::Regex(_) | Self::Lark(_) => Err(GrammarError::unusable(
+                "beside `tools` that may be called, an answer is held to JSON or to a choice",
+            )),
+        }
+    }
+
+    fn check_size(&self) -> Result<(), GrammarError> {
         if self.bytes() > BYTES_MAX {
             return Err(GrammarError::unusable("it has more than 65536 bytes"));
         }
+        Ok(())
+    }
+
+    /// What llguidance compiles.
+    pub(super) fn compiled(&self) -> Result<TopLevelGrammar, GrammarError> {
+        self.check_size()?;
         match self {
             Self::JsonObject => Ok(schema(Map::from_iter([("type".to_owned(), json!("object"))]))),
             Self::JsonSchema(Value::Object(fields)) => Ok(schema(fields.clone())),
@@ -107,16 +131,19 @@ impl Grammar {
                 Ok(TopLevelGrammar::from_lark(text.clone()))
             }
             Self::Choice(texts) => {
-                if texts.is_empty() || texts.iter().any(String::is_empty) {
-                    return Err(GrammarError::unusable(
-                        "choices are one or more texts, none empty",
-                    ));
-                }
-                let quoted: Vec<_> = texts.iter().map(|text| json!(text).to_string()).collect();
-                Ok(TopLevelGrammar::from_lark(format!("start: {}", quoted.join(" | "))))
+                Ok(TopLevelGrammar::from_lark(format!("start: {}", alternatives(texts)?)))
             }
         }
     }
+}
+
+/// One of these texts, in Lark.
+fn alternatives(texts: &[String]) -> Result<String, GrammarError> {
+    if texts.is_empty() || texts.iter().any(String::is_empty) {
+        return Err(GrammarError::unusable("choices are one or more texts, none empty"));
+    }
+    let quoted: Vec<_> = texts.iter().map(|text| json!(text).to_string()).collect();
+    Ok(quoted.join(" | "))
 }
 
 /// A schema with our white space: one space after `,` and `:` or none. What a schema leaves open

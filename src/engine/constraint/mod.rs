@@ -61,17 +61,29 @@ impl Constraints {
     }
 
     /// Compiles what holds calls of functions to their schemas; blocks. Where the model may choose,
-    /// it is free until it begins a call. A schema that cannot be followed is refused where the
-    /// function is strict; elsewhere its arguments may be any object.
+    /// it is free until it begins a call, or else held to `form` from the beginning. A schema that
+    /// cannot be followed is refused where the function is strict; elsewhere its arguments may be any
+    /// object.
     pub(super) fn calls(
         &self,
         tokenizer: &Tokenizer,
         format: &Format,
         tools: &[Value],
         rules: &ToolRules,
+        form: Option<&Grammar>,
     ) -> Result<Option<Constraint>, GrammarError> {
         let mut functions = calls::Function::all(tools, rules)?;
-        let is_auto = rules.choice == ToolChoice::Auto;
+        let form = match form {
+            Some(_) if rules.choice == ToolChoice::Auto && format.shape == Shape::Bare => {
+                return Err(GrammarError::unusable(
+                    "the calls of this model cannot be told from other JSON: ask for one or the other",
+                ));
+            }
+            Some(form) if rules.choice == ToolChoice::Auto => Some(form.rule()?),
+            // What must call has no other form.
+            _ => None,
+        };
+        let is_auto = rules.choice == ToolChoice::Auto && form.is_none();
         if is_auto && format.shape == Shape::Harmony {
             return Ok(None);
         }
@@ -82,7 +94,9 @@ impl Constraints {
             None => serde_json::json!(name).to_string(),
         };
         let compile = |functions: &[calls::Function<'_>]| {
-            let text = calls::lark(format, functions, !is_auto, rules.is_parallel, &spelled);
+            let (is_whole, is_parallel) = (!is_auto, rules.is_parallel);
+            let answer = calls::Answer { is_whole, is_parallel, form: form.as_deref() };
+            let text = calls::lark(format, functions, &answer, &spelled);
             if text.len() > CALLS_BYTES_MAX {
                 return Err(GrammarError::unusable("the schemas have more than 262144 bytes"));
             }

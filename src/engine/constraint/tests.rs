@@ -189,13 +189,25 @@ fn are_arguments(name: &str, arguments: &str) -> bool {
 
 /// The calls in an answer, each with its arguments, and what else was said.
 fn calls_in(format: Format, text: &str) -> (Vec<(String, String)>, String) {
-    let mut parser = AnswerParser::new(Expected {
+    taken_apart(parser(format), text)
+}
+
+/// The same of an answer that is one or the other.
+fn calls_or_form_in(format: Format, text: &str) -> (Vec<(String, String)>, String) {
+    taken_apart(parser(format).calling_first(), text)
+}
+
+fn parser(format: Format) -> AnswerParser {
+    AnswerParser::new(Expected {
         format,
         functions: ["now", "draw", "say"].map(str::to_owned).to_vec(),
         thinks: false,
         starts_thinking: false,
         controls: Vec::new(),
-    });
+    })
+}
+
+fn taken_apart(mut parser: AnswerParser, text: &str) -> (Vec<(String, String)>, String) {
     let (mut calls, mut content): (Vec<(String, String)>, String) = (Vec::new(), String::new());
     for part in parser.push(text).into_iter().chain(parser.finish()) {
         match part.said {
@@ -218,7 +230,8 @@ fn forced_calls_are_calls_in_the_form_of_every_family() {
             (ToolChoice::Function("draw".into()), false),
         ] {
             let rules = ToolRules { choice: choice.clone(), is_parallel };
-            let made = constraints.calls(&tokenizer, format, &tools(), &rules).expect("compiles");
+            let made =
+                constraints.calls(&tokenizer, format, &tools(), &rules, None).expect("compiles");
             let constraint = made.expect("binds");
             let mut ended = 0;
             for seed in 0..8 {
@@ -243,7 +256,7 @@ fn a_model_that_may_choose_is_bound_from_the_beginning_of_a_call_to_its_end() {
     let Some(tokenizer) = tokenizer() else { return };
     for is_parallel in [true, false] {
         let rules = ToolRules { choice: ToolChoice::Auto, is_parallel };
-        let constraint = Constraints::default().calls(&tokenizer, &TOLD, &tools(), &rules);
+        let constraint = Constraints::default().calls(&tokenizer, &TOLD, &tools(), &rules, None);
         let mut constraint = constraint.expect("compiles").expect("binds");
         let open = |constraint: &mut Constraint| {
             let mut logits = vec![0.0_f32; tokenizer.vocabulary()];
@@ -284,14 +297,62 @@ fn a_model_that_may_choose_is_bound_from_the_beginning_of_a_call_to_its_end() {
 }
 
 #[test]
+fn an_answer_beside_tools_is_calls_or_has_its_form_in_every_family_that_tells_them_apart() {
+    let Some(tokenizer) = tokenizer() else { return };
+    let constraints = Constraints::default();
+    let rules = |is_parallel| ToolRules { choice: ToolChoice::Auto, is_parallel };
+    let schema = json!({"type": "object", "required": ["x"], "additionalProperties": false,
+        "properties": {"x": {"enum": ["a", "<tool_call> b"]}}});
+    let form = Grammar::JsonSchema(schema);
+    let fits = |text: &str| {
+        let value: Option<Value> = serde_json::from_str(text).ok();
+        value.is_some_and(|value| value["x"] == "a" || value["x"] == "<tool_call> b")
+    };
+    for format in FORMATS.iter().chain([&TOLD]) {
+        let made = constraints.calls(&tokenizer, format, &tools(), &rules(true), Some(&form));
+        if format.shape == Shape::Bare {
+            assert!(matches!(made, Err(GrammarError::Unusable(_))), "{}", format.name);
+            continue;
+        }
+        let constraint = made.expect("compiles").expect("binds");
+        let (mut called, mut answered) = (0, 0);
+        for seed in 0..60 {
+            let Some(text) = written(&tokenizer, &mut constraint.clone(), seed) else { continue };
+            let (calls, content) = calls_or_form_in(*format, &text);
+            if calls.is_empty() {
+                assert!(fits(&content), "{}: {text}", format.name);
+                answered += 1;
+            } else {
+                let is_right =
+                    |(name, arguments): &(String, String)| are_arguments(name, arguments);
+                assert!(calls.iter().all(is_right) && content.is_empty(), "{text}");
+                called += 1;
+            }
+        }
+        assert!(called + answered > 0, "{}", format.name);
+    }
+    // Where it must call there is no other form, and what cannot stand beside calls is refused.
+    let must = ToolRules { choice: ToolChoice::Required, is_parallel: false };
+    let made = constraints.calls(&tokenizer, &TOLD, &tools(), &must, Some(&form));
+    let text = written(&tokenizer, &mut made.expect("compiles").expect("binds"), 3);
+    assert!(text.is_none_or(|text| text.starts_with("<tool_call>")));
+    for other in [Grammar::Regex("a".into()), Grammar::Lark("start: \"a\"".into())] {
+        let made = constraints.calls(&tokenizer, &TOLD, &tools(), &rules(true), Some(&other));
+        assert!(matches!(made, Err(GrammarError::Unusable(_))), "{other:?}");
+    }
+    let choice = Grammar::Choice(vec!["yes".into(), "no".into()]);
+    assert!(constraints.calls(&tokenizer, &TOLD, &tools(), &rules(true), Some(&choice)).is_ok());
+}
+
+#[test]
 fn a_schema_that_cannot_be_followed_is_refused_where_it_is_strict() {
     let Some(tokenizer) = tokenizer() else { return };
     let rules = ToolRules { choice: ToolChoice::Required, is_parallel: true };
     let mut odd = tools();
     odd[2]["function"]["parameters"] = json!({"type": "object", "not": {"type": "string"}});
     let constraints = Constraints::default();
-    assert!(constraints.calls(&tokenizer, &TOLD, &odd, &rules).is_ok());
+    assert!(constraints.calls(&tokenizer, &TOLD, &odd, &rules, None).is_ok());
     odd[2]["function"]["strict"] = json!(true);
-    assert!(constraints.calls(&tokenizer, &TOLD, &odd, &rules).is_err());
-    assert!(constraints.calls(&tokenizer, &TOLD, &[], &rules).is_err());
+    assert!(constraints.calls(&tokenizer, &TOLD, &odd, &rules, None).is_err());
+    assert!(constraints.calls(&tokenizer, &TOLD, &[], &rules, None).is_err());
 }

@@ -65,6 +65,8 @@ pub struct AnswerParser {
     at_start: bool,
     /// Whether content has been shown.
     has_spoken: bool,
+    /// Whether an answer that says something calls nothing: a mark in it is what is said.
+    calls_first: bool,
     out: Parts,
 }
 
@@ -92,6 +94,7 @@ impl AnswerParser {
             decided: 0,
             at_start: true,
             has_spoken: false,
+            calls_first: false,
             out: Parts::new(Vec::new()),
         }
     }
@@ -100,6 +103,12 @@ impl AnswerParser {
     #[must_use]
     pub fn stopping_at(self, stops: Vec<String>) -> Self {
         Self { out: Parts::new(stops), ..self }
+    }
+
+    /// For an answer that is calls or has a form: what says something calls nothing.
+    #[must_use]
+    pub fn calling_first(self) -> Self {
+        Self { calls_first: true, ..self }
     }
 
     /// Which stop text was found, by its place among them: what follows is no part of the answer.
@@ -178,7 +187,7 @@ impl AnswerParser {
             marks.push((Mark::Think, THINK[0]));
         }
         let format = &self.expected.format;
-        if !self.expected.functions.is_empty() {
+        if !self.expected.functions.is_empty() && !(self.calls_first && self.has_spoken) {
             if !format.open.is_empty() {
                 marks.push((Mark::Call, format.open));
             }
@@ -205,7 +214,8 @@ impl AnswerParser {
         let found = spelled.iter().filter_map(|(mark, name)| {
             let at = self.pending.find(name.as_str())?;
             // A bare call begins the answer, or is none; thinking too.
-            let begins = matches!(mark, Mark::Bare | Mark::Think);
+            let begins =
+                matches!(mark, Mark::Bare | Mark::Think) || self.calls_first && *mark == Mark::Call;
             let is_wrong = begins && !self.pending[..at].trim().is_empty();
             (!is_wrong).then_some((at, *mark, name.len()))
         });

@@ -8,6 +8,14 @@ use crate::engine::output::{Output, Vocabulary};
 use crate::engine::request::{Candidate, FinishReason, GenerationEvent, TokenCount, TokenLogprob};
 use crate::engine::sampling::{Logprob, Sampler, logprobs};
 
+/// What the model thought of the tokens of its prompt.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Judged {
+    tokens: Vec<TokenLogprob>,
+    /// Whether the reader has them.
+    is_told: bool,
+}
+
 /// The answer of a generation.
 pub(super) struct Generate {
     pub(super) sampler: Sampler,
@@ -16,6 +24,8 @@ pub(super) struct Generate {
     pub(super) events: mpsc::Sender<GenerationEvent>,
     pub(super) max_tokens: usize,
     pub(super) logprobs: Option<u8>,
+    /// The tokens of the prompt, where they are judged.
+    pub(super) judged: Option<Judged>,
     pub(super) generated: usize,
     /// The same count, as the reader sees it.
     pub(super) counted: TokenCount,
@@ -37,16 +47,7 @@ impl Generate {
         self.sampler.accept(token, vocabulary);
         let logprob = match self.logprobs {
             None => None,
-            Some(top) => {
-                let (chosen, top) = logprobs(logits, token, top.into())?;
-                let candidate = |one: Logprob| Candidate {
-                    token: one.token,
-                    bytes: vocabulary.bytes(one.token),
-                    logprob: one.logprob,
-                };
-                let top = top.into_iter().map(candidate).collect();
-                Some(TokenLogprob { chosen: candidate(chosen), top, text_bytes: 0 })
-            }
+            Some(top) => Some(judgement(logits, token, top, vocabulary)?),
         };
         let piece = self.output.push(token, logprob);
         if let Some(event) = piece.event {
@@ -57,6 +58,41 @@ impl Generate {
         }
         let is_last = self.generated >= self.max_tokens;
         Ok((Some(token), is_last.then_some(FinishReason::Length)))
+    }
+
+    /// Whether tokens of the prompt are still to be judged.
+    pub(super) fn judges(&self) -> bool {
+        self.judged.as_ref().is_some_and(|judged| !judged.is_told)
+    }
+
+    /// Judges the next token of the prompt.
+    pub(super) fn judge(
+        &mut self,
+        logits: &[f32],
+        token: u32,
+        vocabulary: &dyn Vocabulary,
+    ) -> Result<(), EngineError> {
+        let top = self.logprobs.unwrap_or(0);
+        if let Some(judged) = self.judged.as_mut().filter(|judged| !judged.is_told) {
+            judged.tokens.push(judgement(logits, token, top, vocabulary)?);
+        }
+        Ok(())
+    }
+
+    /// The prompt is read: tells how likely its tokens were.
+    pub(super) fn tell_judged(&mut self) {
+        if let Some(judged) = self.judged.as_mut().filter(|judged| !judged.is_told) {
+            judged.is_told = true;
+            let tokens = std::mem::take(&mut judged.tokens);
+            self.emit(GenerationEvent::Prompt(tokens));
+        }
+    }
+
+    /// The prompt will be read again from its beginning.
+    pub(super) fn judge_anew(&mut self) {
+        if let Some(judged) = &mut self.judged {
+            judged.tokens.clear();
+        }
     }
 
     /// Chooses among what the constraint allows. It is asked once for each token of the answer, in
@@ -84,4 +120,21 @@ impl Generate {
     pub(super) fn emit(&mut self, event: GenerationEvent) {
         let _ = self.events.try_send(event);
     }
+}
+
+/// How likely a token was, and what else might have stood there.
+fn judgement(
+    logits: &[f32],
+    token: u32,
+    top: u8,
+    vocabulary: &dyn Vocabulary,
+) -> Result<TokenLogprob, EngineError> {
+    let (chosen, top) = logprobs(logits, token, top.into())?;
+    let candidate = |one: Logprob| Candidate {
+        token: one.token,
+        bytes: vocabulary.bytes(one.token),
+        logprob: one.logprob,
+    };
+    let top = top.into_iter().map(candidate).collect();
+    Ok(TokenLogprob { chosen: candidate(chosen), top, text_bytes: 0 })
 }

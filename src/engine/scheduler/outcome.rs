@@ -32,7 +32,14 @@ impl Scheduler {
                     }
                     sequence.computed = position + 1;
                 }
-                for mut follower in sequence.take_followers(|table| self.pool.share(table)) {
+                // Before that, tokens of the prompt are judged.
+                let is_read = position + 1 >= sequence.tokens.len();
+                let followers = if is_read {
+                    sequence.take_followers(|table| self.pool.share(table))
+                } else {
+                    Vec::new()
+                };
+                for mut follower in followers {
                     let outcome = follower.take_logits(position, &row, vocabulary, context);
                     begun.push((follower, outcome.transpose()));
                 }

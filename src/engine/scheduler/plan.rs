@@ -23,6 +23,10 @@ impl Share {
     }
 }
 
+/// Rows of a prompt whose every token is judged, in one step: each leaves logits of the whole
+/// vocabulary.
+const JUDGED_ROWS_MAX: usize = 128;
+
 impl Scheduler {
     /// Shares out the rows of the next step, and makes room in the cache for them.
     pub(super) fn plan(&mut self) -> Vec<Share> {
@@ -54,7 +58,9 @@ impl Scheduler {
     /// How many rows of prompt each running sequence may read in the next step.
     fn share_prefill(&self) -> Vec<usize> {
         let reads = |one: &Sequence| !one.is_decoding() && one.has_room();
-        let need = |one: &Sequence| if reads(one) { one.tokens.len() - one.computed } else { 0 };
+        let most = |one: &Sequence| if one.judges_all() { JUDGED_ROWS_MAX } else { usize::MAX };
+        let left = |one: &Sequence| (one.tokens.len() - one.computed).min(most(one));
+        let need = |one: &Sequence| if reads(one) { left(one) } else { 0 };
         let needs: Vec<_> = self.running.iter().map(|one| (one.party(), need(one))).collect();
         let is_awaited = self.queue.len() > 0 || self.running.iter().any(Sequence::is_decoding);
         let rows = self.pace.rows(self.limits.prefill_chunk_tokens, !is_awaited);

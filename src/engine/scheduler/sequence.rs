@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::answer::Generate;
+use super::answer::{Generate, Judged};
 use super::speculation::Record;
 use crate::engine::constraint::Constraint;
 use crate::engine::error::EngineError;
@@ -69,6 +69,7 @@ pub(crate) struct NewGeneration {
     pub(crate) events: mpsc::Sender<GenerationEvent>,
     pub(crate) max_tokens: usize,
     pub(crate) logprobs: Option<u8>,
+    pub(crate) judges_prompt: bool,
     pub(crate) time_limit: Option<Duration>,
 }
 
@@ -89,6 +90,7 @@ impl Sequence {
             events,
             max_tokens,
             logprobs,
+            judges_prompt,
             time_limit,
         } = new;
         let generate = Generate {
@@ -98,6 +100,7 @@ impl Sequence {
             events,
             max_tokens,
             logprobs,
+            judged: judges_prompt.then(Judged::default),
             generated: 0,
             counted: TokenCount::default(),
         };
@@ -171,6 +174,9 @@ impl Sequence {
         for follower in &mut followers {
             follower.table = share(&self.table);
             follower.computed = self.computed;
+            if let (Work::Generate(own), Work::Generate(other)) = (&self.work, &mut follower.work) {
+                other.judged.clone_from(&own.judged);
+            }
         }
         followers
     }
@@ -191,6 +197,7 @@ impl Sequence {
     /// How many leading tokens may be taken from the cache: those whose logits nobody needs.
     pub(super) fn reusable(&self) -> usize {
         match &self.work {
+            Work::Generate(generate) if generate.judges() => 0,
             Work::Generate(_) => self.tokens.len() - 1,
             Work::Score(scoring) => scoring.from - 1,
         }
@@ -224,10 +231,10 @@ impl Sequence {
     /// Notes that it has lost its place: it will be computed anew from its tokens.
     pub(super) fn lose_place(&mut self) {
         self.computed = 0;
-        if let Work::Score(scoring) = &mut self.work {
-            // Everything is judged again, the tokens that were judged before too.
-            scoring.sum = 0.0;
-            scoring.is_greedy = true;
+        // Everything is judged again, the tokens that were judged before too.
+        match &mut self.work {
+            Work::Generate(generate) => generate.judge_anew(),
+            Work::Score(scoring) => (scoring.sum, scoring.is_greedy) = (0.0, true),
         }
     }
 
@@ -255,11 +262,16 @@ impl Sequence {
         self.computed + 1 == self.tokens.len() && self.tokens.len() > self.prompt_tokens
     }
 
+    /// Whether each of its rows gives logits, which are large: it is read in smaller pieces then.
+    pub(super) fn judges_all(&self) -> bool {
+        matches!(&self.work, Work::Generate(generate) if generate.judges())
+    }
+
     /// Whether the logits after this token are needed.
     pub(super) fn wants_logits(&self, position: usize) -> bool {
         match &self.work {
             // Those of the last token and of what may follow it.
-            Work::Generate(_) => position + 1 >= self.tokens.len(),
+            Work::Generate(generate) => position + 1 >= self.tokens.len() || generate.judges(),
             Work::Score(scoring) => {
                 position + 1 >= scoring.from && position + 1 < self.tokens.len()
             }
@@ -319,6 +331,14 @@ impl Sequence {
                 Ok((position + 2 == self.tokens.len()).then_some(FinishReason::Stop))
             }
             Work::Generate(generate) => {
+                if position + 1 < self.prompt_tokens {
+                    generate.judge(logits, self.tokens[position + 1], vocabulary)?;
+                    return Ok(None);
+                }
+                generate.tell_judged();
+                if generate.max_tokens == 0 {
+                    return Ok(Some(FinishReason::Length));
+                }
                 self.first_token.get_or_insert_with(Instant::now);
                 let (token, reason) = generate.next(logits, vocabulary)?;
                 let Some(token) = token else { return Ok(reason) };

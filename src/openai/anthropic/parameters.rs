@@ -40,11 +40,7 @@ const PARAMETERS: &[Parameter] = &[
     row("max_tokens", Honoured, "a whole number from 1; required"),
     row("stream", Honoured, "true or false"),
     row("stop_sequences", Honoured, "up to 16 texts, each of up to 256 bytes"),
-    row(
-        "tools",
-        Honoured,
-        "up to 128 tools of the type `custom`; not together with `output_config.format`",
-    ),
+    row("tools", Honoured, "up to 128 tools of the type `custom`"),
     row(
         "tool_choice",
         Honoured,

@@ -47,6 +47,7 @@ pub(super) fn message(mut fields: Fields) -> Result<(ExchangeRequest, Manner), A
         takes_apart: true,
         max_tokens: Some(max_tokens),
         choices: 1,
+        echoes: false,
         sampling: common::sampling(&mut fields)?,
         held_to: told.held_to,
         drops_oldest: false,
@@ -78,9 +79,6 @@ fn told(fields: &mut Fields) -> Result<Told, ApiError> {
     let mut arguments = Map::new();
     let hides_thinking = thinking(fields, &mut arguments)?;
     let held_to = output_config(fields, &mut arguments)?;
-    if tools.rules.is_some() && held_to.is_some() {
-        return Err(wrong(FORMAT, "no form of the answer together with `tools`"));
-    }
     let conversation = Conversation { messages, tools: tools.offered, arguments };
     Ok(Told { conversation, rules: tools.rules, held_to, hides_thinking })
 }

@@ -240,11 +240,6 @@ fn what_is_wrong_is_refused_where_it_stands() {
         (json!({"thinking": {"type": "between_tools"}}), "thinking.type"),
         (json!({"output_config": {"effort": "huge"}}), "output_config.effort"),
         (json!({"output_config": {"format": {"type": "text"}}}), "output_config.format.type"),
-        (
-            json!({"tools": [add()], "output_config": {"format": {"type": "json_schema",
-                "schema": {}}}}),
-            "output_config.format",
-        ),
         (json!({"colour": 1}), "colour"),
     ] {
         let (code, found) = refused(&change);

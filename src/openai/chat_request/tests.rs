@@ -96,6 +96,21 @@ fn several_answers_and_sampling_go_with_tools_and_with_forms() {
 }
 
 #[test]
+fn tools_go_with_a_form_and_an_effort_is_told_to_the_template() {
+    let function = json!({"type": "function", "function": {"name": "add"}});
+    let request = accepted(json!({
+        "tools": [function], "response_format": {"type": "json_object"}, "reasoning_effort": "low",
+    }));
+    assert!(request.tools.is_some() && request.held_to.is_some());
+    let Input::Conversation(conversation) = request.input else { panic!("a conversation") };
+    assert_eq!(conversation.arguments["reasoning_effort"], "low");
+    assert_eq!(conversation.arguments["enable_thinking"], true);
+    for wrong in [json!("much"), json!(1), json!("")] {
+        assert_eq!(refused_at(json!({ "reasoning_effort": wrong })), "reasoning_effort");
+    }
+}
+
+#[test]
 fn what_is_absent_means_what_the_specification_says() {
     let request = accepted(json!({"stop": null, "temperature": null, "logprobs": false}));
     assert_eq!((request.sampling.temperature, request.sampling.top_p), (1.0, 1.0));

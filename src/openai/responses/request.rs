@@ -97,14 +97,12 @@ pub(super) fn read(mut fields: Fields) -> Result<Ask, ApiError> {
         drops_oldest,
         max_tokens,
         choices: 1,
+        echoes: false,
         sampling: common::sampling(&mut fields)?,
         held_to,
         stop: common::stop(&mut fields, "stop")?,
         logprobs,
     };
-    if let (Some(_), Some(held)) = (&exchange.tools, &exchange.held_to) {
-        return Err(wrong(held.parameter, "no form of the answer together with `tools`"));
-    }
     let is_streamed = streamed(&mut fields)?;
     let input = input::read(&mut fields)?;
     Ok(Ask { input, previous, stores, echo, is_streamed, exchange })
@@ -155,11 +153,7 @@ fn thinking(fields: &mut Fields) -> Result<(Map<String, Value>, Value), ApiError
     let mut effort = None;
     if let Some(value) = fields.take("reasoning") {
         let mut asked = Fields::nested("reasoning".into(), value)?;
-        effort = word(
-            &mut asked,
-            "effort",
-            &["none", "minimal", "low", "medium", "high", "xhigh", "max"],
-        )?;
+        effort = word(&mut asked, "effort", template_arguments::EFFORTS)?;
         for name in ["summary", "generate_summary"] {
             word(&mut asked, name, &["auto", "concise", "detailed"])?;
         }
@@ -175,9 +169,7 @@ fn thinking(fields: &mut Fields) -> Result<(Map<String, Value>, Value), ApiError
         asked.nothing_left()?;
     }
     if let Some(effort) = &effort {
-        for (name, value) in template_arguments::for_effort(effort) {
-            arguments.entry(name).or_insert(value);
-        }
+        template_arguments::add_effort(&mut arguments, effort);
     }
     Ok((arguments, json!({ "effort": effort, "summary": null })))
 }
@@ -367,7 +359,6 @@ mod tests {
 
     #[test]
     fn what_is_not_accepted_is_refused_by_name() {
-        let tools = json!([{"type": "function", "name": "f"}]);
         let many: Map<String, Value> = (0..17).map(|at| (format!("k{at}"), json!("v"))).collect();
         for (change, param) in [
             (json!({"input": null}), "input"),
@@ -390,7 +381,6 @@ mod tests {
             (json!({"text": {"format": {"type": "json_schema"}}}), "text.format.name"),
             (json!({"text": {"format": {"type": "text", "x": 1}}}), "text.format.x"),
             (json!({"text": {"x": 1}}), "text.x"),
-            (json!({"tools": tools, "text": {"format": {"type": "json_object"}}}), "text.format"),
             (json!({"stream_options": {"include_usage": true}}), "stream_options.include_usage"),
             (json!({"prompt_cache_options": {"prewarm": true}}), "prompt_cache_options.prewarm"),
             (json!({"truncation": "most"}), "truncation"),
