@@ -16,9 +16,12 @@ pub(crate) fn all() -> Routes {
         .post("/v1/chat/completions", openai::api::chat_completions)
         .post("/v1/completions", openai::api::completions)
         .post("/v1/responses", openai::responses::api::create)
+        .post("/v1/responses/input_tokens", openai::responses::api::input_tokens)
+        .post("/v1/responses/compact", openai::responses::api::compact)
         .get("/v1/responses/{id}", openai::responses::api::read)
         .delete("/v1/responses/{id}", openai::responses::api::delete)
         .get("/v1/responses/{id}/input_items", openai::responses::api::input_items)
+        .post("/v1/responses/{id}/cancel", openai::responses::api::cancel)
         .post("/v1/embeddings", openai::api::embeddings)
         .post("/v1/rerank", openai::api::rerank)
         .post("/v1/tokenize", openai::api::tokenize)
@@ -29,7 +32,11 @@ pub(crate) fn all() -> Routes {
         .get("/v1/organization/usage/completions", openai::organization::api::completions)
         .get("/v1/organization/usage/embeddings", openai::organization::api::embeddings)
         .get("/v1/organization/usage/moderations", openai::organization::api::moderations)
-        .get("/v1/organization/costs", openai::organization::api::costs);
+        .get("/v1/organization/costs", openai::organization::api::costs)
+        // The same where clients of other servers look for it
+        .post("/rerank", openai::api::rerank)
+        .post("/tokenize", openai::api::tokenize)
+        .post("/detokenize", openai::api::detokenize);
     web_app(conversations(people(routes)))
 }
 
@@ -113,6 +120,7 @@ fn web_app(routes: Routes) -> Routes {
 mod tests {
     use super::*;
     use crate::access::route::Access;
+    use crate::web::programs::{BARE, is_of_programs};
 
     #[test]
     fn only_these_routes_are_open_to_everybody() {
@@ -147,9 +155,22 @@ mod tests {
     }
 
     #[test]
+    fn bare_addresses_do_what_those_below_v1_do() {
+        let routes = all();
+        for bare in BARE {
+            let of = |path: &str| {
+                let mut rows = routes.table().iter().filter(|row| row.path == path);
+                rows.next().map(|row| (row.method.clone(), row.access))
+            };
+            assert!(of(bare).is_some(), "{bare}");
+            assert_eq!(of(bare), of(&format!("/v1{bare}")), "{bare}");
+        }
+    }
+
+    #[test]
     fn admin_routes_need_a_permission_and_not_just_an_account() {
         for row in all().table() {
-            if row.path.starts_with("/api/admin") || row.path.starts_with("/v1") {
+            if row.path.starts_with("/api/admin") || is_of_programs(row.path) {
                 assert!(matches!(row.access, Access::Permission(_)), "{} {}", row.method, row.path);
             }
         }

@@ -284,3 +284,60 @@ fn the_guard_stands_at_this_door_too() {
     assert!(events.contains("generation.end") && !events.contains(CARD));
     assert!(!server.log().contains(CARD));
 }
+
+#[test]
+fn models_are_listed_as_anthropics_clients_read_them() {
+    let home = Home::prepared();
+    let server = serve(&home, &["models.aliases.small=guide"]);
+    let (client, theirs) = (server.with_key(&home.key()), server.with_key(&home.key()));
+    let theirs = theirs.with("anthropic-version", "2023-06-01");
+    let listed = theirs.get("/v1/models?limit=5").expect(200);
+    assert_eq!((&listed["has_more"], &listed["first_id"]), (&json!(false), &json!(GUIDE)));
+    let model = listed["data"][0].clone();
+    assert_eq!((&model["type"], &model["id"]), (&json!("model"), &json!(GUIDE)));
+    assert!(model["created_at"].as_str().is_some_and(|at| at.ends_with('Z')), "{model}");
+    assert!(model["max_input_tokens"].as_u64().is_some_and(|tokens| tokens > 100), "{model}");
+    assert_eq!(theirs.get("/v1/models/guide").expect(200), model);
+    assert_eq!(theirs.get("/v1/models/small").expect(200), model);
+    // Everybody else reads what OpenAI's clients read.
+    assert_eq!(client.get("/v1/models").expect(200)["object"], "list");
+    assert_eq!(client.get("/v1/models/guide").expect(200)["object"], "model");
+    for (path, status, kind, code) in [
+        ("/v1/models/none", 404, "not_found_error", "model_not_found"),
+        ("/v1/models?limit=0", 400, "invalid_request_error", "invalid_value"),
+        ("/v1/models?after_id=none", 400, "invalid_request_error", "invalid_value"),
+        ("/v1/models?colour=1", 400, "invalid_request_error", "unknown_parameter"),
+    ] {
+        check(path, &theirs.get(path), status, kind, code);
+    }
+    let nobody = server.client().with("anthropic-version", "2023-06-01");
+    check("no key", &nobody.get("/v1/models"), 401, "authentication_error", "invalid_api_key");
+    let old = server.with_key(&home.key()).with("anthropic-version", "2022-01-01");
+    let refused = old.get("/v1/models");
+    check("another version", &refused, 400, "invalid_request_error", "invalid_value");
+}
+
+#[test]
+fn beside_tools_a_message_has_its_form() {
+    let home = Home::prepared();
+    let server = serve(&home, &[]);
+    let client = server.with_key(&home.key());
+    let schema = json!({"type": "object", "properties": {"ok": {"type": "boolean"}},
+        "required": ["ok"], "additionalProperties": false});
+    let asked = with(
+        message("Is it so?"),
+        &json!({"max_tokens": 200,
+        "tools": [{"name": "look", "input_schema": schema, "strict": true}],
+        "output_config": {"format": {"type": "json_schema", "schema": schema}}}),
+    );
+    let answer = client.post(MESSAGES, &asked).expect(200);
+    for block in answer["content"].as_array().expect("blocks") {
+        let value: Value = match block["type"].as_str() {
+            Some("text") => {
+                serde_json::from_str(block["text"].as_str().expect("a text")).expect("JSON")
+            }
+            _ => block["input"].clone(),
+        };
+        assert!(value["ok"].is_boolean(), "{answer}");
+    }
+}

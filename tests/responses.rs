@@ -217,11 +217,15 @@ fn what_is_kept_for_somebody_else_is_not_there() {
         ("GET", id(&theirs), None),
         ("DELETE", id(&theirs), None),
         ("GET", format!("{}/input_items", id(&theirs)), None),
+        ("CANCEL", id(&theirs), None),
         ("POST", id(&theirs), asked(json!({"previous_response_id": theirs["id"]}))),
         ("POST", item.clone(), asked(json!({"input": [{"type": "item_reference", "id": item}]}))),
     ] {
-        let path =
-            if method == "POST" { RESPONSES.to_owned() } else { format!("{RESPONSES}/{of}") };
+        let (method, path) = match method {
+            "POST" => (method, RESPONSES.to_owned()),
+            "CANCEL" => ("POST", format!("{RESPONSES}/{of}/cancel")),
+            _ => (method, format!("{RESPONSES}/{of}")),
+        };
         let real = stranger.send(method, &path, to.as_ref());
         check(&format!("{method} {path}"), &real, 404, "not_found");
         // Not there, and not theirs, are the same to the last byte.
@@ -409,5 +413,110 @@ fn what_cannot_be_honoured_is_refused_by_name_before_anything_is_asked() {
     let limited = client.post(RESPONSES, &before);
     assert_eq!(limited.code(), "rate_limit_exceeded", "{}", limited.text());
     assert_eq!(limited.headers["x-ratelimit-limit-requests"], "2");
+    server.assert_alive();
+}
+
+#[test]
+fn tokens_are_counted_as_they_are_charged_and_nothing_is_answered() {
+    let home = Home::prepared();
+    let mut server = Server::start(&home);
+    let client = server.with_key(&home.key());
+    let count = |change: &Value| {
+        let mut body = json!({"model": GUIDE, "input": "What are you?"});
+        for (name, value) in change.as_object().expect("an object") {
+            body[name] = value.clone();
+        }
+        client.post(&format!("{RESPONSES}/input_tokens"), &body)
+    };
+    let tools = json!([{"type": "function", "name": "look", "parameters": {"type": "object"}}]);
+    let first = answer(&client, &json!({}));
+    for change in [
+        json!({}),
+        json!({"instructions": "Be brief."}),
+        json!({"tools": tools}),
+        json!({"tools": tools, "tool_choice": "none"}),
+        json!({"previous_response_id": first["id"]}),
+    ] {
+        let counted = count(&change).expect(200);
+        let charged = answer(&client, &change)["usage"]["input_tokens"].clone();
+        let expected = json!({"object": "response.input_tokens", "input_tokens": charged});
+        assert_eq!(counted, expected, "{change}");
+    }
+    for (change, status, code, param) in [
+        (json!({"max_output_tokens": 5}), 400, "unknown_parameter", "max_output_tokens"),
+        (json!({"personality": "friendly"}), 400, "unsupported_parameter", "personality"),
+        (json!({"conversation": "conv_1"}), 400, "unsupported_parameter", "conversation"),
+        (json!({"input": 1}), 400, "invalid_value", "input"),
+        (json!({"model": "none"}), 404, "model_not_found", "model"),
+        (
+            json!({"previous_response_id": format!("resp_{}", "0".repeat(32))}),
+            404,
+            "not_found",
+            "previous_response_id",
+        ),
+    ] {
+        let refused = count(&change);
+        check(&change.to_string(), &refused, status, code);
+        assert_eq!(refused.expect(status)["error"]["param"], param);
+    }
+    let events = server.sign_in().client.get("/api/admin/audit?action=tokens.read").text();
+    assert!(events.contains("tokens.read") && !events.contains("Be brief"), "{events}");
+    server.assert_alive();
+}
+
+#[test]
+fn what_is_complete_is_not_cancelled_and_nothing_is_compacted() {
+    let home = Home::prepared();
+    let mut server = Server::start(&home);
+    let client = server.with_key(&home.key());
+    let kept = answer(&client, &json!({}));
+    let path = format!("{RESPONSES}/{}/cancel", id(&kept));
+    let refused = client.send("POST", &path, None);
+    check("complete", &refused, 400, "invalid_request");
+    assert!(refused.text().contains("background"), "{}", refused.text());
+    client.get(&format!("{RESPONSES}/{}", id(&kept))).expect(200);
+    let unknown = format!("{RESPONSES}/resp_{}/cancel", "0".repeat(32));
+    check("unknown", &client.send("POST", &unknown, None), 404, "not_found");
+    let compact = format!("{RESPONSES}/compact");
+    let refused = client.post(&compact, &json!({"model": GUIDE, "input": CANARY}));
+    check("compact", &refused, 404, "not_found");
+    assert!(refused.text().contains("truncation"), "{}", refused.text());
+    for path in [&path, &compact, &format!("{RESPONSES}/input_tokens")] {
+        assert_eq!(server.client().send("POST", path, None).status, 401, "{path}");
+    }
+    server.assert_alive();
+}
+
+#[test]
+fn beside_functions_an_answer_has_its_form() {
+    let home = Home::prepared();
+    let mut server = Server::start(&home);
+    let client = server.with_key(&home.key());
+    let schema = json!({"type": "object", "properties": {"ok": {"type": "boolean"}},
+        "required": ["ok"], "additionalProperties": false});
+    let format = json!({"type": "json_schema", "name": "x", "schema": schema, "strict": true});
+    let tools = json!([{"type": "function", "name": "look", "strict": true, "parameters": schema}]);
+    let asked = |choice: &str| {
+        answer(
+            &client,
+            &json!({"text": {"format": format}, "tools": tools, "tool_choice": choice,
+            "max_output_tokens": 200, "parallel_tool_calls": false}),
+        )
+    };
+    for choice in ["auto", "none", "required"] {
+        let answer = asked(choice);
+        let items = answer["output"].as_array().expect("items");
+        let calls: Vec<&Value> =
+            items.iter().filter(|item| item["type"] == "function_call").collect();
+        let json = match calls[..] {
+            [] => said(&answer),
+            [call] => call["arguments"].as_str().expect("a text").to_owned(),
+            _ => panic!("{answer}"),
+        };
+        let value: Value = serde_json::from_str(&json).expect("JSON");
+        assert!(value["ok"].is_boolean(), "{choice}: {json}");
+        assert!(choice != "none" || calls.is_empty(), "{answer}");
+        assert!(choice != "required" || calls.len() == 1, "{answer}");
+    }
     server.assert_alive();
 }

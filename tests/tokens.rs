@@ -136,3 +136,31 @@ fn whoever_may_not_is_refused_and_nothing_of_the_text_is_kept() {
     assert!(events.contains("tokens.read") && !events.contains("cinnamon"), "{events}");
     assert!(!server.log().contains("cinnamon"));
 }
+
+#[test]
+fn clients_of_other_servers_find_the_same_without_v1() {
+    let home = Home::prepared();
+    let server = serve(&home);
+    let client = server.with_key(&home.key());
+    let body = json!({"model": GUIDE, "prompt": "Hello"});
+    let read = client.post("/tokenize", &body).expect(200);
+    assert_eq!(read, client.post("/v1/tokenize", &body).expect(200));
+    let tokens = json!({"model": GUIDE, "tokens": read["tokens"]});
+    assert_eq!(client.post("/detokenize", &tokens).expect(200)["prompt"], "Hello");
+    let unranked = json!({"model": GUIDE, "query": "a", "documents": ["b"]});
+    assert_eq!(client.post("/rerank", &unranked).code(), "invalid_value");
+    // Long texts are taken, and the limits are told, as below /v1.
+    let long = json!({"model": GUIDE, "content": "x".repeat(200_000)});
+    let answer = client.post("/tokenize", &long);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.headers.contains_key("x-ratelimit-limit-requests"));
+    // A key opens them, and nothing else does.
+    let owner = server.sign_in();
+    for path in ["/tokenize", "/detokenize", "/rerank"] {
+        assert_eq!(server.client().post(path, &body).code(), "invalid_api_key", "{path}");
+        assert_eq!(owner.client.post(path, &body).code(), "invalid_api_key", "{path}");
+        assert_eq!(client.get(path).code(), "method_not_allowed", "{path}");
+    }
+    let events = owner.client.get("/api/admin/audit?action=tokens.read").text();
+    assert!(events.matches("tokens.read").count() >= 4, "{events}");
+}

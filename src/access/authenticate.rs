@@ -24,6 +24,7 @@ use crate::db::DbError;
 use crate::ids::SessionId;
 use crate::vault::{BlindPurpose, Vault, VaultError};
 use crate::web::coding::SentKey;
+use crate::web::programs::is_of_programs;
 use crate::web::shell::{named_host, peer, request_id};
 use crate::web::{ApiError, ErrorCode};
 
@@ -286,10 +287,6 @@ pub(crate) fn known_program(request: &HttpRequest) -> Option<Caller> {
     let extensions = request.extensions();
     let Known(caller) = extensions.get::<Known>()?;
     (is_of_programs(request.path()) && caller.key().is_some()).then(|| caller.clone())
-}
-
-fn is_of_programs(path: &str) -> bool {
-    path == "/v1" || path.starts_with("/v1/")
 }
 
 fn door_of(path: &str) -> Door {

@@ -8,11 +8,13 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::web::{Data, Path};
-use actix_web::{Error, HttpResponse, ResponseError};
+use actix_web::web::{Data, Path, Query};
+use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
 use serde_json::{Value, json};
 
 use super::answer::{About, Answer, Writer};
+use super::anthropic::api::{is_asked_by_theirs, version};
+use super::anthropic::models::{self, Page};
 use super::common::Delivery;
 use super::events::{self, Finished, Opening, Script, Whole};
 use super::fields::Fields;
@@ -42,22 +44,39 @@ pub(crate) struct OpenAi {
     pub(crate) heartbeat: Option<Duration>,
 }
 
-/// `GET /v1/models`
-pub(crate) async fn models(grant: Grant<UseApi>, api: Data<OpenAi>) -> HttpResponse {
+/// The query of an address, as it came: names may stand there twice.
+pub(super) type Pairs = Query<Vec<(String, String)>>;
+
+/// `GET /v1/models`, in the shape that the client reads.
+pub(crate) async fn models(
+    grant: Grant<UseApi>,
+    head: HttpRequest,
+    query: Pairs,
+    api: Data<OpenAi>,
+) -> HttpResponse {
     let models = api.gate.models(grant.caller());
-    let data: Vec<Value> = models.iter().map(|model| view(model)).collect();
-    let body = json!({ "object": "list", "data": data });
-    api.answer(grant.caller(), None, Ok(HttpResponse::Ok().json(body)))
+    let result = if is_asked_by_theirs(&head) {
+        let page = version(&head).and_then(|()| Page::read(&query)?.of(&models));
+        page.map(|page| HttpResponse::Ok().json(page))
+    } else {
+        let data: Vec<Value> = models.iter().map(|model| view(model)).collect();
+        Ok(HttpResponse::Ok().json(json!({ "object": "list", "data": data })))
+    };
+    api.answer(grant.caller(), None, result)
 }
 
 /// `GET /v1/models/{id}`; ids may contain `/`.
 pub(crate) async fn model(
     grant: Grant<UseApi>,
+    head: HttpRequest,
     id: Path<String>,
     api: Data<OpenAi>,
 ) -> HttpResponse {
     let found = api.gate.model(grant.caller(), Some(&id));
     let result = match &found {
+        Some(model) if is_asked_by_theirs(&head) => {
+            version(&head).map(|()| HttpResponse::Ok().json(models::view(model)))
+        }
         Some(model) => Ok(HttpResponse::Ok().json(view(model))),
         None => Err(ApiError::new(ErrorCode::ModelNotFound).param("model")),
     };

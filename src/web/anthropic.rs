@@ -1,5 +1,5 @@
-//! Errors as Anthropic's clients read them. Whatever goes wrong below `/v1/messages`, in a handler or
-//! long before one, is answered in this shape.
+//! Errors as Anthropic's clients read them. Whatever goes wrong below `/v1/messages`, and below
+//! `/v1/models` where such a client asks, in a handler or long before one, is answered in this shape.
 
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::ServiceResponse;
@@ -11,6 +11,9 @@ use super::error::{ApiError, ErrorCode};
 use crate::ids::RequestId;
 
 const MESSAGES: &str = "/v1/messages";
+const MODELS: &str = "/v1/models";
+/// What these clients say with every request, and no others.
+pub const VERSION: &str = "anthropic-version";
 /// Where these clients look for the id of a request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// "Overloaded", in Anthropic's own number.
@@ -72,9 +75,11 @@ pub(super) fn shaped<B: MessageBody + 'static>(
     request: RequestId,
     mut response: ServiceResponse<EitherBody<B>>,
 ) -> ServiceResponse<EitherBody<B>> {
-    let is_theirs =
-        path.strip_prefix(MESSAGES).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if !is_theirs {
+    let is_below = |door: &str| {
+        path.strip_prefix(door).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let is_client = response.request().headers().contains_key(VERSION);
+    if !is_below(MESSAGES) && !(is_client && is_below(MODELS)) {
         return response;
     }
     if let Ok(value) = HeaderValue::from_str(&request.to_string()) {
@@ -99,7 +104,15 @@ mod tests {
     use super::*;
 
     async fn answered(path: &str, error: ApiError) -> (u16, Option<String>, Value) {
-        let request = TestRequest::post().uri(path).to_srv_request();
+        answered_to(TestRequest::post().uri(path), path, error).await
+    }
+
+    async fn answered_to(
+        request: TestRequest,
+        path: &str,
+        error: ApiError,
+    ) -> (u16, Option<String>, Value) {
+        let request = request.to_srv_request();
         let response = request.into_response(error.error_response()).map_into_left_body();
         let id = RequestId::new();
         let response: ServiceResponse<EitherBody<BoxBody>> = shaped(path, id, response);
@@ -113,6 +126,29 @@ mod tests {
             body.as_object_mut().expect("an object").remove("request_id");
         }
         (status, named.filter(|named| *named == id.to_string()), body)
+    }
+
+    #[actix_web::test]
+    async fn errors_about_models_have_their_shape_for_their_clients_alone() {
+        for (path, version, is_theirs) in [
+            ("/v1/models", true, true),
+            ("/v1/models/a/b", true, true),
+            ("/v1/models", false, false),
+            ("/v1/modelsx", true, false),
+            ("/v1/chat/completions", true, false),
+        ] {
+            let request = TestRequest::get().uri(path);
+            let request =
+                if version { request.insert_header((VERSION, "2023-06-01")) } else { request };
+            let (status, named, body) =
+                answered_to(request, path, ErrorCode::ModelNotFound.into()).await;
+            assert_eq!(status, 404);
+            assert_eq!(
+                (named.is_some(), body["type"] == "error"),
+                (is_theirs, is_theirs),
+                "{path}"
+            );
+        }
     }
 
     #[actix_web::test]

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 
 use super::network::household;
 use super::presence::Ended;
+use super::programs::is_of_programs;
 
 /// Bytes of all bodies that are arriving, over all connections.
 const ALL_BYTES_MAX: usize = 256 << 20;
@@ -30,8 +31,8 @@ const OPEN_BYTES_MAX: usize = 4 << 10;
 /// Such bodies at once: of one household, and of all. HTTP/2 bounds no number of requests.
 const OPEN_OF_ONE_MAX: usize = 16;
 const OPEN_MAX: usize = 4_096;
-/// Where long texts go; whatever else a path looks like, it gets the short bound.
-const LONG: [&str; 3] = ["/v1/", "/api/conversations/", "/api/admin/guard/test"];
+/// Where long texts go, beside those of programs; whatever else a path looks like, it gets the short bound.
+const LONG: [&str; 2] = ["/api/conversations/", "/api/admin/guard/test"];
 
 /// The memory that bodies share. A handle.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +50,8 @@ impl Arrivals {
         limit: Duration,
         ended: Option<Ended>,
     ) {
-        let is_long = LONG.iter().any(|path| request.path().starts_with(path));
+        let is_long = is_of_programs(request.path())
+            || LONG.iter().any(|path| request.path().starts_with(path));
         // As it is routed, that is with what was written as `%61` read.
         let is_open = OPEN.contains(&request.match_info().unprocessed());
         let (most, place) = match (is_open, is_long) {

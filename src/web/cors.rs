@@ -10,6 +10,8 @@ use actix_web::http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 
+use super::programs::is_of_programs;
+
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 /// How long a browser need not ask again, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
@@ -32,9 +34,7 @@ pub(super) struct Origin {
 impl Origin {
     /// Of a request, with the origins that may.
     pub(super) fn of(request: &ServiceRequest, origins: &[String]) -> Self {
-        let path = request.path();
-        let is_of_programs = path == "/v1" || path.starts_with("/v1/");
-        if origins.is_empty() || !is_of_programs {
+        if origins.is_empty() || !is_of_programs(request.path()) {
             return Self { allowed: None, matters: false };
         }
         let mut sent = request.headers().get_all(ORIGIN);

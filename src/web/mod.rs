@@ -13,6 +13,7 @@ mod forwarded;
 pub mod network;
 pub mod patience;
 mod presence;
+pub mod programs;
 pub mod serve;
 pub mod shell;
 pub mod tls;

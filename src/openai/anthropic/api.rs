@@ -13,9 +13,9 @@ use crate::gate::{Ending, ExchangeHandle, ExchangeRequest, Purpose, ReadAsk};
 use crate::openai::api::{OpenAi, named};
 use crate::openai::events::{self, Finished};
 use crate::openai::fields::Fields;
+use crate::web::anthropic::VERSION;
 use crate::web::{ApiError, Body, ErrorCode};
 
-const VERSION: &str = "anthropic-version";
 /// Those that clients name; what is asked for and answered is the same in both.
 const PUBLISHED: [&str; 2] = ["2023-06-01", "2026-10-21"];
 
@@ -83,9 +83,14 @@ async fn count(
     Ok(HttpResponse::Ok().json(json!({ "input_tokens": read.tokens.len() })))
 }
 
+/// Whether one of Anthropic's clients asks.
+pub(in crate::openai) fn is_asked_by_theirs(head: &HttpRequest) -> bool {
+    head.headers().contains_key(VERSION)
+}
+
 /// Refuses a version of the API that is not this one. `anthropic-beta` may name anything: what a beta
 /// adds comes as parameters, and those are looked at.
-fn version(head: &HttpRequest) -> Result<(), ApiError> {
+pub(in crate::openai) fn version(head: &HttpRequest) -> Result<(), ApiError> {
     let mut named = head.headers().get_all(VERSION);
     if named.all(|version| PUBLISHED.iter().any(|known| version.as_bytes() == known.as_bytes())) {
         return Ok(());

@@ -5,6 +5,7 @@ pub(crate) mod api;
 mod blocks;
 mod content;
 mod messages;
+pub(super) mod models;
 mod parameters;
 mod request;
 #[cfg(test)]

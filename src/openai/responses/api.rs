@@ -1,7 +1,7 @@
 //! `/v1/responses`.
 
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Path, Query};
+use actix_web::web::{Data, Path};
 use serde_json::json;
 
 use super::answer::Head;
@@ -15,13 +15,10 @@ use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::gate::{ExchangeHandle, Notice, Purpose};
 use crate::ids::ResponseId;
-use crate::openai::api::OpenAi;
+use crate::openai::api::{OpenAi, Pairs};
 use crate::openai::events::to_end;
 use crate::openai::fields::Fields;
 use crate::web::{ApiError, Body};
-
-/// The query of an address, as it came: names may stand there twice.
-type Pairs = Query<Vec<(String, String)>>;
 
 /// `POST /v1/responses`
 pub(crate) async fn create(
@@ -34,6 +31,33 @@ pub(crate) async fn create(
     let model = api.asked(grant.caller(), ask.as_ref().map(|ask| (Purpose::Api, ask.model())));
     let result = respond(&api, &responses, grant.caller(), ask).await;
     api.answer(grant.caller(), model, result)
+}
+
+/// `POST /v1/responses/input_tokens`
+pub(crate) async fn input_tokens(
+    grant: Grant<UseApi>,
+    body: Result<Body<Fields>, ApiError>,
+    api: Data<OpenAi>,
+    responses: Data<Responses>,
+) -> HttpResponse {
+    let ask = body.and_then(|Body(fields)| request::count(fields));
+    let model = api.asked(grant.caller(), ask.as_ref().map(|ask| (Purpose::Tokens, ask.model())));
+    let result = count(&api, &responses, grant.caller(), ask).await;
+    api.answer(grant.caller(), model, result)
+}
+
+async fn count(
+    api: &OpenAi,
+    responses: &Responses,
+    caller: &Caller,
+    ask: Result<Ask, ApiError>,
+) -> Result<HttpResponse, ApiError> {
+    let ask = ask?;
+    let before = responses.before(caller, &ask).await?;
+    let asked = ask.tokens(&before.items, &before.input);
+    let read = api.gate.read_tokens(caller, asked).await.map_err(ResponseError::Gate)?;
+    let counted = json!({ "object": "response.input_tokens", "input_tokens": read.tokens.len() });
+    Ok(HttpResponse::Ok().json(counted))
 }
 
 async fn respond(
@@ -129,6 +153,29 @@ pub(crate) async fn delete(
         Ok(HttpResponse::Ok().json(gone))
     };
     api.answer(grant.caller(), None, result.await)
+}
+
+/// `POST /v1/responses/{id}/cancel`: of those that are kept, all have come to their end.
+pub(crate) async fn cancel(
+    grant: Grant<UseApi>,
+    id: Path<String>,
+    api: Data<OpenAi>,
+    responses: Data<Responses>,
+) -> HttpResponse {
+    let result = async {
+        let error = if responses.has(grant.caller(), parse(&id)?).await? {
+            ResponseError::NotInBackground
+        } else {
+            ResponseError::NotFound
+        };
+        Err(error.into())
+    };
+    api.answer(grant.caller(), None, result.await)
+}
+
+/// `POST /v1/responses/compact`
+pub(crate) async fn compact(grant: Grant<UseApi>, api: Data<OpenAi>) -> HttpResponse {
+    api.answer(grant.caller(), None, Err(ResponseError::CompactsNone.into()))
 }
 
 /// A text that is no id is the id of nothing.

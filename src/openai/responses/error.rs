@@ -28,6 +28,12 @@ pub(crate) enum ResponseError {
     /// No response is kept here.
     #[error("responses are not kept")]
     KeepsNone,
+    /// A response that is kept came to its end while its caller waited.
+    #[error("responses are not made in the background")]
+    NotInBackground,
+    /// No conversation is made shorter here.
+    #[error("conversations are not compacted")]
+    CompactsNone,
     /// What let the caller in was withdrawn.
     #[error(transparent)]
     Withdrawn(#[from] Withdrawn),
@@ -64,6 +70,12 @@ impl From<ResponseError> for ApiError {
                     "`store` with this value is not supported: this server keeps no responses. Accepted: false.",
                 )
                 .param("store"),
+            ResponseError::NotInBackground => Self::new(ErrorCode::InvalidRequest).message(
+                "Only what is made in the background can be cancelled, and this server makes nothing there: to end an answer that is being written, close its connection.",
+            ),
+            ResponseError::CompactsNone => Self::new(ErrorCode::NotFound).message(
+                "Conversations are not compacted here. Ask for a response with `truncation` set to `auto`, or send a summary in the place of old items.",
+            ),
             ResponseError::Withdrawn(error) => error.into(),
             ResponseError::Gate(error) => told(error),
             ResponseError::Db(DbError::Full)
@@ -78,6 +90,12 @@ impl From<ResponseError> for ApiError {
 
 /// What the gate says, with the name that the conversation has here.
 fn told(error: GateError) -> ApiError {
+    let error = match error {
+        GateError::OutOfRange { parameter: "messages", expected } => {
+            GateError::OutOfRange { parameter: "input", expected }
+        }
+        other => other,
+    };
     let is_input = matches!(
         error,
         GateError::PromptTooLong { .. } | GateError::Template | GateError::EmptyPrompt { .. }

@@ -38,11 +38,7 @@ const PARAMETERS: &[Parameter] = &[
         Honoured,
         "`format`: `text`, `json_object`, `json_schema`, every schema enforced, `strict` or not; `verbosity`: `medium`",
     ),
-    row(
-        "tools",
-        Honoured,
-        "up to 128 functions; not together with a form in `text.format`; OpenAI's own tools are refused",
-    ),
+    row("tools", Honoured, "up to 128 functions; OpenAI's own tools are refused"),
     row(
         "tool_choice",
         Honoured,
@@ -99,6 +95,28 @@ const PARAMETERS: &[Parameter] = &[
     row("prompt_cache_options", CACHE, "anything but `prewarm`: true, which asks for no answer"),
 ];
 
+/// What only a count can have.
+const PERSONALITY: Parameter =
+    row("personality", Only(&[], "say it in the instructions"), "nothing");
+
+/// Of these, what is sent where tokens are counted.
+const COUNTED: &[&str] = &[
+    "model",
+    "input",
+    "instructions",
+    "text",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "reasoning",
+    "truncation",
+    "previous_response_id",
+    "conversation",
+    "personality",
+    "chat_template_kwargs",
+    "enable_thinking",
+];
+
 /// What chats have beside that, by the same names.
 const EXTENSIONS: &[&str] = &[
     "top_k",
@@ -124,6 +142,16 @@ const EXTENSIONS: &[&str] = &[
 pub(super) fn check(fields: &mut Fields) -> Result<(), ApiError> {
     check_against(fields, |name| {
         PARAMETERS.iter().find(|parameter| parameter.name == name).or_else(|| extension(name))
+    })
+}
+
+/// The same, where tokens are counted and nothing is answered.
+pub(super) fn check_count(fields: &mut Fields) -> Result<(), ApiError> {
+    check_against(fields, |name| {
+        let all = PARAMETERS.iter().chain([&PERSONALITY]);
+        let mut all = all.filter(|parameter| COUNTED.contains(&parameter.name));
+        let counts = |name: &&str| COUNTED.contains(name);
+        all.find(|one| one.name == name).or_else(|| extension(Some(name).filter(counts)?))
     })
 }
 
@@ -198,6 +226,25 @@ mod tests {
     fn checked(body: &str) -> Result<(), ErrorCode> {
         let mut fields: Fields = parse(body.as_bytes()).expect(body);
         check(&mut fields).map_err(|error| error.code())
+    }
+
+    #[test]
+    fn a_count_has_what_goes_before_an_answer_and_nothing_of_the_answer() {
+        let counted = |body: &str| {
+            let mut fields: Fields = parse(body.as_bytes()).expect(body);
+            check_count(&mut fields).map_err(|error| error.code())
+        };
+        for name in COUNTED {
+            let expected = match *name {
+                "conversation" | "personality" => Err(ErrorCode::UnsupportedParameter),
+                _ => Ok(()),
+            };
+            assert_eq!(counted(&format!("{{\"{name}\": \"x\"}}")), expected, "{name}");
+        }
+        for name in ["stream", "max_output_tokens", "store", "temperature", "seed", "colour"] {
+            let body = format!("{{\"{name}\": 1}}");
+            assert_eq!(counted(&body), Err(ErrorCode::UnknownParameter), "{name}");
+        }
     }
 
     #[test]

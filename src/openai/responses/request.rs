@@ -7,7 +7,7 @@ use super::input::{self, Given};
 use super::items::{self, Item};
 use super::{parameters, tools};
 use crate::engine::{Conversation, Grammar};
-use crate::gate::{ExchangeRequest, HeldTo, Input, Purpose};
+use crate::gate::{ExchangeRequest, HeldTo, Input, Purpose, ReadAsk, TokenInput};
 use crate::openai::fields::{Fields, wrong};
 use crate::openai::{common, held_to, template_arguments};
 use crate::web::{ApiError, ErrorCode};
@@ -42,6 +42,18 @@ impl Ask {
         self.exchange.model.as_deref()
     }
 
+    /// The request to count the tokens of all that.
+    pub(super) fn tokens(self, before: &[Item], input: &[Item]) -> ReadAsk {
+        let ExchangeRequest { model, input, .. } = self.exchange(before, input);
+        let conversation = match input {
+            Input::Conversation(conversation) => conversation,
+            // A response is one always.
+            _ => Conversation::default(),
+        };
+        let input = TokenInput::Conversation { conversation, opens_answer: true };
+        ReadAsk { model, input, with_pieces: false }
+    }
+
     /// The request to the gate: with these items, and after those that went before.
     pub(super) fn exchange(&self, before: &[Item], input: &[Item]) -> ExchangeRequest {
         let mut request = self.exchange.clone();
@@ -53,10 +65,20 @@ impl Ask {
     }
 }
 
+/// Reads the body of a count.
+pub(super) fn count(mut fields: Fields) -> Result<Ask, ApiError> {
+    parameters::check_count(&mut fields)?;
+    read_all(fields)
+}
+
 /// Reads the body.
 pub(super) fn read(mut fields: Fields) -> Result<Ask, ApiError> {
     refuse_prewarming(&fields)?;
     parameters::check(&mut fields)?;
+    read_all(fields)
+}
+
+fn read_all(mut fields: Fields) -> Result<Ask, ApiError> {
     let (tools, asked) = tools::read(&mut fields)?;
     let (arguments, reasoning) = thinking(&mut fields)?;
     let (held_to, text) = text(&mut fields)?;
@@ -351,7 +373,10 @@ mod tests {
             (json!({"type": "json_object"}), Some(Grammar::JsonObject)),
             (format, Some(Grammar::JsonSchema(schema))),
         ] {
-            let ask = accepted(json!({"text": {"format": format, "verbosity": "medium"}}));
+            let tools = json!([{"type": "function", "name": "f"}]);
+            let text = json!({"format": format, "verbosity": "medium"});
+            let ask = accepted(json!({"text": text, "tools": tools}));
+            assert!(request_of(&ask).tools.is_some());
             assert_eq!(request_of(&ask).held_to.map(|held| held.grammar), grammar);
             assert_eq!(ask.echo.text["format"], format);
         }

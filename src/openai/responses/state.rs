@@ -194,6 +194,15 @@ impl Responses {
         Ok(kept)
     }
 
+    /// Whether this response is kept for the caller. Nothing of it is opened.
+    pub(super) async fn has(&self, caller: &Caller, id: ResponseId) -> Result<bool, ResponseError> {
+        let owner = caller.user;
+        let read = move |db: &Connection| -> Result<bool, ResponseError> {
+            Ok(store::find(db, owner, id)?.is_some())
+        };
+        self.parts.db.read(read).await
+    }
+
     /// Deletes a kept response.
     pub(super) async fn delete(
         &self,
