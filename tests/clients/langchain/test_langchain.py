@@ -194,10 +194,10 @@ def test_an_agent_answers_in_a_class(strategy):
     assert isinstance(agent.invoke(task)["structured_response"], City)
 
 
-def test_an_agent_with_tools_and_a_form_is_told_that_they_do_not_go_together():
-    agent = create_agent(chat(max_tokens=300), [packing], response_format=ProviderStrategy(City))
-    with pytest.raises(openai.BadRequestError, match="together with `tools`"):
-        agent.invoke({"messages": [HumanMessage("Oslo, two days.")]})
+def test_beside_tools_an_answer_is_a_call_or_has_its_form():
+    bound = chat(max_tokens=300).bind_tools([packing], response_format=City, strict=True)
+    answer = bound.invoke([HumanMessage("Oslo, two days.")])
+    assert isinstance(answer.additional_kwargs.get("parsed"), City) or answer.tool_calls
 
 
 def test_errors_are_those_of_openai():

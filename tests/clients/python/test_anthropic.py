@@ -194,6 +194,29 @@ def test_what_cannot_be_done_is_refused_by_name(client, options, kind, param):
     assert error.request_id == error.body["request_id"]
 
 
+def test_the_models_are_listed_page_by_page(client):
+    names = [model.id for model in client.models.list()]
+    assert {MODEL, "bert-mean", "bert-rank"} <= set(names)
+    first = client.models.list(limit=2)
+    assert [model.id for model in first.data] == names[:2] and first.has_more
+    # The client asks for the next page by itself.
+    assert [model.id for model in first] == names
+    before = client.models.list(before_id=names[2], limit=1)
+    assert [model.id for model in before.data] == [names[1]]
+    one = client.models.retrieve(MODEL)
+    assert (one.type, one.id, one.lifecycle) == ("model", MODEL, "active")
+    assert one.created_at.tzinfo is not None
+    assert [model.id for model in client.beta.models.list()] == names
+    with pytest.raises(anthropic.NotFoundError) as refused:
+        client.models.retrieve("none")
+    assert refused.value.type == "not_found_error"
+    with pytest.raises(anthropic.BadRequestError) as refused:
+        client.models.list(after_id="none")
+    assert refused.value.body["error"]["details"]["param"] == "after_id"
+    with client_with(api_key="sr-" + "0" * 64) as stranger, pytest.raises(anthropic.AuthenticationError):
+        stranger.models.list()
+
+
 def test_errors_are_the_classes_of_the_client(client):
     with pytest.raises(anthropic.NotFoundError) as refused:
         client.messages.create(**ask(client, model="none"))

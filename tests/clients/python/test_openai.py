@@ -1,5 +1,6 @@
 """OpenAI's own client for Python against the real server. `tests/clients/serve` starts it."""
 
+import json
 import os
 import ssl
 
@@ -138,6 +139,55 @@ def test_a_text_is_continued(client):
     assert "".join(chunk.choices[0].text for chunk in chunks) == whole.choices[0].text
     scored = client.completions.create(**options, logprobs=2)
     assert len(scored.choices[0].logprobs.tokens) == scored.usage.completion_tokens
+
+
+def test_several_texts_are_continued_each_by_itself(client):
+    prompts = ["Once upon a time", "A key", "Strongroom is"]
+    options = {"model": MODEL, "max_tokens": 8, "seed": 3, "n": 2}
+    whole = client.completions.create(prompt=prompts, **options)
+    assert [choice.index for choice in whole.choices] == list(range(6))
+    alone = [client.completions.create(prompt=prompt, **options) for prompt in prompts]
+    texts = [choice.text for choice in whole.choices]
+    assert texts == [choice.text for one in alone for choice in one.choices]
+    assert whole.usage.total_tokens == sum(one.usage.total_tokens for one in alone)
+    pieces = [""] * 6
+    for chunk in client.completions.create(prompt=prompts, stream=True, **options):
+        for choice in chunk.choices:
+            pieces[choice.index] += choice.text
+    assert pieces == texts
+
+
+def test_a_text_is_judged_as_evaluation_harnesses_ask_for_it(client):
+    """The prompt sent back with its log-probabilities, in batches and without an answer."""
+    prompts = ["Strongroom is a private server.", "The sky is blue."]
+    judged = client.completions.create(
+        model=MODEL, prompt=prompts, max_tokens=0, echo=True, logprobs=1, temperature=0, seed=1)
+    assert judged.usage.completion_tokens == 0
+    for choice, prompt in zip(judged.choices, prompts, strict=True):
+        assert (choice.text, choice.finish_reason) == (prompt, "length")
+        logprobs = choice.logprobs
+        assert "".join(logprobs.tokens).strip() == prompt
+        assert len(logprobs.tokens) == len(logprobs.token_logprobs) == len(logprobs.top_logprobs)
+        for token, logprob, top in list(
+                zip(logprobs.tokens, logprobs.token_logprobs, logprobs.top_logprobs, strict=True))[1:]:
+            assert logprob <= 0 and logprob == top[token]
+            assert max(top.values()) >= logprob
+        assert logprobs.text_offset[0] == 0
+        assert logprobs.text_offset == sorted(logprobs.text_offset)
+
+
+def test_beside_tools_an_answer_is_a_call_or_has_its_form(client):
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"],
+              "additionalProperties": False}
+    tool = {"type": "function", "function": {"name": "look", "strict": True, "parameters": schema}}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": schema}}
+    for seed in range(4):
+        choice = ask(client, seed=seed, tools=[tool], response_format=form, max_tokens=200,
+                     parallel_tool_calls=False).choices[0]
+        calls = choice.message.tool_calls or []
+        assert choice.finish_reason == ("tool_calls" if calls else "stop")
+        said = calls[0].function.arguments if calls else choice.message.content
+        assert isinstance(json.loads(said)["ok"], bool)
 
 
 def test_a_conversation_of_several_turns_and_parts_is_taken(client):

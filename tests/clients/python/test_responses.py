@@ -147,6 +147,29 @@ def test_a_conversation_goes_on_by_id_and_is_deleted(client):
             gone()
 
 
+def test_the_count_is_what_a_response_is_charged(client):
+    first = ask(client, input="Name a colour.")
+    for options in (
+        {"input": QUESTION},
+        {"input": QUESTION, "instructions": "Be brief."},
+        {"input": QUESTION, "tools": [TOOL]},
+        {"input": "Why?", "previous_response_id": first.id},
+    ):
+        counted = client.responses.input_tokens.count(model=MODEL, **options)
+        assert counted.object == "response.input_tokens"
+        assert counted.input_tokens == ask(client, **options).usage.input_tokens
+
+
+def test_what_is_complete_is_not_cancelled(client):
+    kept = ask(client)
+    with pytest.raises(openai.BadRequestError, match="background"):
+        client.responses.cancel(kept.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.cancel("resp_" + 32 * "0")
+    with pytest.raises(openai.NotFoundError):
+        client.responses.compact(model=MODEL, input=QUESTION)
+
+
 def test_nobody_else_finds_it(client):
     kept = ask(client, input="Name a colour.")
     with client_with(os.environ["STRONGROOM_LIMITED_KEY"]) as stranger:

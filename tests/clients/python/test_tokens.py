@@ -39,6 +39,15 @@ def test_a_client_of_llama_cpp_goes_there_and_back(client):
     assert ask(client, "/detokenize", tokens=ids)["content"] == TEXT
 
 
+def test_clients_that_leave_v1_out_find_the_same(client):
+    root = str(client.base_url).removesuffix("/v1/")
+    read = ask(client, f"{root}/tokenize", model="guide", prompt=TEXT)
+    assert read == ask(client, "/tokenize", model="guide", prompt=TEXT)
+    assert ask(client, f"{root}/detokenize", model="guide", tokens=read["tokens"])["prompt"] == TEXT
+    ranking = {"model": "bert-rank", "query": "t9", "documents": ["t9 t10", "t11"]}
+    assert ask(client, f"{root}/rerank", **ranking)["results"] == ask(client, "/rerank", **ranking)["results"]
+
+
 def test_what_cannot_be_done_is_refused_by_name(client):
     for path, body, param in [
         ("/tokenize", {"prompt": ["a"]}, "prompt"),
