@@ -23,6 +23,7 @@ use crate::access::Authenticator;
 use crate::access::permission::Permission;
 use crate::openai::events::Whole;
 use crate::web::body::body_error;
+use crate::web::programs::is_of_programs;
 use crate::web::{ApiError, ErrorCode};
 
 /// On an answer that was given before.
@@ -33,7 +34,7 @@ pub(crate) async fn answer_once<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let is_posted = *request.method() == Method::POST && request.path().starts_with("/v1/");
+    let is_posted = *request.method() == Method::POST && is_of_programs(request.path());
     if !is_posted || !request.headers().contains_key(HEADER) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
