@@ -29,7 +29,8 @@ pub(super) fn tokenize(mut fields: Fields) -> Result<(ReadAsk, Shown), ApiError>
     };
     let model = common::model(&mut fields)?;
     let input = input(&mut fields)?;
-    if let Some(left) = fields.names().next() {
+    // Clients write fields that they leave empty: `null` is none.
+    if let Some(left) = fields.names().find(|name| fields.peek(name).is_some()) {
         let left = left.to_owned();
         return Err(wrong(&left, "not to stand beside the text that is given"));
     }
@@ -156,6 +157,10 @@ mod tests {
     #[test]
     fn what_does_not_go_together_is_refused_by_name() {
         let messages = json!([{"role": "user", "content": "Hi"}]);
+        let empty = json!({"messages": messages, "prompt": null, "tools": null});
+        assert!(tokenize(fields(&empty)).is_ok());
+        let empty = json!({"prompt": "a", "messages": null, "add_generation_prompt": null});
+        assert!(tokenize(fields(&empty)).is_ok());
         for (body, param) in [
             (json!({}), "prompt"),
             (json!({"prompt": "a", "content": "a"}), "content"),
