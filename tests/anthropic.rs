@@ -161,7 +161,7 @@ fn tools_are_called_and_their_results_go_back() {
 }
 
 #[test]
-fn whatever_goes_wrong_is_told_in_their_shape() {
+fn case_23_whatever_goes_wrong_is_told_in_their_shape() {
     let home = Home::prepared();
     let server = serve(&home, &["limits.key.requests_per_minute=2", "server.body_bytes_max=65536"]);
     let client = server.with_key(&home.key());
@@ -222,7 +222,7 @@ fn a_server_that_is_shut_says_so_in_their_shape() {
 }
 
 #[test]
-fn a_key_is_the_same_credential_in_either_header() {
+fn case_24_a_key_is_the_same_credential_in_either_header() {
     let home = Home::prepared();
     let server = serve(&home, &[]);
     let key = home.key();

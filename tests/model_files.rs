@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use strongroom::engine::gguf::testing::{self, Writer};
 
 #[test]
-fn files_that_are_cut_short_are_refused_wherever_the_cut_is() {
+fn class_01_files_that_are_cut_short_are_refused_wherever_the_cut_is() {
     let whole = fs::read(guide_file()).expect("the guide is part of the repository");
     let at = |text: &str| find(&whole, text);
     let tensors = at("token_embd.weight");
@@ -67,7 +67,7 @@ fn files_that_are_cut_short_are_refused_wherever_the_cut_is() {
 }
 
 #[test]
-fn files_that_are_damaged_in_the_header_are_refused_with_the_field_at_fault() {
+fn class_01_files_that_are_damaged_in_the_header_are_refused_with_the_field_at_fault() {
     let whole = fs::read(guide_file()).expect("the guide is part of the repository");
     let cases = header_cases(&whole).into_iter().chain(value_cases(&whole));
     let cases = cases.chain(word_cases(&whole)).chain(alignment_cases(&whole));

@@ -184,7 +184,7 @@ fn loading_and_unloading_need_the_permission_and_go_on_record() {
 }
 
 #[test]
-fn an_alias_is_made_and_taken_away_while_the_server_runs() {
+fn case_28_an_alias_opens_a_model_from_when_it_is_made_until_it_is_taken_away() {
     let (home, _) = home(&["first"]);
     let server = serve(&home, &["--set", "models.aliases.fixed=first"]);
     let owner = server.sign_in();

@@ -201,7 +201,7 @@ fn what_is_kept_is_read_gone_on_from_and_deleted() {
 }
 
 #[test]
-fn what_is_kept_for_somebody_else_is_not_there() {
+fn class_06_what_is_kept_for_somebody_else_is_not_there() {
     let home = Home::prepared();
     let mut server = Server::start(&home);
     let client = server.with_key(&home.key());

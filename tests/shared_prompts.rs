@@ -37,7 +37,7 @@ fn metric(server: &Server, owner: &Session, from: &str) -> u64 {
 }
 
 #[test]
-fn what_one_person_was_told_speeds_up_nobody_else_unless_it_is_shared() {
+fn class_15_what_one_person_was_told_speeds_up_nobody_else_unless_it_is_shared() {
     let home = Home::prepared();
     let server = Server::start(&home);
     let owner = server.sign_in();

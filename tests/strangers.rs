@@ -8,7 +8,7 @@ use common::{Home, Server};
 use serde_json::json;
 
 #[test]
-fn keys_that_are_wrong_revoked_or_expired_open_nothing() {
+fn class_05_keys_that_are_wrong_revoked_or_expired_open_nothing() {
     let home = Home::prepared();
     let server = Server::start(&home);
     let session = server.sign_in();
@@ -51,7 +51,7 @@ fn keys_that_are_wrong_revoked_or_expired_open_nothing() {
 }
 
 #[test]
-fn what_belongs_to_somebody_else_is_not_there() {
+fn class_06_what_belongs_to_somebody_else_is_not_there() {
     let home = Home::prepared();
     let mut server = Server::start(&home);
     let owner = server.sign_in();
@@ -90,7 +90,7 @@ fn what_belongs_to_somebody_else_is_not_there() {
 }
 
 #[test]
-fn changes_need_the_token_of_the_page_and_its_origin() {
+fn class_17_changes_need_the_token_of_the_page_and_its_origin() {
     let home = Home::prepared();
     let mut server = Server::start(&home);
     let client = server.client();

@@ -306,10 +306,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobodys_password_never_fits() {
+    async fn class_09_nobodys_password_never_fits_and_costs_what_any_other_does() {
+        use futures_util::FutureExt;
+
         let hasher = Hasher::new(1).expect("made");
         let word = SecretText::new("four quiet words here".into());
-        assert!(!hasher.verify(Queue::SignIn, &word, None).await.expect("checked"));
+        // It waits for its turn to be hashed, as that of an account does: no answer comes without.
+        let turn = hasher.running.acquire().await.expect("free");
+        let mut checked = Box::pin(hasher.verify(Queue::SignIn, &word, None));
+        assert!(checked.as_mut().now_or_never().is_none(), "it was answered without a hash");
+        drop(turn);
+        assert!(!checked.await.expect("checked"));
         let known = hasher.hash(word.clone()).await.expect("hashed");
         assert!(hasher.verify(Queue::SignIn, &word, Some(known)).await.expect("checked"));
     }

@@ -16,7 +16,7 @@ fn asks(origin: &str, path: &str) -> TestRequest {
 }
 
 #[actix_web::test]
-async fn pages_that_are_named_may_use_the_api_with_a_key_and_nothing_else() {
+async fn class_17_pages_that_are_named_may_use_the_api_with_a_key_and_nothing_else() {
     let setting = format!("[\"{PAGE}\", \"http://localhost:3000\"]");
     let house = House::with(&[("server.cors_origins", &setting)]).await;
     let owner = house.owner().await;
@@ -73,7 +73,7 @@ async fn pages_that_are_named_may_use_the_api_with_a_key_and_nothing_else() {
 }
 
 #[actix_web::test]
-async fn without_the_setting_no_other_page_may() {
+async fn class_17_without_the_setting_no_other_page_may() {
     let house = House::new().await;
     let answer = house.call(asks(PAGE, "/v1/models")).await;
     assert_eq!(answer.code(), "method_not_allowed");

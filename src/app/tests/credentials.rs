@@ -14,7 +14,7 @@ fn with(header: &[(&str, &str)], path: &str) -> TestRequest {
 }
 
 #[actix_web::test]
-async fn one_well_formed_header_opens_and_nothing_else() {
+async fn class_05_one_well_formed_header_opens_and_nothing_else() {
     let house = House::new().await;
     let owner = house.owner().await;
     let (_, program) = house.key(&owner, json!({ "name": "script" })).await;
@@ -211,7 +211,7 @@ async fn a_method_that_an_address_does_not_take_is_refused_with_those_that_it_do
 }
 
 #[actix_web::test]
-async fn a_request_for_another_host_is_not_answered() {
+async fn class_17_a_request_for_another_host_is_not_answered() {
     let house = House::new().await;
     for host in ["evil.example", "localhost.evil.example", "", "127.0.0.1.nip.io"] {
         let request = TestRequest::with_uri("/api/status").insert_header(("host", host));

@@ -18,7 +18,7 @@ pub(super) fn path_of(pattern: &str) -> String {
 }
 
 #[actix_web::test]
-async fn every_route_lets_in_whom_its_row_names_and_nobody_else() {
+async fn class_04_every_route_lets_in_whom_its_row_names_and_nobody_else() {
     let house = House::new().await;
     let owner = house.owner().await;
     let mut visitors = vec![(BuiltinRole::Owner, owner.clone())];

@@ -228,7 +228,7 @@ def test_embeddings_of_texts_are_found_again():
     assert asyncio.run(embeddings.aembed_query("t9 t10")) == one
 
 
-def test_embeddings_of_token_arrays_are_those_of_the_texts(tokens_of_the_model):
+def test_case_02_embeddings_of_token_arrays_are_those_of_the_texts(tokens_of_the_model):
     by_text = OpenAIEmbeddings(model="bert-mean", check_embedding_ctx_length=False)
     by_tokens = OpenAIEmbeddings(model="bert-mean")
     assert tokens_of_the_model.encode("t9") == [9]

@@ -140,7 +140,7 @@ def test_limits_are_told_in_the_headers_of_good_answers():
     assert headers["x-ratelimit-reset-requests"]
 
 
-def test_a_used_up_rate_is_waited_for_and_the_answer_comes():
+def test_case_07_a_used_up_rate_is_waited_for_and_the_answer_comes():
     with client_that(max_retries=0) as greedy:
         use_up_the_rate(greedy)
     watch = Watch()
@@ -274,7 +274,7 @@ def owner():
 
 
 @pytest.mark.parametrize("is_asynchronous", [False, True])
-def test_an_error_in_a_stream_is_raised_after_what_was_said(is_asynchronous):
+def test_case_05_an_error_in_a_stream_is_raised_after_what_was_said(is_asynchronous):
     browser = owner()
     key = browser.send("POST", "/api/me/keys", {"name": "to be withdrawn"})
     options = {"model": "guide-long", "stream": True, **ENDLESS}

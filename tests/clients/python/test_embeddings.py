@@ -25,7 +25,7 @@ def cosine(a, b):
     return dot / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
 
-def test_vectors_are_the_same_in_both_encodings(client):
+def test_case_01_vectors_are_the_same_in_both_encodings(client):
     texts = ["t9 t10", "t11", "t9 t10"]
     # The client asks for base64 by itself.
     packed = client.embeddings.create(model="bert-mean", input=texts)
