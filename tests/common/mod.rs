@@ -8,6 +8,8 @@
 pub mod client;
 pub mod damaged;
 pub mod frames;
+pub mod guides;
+pub mod numbered;
 pub mod person;
 pub mod raw;
 pub mod refusal;
@@ -206,9 +208,18 @@ impl Server {
 
     /// Memory of the process that is in use, in MiB.
     pub fn resident_mib(&self) -> u64 {
+        self.memory_mib("VmRSS:")
+    }
+
+    /// The most memory that the process has had in use, in MiB.
+    pub fn peak_mib(&self) -> u64 {
+        self.memory_mib("VmHWM:")
+    }
+
+    fn memory_mib(&self, figure: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(path).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a figure");
+        let line = status.lines().find_map(|line| line.strip_prefix(figure)).expect("a figure");
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
         kib / 1_024
     }
