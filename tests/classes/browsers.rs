@@ -1,0 +1,137 @@
+//! Pages of other servers in a person's browser, and names of other hosts: every kind of route, with every
+//! mark by which such a request is known.
+
+use serde_json::json;
+
+use super::{CHAT, path_of, start};
+use crate::common::numbered::rows;
+use crate::common::refusal::{chat_body, check};
+use crate::common::{Answer, Client, Home, OWNER, PASSWORD};
+
+const FOREIGN: [(&str, &str); 7] = [
+    ("origin", "https://evil.example"),
+    ("origin", "http://127.0.0.1"),
+    ("origin", "https://127.0.0.1.evil.example"),
+    ("origin", "null"),
+    ("origin", ""),
+    ("sec-fetch-site", "cross-site"),
+    ("sec-fetch-site", "same-site"),
+];
+
+/// Every route: method, path, and whether everybody may.
+fn routes() -> Vec<(String, String, bool)> {
+    let table = rows("api.md", "routes");
+    let route = |row: &Vec<String>| {
+        (row[0].clone(), path_of(row[1].trim_matches('`'), "nothing"), row[2] == "everybody")
+    };
+    table[1..].iter().map(route).collect()
+}
+
+/// Nothing on the answer lets a page elsewhere read it or go on.
+fn assert_closed(what: &str, answer: &Answer) {
+    for (name, _) in &answer.headers {
+        assert!(!name.as_str().starts_with("access-control-"), "{what}: {name}");
+    }
+}
+
+#[test]
+fn class_17_another_host_name_is_refused_at_every_route() {
+    let home = Home::prepared();
+    let mut server = start(&home, &[]);
+    let key = home.key();
+    for (method, path, _) in routes() {
+        for host in ["evil.example", "127.0.0.1.nip.io", "localhost.evil.example:8443"] {
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n\
+                 content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+            );
+            let answer = server.raw().exchange(request.as_bytes()).expect("an answer");
+            assert_eq!(answer.status, 421, "{method} {path} at {host}: {}", answer.text());
+            assert_eq!(answer.code(), "wrong_host", "{method} {path} at {host}");
+        }
+    }
+    server.assert_alive();
+}
+
+#[test]
+fn class_17_no_change_is_made_for_a_page_of_another_server() {
+    let home = Home::prepared();
+    let mut server = start(&home, &[]);
+    let session = server.sign_in();
+    let before = session.client.get("/api/conversations").expect(200);
+    let mut tried = 0;
+    for (method, path, is_open) in routes() {
+        if method == "GET" || path.starts_with("/v1/") {
+            continue;
+        }
+        for (name, value) in FOREIGN {
+            // With the cookie and even the token: the browser says where it comes from.
+            let client = session.client.clone().with(name, value);
+            // What everybody may send is right, so that nothing else refuses it.
+            let body = match path.as_str() {
+                "/api/session" => json!({"username": OWNER, "password": PASSWORD}),
+                "/api/setup" => json!({"token": "x", "username": "eve", "password": PASSWORD}),
+                "/api/invitation" => json!({"token": "x", "password": PASSWORD}),
+                _ => json!({}),
+            };
+            let answer = client.send(&method, &path, Some(&body));
+            let what = format!("{method} {path} with {name}: {value} (open: {is_open})");
+            check(&what, &answer, 403, "cross_origin");
+            assert!(!answer.headers.contains_key("set-cookie"), "{what}");
+            assert_closed(&what, &answer);
+            tried += 1;
+        }
+    }
+    assert!(tried > 200, "{tried}");
+    // What a form or a simple request can send is no JSON, and is not read.
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"] {
+        for path in ["/api/conversations", "/api/session", "/api/me/keys"] {
+            let headers = [("content-type", kind)];
+            let sent = session.client.try_send(
+                "POST",
+                path,
+                &headers,
+                Some(b"{\"title\": \"x\"}".to_vec()),
+            );
+            check(kind, &sent.expect("an answer"), 415, "unsupported_media_type");
+        }
+    }
+    assert_eq!(session.client.get("/api/conversations").expect(200), before);
+    server.assert_alive();
+}
+
+#[test]
+fn class_17_no_answer_lets_another_servers_page_read_it_and_none_is_told_that_it_may_ask() {
+    let home = Home::prepared();
+    let server = start(&home, &[]);
+    let (session, program) = (server.sign_in(), server.with_key(&home.key()));
+    let cookie = session.client.clone();
+    for (method, path, _) in routes() {
+        let asks = [
+            ("origin", "https://evil.example"),
+            ("access-control-request-method", method.as_str()),
+            ("access-control-request-headers", "authorization,content-type"),
+        ];
+        for client in [&server.client(), &cookie, &program] {
+            let answer = client.try_send("OPTIONS", &path, &asks, None).expect("an answer");
+            let what = format!("OPTIONS {path}: {}", answer.status);
+            assert!(matches!(answer.status, 401 | 403 | 404 | 405), "{what}");
+            assert_closed(&what, &answer);
+        }
+        if method == "GET" {
+            let from =
+                |client: &Client| client.clone().with("origin", "https://evil.example").get(&path);
+            for client in [&server.client(), &cookie, &program] {
+                assert_closed(&path, &from(client));
+            }
+        }
+    }
+    // A program that sends its key may say any origin; only a page could not read what comes.
+    let page = program.clone().with("origin", "https://evil.example");
+    let answer = page.post(CHAT, &chat_body());
+    assert_eq!(answer.status, 200);
+    assert_closed("a chat", &answer);
+    // A cookie does nothing for it.
+    let answer = cookie.clone().with("origin", "https://evil.example").post(CHAT, &chat_body());
+    check("a cookie", &answer, 401, "invalid_api_key");
+}
