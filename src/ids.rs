@@ -153,6 +153,7 @@ kinds! {
     User UserId "usr" "a person or service account.";
     Session SessionId "ses" "a signed-in browser.";
     ApiKey KeyId "key" "an API key.";
+    UserGroup GroupId "grp" "a group of people with a budget of its own.";
     Invitation InvitationId "inv" "a one-time link.";
     Conversation ConversationId "cnv" "a conversation of the web app.";
     ChatMessage MessageId "msg" "a message of a conversation.";

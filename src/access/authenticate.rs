@@ -167,7 +167,11 @@ impl Authenticator {
             user: key.user,
             permissions: person.permissions().and(key.scopes),
             roles: person.roles.iter().map(|role| role.name().to_owned()).collect(),
-            via: Via::Key(KeyContext { id: key.id, models: key.models.clone() }),
+            via: Via::Key(KeyContext {
+                id: key.id,
+                models: key.models.clone(),
+                limits: key.limits,
+            }),
             address: peer(request),
             request: request_id(request),
         })

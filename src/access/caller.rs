@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::permission::{BuiltinRole, Permission, PermissionSet};
 use crate::audit::Actor;
+use crate::config::LimitSet;
 use crate::ids::{KeyId, RequestId, SessionId, UserId};
 
 /// An authenticated caller.
@@ -41,6 +42,8 @@ pub(crate) struct KeyContext {
     pub(crate) id: KeyId,
     /// The models that the key may use; none means all that its owner may.
     pub(crate) models: Option<Vec<String>>,
+    /// The limits that it was made with.
+    pub(crate) limits: LimitSet,
 }
 
 impl Caller {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use entries::Table;
-pub(crate) use entries::{KeyEntry, PersonEntry, SessionEntry};
+pub(crate) use entries::{KeyEntry, KeyTerms, PersonEntry, SessionEntry};
 
 use super::permission::BuiltinRole;
 use super::{Caller, Via};

@@ -17,7 +17,7 @@ use crate::access::permission::{Permission, PermissionSet};
 use crate::access::{Authenticator, Public, SignedIn};
 use crate::clock::{Clock, Timestamp};
 use crate::gate::Gate;
-use crate::gate::api::UsageJson;
+use crate::gate::standing::UsageJson;
 use crate::ids::{SessionId, UserId};
 use crate::secret::SecretText;
 use crate::web::{Answer, ApiError, Body, Empty};

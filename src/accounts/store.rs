@@ -209,6 +209,8 @@ pub(super) fn delete_person(db: &Connection, user: UserId) -> Result<(), Account
            OR account IN (SELECT id FROM api_keys WHERE user = ?1)",
         "DELETE FROM limit_days WHERE account = ?1 OR account LIKE ?1 || '/%'
            OR account IN (SELECT id FROM api_keys WHERE user = ?1)",
+        "DELETE FROM limit_months WHERE account = ?1 OR account LIKE ?1 || '/%'
+           OR account IN (SELECT id FROM api_keys WHERE user = ?1)",
         "DELETE FROM monitor_hours WHERE user = ?1",
         "DELETE FROM users WHERE id = ?1",
     ] {

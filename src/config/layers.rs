@@ -58,6 +58,10 @@ const OPEN: &[Open] = &[
             ("queue_max", "engine.queue_max"),
             ("person_requests_per_minute", "limits.person.requests_per_minute"),
             ("person_tokens_per_minute", "limits.person.tokens_per_minute"),
+            ("person_requests_per_day", "limits.person.requests_per_day"),
+            ("person_tokens_per_day", "limits.person.tokens_per_day"),
+            ("person_requests_per_month", "limits.person.requests_per_month"),
+            ("person_tokens_per_month", "limits.person.tokens_per_month"),
         ]),
     },
     Open {

@@ -7,6 +7,7 @@
 mod device;
 mod engine;
 mod layers;
+mod limits;
 mod person;
 mod price;
 mod server;
@@ -18,12 +19,13 @@ use std::path::Path;
 pub use device::Device;
 pub use engine::{Engine, Instructions, KvPrecision, Speculation};
 pub use layers::Origin;
+pub use limits::{LIMIT_MAX, LimitSet};
 pub use person::{may_style, settings_directory, state_directory};
 pub use price::{Price, Prices};
 pub use server::{ForwardedHeader, Server};
 pub use settings::{
-    Accounts, Api, Backup, Evals, Guard, KeySourceKind, LimitSet, Limits, LoadWhen, LogFormat,
-    Logs, MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES, SUITES, Schedule, Settings, Tls,
+    Accounts, Api, Backup, Evals, Guard, KeySourceKind, Limits, LoadWhen, LogFormat, Logs,
+    MODEL_NAME_RULE, ModelLimits, Models, Monitor, ROLES, SUITES, Schedule, Settings, Tls,
     UsageSettings, VaultSettings, is_model_name,
 };
 

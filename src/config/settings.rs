@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::device::{DEVICE_RULE, Device};
 use super::engine::Engine;
 use super::price::{self, Prices};
+use super::limits::LimitSet;
 use super::server::Server;
 
 /// The roles that limits can be set for; those of `access::permission`, as a test there holds.
@@ -104,6 +105,10 @@ pub struct ModelLimits {
     pub queue_max: Option<u16>,
     pub person_requests_per_minute: Option<u32>,
     pub person_tokens_per_minute: Option<u64>,
+    pub person_requests_per_day: Option<u64>,
+    pub person_tokens_per_day: Option<u64>,
+    pub person_requests_per_month: Option<u64>,
+    pub person_tokens_per_month: Option<u64>,
 }
 
 /// What a model may be called, in words.
@@ -147,16 +152,6 @@ pub struct Limits {
     pub key: LimitSet,
     pub roles: BTreeMap<String, LimitSet>,
     pub weights: BTreeMap<String, u8>,
-}
-
-/// One set of limits; what is absent or 0 is not limited.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitSet {
-    pub requests_per_minute: Option<u32>,
-    pub tokens_per_minute: Option<u64>,
-    pub tokens_per_day: Option<u64>,
-    pub concurrent: Option<u32>,
 }
 
 /// How use is counted.

@@ -49,6 +49,7 @@ pub(super) const ALL: &[Migration] = &[
         sql: include_str!("migrations/0012_model_access_sum.sql"),
     },
     Migration { number: 13, name: "responses", sql: include_str!("migrations/0013_responses.sql") },
+    Migration { number: 14, name: "budgets", sql: include_str!("migrations/0014_budgets.sql") },
     Migration { number: 15, name: "usage", sql: include_str!("migrations/0015_usage.sql") },
     Migration {
         number: 16,

@@ -1,16 +1,10 @@
-//! What the gate's errors mean to a client, and the headers of limits.
+//! What the gate's errors mean to a client.
 
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Serialize;
-
-use super::Gate;
-use super::catalog::Model;
 use super::error::GateError;
 use super::loaded::ModelKind;
-use crate::access::Caller;
-use crate::limits::{Meter, Which};
+use super::standing::limited;
 use crate::web::{ApiError, ErrorCode};
 
 impl From<GateError> for ApiError {
@@ -26,21 +20,7 @@ impl From<GateError> for ApiError {
             GateError::NoMemory(reason) => Self::new(ErrorCode::ModelMemory).message(reason),
             GateError::Unloaded => Self::new(ErrorCode::ModelNotReady)
                 .message("The model was unloaded. Try again."),
-            GateError::Limited(refusal) => {
-                let code = match refusal.which {
-                    Which::Requests => ErrorCode::TooManyRequests,
-                    Which::Tokens => ErrorCode::TooManyTokens,
-                    Which::DayTokens => ErrorCode::BudgetExhausted,
-                    Which::Concurrent => ErrorCode::TooManyConcurrent,
-                };
-                match refusal.retry_after {
-                    Some(wait) => Self::new(code).retry_after(wait),
-                    None => Self::new(ErrorCode::RequestExceedsLimit).message(format!(
-                        "This request may take more tokens (prompt and longest answer) than your limit of {} allows at all, so waiting does not help. Lower max_tokens or shorten the prompt.",
-                        refusal.limit
-                    )),
-                }
-            }
+            GateError::Limited(refusal) => limited(refusal),
             GateError::PromptTooLong { parameter, tokens, context } => {
                 Self::new(ErrorCode::ContextLengthExceeded)
                     .message(format!(
@@ -91,84 +71,6 @@ impl From<GateError> for ApiError {
                 .message("Your access was withdrawn while the answer was being written."),
             GateError::Engine(_) => Self::new(ErrorCode::Internal).because(&error),
         }
-    }
-}
-
-impl Gate {
-    /// Where the caller stands, with a model that they asked, as `x-ratelimit-…` headers: name and
-    /// value.
-    pub(crate) fn limit_headers(
-        &self,
-        caller: &Caller,
-        model: Option<&Model>,
-    ) -> Vec<(&'static str, String)> {
-        let standing = self.standing(caller, model);
-        let mut headers = Vec::with_capacity(6);
-        let mut add = |names: [&'static str; 3], meter: Meter| {
-            if let (Some(limit), Some(remaining)) = (meter.limit, meter.remaining()) {
-                headers.push((names[0], limit.to_string()));
-                headers.push((names[1], remaining.to_string()));
-                headers.push((names[2], span(meter.reset)));
-            }
-        };
-        add(
-            [
-                "x-ratelimit-limit-requests",
-                "x-ratelimit-remaining-requests",
-                "x-ratelimit-reset-requests",
-            ],
-            standing.requests,
-        );
-        add(
-            [
-                "x-ratelimit-limit-tokens",
-                "x-ratelimit-remaining-tokens",
-                "x-ratelimit-reset-tokens",
-            ],
-            standing.tokens,
-        );
-        headers
-    }
-}
-
-impl Gate {
-    /// What the caller has used of their own limits, for their own page.
-    pub(crate) fn usage_view(&self, caller: &Caller) -> UsageJson {
-        let usage = self.usage(caller);
-        let meter = |meter: Meter| MeterJson { used: meter.used, limit: meter.limit };
-        UsageJson {
-            tokens_day: meter(usage.tokens_day),
-            tokens_minute: meter(usage.tokens_minute),
-            requests_day: usage.requests_day,
-        }
-    }
-}
-
-/// What somebody has used of their limits.
-#[derive(Serialize, JsonSchema)]
-pub(crate) struct UsageJson {
-    /// Of this day (UTC), those of running requests reserved.
-    tokens_day: MeterJson,
-    tokens_minute: MeterJson,
-    requests_day: u64,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct MeterJson {
-    used: u64,
-    /// `null`: there is none.
-    limit: Option<u64>,
-}
-
-/// A span of time in the manner of these headers: `6m0s`, `1.5s`, `20ms`.
-fn span(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    let (minutes, rest) = (ms / 60_000, ms % 60_000);
-    let seconds = rest as f64 / 1000.0;
-    match (minutes, ms) {
-        (_, 0..1_000) => format!("{ms}ms"),
-        (0, _) => format!("{seconds}s"),
-        _ => format!("{minutes}m{seconds}s"),
     }
 }
 
@@ -227,14 +129,5 @@ mod tests {
         assert_eq!(wait(GateError::TimeLimit), (false, None));
         assert_eq!(wait(GateError::NotRecorded), (false, Some(60)));
         assert_eq!(wait(GateError::Waited), (true, Some(10)));
-    }
-
-    #[test]
-    fn spans_are_written_as_clients_read_them() {
-        for (ms, text) in
-            [(0, "0ms"), (20, "20ms"), (1_500, "1.5s"), (60_000, "1m0s"), (360_250, "6m0.25s")]
-        {
-            assert_eq!(span(Duration::from_millis(ms)), text);
-        }
     }
 }

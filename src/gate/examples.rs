@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::GateError;
 use super::loaded::ModelKind;
 use crate::engine::EngineError;
-use crate::limits::{Refusal, Which};
+use crate::limits::{Refusal, Which, Whose};
 use crate::web::ApiError;
 
 /// Stands for a parameter that depends on the request.
@@ -21,6 +21,7 @@ pub(crate) fn refusals() -> Vec<(&'static str, ApiError)> {
 fn limited(which: Which, wait_s: Option<u64>) -> GateError {
     GateError::Limited(Refusal {
         which,
+        whose: Whose::Person,
         limit: 60,
         retry_after: wait_s.map(Duration::from_secs),
         remaining: 0,
@@ -41,8 +42,11 @@ fn after(error: &GateError) -> Option<GateError> {
         }
         GateError::Limited(refusal) => match refusal.which {
             Which::Requests => limited(Which::Tokens, Some(12)),
-            Which::Tokens => limited(Which::DayTokens, Some(3_600)),
-            Which::DayTokens => limited(Which::Concurrent, Some(1)),
+            Which::Tokens => limited(Which::DayRequests, Some(3_600)),
+            Which::DayRequests => limited(Which::DayTokens, Some(3_600)),
+            Which::DayTokens => limited(Which::MonthRequests, Some(86_400)),
+            Which::MonthRequests => limited(Which::MonthTokens, Some(86_400)),
+            Which::MonthTokens => limited(Which::Concurrent, Some(1)),
             Which::Concurrent => limited(Which::Tokens, None),
         },
         GateError::PromptTooLong { parameter: Some("messages"), tokens, context } => {

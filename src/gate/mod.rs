@@ -26,6 +26,7 @@ mod request;
 mod running;
 mod score;
 mod shared;
+pub(crate) mod standing;
 mod store;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -62,7 +63,7 @@ use crate::db::Db;
 use crate::engine::{Domain, Weight};
 use crate::guard::Guard;
 use crate::ids::UserId;
-use crate::limits::{Limiter, Reservation, Standing, Subject, Usage, Wanted};
+use crate::limits::{Limiter, Reservation, Wanted};
 use crate::usage::Ledger;
 use crate::vault::Vault;
 use exchange::Exchange;
@@ -70,6 +71,7 @@ use metrics::Metrics;
 use prompt::Draft;
 use running::{Place, Running};
 use shared::SharedPrompts;
+use standing::subject;
 use waiting::Line;
 use way::Asker;
 
@@ -343,17 +345,6 @@ impl Gate {
         self.find(caller, purpose, name).filter(|model| model.is_open_to(caller))
     }
 
-    /// Where the caller stands against their limits, and against those of a model.
-    fn standing(&self, caller: &Caller, model: Option<&Model>) -> Standing {
-        let of_model = model.map(|model| (&*model.name, &model.person_limits));
-        self.inner.parts.limits.standing(&subject(caller), of_model)
-    }
-
-    /// What the caller has used today and in the last minute.
-    pub(crate) fn usage(&self, caller: &Caller) -> Usage {
-        self.inner.parts.limits.usage(caller.user, &caller.roles)
-    }
-
     /// Ends every exchange that the withdrawn thing had let in, within one step; says how many. Of a
     /// person, nothing stays in the caches.
     pub(crate) fn revoke(&self, what: Revocation) -> usize {
@@ -388,11 +379,6 @@ impl Gate {
         let models = self.inner.parts.catalog.all();
         self.inner.metrics.text(self.inner.running.count(), &models)
     }
-}
-
-/// Whose limits count.
-fn subject(caller: &Caller) -> Subject {
-    Subject { user: caller.user, key: caller.key().map(|key| key.id), roles: caller.roles.clone() }
 }
 
 /// Whether the model is for this, as far as is known: what one that is not in memory is for is known

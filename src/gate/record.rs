@@ -15,7 +15,7 @@ use crate::access::refusals::Source;
 use crate::access::{Caller, Via};
 use crate::audit::{Action, AuditError, Event, Outcome};
 use crate::ids::{RequestId, UserId};
-use crate::limits::{Refusal, ReservedFor, Which};
+use crate::limits::{Refusal, ReservedFor, Which, Whose};
 use crate::usage::{Entry, Tokens, User};
 use crate::vault::BlindPurpose;
 
@@ -144,7 +144,11 @@ impl Gate {
         }
         let mut denial = event(caller, Action::GenerationRefuse, Outcome::Denied)
             .with("limit", refusal.which.name())
+            .with("limit_of", refusal.whose.name())
             .with("limit_value", refusal.limit);
+        if let Whose::Group(group) = refusal.whose {
+            denial = denial.with("group", group.to_string());
+        }
         if let Some(model) = model {
             denial = denial.subject(&model.name);
         }

@@ -419,7 +419,7 @@ pub(crate) fn admit(house: &House, registry: &Registry, caller: &Caller) {
 
 /// A member's program.
 pub(crate) fn caller_with_key(id: KeyId, models: Option<Vec<String>>) -> Caller {
-    Caller { via: Via::Key(KeyContext { id, models }), ..caller() }
+    Caller { via: Via::Key(KeyContext { id, models, limits: LimitSet::default() }), ..caller() }
 }
 
 /// A request for plain text.

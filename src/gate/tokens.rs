@@ -244,7 +244,7 @@ mod tests {
         }
         assert!(house.engine.seen.lock().is_empty(), "no model has read it");
         assert_eq!(house.gate.usage(&caller).tokens_day.used, 0);
-        assert_eq!(house.gate.usage(&caller).requests_day, 2);
+        assert_eq!(house.gate.usage(&caller).requests_day.used, 2);
     }
 
     #[tokio::test]

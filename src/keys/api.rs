@@ -8,6 +8,7 @@ use super::{KeyRequest, KeyView, Keys};
 use crate::access::Grant;
 use crate::access::permission::ManageOwnKeys;
 use crate::clock::Timestamp;
+use crate::config::LimitSet;
 use crate::gate::Gate;
 use crate::ids::KeyId;
 use crate::secret::SecretText;
@@ -20,6 +21,8 @@ struct KeyJson {
     hint: String,
     scopes: Vec<String>,
     models: Option<Vec<String>>,
+    /// What the key may use at most, beside all other limits.
+    limits: LimitSet,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
     last_used_at: Option<Timestamp>,
@@ -27,8 +30,9 @@ struct KeyJson {
 
 impl From<KeyView> for KeyJson {
     fn from(view: KeyView) -> Self {
-        let KeyView { id, name, hint, scopes, models, created_at, expires_at, last_used_at } = view;
-        Self { id, name, hint, scopes, models, created_at, expires_at, last_used_at }
+        let KeyView { id, name, hint, scopes, models, limits, .. } = view;
+        let KeyView { created_at, expires_at, last_used_at, .. } = view;
+        Self { id, name, hint, scopes, models, limits, created_at, expires_at, last_used_at }
     }
 }
 
@@ -68,6 +72,8 @@ pub(crate) struct KeyBody {
     name: String,
     scopes: Option<Vec<String>>,
     models: Option<Vec<String>>,
+    /// What the key may use at most, beside all other limits; what is absent is not limited further.
+    limits: Option<LimitSet>,
     expires_in_days: Option<u32>,
 }
 
@@ -78,8 +84,9 @@ pub(crate) async fn create(
     keys: Data<Keys>,
     gate: Data<Gate>,
 ) -> Result<Answer<NewKey, 201>, ApiError> {
-    let Body(KeyBody { name, scopes, models, expires_in_days }) = body;
-    let request = KeyRequest { name, scopes, models, expires_in_days };
+    let Body(KeyBody { name, scopes, models, limits, expires_in_days }) = body;
+    let limits = limits.unwrap_or_default();
+    let request = KeyRequest { name, scopes, models, limits, expires_in_days };
     let (view, secret) = keys.create(&grant, request, &gate).await?;
     Ok(Answer::new(&NewKey { key: view.into(), secret }))
 }

@@ -3,6 +3,7 @@
 use crate::access::Withdrawn;
 use crate::access::authenticate::{audit_error, db_error, vault_error};
 use crate::audit::AuditError;
+use crate::config::LIMIT_MAX;
 use crate::db::DbError;
 use crate::vault::VaultError;
 use crate::web::{ApiError, ErrorCode};
@@ -25,6 +26,11 @@ pub(crate) enum KeyError {
     /// There is no such model, or its owner may not use it: its place in the list, from 1.
     #[error("Model {0} of the list is not there, or you may not use it.")]
     UnknownModel(usize),
+    /// A limit is not accepted.
+    #[error(
+        "A limit is a whole number from 1 to {LIMIT_MAX}. Leave out what is not to be limited."
+    )]
+    BadLimit(&'static str),
     /// The expiry is not accepted.
     #[error("A key expires after 1 to {0} days, or not at all.")]
     BadExpiry(u32),
@@ -66,6 +72,7 @@ impl From<KeyError> for ApiError {
             KeyError::BadName => with("name"),
             KeyError::UnknownScope | KeyError::NotHeld(_) => with("scopes"),
             KeyError::BadModels | KeyError::UnknownModel(_) => with("models"),
+            KeyError::BadLimit(name) => with(&format!("limits.{name}")),
             KeyError::BadExpiry(_) => with("expires_in_days"),
             KeyError::TooMany(_) => Self::new(ErrorCode::Conflict).message(said),
             KeyError::Withdrawn(error) => error.into(),

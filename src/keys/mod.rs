@@ -12,11 +12,12 @@ pub(crate) use error::KeyError;
 use store::NewKey;
 
 use crate::access::permission::{ManageOwnKeys, Permission, PermissionSet};
-use crate::access::registry::{KeyEntry, Registry};
+use crate::access::registry::{KeyEntry, KeyTerms, Registry};
 use crate::access::token::{self, TokenKind};
 use crate::access::{Binder, Caller, Changes, Grant};
 use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
+use crate::config::LimitSet;
 use crate::db::Db;
 use crate::gate::Gate;
 use crate::ids::{KeyId, UserId};
@@ -64,6 +65,8 @@ pub(crate) struct KeyRequest {
     pub(crate) scopes: Option<Vec<String>>,
     /// Names of models; none means all that the owner may use.
     pub(crate) models: Option<Vec<String>>,
+    /// Its own limits, beside those of all keys and of its owner.
+    pub(crate) limits: LimitSet,
     /// After how many days it stops working.
     pub(crate) expires_in_days: Option<u32>,
 }
@@ -81,6 +84,8 @@ pub(crate) struct KeyView {
     pub(crate) scopes: Vec<String>,
     /// The models it may be used for.
     pub(crate) models: Option<Vec<String>>,
+    /// Its own limits.
+    pub(crate) limits: LimitSet,
     /// When it was made.
     pub(crate) created_at: Timestamp,
     /// When it stops working.
@@ -141,7 +146,10 @@ impl Keys {
         let name = check_name(&request.name)?;
         let scopes = check_scopes(request.scopes.as_deref(), caller.permissions)?;
         check_models(request.models.as_deref())?;
-        let models = request.models;
+        let (models, limits) = (request.models, request.limits);
+        if let Some(name) = limits.without_effect() {
+            return Err(KeyError::BadLimit(name));
+        }
         let now = self.clock.now();
         let expires_at = match request.expires_in_days {
             None => None,
@@ -157,12 +165,15 @@ impl Keys {
         let place = store::name_place(&row, &owner);
         let sealed = self.vault.seal(Scope::Person(user), &place, name.as_bytes())?;
         let hint = token::hint(&secret);
-        let new =
-            NewKey { id, user, name: sealed, secret_hash, hint, scopes, models, now, expires_at };
+        let terms = KeyTerms { scopes, models, limits, expires_at };
+        let new = NewKey { id, user, name: sealed, secret_hash, hint, terms, now };
         let view = new.view(name);
-        let entry = KeyEntry::new(id, user, scopes, new.models.clone(), expires_at);
-        let (audit, event) =
-            (self.audit.clone(), made_by(caller).subject(id).with("scopes", view.scopes.clone()));
+        let entry = KeyEntry::new(id, user, new.terms.clone());
+        let mut event = made_by(caller).subject(id).with("scopes", view.scopes.clone());
+        for (name, limit) in limits.entries() {
+            event = event.with(name, limit);
+        }
+        let audit = self.audit.clone();
         let binder = self.binder.clone();
         let add = move |tx: &Transaction<'_>| -> Result<(), KeyError> {
             if store::count(tx, user)? >= KEYS_MAX {

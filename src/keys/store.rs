@@ -4,9 +4,10 @@ use rusqlite::{Connection, params};
 
 use super::{KeyError, KeyView};
 use crate::access::binding::{Binder, BoundRow};
-use crate::access::permission::{Permission, PermissionSet};
-use crate::access::registry::{KeyEntry, SecretHash};
+use crate::access::permission::Permission;
+use crate::access::registry::{KeyEntry, KeyTerms, SecretHash};
 use crate::clock::Timestamp;
+use crate::config::LimitSet;
 use crate::ids::{KeyId, UserId};
 use crate::vault::{Aad, Sealed};
 
@@ -17,10 +18,8 @@ pub(super) struct NewKey {
     pub(super) name: Sealed,
     pub(super) secret_hash: SecretHash,
     pub(super) hint: String,
-    pub(super) scopes: PermissionSet,
-    pub(super) models: Option<Vec<String>>,
+    pub(super) terms: KeyTerms,
     pub(super) now: Timestamp,
-    pub(super) expires_at: Option<Timestamp>,
 }
 
 impl NewKey {
@@ -29,10 +28,11 @@ impl NewKey {
             id: self.id,
             name,
             hint: self.hint.clone(),
-            scopes: self.scopes.iter().map(|one| one.name().to_owned()).collect(),
-            models: self.models.clone(),
+            scopes: self.terms.scopes.iter().map(|one| one.name().to_owned()).collect(),
+            models: self.terms.models.clone(),
+            limits: self.terms.limits,
             created_at: self.now,
-            expires_at: self.expires_at,
+            expires_at: self.terms.expires_at,
             last_used_at: None,
         }
     }
@@ -48,13 +48,14 @@ pub(super) fn name_place<'a>(key: &'a str, owner: &'a str) -> Aad<'a> {
     Aad { table: "api_keys", column: "name", row: key, owner }
 }
 
-/// What binds a key: whose it is, by which secret, for what and until when.
+/// What binds a key: whose it is, by which secret, for what, how much of it and until when.
 struct Bound<'a> {
     id: KeyId,
     user: UserId,
     secret_hash: &'a SecretHash,
     scopes: &'a str,
     models: Option<&'a str>,
+    limits: Option<&'a str>,
     expires_at: Option<Timestamp>,
 }
 
@@ -66,32 +67,38 @@ impl BoundRow for Bound<'_> {
     }
 
     fn columns(&self) -> Vec<Option<Vec<u8>>> {
-        vec![
+        let mut columns = vec![
             Some(self.user.to_string().into_bytes()),
             Some(self.secret_hash.to_vec()),
             Some(self.scopes.as_bytes().to_vec()),
             self.models.map(|models| models.as_bytes().to_vec()),
             self.expires_at.map(|at| at.ms().to_be_bytes().to_vec()),
-        ]
+        ];
+        // Keys from before there were limits were bound without, and so are those that have none.
+        columns.extend(self.limits.map(|limits| Some(limits.as_bytes().to_vec())));
+        columns
     }
 }
 
 pub(super) fn insert(db: &Connection, binder: &Binder, key: &NewKey) -> Result<(), KeyError> {
-    let scopes: Vec<&str> = key.scopes.iter().map(Permission::name).collect();
+    let terms = &key.terms;
+    let scopes: Vec<&str> = terms.scopes.iter().map(Permission::name).collect();
     let scopes = serde_json::json!(scopes).to_string();
-    let models = key.models.as_ref().map(|models| serde_json::json!(models).to_string());
+    let models = terms.models.as_ref().map(|models| serde_json::json!(models).to_string());
+    let limits = limits_text(&terms.limits);
     let mac = binder.mac(&Bound {
         id: key.id,
         user: key.user,
         secret_hash: &key.secret_hash,
         scopes: &scopes,
         models: models.as_deref(),
-        expires_at: key.expires_at,
+        limits: limits.as_deref(),
+        expires_at: terms.expires_at,
     })?;
     db.execute(
         "INSERT INTO api_keys
-           (id, user, name, secret_hash, hint, scopes, models, created_at, expires_at, mac)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+           (id, user, name, secret_hash, hint, scopes, models, limits, created_at, expires_at, mac)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         params![
             key.id,
             key.user,
@@ -100,12 +107,25 @@ pub(super) fn insert(db: &Connection, binder: &Binder, key: &NewKey) -> Result<(
             key.hint,
             scopes,
             models,
+            limits,
             key.now,
-            key.expires_at,
+            terms.expires_at,
             mac
         ],
     )?;
     Ok(())
+}
+
+/// Limits as they are kept: those that are given, by their names.
+fn limits_text(limits: &LimitSet) -> Option<String> {
+    let given: serde_json::Map<_, _> =
+        limits.entries().map(|(name, limit)| (name.to_owned(), limit.into())).collect();
+    (!given.is_empty()).then(|| serde_json::Value::Object(given).to_string())
+}
+
+/// None where they do not read.
+fn limits_of(text: Option<&str>) -> Option<LimitSet> {
+    text.map_or(Some(LimitSet::default()), |text| serde_json::from_str(text).ok())
 }
 
 pub(super) fn count(db: &Connection, user: UserId) -> Result<usize, KeyError> {
@@ -120,7 +140,7 @@ pub(super) fn delete(db: &Connection, user: UserId, id: KeyId) -> Result<bool, K
 }
 
 pub(super) fn of(db: &Connection, user: UserId) -> Result<Vec<KeyRow>, KeyError> {
-    let sql = "SELECT id, name, hint, scopes, models, created_at, expires_at, last_used_at
+    let sql = "SELECT id, name, hint, scopes, models, limits, created_at, expires_at, last_used_at
         FROM api_keys WHERE user = ?1 ORDER BY created_at DESC, id DESC";
     let mut statement = db.prepare(sql)?;
     let rows = statement.query_map([user], |row| {
@@ -131,9 +151,10 @@ pub(super) fn of(db: &Connection, user: UserId) -> Result<Vec<KeyRow>, KeyError>
             hint: row.get(2)?,
             scopes: list(&scopes),
             models: models.as_deref().map(list),
-            created_at: row.get(5)?,
-            expires_at: row.get(6)?,
-            last_used_at: row.get(7)?,
+            limits: limits_of(row.get::<_, Option<String>>(5)?.as_deref()).unwrap_or_default(),
+            created_at: row.get(6)?,
+            expires_at: row.get(7)?,
+            last_used_at: row.get(8)?,
         };
         Ok(KeyRow { view, name: row.get(1)? })
     })?;
@@ -145,22 +166,28 @@ pub(super) fn all(
     db: &Connection,
     binder: &Binder,
 ) -> Result<Vec<(SecretHash, KeyEntry)>, KeyError> {
-    let sql = "SELECT secret_hash, id, user, scopes, models, expires_at, mac FROM api_keys";
+    let sql = "SELECT secret_hash, id, user, scopes, models, limits, expires_at, mac FROM api_keys";
     let mut statement = db.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {
         let (secret_hash, id, user): (SecretHash, _, _) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let (scopes, models): (String, Option<String>) = (row.get(3)?, row.get(4)?);
-        let expires_at = row.get(5)?;
-        let (secret_hash, models) = (&secret_hash, models.as_deref());
-        let bound = Bound { id, user, secret_hash, scopes: &scopes, models, expires_at };
-        if binder.fits(&bound, &row.get::<_, Vec<u8>>(6)?)? {
-            // A permission that this version does not know gives nothing.
-            let scopes = list(&scopes).iter().filter_map(|name| Permission::parse(name)).collect();
-            let models = models.map(list);
-            all.push((*secret_hash, KeyEntry::new(id, user, scopes, models, expires_at)));
+        let (limits, expires_at): (Option<String>, _) = (row.get(5)?, row.get(6)?);
+        let (secret_hash, models, limits) = (&secret_hash, models.as_deref(), limits.as_deref());
+        let bound = Bound { id, user, secret_hash, scopes: &scopes, models, limits, expires_at };
+        if !binder.fits(&bound, &row.get::<_, Vec<u8>>(7)?)? {
+            continue;
         }
+        // What limits it is not known: it opens nothing.
+        let Some(limits) = limits_of(limits) else {
+            tracing::error!(key = %id, "the limits of this key cannot be read, and it is not let in");
+            continue;
+        };
+        // A permission that this version does not know gives nothing.
+        let scopes = list(&scopes).iter().filter_map(|name| Permission::parse(name)).collect();
+        let terms = KeyTerms { scopes, models: models.map(list), limits, expires_at };
+        all.push((*secret_hash, KeyEntry::new(id, user, terms)));
     }
     Ok(all)
 }

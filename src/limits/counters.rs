@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::calendar::{Counted, Period, Span};
 use crate::clock::{Clock, Timestamp};
-use crate::config::LimitSet;
+use crate::config::{LIMIT_MAX, LimitSet};
 
 /// Parts that one unit is counted in. A limit of `n` a minute gives back `n` parts a millisecond,
 /// so nothing is ever rounded.
 const PARTS: u64 = 60_000;
-const DAY_MS: i64 = 86_400_000;
-
-/// The largest limit that is counted; beyond it a limit is none.
-pub(super) const LIMIT_MAX: u64 = 1 << 40;
 
 /// A leaking account of what was used within about the last minute. It never holds more than one
 /// minute's worth for long: it empties at the rate of the limit.
@@ -82,38 +79,6 @@ impl Minute {
     }
 }
 
-/// What was used on one day (UTC).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Day {
-    /// Days since the epoch.
-    pub(super) number: i64,
-    pub(super) requests: u64,
-    pub(super) tokens: u64,
-}
-
-impl Day {
-    /// The number of the day that a moment lies in.
-    pub(super) fn of(now: Timestamp) -> i64 {
-        now.ms().div_euclid(DAY_MS)
-    }
-
-    /// Begins a new day where one has begun. A clock set back begins none, and what was counted on
-    /// a day that was not is counted on this one: nothing is given away, and nobody waits for a day
-    /// that is far off.
-    fn roll(&mut self, now: Timestamp) {
-        let today = Self::of(now);
-        if today > self.number {
-            *self = Self { number: today, requests: 0, tokens: 0 };
-        }
-        self.number = today;
-    }
-
-    fn until_next(self, now: Timestamp) -> Duration {
-        let end = self.number.saturating_add(1).saturating_mul(DAY_MS);
-        Duration::from_millis(u64::try_from(end.saturating_sub(now.ms())).unwrap_or(0))
-    }
-}
-
 /// The present: by the clock that nobody sets, for what leaks, and as the calendar has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
@@ -127,12 +92,13 @@ impl Now {
     }
 }
 
-/// The accounts of one person or key.
+/// The accounts of one person, key or group, or of a person's use of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counters {
     pub(super) requests: Minute,
     pub(super) tokens: Minute,
-    pub(super) day: Day,
+    pub(super) day: Period,
+    pub(super) month: Period,
     pub(super) running: u32,
     /// Where the tokens of each reservation that is open end in `tokens`, in the order in which they
     /// were taken. At most one for each request that runs.
@@ -148,7 +114,8 @@ pub(super) struct Ticket(u64);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
     pub(super) tokens: u64,
-    pub(super) on_day: i64,
+    on_day: Counted,
+    in_month: Counted,
     pub(super) ticket: Ticket,
 }
 
@@ -167,6 +134,11 @@ impl Obstacle {
     pub(super) fn waiting(&self) -> Duration {
         self.wait.unwrap_or(Duration::MAX)
     }
+
+    /// The same, which stands in the way until the next stretch of the calendar.
+    fn until(self, span: Span, number: i64, now: Now) -> Self {
+        Self { wait: self.wait.map(|_| span.until_next(number, now.date)), ..self }
+    }
 }
 
 /// The kinds of limits.
@@ -176,8 +148,14 @@ pub enum Which {
     Requests,
     /// Tokens a minute.
     Tokens,
+    /// Requests a day.
+    DayRequests,
     /// Tokens a day.
     DayTokens,
+    /// Requests a month.
+    MonthRequests,
+    /// Tokens a month.
+    MonthTokens,
     /// Generations at the same time.
     Concurrent,
 }
@@ -188,7 +166,10 @@ impl Which {
         match self {
             Self::Requests => "requests_per_minute",
             Self::Tokens => "tokens_per_minute",
+            Self::DayRequests => "requests_per_day",
             Self::DayTokens => "tokens_per_day",
+            Self::MonthRequests => "requests_per_month",
+            Self::MonthTokens => "tokens_per_month",
             Self::Concurrent => "concurrent",
         }
     }
@@ -199,7 +180,10 @@ impl Which {
 pub(super) struct Bounds {
     pub(super) requests: Option<u64>,
     pub(super) tokens: Option<u64>,
+    pub(super) day_requests: Option<u64>,
     pub(super) day_tokens: Option<u64>,
+    pub(super) month_requests: Option<u64>,
+    pub(super) month_tokens: Option<u64>,
     pub(super) concurrent: Option<u64>,
 }
 
@@ -209,7 +193,10 @@ impl Bounds {
         sets.into_iter().fold(Self::default(), |bounds, set| Self {
             requests: tighter(bounds.requests, set.requests_per_minute.map(u64::from)),
             tokens: tighter(bounds.tokens, set.tokens_per_minute),
+            day_requests: tighter(bounds.day_requests, set.requests_per_day),
             day_tokens: tighter(bounds.day_tokens, set.tokens_per_day),
+            month_requests: tighter(bounds.month_requests, set.requests_per_month),
+            month_tokens: tighter(bounds.month_tokens, set.tokens_per_month),
             concurrent: tighter(bounds.concurrent, set.concurrent.map(u64::from)),
         })
     }
@@ -218,7 +205,8 @@ impl Bounds {
 impl Bounds {
     /// The tokens that fit at best.
     pub(super) fn ceiling(&self) -> u64 {
-        self.tokens.into_iter().chain(self.day_tokens).min().unwrap_or(u64::MAX)
+        let all = [self.tokens, self.day_tokens, self.month_tokens];
+        all.into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 }
 
@@ -235,14 +223,16 @@ impl Counters {
     pub(super) fn advance(&mut self, now: Now, bounds: &Bounds) {
         self.requests.leak(now.steady, bounds.requests);
         self.tokens.leak(now.steady, bounds.tokens);
-        self.day.roll(now.date);
+        self.day.roll(Span::Day.number(now.date));
+        self.month.roll(Span::Month.number(now.date));
     }
 
     /// The tokens that fit at this moment.
     pub(super) fn room(&self, bounds: &Bounds) -> u64 {
         let minute = bounds.tokens.map(|limit| self.tokens.remaining(limit));
         let day = bounds.day_tokens.map(|limit| limit.saturating_sub(self.day.tokens));
-        minute.into_iter().chain(day).min().unwrap_or(u64::MAX)
+        let month = bounds.month_tokens.map(|limit| limit.saturating_sub(self.month.tokens));
+        [minute, day, month].into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
     /// Accounts as they were written down, with nothing running.
@@ -271,8 +261,14 @@ impl Counters {
                 wait,
             })
         });
+        let (day, month) = (&self.day, &self.month);
+        let day = budget(Which::DayRequests, bounds.day_requests, day.requests, 1)
+            .map(|over| over.until(Span::Day, day.number, now));
+        let month = budget(Which::MonthRequests, bounds.month_requests, month.requests, 1)
+            .map(|over| over.until(Span::Month, month.number, now));
         let tokens = self.obstacle_to_tokens(1, bounds, now);
-        [concurrent, requests, tokens].into_iter().flatten().max_by_key(Obstacle::waiting)
+        let all = [concurrent, requests, day, month, tokens];
+        all.into_iter().flatten().max_by_key(Obstacle::waiting)
     }
 
     /// The limit that keeps so many tokens waiting longest, if any does.
@@ -291,33 +287,30 @@ impl Counters {
                 wait,
             })
         });
-        let in_day = bounds.day_tokens.and_then(|limit| {
-            let remaining = limit.saturating_sub(self.day.tokens);
-            (tokens > remaining).then(|| Obstacle {
-                which: Which::DayTokens,
-                limit,
-                remaining,
-                wait: (tokens <= limit).then(|| self.day.until_next(now.date)),
-            })
-        });
-        [in_minute, in_day].into_iter().flatten().max_by_key(Obstacle::waiting)
+        let (day, month) = (&self.day, &self.month);
+        let in_day = budget(Which::DayTokens, bounds.day_tokens, day.tokens, tokens)
+            .map(|over| over.until(Span::Day, day.number, now));
+        let in_month = budget(Which::MonthTokens, bounds.month_tokens, month.tokens, tokens)
+            .map(|over| over.until(Span::Month, month.number, now));
+        [in_minute, in_day, in_month].into_iter().flatten().max_by_key(Obstacle::waiting)
     }
 
     /// Takes a request and a place among those that run.
     pub(super) fn enter(&mut self) {
         self.requests.take(1);
-        self.day.requests = self.day.requests.saturating_add(1);
+        self.day.enter();
+        self.month.enter();
         self.running = self.running.saturating_add(1);
     }
 
     /// Takes tokens for a request that has entered.
     pub(super) fn take(&mut self, tokens: u64) -> Taken {
         self.tokens.take(tokens);
-        self.day.tokens = self.day.tokens.saturating_add(tokens);
+        let (on_day, in_month) = (self.day.take(tokens), self.month.take(tokens));
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         self.open.insert(ticket, self.tokens.taken);
-        Taken { tokens, on_day: self.day.number, ticket }
+        Taken { tokens, on_day, in_month, ticket }
     }
 
     /// Gives the place back.
@@ -337,10 +330,8 @@ impl Counters {
                 *later = later.saturating_sub(given);
             }
         }
-        // A reservation of yesterday is yesterday's: its estimate stays there.
-        if self.day.number == taken.on_day {
-            self.day.tokens = self.day.tokens.saturating_sub(taken.tokens).saturating_add(actual);
-        }
+        self.day.settle(taken.on_day, taken.tokens, actual);
+        self.month.settle(taken.in_month, taken.tokens, actual);
     }
 
     /// Whether nothing is lost by forgetting these accounts.
@@ -348,8 +339,17 @@ impl Counters {
         self.running == 0
             && self.requests.spent == 0
             && self.tokens.spent == 0
-            && self.day.number < Day::of(now.date)
+            && self.day.is_idle(Span::Day.number(now.date))
+            && self.month.is_idle(Span::Month.number(now.date))
     }
+}
+
+/// A budget that has no room for so many more. Where it never has, waiting does not help.
+fn budget(which: Which, limit: Option<u64>, used: u64, units: u64) -> Option<Obstacle> {
+    let limit = limit?;
+    let remaining = limit.saturating_sub(used);
+    let wait = (units <= limit).then_some(Duration::ZERO);
+    (units > remaining).then_some(Obstacle { which, limit, remaining, wait })
 }
 
 #[cfg(test)]

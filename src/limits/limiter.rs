@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::counters::{Bounds, Counters, Day, Now, Obstacle, Taken};
+use super::calendar::{Period, Span};
+use super::counters::{Bounds, Counters, Minute, Now, Obstacle};
+use super::reservation::Reservation;
+use super::roster::Roster;
 use super::store::{self, Account};
-use super::view::{Meter, Refusal, Standing, Subject, Usage, Wanted};
-use crate::clock::{Clock, Timestamp};
+use super::view::{GroupUsage, Meter, Refusal, Standing, Subject, Usage, Whose};
+use crate::clock::Clock;
 use crate::config::{LimitSet, Limits};
 use crate::db::{Db, DbError};
-use crate::ids::UserId;
+use crate::ids::{GroupId, UserId};
 
 /// How many accounts are kept in memory before idle ones are let go.
 const ACCOUNTS_SOFT_MAX: usize = 65_536;
@@ -24,24 +27,18 @@ pub struct Limiter {
 }
 
 #[derive(Debug)]
-struct Shared {
-    clock: Clock,
+pub(super) struct Shared {
+    pub(super) clock: Clock,
     person: LimitSet,
     key: LimitSet,
     roles: BTreeMap<String, LimitSet>,
     weights: BTreeMap<String, u8>,
-    accounts: Mutex<HashMap<Account, Counters>>,
-}
-
-/// The accounts that a reservation was taken from; enough to write them down.
-#[derive(Clone, Debug)]
-pub struct ReservedFor {
-    shared: Arc<Shared>,
-    accounts: Vec<Account>,
+    roster: Roster,
+    pub(super) accounts: Mutex<HashMap<Account, Counters>>,
 }
 
 impl Limiter {
-    /// Takes up the accounts where the last process left them.
+    /// Takes up the accounts where the last process left them. Groups are told to its roster.
     pub fn open(db: &Db, clock: Clock, limits: &Limits) -> Result<Self, DbError> {
         let now = Now::of(&clock);
         let accounts = db.write_blocking(move |tx| store::load(tx, now))?;
@@ -52,6 +49,7 @@ impl Limiter {
                 key: limits.key,
                 roles: limits.roles.clone(),
                 weights: limits.weights.clone(),
+                roster: Roster::default(),
                 accounts: Mutex::new(accounts),
             }),
         })
@@ -74,14 +72,7 @@ impl Limiter {
             accounts.retain(|_, counters| !counters.is_idle(now));
         }
         drop(accounts);
-        let accounts = scopes.iter().map(|(account, _)| *account).collect();
-        Ok(Reservation {
-            user: subject.user,
-            of: ReservedFor { shared: Arc::clone(&self.shared), accounts },
-            scopes,
-            taken: Vec::new(),
-            is_settled: false,
-        })
+        Ok(Reservation::new(subject.user, &self.shared, scopes))
     }
 
     /// How much whoever holds these roles gets beside others: the greatest weight of them, else 1.
@@ -116,26 +107,59 @@ impl Limiter {
 
     /// What a person has used of their own limits.
     pub fn usage(&self, user: UserId, roles: &[String]) -> Usage {
+        self.usage_of(Account::Person(user), &self.shared.person_bounds(roles))
+    }
+
+    /// What was used of the budget of every group that a person is in.
+    pub fn usage_of_groups(&self, user: UserId) -> Vec<GroupUsage> {
+        let groups = self.shared.roster.names_of(user).into_iter();
+        let usage = |(id, name, limits): (GroupId, String, LimitSet)| GroupUsage {
+            id,
+            name,
+            usage: self.usage_of_group(id, &limits),
+        };
+        groups.map(usage).collect()
+    }
+
+    /// What was used of the budget of one group.
+    pub fn usage_of_group(&self, id: GroupId, limits: &LimitSet) -> Usage {
+        self.usage_of(Account::Group(id), &Bounds::tightest([limits]))
+    }
+
+    /// Who is in which group. Whoever keeps groups tells it of every change.
+    pub fn roster(&self) -> &Roster {
+        &self.shared.roster
+    }
+
+    /// Forgets a group, and what was used of it: what still runs on it counts elsewhere.
+    pub fn forget_group(&self, id: GroupId) {
+        self.shared.roster.remove(id);
+        self.shared.accounts.lock().remove(&Account::Group(id));
+    }
+
+    fn usage_of(&self, account: Account, bounds: &Bounds) -> Usage {
         let now = Now::of(&self.shared.clock);
-        let bounds = self.shared.person_bounds(roles);
-        let mut counters =
-            self.shared.accounts.lock().get(&Account::Person(user)).cloned().unwrap_or_default();
-        counters.advance(now, &bounds);
-        let midnight = (Day::of(now.date) + 1).saturating_mul(86_400_000);
+        let known = self.shared.accounts.lock().get(&account).cloned();
+        let mut counters = known.unwrap_or_default();
+        counters.advance(now, bounds);
+        let meter = |span: Span, period: &Period, used, limit| Meter {
+            used,
+            limit,
+            reset: span.until_next(period.number, now.date),
+        };
+        let (day, month) = (&counters.day, &counters.month);
         Usage {
-            tokens_day: Meter {
-                used: counters.day.tokens,
-                limit: bounds.day_tokens,
-                reset: Timestamp::from_ms(midnight).since(now.date),
-            },
+            tokens_day: meter(Span::Day, day, day.tokens, bounds.day_tokens),
+            tokens_month: meter(Span::Month, month, month.tokens, bounds.month_tokens),
             tokens_minute: minute_meter(counters.tokens, bounds.tokens),
-            requests_day: counters.day.requests,
+            requests_day: meter(Span::Day, day, day.requests, bounds.day_requests),
+            requests_month: meter(Span::Month, month, month.requests, bounds.month_requests),
         }
     }
 }
 
 /// Brings the accounts up to the present, and refuses by the limit that stands longest in the way.
-fn check(
+pub(super) fn check(
     accounts: &mut HashMap<Account, Counters>,
     scopes: &[(Account, Bounds)],
     now: Now,
@@ -146,37 +170,29 @@ fn check(
         .filter_map(|(account, bounds)| {
             let counters = accounts.entry(*account).or_default();
             counters.advance(now, bounds);
-            obstacle(counters, bounds)
+            obstacle(counters, bounds).map(|obstacle| (*account, obstacle))
         })
-        .max_by_key(Obstacle::waiting);
-    worst.map_or(Ok(()), |obstacle| Err(obstacle.into()))
+        .max_by_key(|(_, obstacle)| obstacle.waiting());
+    worst.map_or(Ok(()), |(account, obstacle)| Err(refusal(account, obstacle)))
 }
 
-/// How many tokens to ask for: all that are wanted, else what there is room for now, else what is
-/// worth waiting for.
-fn size(
-    accounts: &mut HashMap<Account, Counters>,
-    scopes: &[(Account, Bounds)],
-    wanted: Wanted,
-    now: Now,
-) -> u64 {
-    let (mut room, mut ceiling) = (u64::MAX, u64::MAX);
-    for (account, bounds) in scopes {
-        let counters = accounts.entry(*account).or_default();
-        counters.advance(now, bounds);
-        room = room.min(counters.room(bounds));
-        ceiling = ceiling.min(bounds.ceiling());
-    }
-    let worth = wanted.enough.min(ceiling).max(wanted.least);
-    wanted.most.min(room.max(worth))
+fn refusal(account: Account, obstacle: Obstacle) -> Refusal {
+    let whose = match account {
+        Account::Person(_) => Whose::Person,
+        Account::Key(_) => Whose::Key,
+        Account::Group(group) => Whose::Group(group),
+        Account::Model(..) => Whose::Model,
+    };
+    let Obstacle { which, limit, remaining, wait } = obstacle;
+    Refusal { which, whose, limit, remaining, retry_after: wait }
 }
 
 /// What a person may use of one model.
-fn of_model(user: UserId, model: &str, limits: &LimitSet) -> (Account, Bounds) {
+pub(super) fn of_model(user: UserId, model: &str, limits: &LimitSet) -> (Account, Bounds) {
     (Account::of_model(user, model), Bounds::tightest([limits]))
 }
 
-fn minute_meter(minute: super::counters::Minute, limit: Option<u64>) -> Meter {
+fn minute_meter(minute: Minute, limit: Option<u64>) -> Meter {
     Meter {
         used: minute.used(),
         limit,
@@ -200,117 +216,12 @@ impl Shared {
 
     fn scopes(&self, subject: &Subject) -> Vec<(Account, Bounds)> {
         let person = (Account::Person(subject.user), self.person_bounds(&subject.roles));
-        let key = subject.key.map(|key| (Account::Key(key), Bounds::tightest([&self.key])));
-        std::iter::once(person).chain(key).collect()
-    }
-}
-
-impl From<Obstacle> for Refusal {
-    fn from(obstacle: Obstacle) -> Self {
-        Self {
-            which: obstacle.which,
-            limit: obstacle.limit,
-            remaining: obstacle.remaining,
-            retry_after: obstacle.wait,
-        }
-    }
-}
-
-impl ReservedFor {
-    /// The accounts as they stand now.
-    pub(super) fn snapshot(&self) -> Vec<(Account, Counters)> {
-        let accounts = self.shared.accounts.lock();
-        let state = |account| accounts.get(account).cloned().unwrap_or_default();
-        self.accounts.iter().map(|account| (*account, state(account))).collect()
-    }
-}
-
-/// What one request has taken. Dropped without a word, it counts in full.
-#[derive(Debug)]
-#[must_use = "a reservation that is dropped counts in full"]
-pub struct Reservation {
-    user: UserId,
-    of: ReservedFor,
-    scopes: Vec<(Account, Bounds)>,
-    /// The tokens, by account; none until they are reserved.
-    taken: Vec<(Account, Taken)>,
-    is_settled: bool,
-}
-
-impl Reservation {
-    /// How many tokens were taken.
-    pub fn tokens(&self) -> u64 {
-        self.taken.first().map_or(0, |(_, taken)| taken.tokens)
-    }
-
-    /// The accounts it was taken from.
-    pub fn reserved_for(&self) -> ReservedFor {
-        self.of.clone()
-    }
-
-    /// Counts the request on what its person may use of one model too; what it reserves from then
-    /// on is taken there as well. Where the model has no limit, nothing is counted.
-    pub fn narrow(&mut self, model: &str, limits: &LimitSet) -> Result<(), Refusal> {
-        debug_assert!(self.taken.is_empty(), "before tokens are reserved");
-        let scope = of_model(self.user, model, limits);
-        if scope.1 == Bounds::default() {
-            return Ok(());
-        }
-        let now = Now::of(&self.of.shared.clock);
-        let mut accounts = self.of.shared.accounts.lock();
-        check(&mut accounts, &[scope], now, |counters, bounds| {
-            counters.obstacle_to_entry(bounds, now)
-        })?;
-        accounts.entry(scope.0).or_default().enter();
-        drop(accounts);
-        self.of.accounts.push(scope.0);
-        self.scopes.push(scope);
-        Ok(())
-    }
-
-    /// Takes an estimate of tokens out of every account, or out of none; once for a request. What
-    /// the limits leave bounds the estimate, where that is enough of it.
-    pub fn reserve(&mut self, wanted: Wanted) -> Result<(), Refusal> {
-        debug_assert!(self.taken.is_empty(), "tokens are reserved once");
-        let now = Now::of(&self.of.shared.clock);
-        let mut accounts = self.of.shared.accounts.lock();
-        let tokens = size(&mut accounts, &self.scopes, wanted, now);
-        check(&mut accounts, &self.scopes, now, |counters, bounds| {
-            counters.obstacle_to_tokens(tokens, bounds, now)
-        })?;
-        for (account, _) in &self.scopes {
-            self.taken.push((*account, accounts.entry(*account).or_default().take(tokens)));
-        }
-        Ok(())
-    }
-
-    /// Ends the request with the tokens that it really took; the rest is given back.
-    pub fn settle(mut self, actual: u64) -> ReservedFor {
-        self.finish(Some(actual));
-        self.of.clone()
-    }
-
-    /// `None`: what was taken is what was used.
-    fn finish(&mut self, actual: Option<u64>) {
-        if std::mem::replace(&mut self.is_settled, true) {
-            return;
-        }
-        let mut accounts = self.of.shared.accounts.lock();
-        for account in &self.of.accounts {
-            accounts.entry(*account).and_modify(Counters::leave);
-        }
-        for (account, taken) in &self.taken {
-            let settle = |counters: &mut Counters| {
-                counters.settle(*taken, actual.unwrap_or(taken.tokens));
-            };
-            accounts.entry(*account).and_modify(settle);
-        }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.finish(None);
+        let key = subject
+            .key
+            .map(|key| (Account::Key(key.id), Bounds::tightest([&self.key, &key.limits])));
+        let groups = self.roster.limits_of(subject.user);
+        let group = |(id, limits)| (Account::Group(id), Bounds::tightest([&limits]));
+        std::iter::once(person).chain(key).chain(groups.into_iter().map(group)).collect()
     }
 }
 

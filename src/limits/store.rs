@@ -5,19 +5,31 @@ use std::collections::HashMap;
 use rusqlite::{Connection, Transaction, params};
 use sha2::{Digest, Sha256};
 
-use super::counters::{Counters, Day, Minute, Now};
-use super::limiter::ReservedFor;
+use super::calendar::{Period, Span, Used};
+use super::counters::{Counters, Minute, Now};
+use super::reservation::ReservedFor;
 use crate::db::DbError;
-use crate::ids::{KeyId, UserId};
+use crate::ids::{GroupId, KeyId, UserId};
 
-/// Days of use that are kept, for the reports of a year.
-const DAYS_KEPT: i64 = 400;
+/// Where what was used in stretches of the calendar is kept, and how many of them.
+struct Table {
+    span: Span,
+    name: &'static str,
+    /// The column of their numbers.
+    number: &'static str,
+    kept: i64,
+}
+
+const DAYS: Table = Table { span: Span::Day, name: "limit_days", number: "day", kept: 400 };
+const MONTHS: Table = Table { span: Span::Month, name: "limit_months", number: "month", kept: 14 };
 
 /// Whose account it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Account {
     Person(UserId),
     Key(KeyId),
+    /// What the members of a group use together.
+    Group(GroupId),
     /// A person's use of one model, by a digest of its name.
     Model(UserId, u64),
 }
@@ -34,6 +46,7 @@ impl Account {
         match self {
             Self::Person(user) => user.to_string(),
             Self::Key(key) => key.to_string(),
+            Self::Group(group) => group.to_string(),
             Self::Model(user, model) => format!("{user}/{model:016x}"),
         }
     }
@@ -44,15 +57,16 @@ impl Account {
             return Some(Self::Model(UserId::parse(user).ok()?, model));
         }
         let person = UserId::parse(text).map(Self::Person);
-        person.or_else(|_| KeyId::parse(text).map(Self::Key)).ok()
+        let key = || KeyId::parse(text).map(Self::Key);
+        person.or_else(|_| key()).or_else(|_| GroupId::parse(text).map(Self::Group)).ok()
     }
 }
 
 impl ReservedFor {
     /// Writes these accounts as they stand now, in the caller's transaction. A reservation is in
     /// memory before its record is written, and the writer takes one transaction after another,
-    /// so what is on disk is never less than what was taken for work that began. Of people and keys
-    /// that were deleted meanwhile nothing is written anew.
+    /// so what is on disk is never less than what was taken for work that began. Of people, keys and
+    /// groups that were deleted meanwhile nothing is written anew.
     pub fn store_in(&self, tx: &Transaction<'_>) -> Result<(), DbError> {
         for (account, counters) in self.snapshot() {
             if exists(tx, account)? {
@@ -67,12 +81,14 @@ fn exists(tx: &Transaction<'_>, account: Account) -> Result<bool, DbError> {
     let owner = match account {
         Account::Person(user) | Account::Model(user, _) => user.to_string(),
         Account::Key(key) => key.to_string(),
+        Account::Group(group) => group.to_string(),
     };
     let sql = match account {
         Account::Person(_) | Account::Model(..) => {
             "SELECT EXISTS (SELECT 1 FROM users WHERE id = ?1)"
         }
         Account::Key(_) => "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?1)",
+        Account::Group(_) => "SELECT EXISTS (SELECT 1 FROM user_groups WHERE id = ?1)",
     };
     Ok(tx.prepare_cached(sql)?.query_row([owner], |row| row.get(0))?)
 }
@@ -93,16 +109,27 @@ fn save(tx: &Transaction<'_>, account: Account, counters: &Counters) -> Result<(
         whole(counters.tokens.spent),
         counters.tokens.at_ms,
     ])?;
-    tx.prepare_cached(
-        "INSERT INTO limit_days (account, day, requests, tokens) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (account, day) DO UPDATE SET
-           requests = excluded.requests, tokens = excluded.tokens",
-    )?
+    save_period(tx, &DAYS, &name, &counters.day)?;
+    save_period(tx, &MONTHS, &name, &counters.month)
+}
+
+fn save_period(
+    tx: &Transaction<'_>,
+    table: &Table,
+    account: &str,
+    period: &Period,
+) -> Result<(), DbError> {
+    let Table { name, number, .. } = table;
+    tx.prepare_cached(&format!(
+        "INSERT INTO {name} (account, {number}, requests, tokens) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (account, {number}) DO UPDATE SET
+           requests = excluded.requests, tokens = excluded.tokens"
+    ))?
     .execute(params![
-        name,
-        counters.day.number,
-        whole(counters.day.requests),
-        whole(counters.day.tokens),
+        account,
+        period.number,
+        whole(period.requests),
+        whole(period.tokens)
     ])?;
     Ok(())
 }
@@ -122,9 +149,6 @@ pub(super) fn load(
     connection: &Connection,
     now: Now,
 ) -> Result<HashMap<Account, Counters>, DbError> {
-    let today = Day::of(now.date);
-    connection.execute("DELETE FROM limit_days WHERE day < ?1", [today - DAYS_KEPT])?;
-    fold_days_ahead(connection, today)?;
     let mut accounts: HashMap<Account, Counters> = HashMap::new();
     let mut minutes = connection.prepare(
         "SELECT account, requests_spent, requests_at, tokens_spent, tokens_at FROM limit_minutes",
@@ -140,29 +164,63 @@ pub(super) fn load(
         let tokens = minute(row.get(3)?, row.get(4)?);
         accounts.insert(account, Counters::kept(requests, tokens));
     }
-    let mut days =
-        connection.prepare("SELECT account, requests, tokens FROM limit_days WHERE day = ?1")?;
-    let mut rows = days.query([today])?;
-    while let Some(row) = rows.next()? {
-        let Some(account) = Account::parse(&row.get::<_, String>(0)?) else { continue };
-        accounts.entry(account).or_default().day =
-            Day { number: today, requests: unsigned(row.get(1)?), tokens: unsigned(row.get(2)?) };
-    }
+    load_periods(connection, &DAYS, now, &mut |account, period| {
+        accounts.entry(account).or_default().day = period;
+    })?;
+    load_periods(connection, &MONTHS, now, &mut |account, period| {
+        accounts.entry(account).or_default().month = period;
+    })?;
     Ok(accounts)
 }
 
-/// Counts as today's what a clock that was ahead has put on days that are to come: the most that is
-/// on record for one of them, as a clock that is set back while the server runs counts on from
-/// there. Once: those days begin empty when they come.
-fn fold_days_ahead(connection: &Connection, today: i64) -> Result<(), DbError> {
+/// Gives what was used in the present stretch by every account, and in the last one before.
+fn load_periods(
+    connection: &Connection,
+    table: &Table,
+    now: Now,
+    visit: &mut impl FnMut(Account, Period),
+) -> Result<(), DbError> {
+    let present = table.span.number(now.date);
+    let Table { name, number, kept, .. } = table;
+    connection.execute(&format!("DELETE FROM {name} WHERE {number} < ?1"), [present - kept])?;
+    fold_ahead(connection, table, present)?;
+    let mut periods: HashMap<Account, (Option<Used>, Option<Used>)> = HashMap::new();
+    // The columns beside `max` are those of its row.
+    let sql = format!(
+        "SELECT account, max({number}), requests, tokens FROM {name}
+         WHERE {number} <= ?1 GROUP BY account, {number} < ?1"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query([present])?;
+    while let Some(row) = rows.next()? {
+        let Some(account) = Account::parse(&row.get::<_, String>(0)?) else { continue };
+        let (number, requests, tokens) =
+            (row.get(1)?, unsigned(row.get(2)?), unsigned(row.get(3)?));
+        let (now, before) = periods.entry(account).or_default();
+        *(if number == present { now } else { before }) = Some(Used { number, requests, tokens });
+    }
+    for (account, (now, before)) in periods {
+        let now = now.unwrap_or(Used { number: present, ..Used::default() });
+        visit(account, Period::kept(now, before));
+    }
+    Ok(())
+}
+
+/// Counts as the present's what a clock that was ahead has put on stretches that are to come: the most
+/// that is on record for one of them, as a clock that is set back while the server runs counts on from
+/// there. Once: those begin empty when they come.
+fn fold_ahead(connection: &Connection, table: &Table, present: i64) -> Result<(), DbError> {
+    let Table { name, number, .. } = table;
     connection.execute(
-        "INSERT INTO limit_days (account, day, requests, tokens)
-         SELECT account, ?1, max(requests), max(tokens) FROM limit_days
-         WHERE day >= ?1 GROUP BY account HAVING max(day) > ?1
-         ON CONFLICT (account, day) DO UPDATE SET
-           requests = excluded.requests, tokens = excluded.tokens",
-        [today],
+        &format!(
+            "INSERT INTO {name} (account, {number}, requests, tokens)
+             SELECT account, ?1, max(requests), max(tokens) FROM {name}
+             WHERE {number} >= ?1 GROUP BY account HAVING max({number}) > ?1
+             ON CONFLICT (account, {number}) DO UPDATE SET
+               requests = excluded.requests, tokens = excluded.tokens"
+        ),
+        [present],
     )?;
-    connection.execute("DELETE FROM limit_days WHERE day > ?1", [today])?;
+    connection.execute(&format!("DELETE FROM {name} WHERE {number} > ?1"), [present])?;
     Ok(())
 }

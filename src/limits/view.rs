@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::counters::Which;
-use crate::ids::{KeyId, UserId};
+use crate::config::LimitSet;
+use crate::ids::{GroupId, KeyId, UserId};
 
 /// Whose request it is.
 #[derive(Clone, Debug)]
@@ -11,9 +15,43 @@ pub struct Subject {
     /// The person or service account.
     pub user: UserId,
     /// The key, where one was used.
-    pub key: Option<KeyId>,
+    pub key: Option<SubjectKey>,
     /// The names of the roles held.
     pub roles: Vec<String>,
+}
+
+/// A key, and what it was made with.
+#[derive(Clone, Copy, Debug)]
+pub struct SubjectKey {
+    /// The key.
+    pub id: KeyId,
+    /// Its own limits; they hold beside those of all keys.
+    pub limits: LimitSet,
+}
+
+/// Whose limit it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The person's, by the settings for people or for their roles.
+    Person,
+    /// The key's.
+    Key,
+    /// That of a group that the person is in.
+    Group(GroupId),
+    /// What the person may use of the model.
+    Model,
+}
+
+impl Whose {
+    /// The name, as audit writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::Key => "key",
+            Self::Group(_) => "group",
+            Self::Model => "model",
+        }
+    }
 }
 
 /// How many tokens a request may take, prompt and answer together.
@@ -40,6 +78,8 @@ impl Wanted {
 pub struct Refusal {
     /// The limit that stands in the way.
     pub which: Which,
+    /// Whose it is.
+    pub whose: Whose,
     /// What it is set to.
     pub limit: u64,
     /// What is left of it.
@@ -48,14 +88,14 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
-/// One limit as response headers show it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One limit, and what is used of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Meter {
-    /// What is used.
     pub used: u64,
-    /// The limit, where there is one.
+    /// `null`: there is none.
     pub limit: Option<u64>,
     /// When all of it is there again.
+    #[serde(skip)]
     pub reset: Duration,
 }
 
@@ -66,7 +106,8 @@ impl Meter {
     }
 }
 
-/// Where a subject stands against the limits of a minute: the tightest of person, key and model.
+/// Where a subject stands against the limits of a minute: the tightest of person, key, groups and
+/// model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Requests a minute.
@@ -75,13 +116,22 @@ pub struct Standing {
     pub tokens: Meter,
 }
 
-/// What a person has used, as their own page shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What somebody has used of their limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Usage {
-    /// Tokens of this day (UTC), those of running requests reserved.
+    /// Of this day (UTC), those of running requests reserved.
     pub tokens_day: Meter,
-    /// Tokens of the last minute.
+    /// Of this month (UTC), the same.
+    pub tokens_month: Meter,
     pub tokens_minute: Meter,
-    /// Requests of this day.
-    pub requests_day: u64,
+    pub requests_day: Meter,
+    pub requests_month: Meter,
+}
+
+/// What the members of a group have used of its budget together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct GroupUsage {
+    pub id: GroupId,
+    pub name: String,
+    pub usage: Usage,
 }

@@ -221,7 +221,11 @@ impl Library {
             person_limits: LimitSet {
                 requests_per_minute: own.person_requests_per_minute,
                 tokens_per_minute: own.person_tokens_per_minute,
-                ..LimitSet::default()
+                requests_per_day: own.person_requests_per_day,
+                tokens_per_day: own.person_tokens_per_day,
+                requests_per_month: own.person_requests_per_month,
+                tokens_per_month: own.person_tokens_per_month,
+                concurrent: None,
             },
             ..Model::new(name, self.inner.clock.now())
         };

@@ -28,6 +28,7 @@ use crate::access::authenticate::known_program;
 use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
 use crate::clock::Clock;
+use crate::gate::standing::Dialect;
 use crate::gate::{
     EmbedAsk, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind, Purpose, ReadAsk, Spell, Way,
 };
@@ -286,13 +287,30 @@ impl OpenAi {
         model: Option<Arc<Model>>,
         result: Result<HttpResponse, ApiError>,
     ) -> HttpResponse {
+        self.answer_in(Dialect::OpenAi, caller, model, result)
+    }
+
+    /// The same, for clients of another API.
+    pub(super) fn answer_in(
+        &self,
+        dialect: Dialect,
+        caller: &Caller,
+        model: Option<Arc<Model>>,
+        result: Result<HttpResponse, ApiError>,
+    ) -> HttpResponse {
         let mut response = result.unwrap_or_else(|error| error.error_response());
-        self.tell(caller, model.as_deref(), response.headers_mut());
+        self.tell(dialect, caller, model.as_deref(), response.headers_mut());
         response
     }
 
-    fn tell(&self, caller: &Caller, model: Option<&Model>, headers: &mut HeaderMap) {
-        for (name, value) in self.gate.limit_headers(caller, model) {
+    fn tell(
+        &self,
+        dialect: Dialect,
+        caller: &Caller,
+        model: Option<&Model>,
+        headers: &mut HeaderMap,
+    ) {
+        for (name, value) in self.gate.limit_headers(caller, model, dialect) {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(HeaderName::from_static(name), value);
             }
@@ -313,7 +331,8 @@ pub(crate) async fn tell_limits<B: MessageBody + 'static>(
     if let (false, Some(caller), Some(api)) = (is_told, caller, api) {
         // A key that was withdrawn meanwhile is told nothing any more.
         if response.status() != StatusCode::UNAUTHORIZED {
-            api.tell(&caller, None, response.headers_mut());
+            let dialect = Dialect::of(response.request().path());
+            api.tell(dialect, &caller, None, response.headers_mut());
         }
     }
     Ok(response)

@@ -69,17 +69,23 @@ fn family(code: ErrorCode) -> (u16, &'static str) {
     (status, kind)
 }
 
+/// Whether it is Anthropic's clients that speak to this path.
+pub fn is_theirs(path: &str) -> bool {
+    is_below(MESSAGES, path)
+}
+
+fn is_below(door: &str, path: &str) -> bool {
+    path.strip_prefix(door).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Gives an answer the shape that the clients of its path read.
 pub(super) fn shaped<B: MessageBody + 'static>(
     path: &str,
     request: RequestId,
     mut response: ServiceResponse<EitherBody<B>>,
 ) -> ServiceResponse<EitherBody<B>> {
-    let is_below = |door: &str| {
-        path.strip_prefix(door).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
     let is_client = response.request().headers().contains_key(VERSION);
-    if !is_below(MESSAGES) && !(is_client && is_below(MODELS)) {
+    if !is_theirs(path) && !(is_client && is_below(MODELS, path)) {
         return response;
     }
     if let Ok(value) = HeaderValue::from_str(&request.to_string()) {

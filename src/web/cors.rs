@@ -17,9 +17,12 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// What scripts may read of an answer beside what they always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "x-request-id, retry-after, retry-after-ms, x-should-retry, idempotency-replayed, \
+    "x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, idempotency-replayed, \
      x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
-     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens",
+     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, \
+     anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, \
+     anthropic-ratelimit-requests-reset, anthropic-ratelimit-tokens-limit, \
+     anthropic-ratelimit-tokens-remaining, anthropic-ratelimit-tokens-reset",
 );
 const BY_ORIGIN: HeaderValue = HeaderValue::from_static("origin");
 

@@ -73,7 +73,7 @@ error_codes! {
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "invalid_request_error" "unsupported_media_type" "Send JSON with content-type: application/json.";
     TooManyRequests TOO_MANY_REQUESTS "requests" "rate_limit_exceeded" "Too many requests. Wait, then try again.";
     TooManyTokens TOO_MANY_REQUESTS "tokens" "rate_limit_exceeded" "The token rate is used up. Wait, then try again.";
-    BudgetExhausted TOO_MANY_REQUESTS "insufficient_quota" "insufficient_quota" "The token budget of the day is used up.";
+    BudgetExhausted TOO_MANY_REQUESTS "insufficient_quota" "insufficient_quota" "A budget of the day or of the month is used up.";
     TooManyConcurrent TOO_MANY_REQUESTS "requests" "concurrency_exceeded" "Too many of your requests are running. Wait until one has ended.";
     SignInThrottled TOO_MANY_REQUESTS "requests" "sign_in_throttled" "Too many attempts. Wait, then try again.";
     Busy SERVICE_UNAVAILABLE "server_error" "busy" "The server is busy. Try again shortly.";

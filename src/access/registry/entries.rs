@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::SecretHash;
 use crate::access::permission::{BuiltinRole, PermissionSet};
 use crate::clock::Timestamp;
+use crate::config::LimitSet;
 use crate::ids::{KeyId, SessionId, UserId};
 
 /// A person or service account.
@@ -73,6 +74,19 @@ impl SessionEntry {
     }
 }
 
+/// What a key may be used for.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyTerms {
+    /// Permissions.
+    pub(crate) scopes: PermissionSet,
+    /// Names of models; none means all that its owner may use.
+    pub(crate) models: Option<Vec<String>>,
+    /// Its own limits.
+    pub(crate) limits: LimitSet,
+    /// When it stops working.
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
 /// An API key.
 #[derive(Debug)]
 pub(crate) struct KeyEntry {
@@ -84,6 +98,8 @@ pub(crate) struct KeyEntry {
     pub(crate) scopes: PermissionSet,
     /// The models it may be used for; none means all that its owner may use.
     pub(crate) models: Option<Vec<String>>,
+    /// Its own limits; they can only narrow what its owner may use.
+    pub(crate) limits: LimitSet,
     /// When it stops working.
     pub(crate) expires_at: Option<Timestamp>,
     pub(super) used_at: AtomicI64,
@@ -93,15 +109,10 @@ pub(crate) struct KeyEntry {
 
 impl KeyEntry {
     /// A key that has not been used since the start.
-    pub(crate) fn new(
-        id: KeyId,
-        user: UserId,
-        scopes: PermissionSet,
-        models: Option<Vec<String>>,
-        expires_at: Option<Timestamp>,
-    ) -> Self {
+    pub(crate) fn new(id: KeyId, user: UserId, terms: KeyTerms) -> Self {
+        let KeyTerms { scopes, models, limits, expires_at } = terms;
         let (used_at, kept_at) = (AtomicI64::new(0), AtomicI64::new(0));
-        Self { id, user, scopes, models, expires_at, used_at, kept_at }
+        Self { id, user, scopes, models, limits, expires_at, used_at, kept_at }
     }
 
     pub(super) fn used_at(&self) -> Option<Timestamp> {

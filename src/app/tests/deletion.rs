@@ -24,7 +24,8 @@ async fn a_deleted_person_is_gone_with_all_that_was_theirs() {
 
     let of_model = format!("{id}/0123456789abcdef");
     let used = move |tx: &crate::db::Transaction<'_>| -> Result<(), crate::db::DbError> {
-        tx.execute("INSERT INTO limit_minutes VALUES (?1, 1, 1, 1, 1)", [of_model])?;
+        tx.execute("INSERT INTO limit_minutes VALUES (?1, 1, 1, 1, 1)", [&of_model])?;
+        tx.execute("INSERT INTO limit_months VALUES (?1, 1, 1, 1)", [&of_model])?;
         Ok(())
     };
     house.app.db.write(used).await.expect("writes");
@@ -40,7 +41,7 @@ async fn a_deleted_person_is_gone_with_all_that_was_theirs() {
     let rows = house.app.db.read(|db| -> Result<i64, crate::db::DbError> {
         let sql = "SELECT (SELECT count(*) FROM conversations) + (SELECT count(*) FROM api_keys)
             + (SELECT count(*) FROM links) + (SELECT count(*) FROM users) - 1
-            + (SELECT count(*) FROM limit_minutes)";
+            + (SELECT count(*) FROM limit_minutes) + (SELECT count(*) FROM limit_months)";
         Ok(db.query_row(sql, [], |row| row.get(0))?)
     });
     assert_eq!(rows.await.expect("counts"), 0);

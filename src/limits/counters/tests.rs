@@ -60,6 +60,7 @@ fn what_was_reserved_last_may_be_settled_first() {
         counters.settle(one, 100);
     }
     assert_eq!((counters.tokens.used(), counters.day.tokens), (300, 300));
+    assert_eq!(counters.month.tokens, 300);
 }
 
 /// The account, kept the long way: every use a layer of its own, of which the lowest leaks first.
@@ -104,6 +105,7 @@ proptest! {
         }
         let used: u64 = uses.iter().map(|(_, actual)| actual).sum();
         prop_assert_eq!((counters.tokens.used(), counters.day.tokens), (used, used));
+        prop_assert_eq!(counters.month.tokens, used);
         prop_assert!(counters.open.is_empty());
     }
 
@@ -148,11 +150,47 @@ fn time_that_runs_back_gives_nothing() {
     minute.take(5);
     minute.leak(at(0), Some(10));
     assert_eq!((minute.spent, minute.at_ms), (5 * PARTS, 60_000));
-    let mut day = Day { number: 5, requests: 1, tokens: 7 };
-    day.roll(at(4 * DAY_MS));
-    assert_eq!((day.number, day.tokens), (4, 7));
-    day.roll(at(6 * DAY_MS));
-    assert_eq!(day.tokens, 0);
+}
+
+#[test]
+fn what_is_used_up_for_longest_is_told() {
+    let bounds = Bounds { day_tokens: Some(10), month_tokens: Some(10), ..Bounds::default() };
+    let now = Timestamp::parse("2026-02-27T12:00:00Z").expect("a moment");
+    let now = Now { steady: now, date: now };
+    let mut counters = Counters::default();
+    counters.advance(now, &bounds);
+    counters.take(10);
+    let over = counters.obstacle_to_tokens(1, &bounds, now).expect("used up");
+    assert_eq!((over.which, over.remaining), (Which::MonthTokens, 0));
+    assert_eq!(over.wait, Some(Duration::from_hours(36)));
+    let never = counters.obstacle_to_tokens(11, &bounds, now).expect("never fits");
+    assert_eq!(never.wait, None);
+    let of_day = Bounds { month_tokens: None, ..bounds };
+    let over = counters.obstacle_to_tokens(1, &of_day, now).expect("used up");
+    assert_eq!((over.which, over.wait), (Which::DayTokens, Some(Duration::from_hours(12))));
+}
+
+#[test]
+fn requests_of_a_day_and_of_a_month_are_counted_apart() {
+    let bounds = Bounds { day_requests: Some(2), month_requests: Some(3), ..Bounds::default() };
+    let mut now = Timestamp::parse("2026-02-26T00:00:00Z").expect("a moment");
+    let mut counters = Counters::default();
+    let mut ask = |counters: &mut Counters, days: u64| {
+        now = now.plus(Duration::from_hours(24 * days));
+        let now = Now { steady: now, date: now };
+        counters.advance(now, &bounds);
+        let over = counters.obstacle_to_entry(&bounds, now);
+        if over.is_none() {
+            counters.enter();
+        }
+        over.map(|over| (over.which, over.wait))
+    };
+    let days = |days: u64| Some(Duration::from_hours(24 * days));
+    assert_eq!([ask(&mut counters, 0), ask(&mut counters, 0)], [None, None]);
+    assert_eq!(ask(&mut counters, 0), Some((Which::DayRequests, days(1))));
+    assert_eq!(ask(&mut counters, 1), None);
+    assert_eq!(ask(&mut counters, 0), Some((Which::MonthRequests, days(2))));
+    assert_eq!(ask(&mut counters, 2), None, "March");
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! Admission, settling, restarts and clocks, and that no course of events goes over the limits.
 
+mod groups;
+mod months;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::ids::KeyId;
-use crate::limits::Which;
+use crate::limits::{ReservedFor, SubjectKey, Wanted, Which};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -20,6 +24,7 @@ fn set(requests: u32, tokens: u64, day: u64, concurrent: u32) -> LimitSet {
         tokens_per_minute: Some(tokens),
         tokens_per_day: Some(day),
         concurrent: Some(concurrent),
+        ..LimitSet::default()
     }
 }
 
@@ -69,6 +74,10 @@ impl Bench {
     }
 }
 
+fn key() -> SubjectKey {
+    SubjectKey { id: KeyId::new(), limits: LimitSet::default() }
+}
+
 fn person() -> Subject {
     Subject { user: UserId::new(), key: None, roles: Vec::new() }
 }
@@ -103,7 +112,7 @@ fn each_limit_refuses_by_its_name() {
 #[test]
 fn the_tightest_of_person_key_and_role_counts() {
     let limiter = Bench::new(set(9, 0, 0, 0), set(1, 0, 0, 0)).open();
-    let with_key = Subject { key: Some(KeyId::new()), ..person() };
+    let with_key = Subject { key: Some(key()), ..person() };
     admit(&limiter, &with_key, Wanted::exactly(1)).expect("fits").settle(1);
     assert_eq!(refused(admit(&limiter, &with_key, Wanted::exactly(1))).limit, 1);
     let in_role = Subject { roles: vec!["service".into()], ..person() };
@@ -175,17 +184,14 @@ fn a_key_does_not_multiply_what_its_owner_may_use() {
     let limiter = Bench::new(set(0, 10, 0, 0), LimitSet::default()).open();
     let user = UserId::new();
     let by = |key| Subject { user, key: Some(key), roles: Vec::new() };
-    admit(&limiter, &by(KeyId::new()), Wanted::exactly(10)).expect("fits").settle(10);
-    assert_eq!(
-        refused(admit(&limiter, &by(KeyId::new()), Wanted::exactly(1))).which,
-        Which::Tokens
-    );
+    admit(&limiter, &by(key()), Wanted::exactly(10)).expect("fits").settle(10);
+    assert_eq!(refused(admit(&limiter, &by(key()), Wanted::exactly(1))).which, Which::Tokens);
 }
 
 #[test]
 fn a_request_that_is_not_let_in_takes_nothing_anywhere() {
     let limiter = Bench::new(set(9, 0, 0, 0), set(1, 0, 0, 0)).open();
-    let subject = Subject { key: Some(KeyId::new()), ..person() };
+    let subject = Subject { key: Some(key()), ..person() };
     drop(limiter.enter(&subject).expect("fits"));
     assert_eq!(refused(limiter.enter(&subject)).limit, 1);
     let person = Subject { key: None, ..subject };
@@ -249,7 +255,7 @@ fn a_request_that_may_be_smaller_takes_what_there_is_room_for() {
 fn nothing_is_written_anew_of_who_was_deleted() {
     let bench = Bench::new(set(3, 100, 1_000, 2), LimitSet::default());
     let (limiter, stays) = (bench.open(), bench.person());
-    for subject in [person(), Subject { key: Some(KeyId::new()), ..person() }] {
+    for subject in [person(), Subject { key: Some(key()), ..person() }] {
         bench.save(&admit(&limiter, &subject, Wanted::exactly(5)).expect("fits").settle(5));
     }
     assert_eq!(bench.rows(), 0);
@@ -287,7 +293,7 @@ fn a_restart_forgets_nothing_and_counts_what_was_running_in_full() {
     let again = bench.open();
     let usage = again.usage(subject.user, &[]);
     assert_eq!((usage.tokens_day.used, usage.tokens_minute.used), (80, 80));
-    assert_eq!(usage.requests_day, 2);
+    assert_eq!(usage.requests_day.used, 2);
     assert_eq!(again.standing(&subject, None).requests.used, 2);
     let two = [admit(&again, &subject, Wanted::exactly(1)).expect("nothing runs after a restart")];
     assert_eq!(refused(admit(&again, &subject, Wanted::exactly(1))).which, Which::Requests);
@@ -341,7 +347,7 @@ fn days_that_a_clock_was_ahead_by_count_once_and_not_at_every_start() {
     bench.save(&admit(&bench.open(), &subject, Wanted::exactly(900)).expect("fits").settle(900));
     bench.clock.set(right);
     let used = || bench.open().usage(subject.user, &[]);
-    assert_eq!((used().tokens_day.used, used().requests_day), (900, 1));
+    assert_eq!((used().tokens_day.used, used().requests_day.used), (900, 1));
     bench.clock.advance(Duration::from_hours(24));
     assert_eq!(used().tokens_day.used, 0, "a new day");
     bench.clock.advance(Duration::from_hours(48));
@@ -355,7 +361,8 @@ proptest! {
     fn no_course_of_events_goes_over_the_limits(
         steps in proptest::collection::vec((0_u8..4, 0_u64..40, 0_u64..30_000), 1..200),
     ) {
-        let bench = Bench::new(set(20, 200, 500, 3), LimitSet::default());
+        let limits = LimitSet { tokens_per_month: Some(700), ..set(20, 200, 500, 3) };
+        let bench = Bench::new(limits, LimitSet::default());
         let limiter = bench.open();
         let subject = person();
         let mut open: Vec<(Reservation, u64)> = Vec::new();
@@ -375,6 +382,7 @@ proptest! {
             prop_assert!(open.len() <= 3);
             prop_assert!(usage.tokens_day.used <= 500);
             prop_assert!(usage.tokens_minute.used <= 200);
+            prop_assert!(usage.tokens_month.used <= 700);
             prop_assert!(usage.tokens_day.used >= held || usage.tokens_day.used >= on_day.1);
             on_day = (0, usage.tokens_day.used);
         }

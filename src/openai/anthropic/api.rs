@@ -9,6 +9,7 @@ use super::request::{self, Manner};
 use super::stream::Streamed;
 use crate::access::permission::UseApi;
 use crate::access::{Caller, Grant};
+use crate::gate::standing::Dialect;
 use crate::gate::{Ending, ExchangeHandle, ExchangeRequest, Purpose, ReadAsk};
 use crate::openai::api::{OpenAi, named};
 use crate::openai::events::{self, Finished};
@@ -29,7 +30,7 @@ pub(crate) async fn messages(
     let request = version(&head).and(body).and_then(|Body(fields)| request::message(fields));
     let model = api.asked(grant.caller(), request.as_ref().map(|(ask, _)| named(ask)));
     let result = answer(&api, grant.caller(), request).await;
-    api.answer(grant.caller(), model, result)
+    api.answer_in(Dialect::Anthropic, grant.caller(), model, result)
 }
 
 /// `POST /v1/messages/count_tokens`
@@ -43,7 +44,7 @@ pub(crate) async fn count_tokens(
     let model = api
         .asked(grant.caller(), request.as_ref().map(|ask| (Purpose::Tokens, ask.model.as_deref())));
     let result = count(&api, grant.caller(), request).await;
-    api.answer(grant.caller(), model, result)
+    api.answer_in(Dialect::Anthropic, grant.caller(), model, result)
 }
 
 async fn answer(
