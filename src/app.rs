@@ -7,6 +7,7 @@ mod console;
 mod control;
 mod expiry;
 mod facts;
+mod group_orders;
 mod home;
 mod orders;
 mod people;
@@ -36,6 +37,7 @@ use crate::config::{Config, Settings};
 use crate::db::{Db, DbOptions};
 use crate::evals::{EvalParts, Evals};
 use crate::gate::{Catalog, Gate, GateParts, WaitOptions};
+use crate::groups::{Groups, GroupsParts};
 use crate::guard::Guard;
 use crate::keys::Keys;
 use crate::limits::Limiter;
@@ -60,6 +62,7 @@ pub(crate) use control::{is_served, send_order, send_passphrase};
 use facts::library_options;
 use facts::policy;
 pub(crate) use facts::{guard_in_words, last_fairness_run};
+pub(crate) use group_orders::GroupOrder;
 pub(crate) use home::{Home, ask_new_passphrase};
 pub(crate) use orders::{Operator, Order};
 use people::People;
@@ -81,6 +84,7 @@ pub(crate) struct App {
     refusals: Arc<Refusals>,
     pub(crate) accounts: Accounts,
     pub(crate) keys: Keys,
+    pub(crate) groups: Groups,
     pub(crate) library: Library,
     gate: Gate,
     prompts: Prompts,
@@ -115,9 +119,11 @@ impl App {
         let People { registry, binder, refusals, accounts, keys } =
             People::open(home, &settings, &db, &audit)?;
         let library = open_library(home, &settings, (&db, &audit), (&registry, &binder))?;
+        let limits = Limiter::open(&db, clock.clone(), &settings.limits)?;
+        let groups = open_groups(home, &limits, (&db, &audit), &registry)?;
         let gate = Gate::new(GateParts {
             catalog: catalog(&library),
-            limits: Limiter::open(&db, clock.clone(), &settings.limits)?,
+            limits,
             ledger: Ledger::new(clock, &settings.models.prices),
             guard: guard.clone(),
             audit: audit.clone(),
@@ -175,6 +181,7 @@ impl App {
             refusals,
             accounts,
             keys,
+            groups,
             library,
             gate,
             prompts,
@@ -219,6 +226,7 @@ impl App {
                 .app_data(Data::new(app.library.clone()))
                 .app_data(Data::new(app.accounts.clone()))
                 .app_data(Data::new(app.keys.clone()))
+                .app_data(Data::new(app.groups.clone()))
                 .app_data(Data::new(app.audit.clone()))
                 .app_data(Data::new(app.db.clone()))
                 .app_data(Data::new(app.home.clock.clone()))
@@ -310,6 +318,21 @@ fn open_library(
         binder: binder.clone(),
     };
     Ok(Library::open(parts, library_options(settings)?)?)
+}
+
+fn open_groups(
+    home: &Home,
+    limits: &Limiter,
+    (db, audit): (&Db, &AuditLog),
+    registry: &Arc<Registry>,
+) -> Result<Groups> {
+    Ok(Groups::open(GroupsParts {
+        limits: limits.clone(),
+        db: db.clone(),
+        vault: home.vault.clone(),
+        audit: audit.clone(),
+        registry: Arc::clone(registry),
+    })?)
 }
 
 fn open_evals(

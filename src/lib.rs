@@ -11,6 +11,7 @@
 //! | `access/` | who is calling, and may they |
 //! | `accounts/` | people, passwords, sessions, invitations |
 //! | `keys/` | API keys |
+//! | `groups/` | groups of people, and the budgets that each uses together |
 //! | `gate/` | the one road of every generation |
 //! | `chat/` | conversations of the web app |
 //! | `prompts/` | system prompts that administrators keep for many |
@@ -40,6 +41,7 @@ mod app;
 mod chat;
 mod evals;
 mod gate;
+mod groups;
 mod keys;
 mod limits;
 mod models;

@@ -1,7 +1,7 @@
 //! Every route on one page: method, path, handler; nothing else.
 
 use crate::access::Routes;
-use crate::{accounts, admin, chat, evals, keys, models, monitor, openai, prompts, usage};
+use crate::{accounts, admin, chat, evals, groups, keys, models, monitor, openai, prompts, usage};
 
 /// The routes of the server.
 pub(crate) fn all() -> Routes {
@@ -63,6 +63,10 @@ fn people(routes: Routes) -> Routes {
         .delete("/api/admin/people/{id}", accounts::admin_api::delete)
         .post("/api/admin/people/{id}/reset", accounts::admin_api::reset)
         .get("/api/admin/roles", accounts::admin_api::roles)
+        .get("/api/admin/groups", groups::api::list)
+        .post("/api/admin/groups", groups::api::add)
+        .patch("/api/admin/groups/{id}", groups::api::change)
+        .delete("/api/admin/groups/{id}", groups::api::remove)
         .get("/api/admin/models", models::api::admin_list)
         .post("/api/admin/models/{id:.+}/load", models::api::load)
         .post("/api/admin/models/{id:.+}/unload", models::api::unload)

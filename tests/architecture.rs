@@ -15,7 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["openai", "chat", "evals", "monitor", "backup", "speed"],
     &["prompts"],
     &["gate"],
-    &["accounts", "keys", "models"],
+    &["accounts", "groups", "keys", "models"],
     &["access", "limits", "usage"],
     &["audit"],
     &["db", "web", "guard", "engine"],

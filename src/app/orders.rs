@@ -11,14 +11,17 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Handle};
 
+use super::group_orders::GroupOrder;
 use super::people::People;
-use super::{App, Home, control, expiry};
+use super::{App, Home, control, expiry, open_groups};
 use crate::access::Caller;
 use crate::accounts::{AccountError, Accounts, ConsoleReset};
 use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
 use crate::backup::{self, Sources};
 use crate::config::Settings;
 use crate::db::{Db, DbOptions};
+use crate::groups::Groups;
+use crate::limits::Limiter;
 use crate::models::api::{ScanJson, served};
 use crate::models::{Library, ModelsError};
 use crate::usage::{Asked, Format, Reports};
@@ -72,6 +75,11 @@ pub(crate) enum Order {
         /// What is asked.
         asked: Asked,
     },
+    /// Show, make, change or delete groups of people.
+    Group {
+        /// What of them.
+        group: GroupOrder,
+    },
     /// List the models.
     Models {},
     /// Load a model; answered when it is begun.
@@ -102,6 +110,8 @@ pub(crate) struct Operator {
     settings: Settings,
     /// Where a server runs.
     accounts: Option<Accounts>,
+    /// Where a server runs.
+    groups: Option<Groups>,
     /// Where a server runs; else there is nothing to load into.
     library: Option<Library>,
     /// Where a server runs.
@@ -119,8 +129,9 @@ impl Operator {
             AuditLog::open(&db, &home.vault, &home.audit_directory(), &home.clock.ordered())
                 .context("the audit log cannot be opened")?;
         let settings = settings.clone();
-        let (accounts, library, usage) = (None, None, None);
-        Ok(Self { home, db, audit, settings, accounts, library, usage, turn: Arc::default() })
+        let (accounts, groups, library, usage) = (None, None, None, None);
+        let turn = Arc::default();
+        Ok(Self { home, db, audit, settings, accounts, groups, library, usage, turn })
     }
 
     /// Over the parts of a running server.
@@ -131,6 +142,7 @@ impl Operator {
             audit: app.audit.clone(),
             settings: app.settings.clone(),
             accounts: Some(app.accounts.clone()),
+            groups: Some(app.groups.clone()),
             library: Some(app.library.clone()),
             usage: Some(app.usage.clone()),
             turn: Arc::default(),
@@ -162,6 +174,7 @@ impl Operator {
             Order::Reset { username } => self.reset(&username)?,
             Order::Delete { username } => self.delete_person(&username)?,
             Order::Usage { asked } => self.usage(&asked)?,
+            Order::Group { group } => self.group(group)?,
             Order::Models {} => serde_json::to_value(served(self.library()?))?,
             Order::LoadModel { name } => done(wait(self.library()?.load(&name, &console))?)?,
             Order::UnloadModel { name } => done(wait(self.library()?.unload(&name, &console))?)?,
@@ -263,6 +276,18 @@ impl Operator {
         let people = People::open(&self.home, &self.settings, &self.db, &self.audit)?;
         Ok(people.accounts)
     }
+
+    /// The running server's groups, so that they hold at once; else opened here.
+    pub(super) fn groups(&self) -> Result<(Accounts, Groups)> {
+        if let (Some(accounts), Some(groups)) = (&self.accounts, &self.groups) {
+            return Ok((accounts.clone(), groups.clone()));
+        }
+        let people = People::open(&self.home, &self.settings, &self.db, &self.audit)?;
+        let limits = Limiter::open(&self.db, self.home.clock.clone(), &self.settings.limits)?;
+        let stores = (&self.db, &self.audit);
+        let groups = open_groups(&self.home, &limits, stores, &people.registry)?;
+        Ok((people.accounts, groups))
+    }
 }
 
 /// What was begun, as an answer.
@@ -272,7 +297,7 @@ fn done(begun: Result<(), ModelsError>) -> Result<Value> {
 }
 
 /// Waits for what is to be done on other threads; here nothing else waits.
-fn wait<T>(work: impl Future<Output = T>) -> Result<T> {
+pub(super) fn wait<T>(work: impl Future<Output = T>) -> Result<T> {
     if let Ok(runtime) = Handle::try_current() {
         return Ok(runtime.block_on(work));
     }

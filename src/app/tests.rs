@@ -5,6 +5,7 @@ mod accounts;
 mod cors;
 mod credentials;
 mod deletion;
+mod groups;
 mod links;
 mod monitor;
 mod once;

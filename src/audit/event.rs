@@ -62,6 +62,7 @@ actions! {
     PersonDelete "person.delete" "An account was deleted and its data key destroyed.";
     PersonReset "person.reset" "A password reset was started.";
     PeopleRead "people.read" "The list of people was read.";
+    GroupChange "group.change" "A group of people was made or deleted, or its name, limits or members were changed.";
     KeyCreate "key.create" "An API key was made.";
     KeyRevoke "key.revoke" "An API key was revoked.";
     ModelLoad "model.load" "A model was loaded; `started` where somebody asked for it.";

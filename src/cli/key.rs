@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use super::Ended;
+use super::group::LimitFlags;
 use super::options::{Common, out};
 use super::secrets::{ask_new_secret, open_home, secret_or, write_secret};
 use crate::app::{App, Home, exchange_runtime, prepare_certificate};
@@ -56,6 +57,8 @@ enum KeyCommand {
         /// What the key is called.
         #[arg(long, value_name = "NAME", default_value = "made at the console")]
         name: String,
+        #[command(flatten)]
+        limits: LimitFlags,
         /// The new file (mode 0600) that the key is written to.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -110,11 +113,12 @@ impl Key {
                     "The passphrase is changed. Backups that were made before open with the old one."
                 )?;
             }
-            KeyCommand::Create { user, name, out: path, .. } => {
+            KeyCommand::Create { user, name, limits, out: path, .. } => {
                 let people = app.accounts.people_at_console()?;
                 let person = people.iter().find(|person| person.username == user);
                 let person = person.with_context(|| format!("there is nobody called `{user}`"))?;
-                let request = KeyRequest { name, ..KeyRequest::default() };
+                let limits = limits.set();
+                let request = KeyRequest { name, limits, ..KeyRequest::default() };
                 let (view, secret) =
                     runtime.block_on(app.keys.create_at_console(person.id, request))?;
                 write_secret(&path, &secret)?;

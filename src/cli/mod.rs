@@ -7,6 +7,7 @@ mod chat;
 mod config;
 mod doctor;
 mod eval;
+mod group;
 mod init;
 mod key;
 mod models;
@@ -194,6 +195,10 @@ mod tests {
             "strongroom audit verify --fingerprint F --head 1:2",
             "strongroom audit verify --public-key F",
             "strongroom user reset ada",
+            "strongroom user group list --json --passphrase-file F",
+            "strongroom user group create research --tokens-per-month 1000000 --add ada --add bo",
+            "strongroom user group change research --no-limits --remove ada --rename science",
+            "strongroom key create --user ada --out K --tokens-per-day 1000 --requests-per-minute 9",
             "strongroom models list --json --data-dir D",
             "strongroom models load qwen3-4b",
             "strongroom models scan",

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use super::Ended;
+use super::group::Group;
 use super::options::{Common, out};
 use super::orders::carry_out;
 use super::secrets::open_home;
@@ -14,7 +15,7 @@ use crate::app::{App, Order, exchange_runtime};
 use crate::config::{Config, Settings};
 use crate::telemetry;
 
-/// People: list them, make them reset links, delete them.
+/// People: list them, make them reset links, delete them, put them into groups.
 #[derive(Args)]
 pub(super) struct User {
     #[command(subcommand)]
@@ -43,6 +44,8 @@ enum UserCommand {
         #[arg(long, value_name = "FILE")]
         passphrase_file: Option<PathBuf>,
     },
+    /// Groups of people, and the budgets that each has together.
+    Group(Group),
     /// Delete a person with their chats, API keys, sessions and links, and destroy their data key,
     /// beside a running server or of one that is stopped. This cannot be undone; it is on record.
     Delete {
@@ -69,6 +72,7 @@ impl User {
             UserCommand::Reset { name, passphrase_file } => {
                 reset(config.settings(), name, passphrase_file.as_ref())?;
             }
+            UserCommand::Group(group) => group.run(config.settings())?,
             UserCommand::Delete { name, yes, passphrase_file } => {
                 if !yes {
                     confirm(&name)?;
