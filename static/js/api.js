@@ -79,6 +79,7 @@ export function errorFrom(body, status, headers) {
   const code = body?.error?.code ?? "internal_error";
   const known = /** @type {Record<string, string>} */ (errors)[code];
   const message = fill(known ?? body?.error?.message ?? errors.internal_error, {
+    said: body?.error?.message ?? "",
     wait: wait(Number(headers?.get("retry-after"))),
     request: headers?.get("x-request-id") ?? "the time of now",
   });

@@ -33,7 +33,7 @@ export const errors = {
   content_policy: "The guard refused this text, so the model did not see it. Change it, then send it again.",
   rate_limit_exceeded: "You have reached your limit for this minute. Wait {wait}, then send it again.",
   request_exceeds_limit: "This chat needs more tokens at once than your limit allows, so waiting does not help. Nothing was sent; shorten the text or start a new chat.",
-  insufficient_quota: "Your tokens for today are used up. They come back after {wait}.",
+  insufficient_quota: "{said} That is in {wait}.",
   concurrency_exceeded: "Another answer of yours is still running. Stop it or wait for its end.",
   sign_in_throttled: "Too many attempts. Wait {wait}, then try again.",
   busy: "The server is busy. Nothing was lost; try again in a moment.",
@@ -165,10 +165,12 @@ export const text = {
     current: "Present password", next: "New password", change: "Change the password", changed: "The password is changed",
     sessions: "Where you are signed in", sessionsAbout: "End what you do not know, then change your password.",
     thisOne: "this browser", end: "Sign out", ended: "Signed out there", seen: "active {when}",
-    usage: "Usage", usageAbout: "Tokens, yours alone. Both refill by themselves.", day: "Today", minute: "This minute", noLimit: "{used}, no limit", usageDays: "By model, in the last 30 days",
+    usage: "Usage", usageAbout: "Tokens, yours alone. All of them refill by themselves; days and months are those of UTC.", day: "Today", month: "This month", minute: "This minute",
+    usageOfGroup: "Together in {name}", usageDays: "By model, in the last 30 days",
     keys: "API keys", keysAbout: "A key lets a program use the models as you do. Programs made for OpenAI's API work with it.",
     keysNone: "No keys yet", keysNoneAbout: "Make one for each program, so that you can take one back without stopping the others.",
     keyNew: "New key", keyName: "Name", keyNameHint: "The program that will use it.",
+    keyLimits: "Limits of this key", keyLimitsHint: "Beside your own. Leave a field empty for no further limit.",
     keyScopes: "It may", keyExpiry: "It ends", keyMake: "Make the key",
     expiries: [[30, "in 30 days"], [90, "in 90 days"], [365, "in a year"], [0, "never"]],
     scopes: { "": "use the models", "usage.read": "read who used which model how much", "metrics.read": "read metrics" },
@@ -181,6 +183,10 @@ export const text = {
 
   usage: { model: "Model", requests: "Requests", input: "Input tokens", cached: "Of these cached", output: "Output tokens", cost: "Cost ({currency})" },
   kinds: { chat: "chat", api: "programs", embeddings: "embeddings", rerank: "ranking", tokens: "tokens shown", moderation: "moderation", evaluation: "evaluation" },
+  limits: /** @type {any} */ ({
+    tokens_per_minute: "Tokens a minute", tokens_per_day: "Tokens a day", tokens_per_month: "Tokens a month", none: "{used}, no limit",
+    short: { tokens_per_minute: "{limit} tokens a minute", tokens_per_day: "{limit} a day", tokens_per_month: "{limit} a month" },
+  }),
 
   admin: {
     title: "Administration",

@@ -5,7 +5,7 @@ import { api, setCsrf } from "./api.js";
 /**
  * @typedef {{ id: string, username: string, display_name: string, roles: string[], permissions: string[] }} Person
  * @typedef {{ used: number, limit: number | null }} Meter
- * @typedef {{ person: Person, csrf: string, session_id: string, usage?: { tokens_day?: Meter, tokens_minute?: Meter } }} Me
+ * @typedef {{ person: Person, csrf: string, session_id: string, usage?: { tokens_day?: Meter, tokens_month?: Meter, tokens_minute?: Meter, groups?: { id: string, name: string, usage: { tokens_day: Meter, tokens_month: Meter, tokens_minute: Meter } }[] } }} Me
  * @typedef {{ id: string, context_tokens?: number, parameters?: number, quantization?: string, architecture?: string, kind?: string | null, state?: string, default?: boolean }} Model
  */
 

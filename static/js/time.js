@@ -44,5 +44,6 @@ export function wait(seconds) {
   if (!Number.isFinite(seconds) || seconds <= 0) return "a moment";
   if (seconds < 90) return `${Math.ceil(seconds)} s`;
   if (seconds < 5400) return `${Math.ceil(seconds / 60)} min`;
-  return `${Math.ceil(seconds / 3600)} h`;
+  if (seconds < 172_800) return `${Math.ceil(seconds / 3600)} h`;
+  return `${Math.ceil(seconds / 86_400)} days`;
 }

@@ -34,6 +34,24 @@ export function account() {
     assert.equal(await asProgram(secret), 401);
   });
 
+  test("a key with a budget of its own says so, and one with a budget of nothing is not made", async () => {
+    const { page } = world;
+    await page.getByRole("button", { name: "New key" }).click();
+    await page.getByLabel("Name", { exact: true }).fill("thrifty");
+    await page.getByLabel("Tokens a month").fill("0");
+    assert.equal(await page.getByRole("button", { name: "Make the key" }).isDisabled(), true);
+    await page.getByLabel("Tokens a month").fill("5000");
+    await check("key-limits");
+    await page.getByRole("button", { name: "Make the key" }).click();
+    await page.getByRole("button", { name: "Done" }).click();
+    await page.getByText(/5.?000 a month/).waitFor();
+    const [key] = (await get("/api/me/keys")).keys;
+    assert.deepEqual([key.limits.tokens_per_month, key.limits.tokens_per_day], [5000, null]);
+    await page.getByRole("button", { name: "Revoke: thrifty" }).click();
+    await page.locator("dialog").getByRole("button", { name: "Revoke" }).click();
+    await page.getByText("No keys yet").waitFor();
+  });
+
   test("the password is changed with the present one only", async () => {
     const { page } = world;
     await page.getByLabel("Present password", { exact: true }).fill("not the present password");

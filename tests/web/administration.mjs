@@ -100,6 +100,36 @@ export function administration() {
     assert.equal((await get("/api/admin/models")).models.find((/** @type {any} */ one) => one.id === "guide").roles, null);
   });
 
+  test("a group is made, gets its members and limits, and is deleted", async () => {
+    const { page } = world;
+    await page.reload();
+    await page.getByRole("button", { name: "New group" }).click();
+    await dialog().getByLabel("Group", { exact: true }).fill("Research");
+    await dialog().getByLabel("Tokens a month").fill("7000");
+    await check("admin-group");
+    await dialog().getByRole("button", { name: "Save" }).click();
+    await row("Research").getByText(/0 \/ 7.?000/).waitFor();
+    await act("Research", "Members");
+    await dialog().getByLabel("Max Member").check();
+    await check("admin-group-members");
+    await dialog().getByRole("button", { name: "Save" }).click();
+    await row("Research").getByText("1", { exact: true }).waitFor();
+    const [group] = (await get("/api/admin/groups")).groups;
+    assert.deepEqual(group.members.map((/** @type {any} */ one) => one.username), ["max"]);
+    await member.page.goto(`${world.server.base}/account`);
+    await member.page.getByText("Together in Research").waitFor();
+    // Limits that the page has no field for stay.
+    await act("Research", "Change name and limits");
+    await dialog().getByLabel("Tokens a month").fill("");
+    await dialog().getByLabel("Tokens a day").fill("900");
+    await dialog().getByRole("button", { name: "Save" }).click();
+    await row("Research").getByText("0 / 900").waitFor();
+    assert.equal((await get("/api/admin/groups")).groups[0].limits.tokens_per_month, null);
+    await act("Research", "Delete");
+    await dialog().getByRole("button", { name: "Delete" }).click();
+    await page.getByText("No groups yet").waitFor();
+  });
+
   test("the last owner keeps the role, and is told why", async () => {
     await act("Olivia Ray", "Change roles");
     await dialog().getByLabel("owner").uncheck();

@@ -5,6 +5,7 @@ import { fill, text } from "../messages.js";
 import { may, models, toast } from "../state.js";
 import { ago, Time } from "../time.js";
 import { Icon } from "../ui/icons.js";
+import { LimitFields, areLimits, limitWords, limitsOf, typedOf } from "../ui/limits.js";
 import { Loaded, TaskForm, useLoad, useTask } from "../ui/load.js";
 import { Confirm, CopyButton, CopyLine, Dialog, Empty, Field, Notice, Select } from "../ui/parts.js";
 
@@ -31,9 +32,10 @@ export function Keys() {
 /** @param {{ one: any, onRevoke: () => void }} props */
 function Row({ one, onRevoke }) {
   const used = one.last_used_at ? fill(text.account.used, { when: ago(one.last_used_at) }) : text.account.notUsed;
+  const limits = limitWords(one.limits);
   const ends = one.expires_at ? fill(text.account.ends, { when: ago(one.expires_at) }) : text.account.noEnd;
   return html`<li><${Icon} name="key" /><div class="grow"><div class="clip"><strong>${one.name}</strong> <span class="mono quiet">${one.hint}</span></div>
-      <div class="sub"><${Time} at=${one.created_at} /> · ${used} · ${ends}</div></div>
+      <div class="sub"><${Time} at=${one.created_at} /> · ${used} · ${ends}${limits.map((words) => ` · ${words}`)}</div></div>
     <button type="button" class="button small danger" aria-label=${`${text.account.keyRevoke}: ${one.name}`} onClick=${onRevoke}>${text.account.keyRevoke}</button></li>`;
 }
 
@@ -42,10 +44,13 @@ function Make({ onClose, onMade }) {
   const [name, setName] = useState("");
   const [days, setDays] = useState("90");
   const [scope, setScope] = useState("");
+  const [typed, setTyped] = useState(typedOf());
   const [made, setMade] = useState(/** @type {any} */ (null));
   const task = useTask(async () => {
     const ends = Number(days);
-    setMade(await api.post("/api/me/keys", { name: name.trim(), ...(scope ? { scopes: [scope] } : {}), ...(ends ? { expires_in_days: ends } : {}) }));
+    const limits = limitsOf(typed);
+    const more = { ...(scope ? { scopes: [scope] } : {}), ...(ends ? { expires_in_days: ends } : {}), ...(Object.keys(limits).length > 0 ? { limits } : {}) };
+    setMade(await api.post("/api/me/keys", { name: name.trim(), ...more }));
     await onMade();
   });
   if (made) return html`<${Made} secret=${made.secret} isForModels=${!scope} onClose=${onClose} />`;
@@ -54,8 +59,9 @@ function Make({ onClose, onMade }) {
     <${Field} label=${text.account.keyName} hint=${text.account.keyNameHint} value=${name} onInput=${setName} maxlength=${60} autofocus required />
     ${scopes.length > 1 && html`<${Select} label=${text.account.keyScopes} value=${scope} options=${scopes} onChange=${setScope} />`}
     <${Select} label=${text.account.keyExpiry} value=${days} options=${text.account.expiries} onChange=${setDays} />
+    <${LimitFields} legend=${text.account.keyLimits} hint=${text.account.keyLimitsHint} typed=${typed} onChange=${setTyped} />
     <div class="dialog-foot"><button type="button" class="button" onClick=${onClose}>${text.cancel}</button>
-      <button class="button primary" disabled=${task.isBusy || !name.trim()}>${text.account.keyMake}</button></div></${TaskForm}></${Dialog}>`;
+      <button class="button primary" disabled=${task.isBusy || !name.trim() || !areLimits(typed)}>${text.account.keyMake}</button></div></${TaskForm}></${Dialog}>`;
 }
 
 /** @param {{ secret: string, isForModels: boolean, onClose: () => void }} props */

@@ -3,7 +3,8 @@ import { html, useState } from "../lib.js";
 import { api } from "../api.js";
 import { fill, text } from "../messages.js";
 import { may, me, refreshMe, toast } from "../state.js";
-import { number, Time } from "../time.js";
+import { Time } from "../time.js";
+import { Meter } from "../ui/limits.js";
 import { Loaded, TaskForm, useLoad, useTask } from "../ui/load.js";
 import { Field, Notice } from "../ui/parts.js";
 import { Figures, Heads } from "../ui/usage.js";
@@ -31,8 +32,8 @@ function Usage() {
   const usage = me.value?.usage;
   if (!usage) return null;
   return html`<section class="section"><h2>${text.account.usage}</h2><p class="about">${text.account.usageAbout}</p>
-    <dl class="figures-row">${[[text.account.day, usage.tokens_day], [text.account.minute, usage.tokens_minute]].map(([name, meter]) =>
-      meter && html`<${Meter} name=${name} meter=${meter} />`)}</dl><${UsageDays} /></section>`;
+    <${Meters} usage=${usage} />
+    ${usage.groups?.map((one) => html`<h3 key=${one.id}>${fill(text.account.usageOfGroup, { name: one.name })}</h3><${Meters} usage=${one.usage} />`)}<${UsageDays} /></section>`;
 }
 
 function UsageDays() {
@@ -44,10 +45,10 @@ function UsageDays() {
     <tbody>${report.rows.map((row) => html`<tr key=${row.model}><td class="name">${row.model}</td><${Figures} used=${row.used} report=${report} /></tr>`)}</tbody></table></div>`;
 }
 
-/** @param {{ name: string, meter: import("../state.js").Meter }} props */
-function Meter({ name, meter }) {
-  const words = meter.limit ? `${number(meter.used)} / ${number(meter.limit)}` : fill(text.account.noLimit, { used: number(meter.used) });
-  return html`<div class="figure-item"><dt>${name}</dt><dd>${words}</dd></div>`;
+/** @param {{ usage: { tokens_day?: import("../state.js").Meter, tokens_month?: import("../state.js").Meter, tokens_minute?: import("../state.js").Meter } }} props */
+function Meters({ usage }) {
+  const meters = [[text.account.month, usage.tokens_month], [text.account.day, usage.tokens_day], [text.account.minute, usage.tokens_minute]];
+  return html`<dl class="figures-row">${meters.map(([name, meter]) => meter && html`<${Meter} name=${name} meter=${meter} />`)}</dl>`;
 }
 
 function Password() {

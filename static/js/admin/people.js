@@ -8,6 +8,7 @@ import { Time } from "../time.js";
 import { Icon } from "../ui/icons.js";
 import { Loaded, TaskForm, useLoad, useTask } from "../ui/load.js";
 import { Confirm, CopyLine, Dialog, Empty, Field, Menu } from "../ui/parts.js";
+import { Groups } from "./groups.js";
 import { Head } from "./head.js";
 
 const text = admin.people;
@@ -29,6 +30,7 @@ export function PeoplePage() {
       if (list.length === 0) return html`<${Empty} title=${text.none}><p>${text.noneAbout}</p></${Empty}>`;
       return html`<${Table} list=${list} onOpen=${setOpen} onChange=${load.reload} />`;
     }}</${Loaded}>
+    ${load.data && html`<${Groups} people=${load.data.people} />`}
     <${Dialogs} open=${open} names=${names} onClose=${close} onOpen=${setOpen} onChange=${load.reload} />`;
 }
 
