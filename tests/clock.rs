@@ -23,11 +23,15 @@ fn library() -> Option<PathBuf> {
 }
 
 fn start_with(home: &Home, library: &Path, clock: &[(&str, &str)]) -> Server {
+    start_by(home, library, clock, &[])
+}
+
+fn start_by(home: &Home, library: &Path, clock: &[(&str, &str)], more: &[&str]) -> Server {
     // The library would also bend the clock by which threads wait.
     let mut environment =
         vec![("LD_PRELOAD", text(library)), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
     environment.extend(clock);
-    let server = Server::launch_with(home, &[], &environment);
+    let server = Server::launch_with(home, more, &environment);
     let server = server.unwrap_or_else(|why| panic!("no start with {clock:?}: {why}"));
     server.wait_until(200);
     server
@@ -152,6 +156,82 @@ fn a_clock_that_jumps_under_a_running_server_keeps_the_log_in_order_and_lets_peo
     assert_eq!(read["messages"].as_array().map(Vec::len), Some(6));
     server.assert_alive();
     assert!(server.stop().success());
+    assert_verified(&home);
+}
+
+/// A file by which the clock of a running server is set.
+struct Hands<'a> {
+    home: &'a Home,
+    file: PathBuf,
+}
+
+impl<'a> Hands<'a> {
+    fn new(home: &'a Home, offset_s: i64) -> Self {
+        let file = home.write("clock", format!("{offset_s:+}\n"));
+        Self { home, file }
+    }
+
+    fn set(&self, offset_s: i64) {
+        // Whole or not at all: the server reads it at every look at the clock.
+        let new = self.home.write("clock.new", format!("{offset_s:+}\n"));
+        fs::rename(new, &self.file).expect("it is ours");
+    }
+}
+
+#[test]
+fn the_budget_of_a_month_opens_with_the_next_one_and_not_when_the_clock_goes_back() {
+    let Some(library) = library() else {
+        return skip(
+            "the_budget_of_a_month_opens_with_the_next_one_and_not_when_the_clock_goes_back",
+            "libfaketime is not installed",
+        );
+    };
+    // Two hours before the end of this month, and two after it.
+    let now = OffsetDateTime::now_utc();
+    let first = now.replace_day(1).expect("every month has one") + DAY * 32;
+    let next =
+        first.replace_day(1).expect("every month has one").replace_time(time::Time::MIDNIGHT);
+    let late = (next - now).whole_seconds() - 7_200;
+    let early = late + 4 * 3_600;
+    let home = Home::prepared();
+    let hands = Hands::new(&home, late);
+    let key = home.key();
+    let ask = |server: &Server| {
+        let body = json!({"model": "guide", "prompt": "Strongroom", "max_tokens": 60,
+            "temperature": 0, "logit_bias": {"0": -100, "1": -100, "2": -100}});
+        server.with_key(&key).post("/v1/completions", &body)
+    };
+    let assert_used_up = |server: &Server, when: &str| {
+        let answer = ask(server);
+        assert_eq!(answer.code(), "insufficient_quota", "{when}: {}", answer.text());
+        answer.headers["retry-after"].to_str().expect("text").parse::<i64>().expect("seconds")
+    };
+    let clock = [("FAKETIME_TIMESTAMP_FILE", text(&hands.file)), ("FAKETIME_NO_CACHE", "1")];
+    let limits = ["--set", "limits.person.tokens_per_month=200"];
+    let begin = || start_by(&home, &library, &clock, &limits);
+    let server = begin();
+    let mut asked = 0;
+    while ask(&server).status == 200 {
+        asked += 1;
+        assert!(asked < 100, "no limit holds");
+    }
+    assert!(asked > 0);
+    let wait = assert_used_up(&server, "at the end of the month");
+    assert!((1..=7_200).contains(&wait), "until the month ends: {wait}");
+    hands.set(early);
+    ask(&server).expect(200);
+    hands.set(late);
+    assert_used_up(&server, "set back");
+    hands.set(early);
+    ask(&server).expect(200);
+    server.kill();
+
+    hands.set(late);
+    let server = begin();
+    assert_used_up(&server, "set back while nothing ran");
+    assert!(server.stop().success());
+    hands.set(early);
+    ask(&begin()).expect(200);
     assert_verified(&home);
 }
 
