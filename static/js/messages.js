@@ -118,7 +118,7 @@ export const text = {
     menuOpen: "Open the list of chats", menuClose: "Close the list of chats",
     imageNot: "image not loaded",
     wrap: "Wrap", unwrap: "No wrap", codePlain: "text",
-    usage: "{used} of {limit} tokens today", usageOpen: "{used} tokens today",
+    usage: "{used} of {limit} tokens today", usageMonth: "{used} of {limit} tokens this month", usageOpen: "{used} tokens today",
   },
 
   door: {

@@ -115,9 +115,12 @@ export function forget() {
 function Foot() {
   const person = me.value?.person;
   if (!person) return null;
-  const meter = me.value?.usage?.tokens_day;
+  const usage = me.value?.usage;
+  // The day's, unless it is the month alone that is limited.
+  const isMonth = !usage?.tokens_day?.limit && !!usage?.tokens_month?.limit;
+  const meter = isMonth ? usage?.tokens_month : usage?.tokens_day;
   const first = adminPages().at(0);
-  const words = meter && (meter.limit ? fill(text.chat.usage, { used: number(meter.used), limit: number(meter.limit) })
+  const words = meter && (meter.limit ? fill(isMonth ? text.chat.usageMonth : text.chat.usage, { used: number(meter.used), limit: number(meter.limit) })
     : fill(text.chat.usageOpen, { used: number(meter.used) }));
   const items = [
     first && { label: text.admin.title, icon: "shield", href: first.href },
