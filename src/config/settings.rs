@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::device::{DEVICE_RULE, Device};
 use super::engine::Engine;
-use super::price::{self, Prices};
 use super::limits::LimitSet;
+use super::price::{self, Prices};
 use super::server::Server;
 
 /// The roles that limits can be set for; those of `access::permission`, as a test there holds.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::*;
-use crate::access::registry::KeyEntry;
+use crate::access::registry::{KeyEntry, KeyTerms};
 use crate::access::{Caller, KeyContext, Registry, Via};
+use crate::config::LimitSet;
 use crate::db::{Db, DbError, Transaction};
 use crate::gate::testing::admit;
 use crate::ids::{KeyId, UserId};
@@ -116,12 +117,14 @@ async fn a_key_that_is_limited_to_other_models_opens_none_of_it() {
     let id = desk.answer("first", None).await;
     let with_key = |models: &[&str]| {
         let models: Option<Vec<String>> = Some(models.iter().map(|name| (*name).into()).collect());
+        let limits = LimitSet::default();
         let (id, user, scopes) = (KeyId::new(), desk.ann.user, desk.ann.permissions);
+        let terms = KeyTerms { scopes, models: models.clone(), limits, expires_at: None };
         let mut hash = [0; 32];
         hash[..16].copy_from_slice(id.as_bytes());
-        let entry = KeyEntry::new(id, user, scopes, models.clone(), None);
+        let entry = KeyEntry::new(id, user, terms);
         desk.registry.put_key(hash, entry);
-        Caller { via: Via::Key(KeyContext { id, models }), ..desk.ann.clone() }
+        Caller { via: Via::Key(KeyContext { id, models, limits }), ..desk.ann.clone() }
     };
     let on = ask(&json!({ "previous_response_id": id.to_string() }));
     let other = with_key(&["other"]);
