@@ -87,11 +87,12 @@ fn refusals_of_the_road() {
             format!("`{name}`"),
             error.code().status().as_u16().to_string(),
             format!("`{}`", error.code().name()),
+            format!("`{}`", error.code().kind()),
             error.at_fault().map_or_else(String::new, |param| format!("`{param}`")),
             retry(&error),
         ]
     });
-    let columns = ["refusal", "status", "code", "param", "again"];
+    let columns = ["refusal", "status", "code", "type", "param", "again"];
     keep("api.md", "refusals", &table(&columns, rows));
 }
 

@@ -10,6 +10,9 @@ pub(crate) fn all() -> Routes {
         .get("/healthz", admin::api::alive)
         .get("/readyz", admin::api::ready)
         .get("/metrics", monitor::api::metrics)
+        // What programs may ask for, for them and for people
+        .get("/openapi.json", openai::document::api::document)
+        .get("/docs", admin::api::reference)
         // Programs
         .get("/v1/models", openai::api::models)
         .get("/v1/models/{id:.+}", openai::api::model)
@@ -123,7 +126,8 @@ fn web_app(routes: Routes) -> Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::route::Access;
+    use crate::access::permission::Permission;
+    use crate::access::route::{Access, RouteRow};
     use crate::web::programs::{BARE, is_of_programs};
 
     #[test]
@@ -140,6 +144,8 @@ mod tests {
             [
                 "GET /healthz",
                 "GET /readyz",
+                "GET /openapi.json",
+                "GET /docs",
                 "GET /api/status",
                 "POST /api/setup",
                 "POST /api/invitation",
@@ -169,6 +175,26 @@ mod tests {
             assert!(of(bare).is_some(), "{bare}");
             assert_eq!(of(bare), of(&format!("/v1{bare}")), "{bare}");
         }
+    }
+
+    #[test]
+    fn the_specification_has_every_route_for_programs_and_no_other() {
+        let is_for_programs = |row: &&RouteRow| {
+            is_of_programs(row.path)
+                || row.access == Access::Permission(Permission::UseApi)
+                || ["/healthz", "/readyz", "/metrics", "/openapi.json"].contains(&row.path)
+        };
+        let routes = all();
+        let mut mounted: Vec<String> = routes
+            .table()
+            .iter()
+            .filter(is_for_programs)
+            .map(|row| format!("{} {}", row.method, row.path.replace(":.+}", "}")))
+            .collect();
+        let mut listed = openai::document::listed();
+        mounted.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(mounted, listed, "src/openai/document/operations.rs");
     }
 
     #[test]

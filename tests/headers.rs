@@ -69,10 +69,11 @@ fn every_answer_has_the_headers_that_bind_browsers() {
     let server = Server::start(&home);
     let (stranger, program) = (server.client(), server.with_key(&home.key()));
     let session = server.sign_in();
-    for path in ["/", "/setup", "/sign-in", "/account", "/c/x", "/admin", "/admin/people"] {
+    for path in ["/", "/setup", "/sign-in", "/account", "/c/x", "/admin", "/admin/people", "/docs"]
+    {
         check(path, &stranger.get(path), 200, Kept::Asked);
     }
-    for path in ["/static/css/base.css", "/static/js/app.js", "/static/icon.svg"] {
+    for path in ["/static/css/base.css", "/static/js/app.js", "/static/icon.svg", "/openapi.json"] {
         check(path, &stranger.get(path), 200, Kept::Asked);
     }
     for path in ["/healthz", "/readyz", "/api/status"] {

@@ -33,6 +33,11 @@ pub(crate) async fn page(_: Public, request: HttpRequest) -> Result<HttpResponse
     assets::file(&request, "index.html").await
 }
 
+/// The reference of the API: a page of its own, which needs no account.
+pub(crate) async fn reference(_: Public, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    assets::file(&request, "docs.html")
+}
+
 /// A file of the web app.
 pub(crate) async fn asset(
     _: Public,

@@ -1,4 +1,4 @@
-//! One example of every refusal, for the reference and the tests: a new one that is left out does not
+//! One example of every refusal, for the reference, the specification and the tests: a new one that is left out does not
 //! compile.
 
 use std::time::Duration;

@@ -7,7 +7,6 @@ mod catalog;
 mod echo;
 mod embed;
 mod error;
-#[cfg(test)]
 pub(crate) mod examples;
 mod exchange;
 mod extent;

@@ -1,5 +1,6 @@
 //! What the answers of both endpoints share: the frame, the usage, the two ways of writing them.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::gate::{Ending, ExchangeEvent, ExchangeUsage, Notice};
 use crate::ids::RequestId;
 
 /// What stands in every answer and every chunk, the same in all of one answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct Frame {
     id: String,
     object: &'static str,
@@ -23,7 +24,8 @@ pub(super) struct Frame {
 }
 
 /// Tokens, in OpenAI's words.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Usage")]
 pub(super) struct UsageView {
     prompt_tokens: u64,
     completion_tokens: u64,
@@ -31,7 +33,8 @@ pub(super) struct UsageView {
     prompt_tokens_details: Cached,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CachedTokens")]
 struct Cached {
     cached_tokens: u64,
 }

@@ -1,5 +1,6 @@
 //! Answers of `/v1/chat/completions`: whole, or in chunks.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::answer::{Frame, UsageView};
@@ -7,7 +8,7 @@ use crate::engine::{Candidate, TokenLogprob};
 use crate::gate::Notice;
 
 /// A whole answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ChatCompletion<'a> {
     #[serde(flatten)]
     pub(super) frame: &'a Frame,
@@ -18,16 +19,20 @@ pub(super) struct ChatCompletion<'a> {
     pub(super) strongroom_notices: &'a [Notice],
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChatChoice")]
 pub(super) struct Choice<'a> {
     pub(super) index: usize,
     pub(super) message: Said<'a>,
     pub(super) logprobs: Option<Logprobs>,
+    #[schemars(extend("enum" = ["stop", "length", "tool_calls", "content_filter", "cancelled"]))]
     pub(super) finish_reason: &'static str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChatAnswer")]
 pub(super) struct Said<'a> {
+    #[schemars(extend("const" = "assistant"))]
     pub(super) role: &'static str,
     /// Absent where the answer only calls functions.
     pub(super) content: Option<&'a str>,
@@ -43,7 +48,8 @@ pub(super) struct Said<'a> {
 }
 
 /// One chunk of a streamed answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChatCompletionChunk")]
 pub(super) struct Chunk<'a> {
     #[serde(flatten)]
     pub(super) frame: &'a Frame,
@@ -55,15 +61,18 @@ pub(super) struct Chunk<'a> {
     pub(super) strongroom_notices: Option<&'a [Notice]>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ChatChunkChoice")]
 pub(super) struct ChunkChoice<'a> {
     pub(super) index: usize,
     pub(super) delta: Delta<'a>,
     pub(super) logprobs: Option<Logprobs>,
+    #[schemars(extend("enum" = ["stop", "length", "tool_calls", "content_filter", "cancelled", null]))]
     pub(super) finish_reason: Option<&'static str>,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "ChatDelta")]
 pub(super) struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) role: Option<&'static str>,
@@ -78,7 +87,8 @@ pub(super) struct Delta<'a> {
 }
 
 /// A call of a function, or a piece of one.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "ToolCallPiece")]
 pub(super) struct CallView {
     /// Its place among the calls, in streams.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,7 +100,8 @@ pub(super) struct CallView {
     pub(super) function: FunctionView,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "FunctionPiece")]
 pub(super) struct FunctionView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
@@ -112,20 +123,22 @@ impl CallView {
 }
 
 /// Log-probabilities of the tokens of a text.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Logprobs {
     content: Vec<TokenView>,
     refusal: Option<()>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "TokenLogprob")]
 struct TokenView {
     #[serde(flatten)]
     chosen: CandidateView,
     top_logprobs: Vec<CandidateView>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Candidate")]
 struct CandidateView {
     token: String,
     logprob: f32,

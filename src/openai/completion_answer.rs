@@ -1,5 +1,6 @@
 //! Answers of `/v1/completions`: whole, or in chunks of the same form.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -9,7 +10,8 @@ use crate::engine::TokenLogprob;
 use crate::gate::Notice;
 
 /// An answer or a chunk of one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Completion")]
 pub(super) struct TextCompletion<'a> {
     #[serde(flatten)]
     pub(super) frame: &'a Frame,
@@ -21,15 +23,18 @@ pub(super) struct TextCompletion<'a> {
     pub(super) strongroom_notices: &'a [Notice],
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "CompletionChoice")]
 pub(super) struct TextChoice<'a> {
     pub(super) text: &'a str,
     pub(super) index: usize,
     pub(super) logprobs: Option<TextLogprobs>,
+    #[schemars(extend("enum" = ["stop", "length", "tool_calls", "content_filter", "cancelled", null]))]
     pub(super) finish_reason: Option<&'static str>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CompletionLogprobs")]
 pub(super) struct TextLogprobs {
     tokens: Vec<String>,
     /// Of the first token of a prompt there is none: nothing stands before it.

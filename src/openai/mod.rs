@@ -8,6 +8,7 @@ mod chat_request;
 mod common;
 mod completion_answer;
 mod completion_request;
+pub(crate) mod document;
 mod events;
 mod fields;
 mod held_to;

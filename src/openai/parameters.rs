@@ -32,8 +32,17 @@ pub(super) enum Treatment {
     Only(&'static [&'static str], &'static str),
 }
 
-#[cfg(test)]
 impl Treatment {
+    /// In one word, for programs that read the specification.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Honoured => "honoured",
+            Extension => "extension",
+            WithoutEffect(_) => "without_effect",
+            Only(..) => "restricted",
+        }
+    }
+
     /// In words, for the documentation.
     pub(super) fn describe(self) -> String {
         match self {

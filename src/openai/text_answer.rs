@@ -2,13 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::text_request::{Encoding, Selection};
 use crate::gate::{Embedded, Notice};
 
 /// An answer with vectors.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct EmbeddingList {
     object: &'static str,
     data: Vec<EmbeddingObject>,
@@ -19,28 +20,30 @@ pub(super) struct EmbeddingList {
     strongroom_notices: Vec<Notice>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Embedding")]
 struct EmbeddingObject {
     object: &'static str,
     index: usize,
     embedding: Vector,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "EmbeddingVector")]
 enum Vector {
     Numbers(Vec<f32>),
     Base64(String),
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 struct TextUsage {
     prompt_tokens: u64,
     total_tokens: u64,
 }
 
 /// An answer with judgements, the best first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Ranking {
     object: &'static str,
     id: String,
@@ -52,7 +55,8 @@ pub(super) struct Ranking {
     strongroom_notices: Vec<Notice>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RankedDocument")]
 struct Ranked {
     index: usize,
     relevance_score: f32,
@@ -60,7 +64,8 @@ struct Ranked {
     document: Option<Document>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DocumentText")]
 struct Document {
     text: String,
 }

@@ -1,5 +1,6 @@
 //! The answers of `/v1/tokenize` and `/v1/detokenize`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::token_request::Shown;
@@ -7,7 +8,7 @@ use crate::engine::Piece;
 use crate::gate::Read;
 
 /// A text in tokens.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct TokenList {
     count: usize,
     max_model_len: usize,
@@ -16,7 +17,7 @@ pub(super) struct TokenList {
     token_strs: Option<Vec<String>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 enum Token {
     Number(u32),
@@ -24,15 +25,17 @@ enum Token {
 }
 
 /// A text, or bytes that are none.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "TextOrBytes")]
 enum Text {
     Text(String),
     Bytes(Vec<u8>),
 }
 
 /// Tokens as text, by both names that clients look for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SpelledTokens")]
 pub(super) struct Spelled {
     prompt: String,
     content: String,

@@ -5,6 +5,7 @@ use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::error::{ApiError, ErrorCode};
@@ -20,15 +21,18 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const OVERLOADED: u16 = 529;
 
 /// `{"type": "error", …}`, with the code of the error in its details.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "MessageError")]
 pub struct AnthropicError {
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "error"))]
     kind: &'static str,
     error: Fields,
     request_id: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "MessageErrorFields")]
 struct Fields {
     #[serde(rename = "type")]
     kind: &'static str,
@@ -36,7 +40,8 @@ struct Fields {
     details: Details,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "MessageErrorDetails")]
 struct Details {
     error_code: &'static str,
     param: Option<String>,
@@ -52,8 +57,8 @@ impl AnthropicError {
     }
 }
 
-/// Status and type, in Anthropic's naming.
-fn family(code: ErrorCode) -> (u16, &'static str) {
+/// Status and type of a code, in Anthropic's naming.
+pub fn family(code: ErrorCode) -> (u16, &'static str) {
     let status = code.status().as_u16();
     let kind = match status {
         401 => "authentication_error",

@@ -31,26 +31,33 @@ pub async fn file(request: &HttpRequest, path: &str) -> Result<HttpResponse, Api
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => Bytes::from(bytes),
     };
-    let (kind, is_text) = content_type(path);
+    let hash = hex::encode(&file.metadata.sha256_hash()[..16]);
+    Ok(tagged(request, (path, &hash), content_type(path), bytes).await)
+}
+
+/// Gives out what changes only with the program, by its name and its hash: a file, or what is made from
+/// the code. Of what is no text there are no codings.
+pub async fn tagged(
+    request: &HttpRequest,
+    (name, hash): (&str, &str),
+    (kind, is_text): (&'static str, bool),
+    bytes: Bytes,
+) -> HttpResponse {
     let has_codings = is_text && coding::is_long(bytes.len());
     let coding = Coding::wanted(request.headers()).filter(|_| has_codings);
     let coded = match (coding, request.app_data::<Data<Shell>>()) {
         (Some(coding), Some(shell)) => {
-            shell.files.get(path, &bytes, coding).await.map(|bytes| (coding, bytes))
+            shell.files.get(name, &bytes, coding).await.map(|bytes| (coding, bytes))
         }
         (_, _) => None,
     };
-    let hash = hex::encode(&file.metadata.sha256_hash()[..16]);
     // Each coding of a file is a thing of its own, with a tag of its own (RFC 9110, 8.8.3.3).
     let tag = match &coded {
         Some((coding, _)) => format!("\"{hash}-{}\"", coding.name()),
         None => format!("\"{hash}\""),
     };
-    let is_known = request
-        .headers()
-        .get(IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.split(',').any(|one| one.trim() == tag));
+    let named = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let is_known = named.is_some_and(|all| all.split(',').any(|one| one.trim() == tag));
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     // Always asked again, answered from the tag: a new version of the server is seen at once.
     response.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, "no-cache"));
@@ -68,7 +75,7 @@ pub async fn file(request: &HttpRequest, path: &str) -> Result<HttpResponse, Api
     if has_codings {
         coding::tell_that_it_varies(response.headers_mut());
     }
-    Ok(response)
+    response
 }
 
 /// Whether there is such a file.

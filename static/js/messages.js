@@ -168,6 +168,7 @@ export const text = {
     usage: "Usage", usageAbout: "Tokens, yours alone. All of them refill by themselves; days and months are those of UTC.", day: "Today", month: "This month", minute: "This minute",
     usageOfGroup: "Together in {name}", usageDays: "By model, in the last 30 days",
     keys: "API keys", keysAbout: "A key lets a program use the models as you do. Programs made for OpenAI's API work with it.",
+    keysReference: "What programs may ask for",
     keysNone: "No keys yet", keysNoneAbout: "Make one for each program, so that you can take one back without stopping the others.",
     keyNew: "New key", keyName: "Name", keyNameHint: "The program that will use it.",
     keyLimits: "Limits of this key", keyLimitsHint: "Beside your own. Leave a field empty for no further limit.",

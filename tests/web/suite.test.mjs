@@ -12,12 +12,13 @@ import { instructions } from "./instructions.mjs";
 import { elsewhere } from "./elsewhere.mjs";
 import { trouble } from "./trouble.mjs";
 import { screens } from "./screens.mjs";
+import { reference } from "./reference.mjs";
 
 before(begin);
 after(end);
 
 describe("the web app", () => {
-  for (const tests of [firstStart, answering, chat, account, administration, models, instructions, elsewhere, trouble, screens]) tests();
+  for (const tests of [firstStart, answering, chat, account, administration, models, instructions, elsewhere, trouble, screens, reference]) tests();
 
   test("nothing left the server, and no policy was broken", () => {
     assert.deepEqual(world.problems, []);

@@ -1,5 +1,6 @@
 //! A message as Anthropic's clients read it: content, reason, usage.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -23,13 +24,15 @@ pub(super) struct Writer {
 }
 
 /// A message, whole or about to begin.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Message")]
 pub(super) struct MessageView<'a> {
     id: String,
     #[serde(rename = "type")]
     kind: &'static str,
     role: &'static str,
     model: &'a str,
+    #[schemars(extend("items" = {"$ref": "#/components/schemas/MessageBlock"}))]
     content: Vec<Value>,
     #[serde(flatten)]
     stop: StopView<'a>,
@@ -40,7 +43,8 @@ pub(super) struct MessageView<'a> {
 }
 
 /// Why an answer ended; nothing where it has not.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "MessageStop")]
 pub(super) struct StopView<'a> {
     stop_reason: Option<&'static str>,
     stop_sequence: Option<&'a str>,
@@ -49,7 +53,8 @@ pub(super) struct StopView<'a> {
 }
 
 /// Tokens, in Anthropic's words: those that were in the cache are not among the input.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "MessageUsage")]
 pub(super) struct UsageView {
     input_tokens: u64,
     cache_creation_input_tokens: u64,

@@ -10,6 +10,7 @@ mod parameters;
 mod request;
 #[cfg(test)]
 mod request_tests;
+pub(super) mod shapes;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -17,3 +18,6 @@ mod tools;
 
 #[cfg(test)]
 pub(crate) use parameters::markdown;
+pub(super) use parameters::{Asked, rows};
+#[cfg(test)]
+pub(super) use request::check;

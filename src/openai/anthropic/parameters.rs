@@ -11,7 +11,7 @@ use crate::web::ApiError;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(in crate::openai) enum Asked {
     /// An answer.
     Message,
     /// How many tokens the prompt has.
@@ -121,6 +121,11 @@ pub(super) fn check(fields: &mut Fields, asked: Asked) -> Result<(), ApiError> {
 
 fn is_on(name: &str, asked: Asked) -> bool {
     asked == Asked::Message || !ANSWER.contains(&name)
+}
+
+/// Every row of what is asked for.
+pub(in crate::openai) fn rows(asked: Asked) -> Vec<Parameter> {
+    PARAMETERS.iter().filter(|row| is_on(row.name, asked)).copied().collect()
 }
 
 /// The table as Markdown, for docs/anthropic-compat.md.

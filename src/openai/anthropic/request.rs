@@ -65,6 +65,15 @@ pub(super) fn count(mut fields: Fields) -> Result<ReadAsk, ApiError> {
     Ok(ReadAsk { model: common::model(&mut fields)?, input, with_pieces: false })
 }
 
+/// Whether a body is read.
+#[cfg(test)]
+pub(in crate::openai) fn check(asked: Asked, fields: Fields) -> Result<(), ApiError> {
+    match asked {
+        Asked::Message => message(fields).map(drop),
+        Asked::Count => count(fields).map(drop),
+    }
+}
+
 /// What the model is told, and what binds it.
 struct Told {
     conversation: Conversation,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::gate::{Found, MODERATOR};
@@ -29,14 +30,15 @@ const CATEGORIES: &[(&str, &[Category])] = &[
 ];
 
 /// The whole answer.
-#[derive(Debug, Serialize)]
-pub(super) struct Moderation {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(in crate::openai) struct Moderation {
     id: String,
     model: &'static str,
     results: Vec<Judged>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ModerationResult")]
 struct Judged {
     /// Whether the policy would do anything about it.
     flagged: bool,
@@ -47,14 +49,16 @@ struct Judged {
 }
 
 /// An extension.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GuardFindings")]
 struct Own {
     /// The strongest of what would be done.
     action: &'static str,
     categories: Vec<OwnCategory>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "GuardFinding")]
 struct OwnCategory {
     category: &'static str,
     action: &'static str,

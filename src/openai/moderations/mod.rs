@@ -2,7 +2,9 @@
 
 mod answer;
 pub(crate) mod api;
-mod request;
+pub(super) mod request;
+
+pub(super) use answer::Moderation;
 
 #[cfg(test)]
 pub(crate) use answer::markdown;

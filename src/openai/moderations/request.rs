@@ -9,7 +9,7 @@ use crate::web::{ApiError, ErrorCode};
 const INPUTS_MAX: usize = 2048;
 
 /// Reads the body: inputs, each of one text or of several parts. A list of parts is one input.
-pub(super) fn read(mut fields: Fields) -> Result<Vec<Vec<String>>, ApiError> {
+pub(in crate::openai) fn read(mut fields: Fields) -> Result<Vec<Vec<String>>, ApiError> {
     text_parameters::check(&mut fields, MODERATIONS)?;
     let refused = || wrong("input", "a text, a list of 1 to 2048 texts, or a list of text parts");
     let items = match fields.take("input") {

@@ -1,5 +1,6 @@
 //! A response as clients read it, whole or on its way.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -10,7 +11,8 @@ use crate::ids::ResponseId;
 use crate::web::ApiError;
 
 /// What the answer repeats of the request.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseEcho")]
 pub(super) struct Echo {
     pub(super) background: bool,
     pub(super) instructions: Option<String>,
@@ -62,12 +64,13 @@ pub(super) struct End {
 }
 
 /// A response.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Response<'a> {
     id: String,
     object: &'static str,
     created_at: i64,
     completed_at: Option<i64>,
+    #[schemars(extend("enum" = ["in_progress", "completed", "incomplete", "failed"]))]
     status: &'static str,
     error: Option<Failure>,
     incomplete_details: Option<Incomplete>,
@@ -82,13 +85,15 @@ pub(super) struct Response<'a> {
 }
 
 /// Why a response is not whole, in OpenAI's words.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "IncompleteDetails")]
 struct Incomplete {
     reason: &'static str,
 }
 
 /// What went wrong: OpenAI's code, and beside it this server's own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseFailure")]
 struct Failure {
     code: &'static str,
     message: String,
@@ -97,7 +102,8 @@ struct Failure {
 }
 
 /// Tokens, in the words of responses.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseUsage")]
 struct Usage {
     input_tokens: u64,
     input_tokens_details: InputDetails,
@@ -106,14 +112,16 @@ struct Usage {
     total_tokens: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "InputTokenDetails")]
 struct InputDetails {
     cached_tokens: u64,
     /// The cache is in memory, and nothing is charged for it.
     cache_write_tokens: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "OutputTokenDetails")]
 struct OutputDetails {
     reasoning_tokens: u64,
 }

@@ -1,6 +1,7 @@
 //! Items: what a response is made from and of. The one form for what comes in, what goes out and what
 //! is kept.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::openai::chat_request::framed;
 use crate::openai::tools;
 
 /// Something that was said, thought, called or found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Item {
     /// Somebody says something.
@@ -62,7 +63,7 @@ pub(super) enum Item {
 }
 
 /// Who says a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Speaker {
     /// A person.
@@ -76,8 +77,9 @@ pub(super) enum Speaker {
 }
 
 /// How far an item is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ItemStatus")]
 pub(super) enum Status {
     /// It is being written.
     InProgress,
@@ -88,7 +90,7 @@ pub(super) enum Status {
 }
 
 /// A part of an item.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Part {
     /// A text that comes in.
@@ -103,6 +105,7 @@ pub(super) enum Part {
         /// Where it quotes from; nowhere, here.
         annotations: Vec<Value>,
         /// Of its tokens, where they were asked for.
+        #[schemars(extend("items" = {"$ref": "#/components/schemas/TokenLogprob"}))]
         logprobs: Vec<Value>,
     },
     /// Why a model of another server did not answer.
@@ -123,8 +126,9 @@ pub(super) enum Part {
 }
 
 /// What came of a call: a text, or parts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "CallOutput")]
 pub(super) enum Output {
     /// A text.
     Text(String),

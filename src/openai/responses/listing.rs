@@ -1,5 +1,6 @@
 //! What an address may ask of a kept response: how it is shown, and which of its items are listed.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::items::Item;
@@ -20,7 +21,8 @@ pub(super) struct Page {
 }
 
 /// A list as OpenAI's clients read it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ItemList")]
 pub(super) struct Items {
     object: &'static str,
     first_id: Option<String>,

@@ -9,6 +9,7 @@ mod items;
 mod listing;
 mod parameters;
 mod request;
+pub(super) mod shapes;
 mod state;
 mod store;
 mod stream;
@@ -18,4 +19,7 @@ mod tools;
 
 #[cfg(test)]
 pub(crate) use parameters::markdown;
+pub(super) use parameters::rows;
+#[cfg(test)]
+pub(super) use request::check;
 pub(crate) use state::{Responses, ResponsesParts};

@@ -160,14 +160,18 @@ fn extension(name: &str) -> Option<&'static Parameter> {
     OF_CHATS.iter().find(|parameter| is_taken && parameter.name == name)
 }
 
-/// The table as Markdown, for docs/openai-compat.md.
-#[cfg(test)]
-pub(crate) fn markdown() -> String {
+/// Every row, those of chats among them.
+pub(in crate::openai) fn rows() -> Vec<Parameter> {
     let extensions = EXTENSIONS.iter().filter_map(|name| {
         extension(name).map(|row| Parameter { treatment: Treatment::Extension, ..*row })
     });
-    let rows: Vec<Parameter> = PARAMETERS.iter().copied().chain(extensions).collect();
-    crate::openai::text_parameters::table(&rows)
+    PARAMETERS.iter().copied().chain(extensions).collect()
+}
+
+/// The table as Markdown, for docs/openai-compat.md.
+#[cfg(test)]
+pub(crate) fn markdown() -> String {
+    crate::openai::text_parameters::table(&rows())
 }
 
 #[cfg(test)]

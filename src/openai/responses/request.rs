@@ -130,6 +130,12 @@ fn read_all(mut fields: Fields) -> Result<Ask, ApiError> {
     Ok(Ask { input, previous, stores, echo, is_streamed, exchange })
 }
 
+/// Whether a body is read.
+#[cfg(test)]
+pub(in crate::openai) fn check(fields: Fields) -> Result<(), ApiError> {
+    read(fields).map(drop)
+}
+
 fn previous(fields: &mut Fields) -> Result<Option<String>, ApiError> {
     const NAME: &str = "previous_response_id";
     match fields.text(NAME)? {

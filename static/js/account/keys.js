@@ -20,7 +20,7 @@ export function Keys() {
   };
   return html`<section class="section"><div class="row-apart"><h2>${text.account.keys}</h2>
       <button type="button" class="button" onClick=${() => setMaking(true)}><${Icon} name="plus" size="small" />${text.account.keyNew}</button></div>
-    <p class="about">${text.account.keysAbout}</p>
+    <p class="about">${text.account.keysAbout} <a href="/docs" target="_blank">${text.account.keysReference}</a></p>
     <${Loaded} from=${load}>${(/** @type {any} */ data) => data.keys.length === 0
       ? html`<${Empty} title=${text.account.keysNone}><p>${text.account.keysNoneAbout}</p></${Empty}>`
       : html`<ul class="list">${data.keys.map((/** @type {any} */ one) => html`<${Row} key=${one.id} one=${one} onRevoke=${() => setLeaving(one)} />`)}</ul>`}</${Loaded}>
