@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
+use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::operations::{Gives, Operation, Who};
 use super::requests::{Table, shape};
@@ -46,10 +47,16 @@ fn codes(operation: &Operation) -> Vec<ErrorCode> {
         may.extend(WITH_BODY);
     }
     if operation.is_road {
-        may.extend(examples::refusals().iter().map(|(_, error)| error.code()));
+        may.extend(of_the_road());
     }
     may.extend(operation.refusals);
     ErrorCode::ALL.iter().filter(|code| may.contains(code)).copied().collect()
+}
+
+/// What the road refuses. What becomes an answer logs its cause on the way; these happen to nobody.
+fn of_the_road() -> Vec<ErrorCode> {
+    let refusals = with_default(NoSubscriber::default(), examples::refusals);
+    refusals.iter().map(|(_, error)| error.code()).collect()
 }
 
 /// The answers to what goes wrong, by status.
