@@ -35,7 +35,7 @@ pub(crate) async fn page(_: Public, request: HttpRequest) -> Result<HttpResponse
 
 /// The reference of the API: a page of its own, which needs no account.
 pub(crate) async fn reference(_: Public, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    assets::file(&request, "docs.html")
+    assets::file(&request, "docs.html").await
 }
 
 /// A file of the web app.

@@ -39,7 +39,7 @@ async fn each_prompt_is_answered_and_all_are_one_exchange() {
     assert_eq!(texts, expected);
     assert_eq!((usage.prompt_tokens, usage.completion_tokens), (9, 48));
     assert_eq!(house.gate.usage(&caller).tokens_day.used, 57);
-    assert_eq!(house.gate.usage(&caller).requests_day, 1);
+    assert_eq!(house.gate.usage(&caller).requests_day.used, 1);
     assert_eq!(house.events().await, ["generation.start started", "generation.end done"]);
     let start: serde_json::Value =
         serde_json::from_slice(&house.records().await[0].body).expect("JSON");

@@ -10,5 +10,6 @@ use crate::web::assets;
 /// `GET /openapi.json`: the same for everybody, as the pages are.
 pub(crate) async fn document(_: Public, request: HttpRequest) -> HttpResponse {
     let text = Bytes::from_static(DOCUMENT.text.as_bytes());
-    assets::tagged(&request, &DOCUMENT.tag, "application/json", text)
+    let of = ("openapi.json", &*DOCUMENT.hash);
+    assets::tagged(&request, of, ("application/json", true), text).await
 }

@@ -19,13 +19,13 @@ use self::requests::{Table, shape};
 struct Document {
     text: String,
     /// Changes when the text does.
-    tag: String,
+    hash: String,
 }
 
 static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
     let text = build().to_string();
-    let tag = format!("\"{}\"", hex::encode(&Sha256::digest(&text)[..16]));
-    Document { text, tag }
+    let hash = hex::encode(&Sha256::digest(&text)[..16]);
+    Document { text, hash }
 });
 
 const ABOUT: &str = "What programs may ask of this server, by the ways of OpenAI's and of Anthropic's clients. \

@@ -122,7 +122,7 @@ async fn the_same_request_has_the_same_answer_and_is_on_record() {
         ["answer.keep done", "answer.repeat done", "answer.repeat done"]
     );
     assert_eq!(desk.house.gate.usage(&desk.ann).tokens_day.used, 0);
-    assert_eq!(desk.house.gate.usage(&desk.ann).requests_day, 2, "each counts as a request");
+    assert_eq!(desk.house.gate.usage(&desk.ann).requests_day.used, 2, "each counts as a request");
 }
 
 #[tokio::test]
