@@ -38,6 +38,14 @@ impl<T> FairQueue<T> {
         self.line(party.into()).entries.push_back((cost, entry));
     }
 
+    /// Gives back what an entry was taken to cost and did not, so that tokens are shared as they are
+    /// used and not as they were asked for. A domain that has nothing to do saves nothing up.
+    pub(in crate::engine) fn give_back(&mut self, domain: Domain, cost: usize) {
+        if let Some(line) = self.lines.get_mut(&domain) {
+            line.credit += cost;
+        }
+    }
+
     /// Adds an entry that had its turn already, in front of its domain's line, for nothing.
     pub(in crate::engine) fn push_back_in_front(&mut self, party: impl Into<Party>, entry: T) {
         self.line(party.into()).entries.push_front((0, entry));
@@ -242,6 +250,54 @@ mod tests {
                 assert!(off <= bound, "{weights:?} {costs:?}: {anna} and {bert}");
             }
         }
+    }
+
+    #[test]
+    fn whoever_asks_for_more_than_they_need_gets_as_much_as_the_others() {
+        let mut queue = FairQueue::new();
+        // Each needs a hundred; one asks for twenty times as much, by a bound that is never reached.
+        for _ in 0..1_000 {
+            queue.push(ANNA, 2_000, ANNA);
+            queue.push(BERT, 100, BERT);
+        }
+        let (mut anna, mut bert) = (0_i64, 0_i64);
+        let mut at_work = VecDeque::new();
+        while anna.max(bert) < 800 {
+            let domain = queue.pop_if(|_| true).expect("both wait");
+            let unneeded = match domain {
+                ANNA => {
+                    anna += 1;
+                    1_900
+                }
+                _ => {
+                    bert += 1;
+                    0
+                }
+            };
+            at_work.push_back((domain, unneeded));
+            // Eight are worked on at a time.
+            if at_work.len() == 8 {
+                let (domain, unneeded) = at_work.pop_front().expect("eight");
+                queue.give_back(domain, unneeded);
+            }
+        }
+        // What eight have taken and not given back, and a round.
+        assert!((anna - bert).abs() * 100 <= 8 * 2_000 + QUANTUM as i64, "{anna} and {bert}");
+    }
+
+    #[test]
+    fn what_is_given_back_to_a_domain_without_a_line_is_gone() {
+        let mut queue = FairQueue::new();
+        queue.give_back(ANNA, 1_000_000);
+        queue.push(ANNA, 100, ANNA);
+        assert_eq!(queue.pop_if(|_| true), Some(ANNA));
+        queue.give_back(ANNA, 1_000_000);
+        for _ in 0..20 {
+            queue.push(ANNA, 512, ANNA);
+            queue.push(BERT, 512, BERT);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop_if(|_| true)).take(10).collect();
+        assert_eq!(order.iter().filter(|one| **one == ANNA).count(), 5, "{order:?}");
     }
 
     #[test]

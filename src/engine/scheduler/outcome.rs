@@ -88,6 +88,7 @@ impl Scheduler {
         outcome: Result<FinishReason, EngineError>,
     ) {
         self.pool.release(&mut sequence.table);
+        self.queue.give_back(sequence.party().domain, sequence.unneeded());
         match &outcome {
             Ok(reason) => {
                 let usage = sequence.usage();

@@ -194,6 +194,13 @@ impl Sequence {
         }
     }
 
+    /// What it was taken to cost and did not: of answers that ended before their bound.
+    pub(super) fn unneeded(&self) -> usize {
+        let Work::Generate(generate) = &self.work else { return 0 };
+        let own = generate.max_tokens.saturating_sub(generate.generated);
+        own + self.followers.iter().map(Self::unneeded).sum::<usize>()
+    }
+
     /// How many leading tokens may be taken from the cache: those whose logits nobody needs.
     pub(super) fn reusable(&self) -> usize {
         match &self.work {
