@@ -1,6 +1,7 @@
 //! The door between the callers and the engine thread.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -22,8 +23,8 @@ pub(crate) struct Inbox {
 
 struct State {
     arrived: VecDeque<Sequence>,
-    /// Requests that wait, here or with the scheduler.
-    waiting: usize,
+    /// How many requests wait, here or with the scheduler, of each domain.
+    waiting: HashMap<Domain, usize>,
     forget: Vec<Domain>,
     poked: bool,
     phase: Phase,
@@ -42,7 +43,7 @@ impl Inbox {
     pub(crate) fn new(queue_max: usize, stats: EngineStats) -> Self {
         let state = State {
             arrived: VecDeque::new(),
-            waiting: 0,
+            waiting: HashMap::new(),
             forget: Vec::new(),
             poked: false,
             phase: Phase::Open,
@@ -55,12 +56,20 @@ impl Inbox {
     pub(crate) fn submit(&self, sequence: Sequence) -> Result<(), EngineError> {
         let mut state = self.state.lock();
         state.phase.admit()?;
-        // Judgements leave most of the line to people, who are told at once when it is full.
-        let most = if sequence.is_score() { (self.queue_max / 4).max(1) } else { self.queue_max };
-        if state.waiting >= most {
+        let domain = sequence.party().domain;
+        let all: usize = state.waiting.values().sum();
+        let own = state.waiting.get(&domain).copied().unwrap_or_default();
+        let has_place = if sequence.is_score() {
+            // Judgements leave most of the line to people, who are told at once when it is full.
+            all < (self.queue_max / 4).max(1)
+        } else {
+            // Nobody has more places in the line than are left for others: who comes later finds one.
+            own < self.queue_max.saturating_sub(all)
+        };
+        if !has_place {
             return Err(EngineError::Busy);
         }
-        state.waiting += 1;
+        state.waiting.insert(domain, own + 1);
         state.arrived.push_back(sequence);
         self.work.notify_one();
         Ok(())
@@ -93,7 +102,7 @@ impl Inbox {
     pub(crate) fn stats(&self) -> EngineStats {
         let state = self.state.lock();
         EngineStats {
-            queued: state.waiting,
+            queued: state.waiting.values().sum(),
             healthy: state.phase == Phase::Open,
             ..state.stats.clone()
         }
@@ -123,10 +132,17 @@ impl Inbox {
         }
     }
 
-    /// Publishes the numbers and how many requests no longer wait.
-    pub(super) fn publish(&self, stats: &EngineStats, no_longer_waiting: usize) {
+    /// Publishes the numbers and whose requests no longer wait, each named once for each.
+    pub(super) fn publish(&self, stats: &EngineStats, no_longer_waiting: Vec<Domain>) {
         let mut state = self.state.lock();
-        state.waiting = state.waiting.saturating_sub(no_longer_waiting);
+        for domain in no_longer_waiting {
+            if let Entry::Occupied(mut waiting) = state.waiting.entry(domain) {
+                *waiting.get_mut() -= 1;
+                if *waiting.get() == 0 {
+                    waiting.remove();
+                }
+            }
+        }
         state.stats.clone_from(stats);
     }
 

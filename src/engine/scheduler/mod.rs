@@ -78,8 +78,8 @@ pub(crate) struct Scheduler {
     cost: StepCost,
     pace: Pace,
     failures: u32,
-    /// Requests that left the waiting line since the last publication.
-    left_queue: usize,
+    /// Whose requests left the waiting line since the last publication.
+    left_queue: Vec<Domain>,
 }
 
 impl Scheduler {
@@ -105,7 +105,7 @@ impl Scheduler {
             cost: StepCost::default(),
             pace: Pace::default(),
             failures: 0,
-            left_queue: 0,
+            left_queue: Vec::new(),
         }
     }
 
@@ -126,7 +126,7 @@ impl Scheduler {
             self.drop_abandoned();
             self.park();
             self.admit();
-            if self.left_queue > 0 {
+            if !self.left_queue.is_empty() {
                 self.publish();
             }
             let mut shares = self.plan();
@@ -189,7 +189,8 @@ impl Scheduler {
         if waiting.is_empty() {
             return;
         }
-        self.left_queue += waiting.iter().filter(|one| !one.has_started()).count();
+        let never_had_a_place = waiting.iter().filter(|one| !one.has_started());
+        self.left_queue.extend(never_had_a_place.map(|one| one.party().domain));
         // Before they hear of it: whoever has seen the end finds the place in the line free.
         self.publish();
         for mut one in waiting {
@@ -284,7 +285,7 @@ impl Scheduler {
             };
             let Some(mut sequence) = self.queue.pop_if(fits) else { return };
             if !sequence.has_started() {
-                self.left_queue += 1;
+                self.left_queue.push(sequence.party().domain);
             }
             let (table, cached) =
                 self.pool.start(sequence.owners, &sequence.tokens, sequence.reusable());

@@ -99,6 +99,43 @@ fn a_full_queue_says_so_at_once() {
 }
 
 #[test]
+fn a_line_that_one_has_filled_has_places_for_others() {
+    let small = EngineOptions { streams_max: 1, queue_max: 16, ..options() };
+    let Some(engine) = engine(STORIES, small) else { return };
+    let mut held = Vec::new();
+    // The first has the place, as soon as it is seen there.
+    let mut fill = |domain: u128| {
+        let before = held.len();
+        let refused = (0..40).find_map(|_| {
+            let mut request = GenerationRequest::new(engine.tokenize("Once"), 400, Domain(domain));
+            request.sampling.logit_bias = vec![(1, -1_000.0), (2, -1_000.0)];
+            match engine.generate(request) {
+                Ok(generation) => {
+                    held.push(generation);
+                    None
+                }
+                Err(error) => Some(error),
+            }
+        });
+        assert_eq!(refused, Some(EngineError::Busy), "domain {domain}");
+        held.len() - before
+    };
+    let taken: Vec<usize> = (1..=4).map(&mut fill).collect();
+    // Half of the line, half of what is left, and so on; one more where one has begun meanwhile.
+    for (place, (taken, most)) in taken.iter().zip([8, 4, 2, 1]).enumerate() {
+        assert!((most..=most + 3).contains(taken), "{place}: {taken} of {most}");
+    }
+    drop(held);
+    for _ in 0..2_000 {
+        if engine.stats().queued == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(engine.stats().queued, 0);
+}
+
+#[test]
 fn who_waits_or_works_too_long_is_told_which() {
     let limited = EngineOptions {
         streams_max: 1,
