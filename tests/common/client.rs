@@ -236,6 +236,11 @@ impl Session {
         (text(&made["key"]["id"]), text(&made["secret"]))
     }
 
+    /// A key that may do what its person may.
+    pub fn key(&self) -> String {
+        self.make_key(&json!({"name": "script"})).1
+    }
+
     /// Begins a conversation, and gives its id.
     pub fn begin_conversation(&self, title: &str) -> String {
         let made = self.client.post("/api/conversations", &json!({"title": title})).expect(201);

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "every test file uses another part of this")]
 
 pub mod client;
+pub mod crowd;
 pub mod damaged;
 pub mod frames;
 pub mod guides;
@@ -208,20 +209,24 @@ impl Server {
 
     /// Memory of the process that is in use, in MiB.
     pub fn resident_mib(&self) -> u64 {
-        self.memory_mib("VmRSS:")
+        self.resident_kib() / 1_024
+    }
+
+    /// The same, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
     }
 
     /// The most memory that the process has had in use, in MiB.
     pub fn peak_mib(&self) -> u64 {
-        self.memory_mib("VmHWM:")
+        self.memory_kib("VmHWM:") / 1_024
     }
 
-    fn memory_mib(&self, figure: &str) -> u64 {
+    fn memory_kib(&self, figure: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(path).expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix(figure)).expect("a figure");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kib / 1_024
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// A client that trusts this server's own authority, and nobody else.
@@ -241,7 +246,12 @@ impl Server {
 
     /// Invites somebody with this role and signs them in.
     pub fn invite(&self, owner: &Session, role: &str) -> Session {
-        let person = json!({"username": "guest", "display_name": "Guest", "roles": [role]});
+        self.invite_as(owner, "guest", role)
+    }
+
+    /// The same, under a name.
+    pub fn invite_as(&self, owner: &Session, username: &str, role: &str) -> Session {
+        let person = json!({"username": username, "display_name": "Guest", "roles": [role]});
         let made = owner.client.post("/api/admin/people", &person).expect(201);
         let link = made["invitation_link"].as_str().expect("a link");
         let token = link.split_once('#').expect("a secret").1;
@@ -250,6 +260,12 @@ impl Server {
             client.post("/api/invitation", &json!({"token": token, "password": GUEST_PASSWORD}));
         answer.expect(201);
         Session::from_answer(client, &answer)
+    }
+
+    /// So many members, who are invited for it.
+    pub fn members(&self, owner: &Session, count: usize) -> Vec<Session> {
+        let member = |number| self.invite_as(owner, &format!("member-{number}"), "member");
+        (0..count).map(member).collect()
     }
 
     /// A connection for bytes that no client would send.

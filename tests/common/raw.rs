@@ -29,16 +29,7 @@ impl Raw {
 
     /// The same, over a socket that is connected, and with protocols to agree on one of.
     pub fn over(socket: TcpStream, authority: &Path, protocols: &[&str]) -> Self {
-        let mut roots = RootCertStore::empty();
-        let certificate = CertificateDer::from_pem_file(authority).expect("a certificate");
-        roots.add(certificate).expect("an authority");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider knows them")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|one| one.as_bytes().to_vec()).collect();
+        let config = trusting(authority, protocols);
         socket.set_read_timeout(Some(PATIENCE)).expect("a time above zero");
         socket.set_write_timeout(Some(PATIENCE)).expect("a time above zero");
         let name = ServerName::try_from("127.0.0.1").expect("an address");
@@ -95,6 +86,21 @@ impl Raw {
             conn.process_new_packets().map_err(io::Error::other)?;
         }
     }
+}
+
+/// TLS with one authority, and with protocols to agree on one of.
+pub fn trusting(authority: &Path, protocols: &[&str]) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(authority).expect("a certificate");
+    roots.add(certificate).expect("an authority");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|one| one.as_bytes().to_vec()).collect();
+    config
 }
 
 /// Whether this is the end of a connection, and no failure of the test.
