@@ -1,12 +1,15 @@
-"""Asks Strongroom's server and llama.cpp's the same, in turns, and writes what people would wait for.
+"""Asks Strongroom's server and those of llama.cpp the same, in turns, and writes what people would wait for.
 
-Called by `benches/peers/run servers`, which builds both; the options are those of that command.
+They are llama-cpp-python's own (`python -m llama_cpp.server`) and llama-server of the same source, with and
+without its repacking. Called by `benches/peers/run servers`, which builds them; the options are those of
+that command.
 """
 
 import argparse
 import http.client
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import random
@@ -23,8 +26,10 @@ import time
 PASSWORD = "nine herons beside the old mill"
 LISTENING = re.compile(r"listening https://([\d.]+):(\d+)")
 READY_S = 300
-ANSWER_S = 600
-US, THEM, PLAIN = "strongroom", "llama-server", "llama-server, no repacking"
+# llama-cpp-python's server answers one after the other.
+ANSWER_S = 3600
+US, PYTHON = "strongroom", "llama-cpp-python's server"
+NATIVE, PLAIN = "llama-server", "llama-server, no repacking"
 SETTINGS = """
 [limits.person]
 requests_per_minute = 0
@@ -45,8 +50,11 @@ class Server:
     """A server that runs, and what it is asked with."""
 
     def __init__(self, command, log):
+        # What llama-cpp-python's server would read from there.
+        surroundings = {name: value for name, value in os.environ.items()
+                        if name not in ("HOST", "PORT", "CONFIG_FILE")}
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=log, text=True)
+                                        stderr=log, text=True, env=surroundings)
         self.headers, self.context = {"content-type": "application/json"}, None
 
     def connect(self):
@@ -81,7 +89,8 @@ def ours(options, home, log):
     data, key = home / "data", home / "key"
     (home / "password").write_text(PASSWORD + "\n")
     (home / "settings.toml").write_text(
-        f"[engine]\nthreads = {options.threads}\nstreams_max = {options.streams}\n{SETTINGS}")
+        f"[engine]\nthreads = {options.threads}\nstreams_max = {max(options.streams)}\n"
+        f"queue_max = {4 * max(options.streams)}\nkv_budget_mib = {options.cache}\n{SETTINGS}")
     subprocess.run([options.binary, "init", "--data-dir", data, "--owner", "olivia", "--password-file",
                     home / "password", "--api-key-file", key], check=True, stdout=subprocess.DEVNULL,
                    stderr=log)
@@ -98,17 +107,46 @@ def ours(options, home, log):
     return server.wait("/readyz")
 
 
-def theirs(options, log, repack):
+def theirs(options, log, path, command):
+    """A server of theirs, on a port that was free; `command` is told the port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    room = options.streams * (options.prompt + options.answer + 64)
-    server = Server([options.peer, "--model", options.model, "--host", "127.0.0.1", "--port", str(port),
-                     "--threads", str(options.threads), "--parallel", str(options.streams),
-                     "--ctx-size", str(room), *([] if repack else ["--no-repack"])], log)
+    server = Server([*command, "--host", "127.0.0.1", "--port", str(port)], log)
     threading.Thread(target=lambda: server.process.stdout.read(), daemon=True).start()
     server.host, server.port = "127.0.0.1", port
-    return server.wait("/health")
+    return server.wait(path)
+
+
+def native(options, log, repack):
+    streams = max(options.streams)
+    return theirs(options, log, "/health", [
+        options.peer, "--model", options.model, "--threads", str(options.threads), "--parallel", str(streams),
+        "--ctx-size", str(streams * options.room), *([] if repack else ["--no-repack"])])
+
+
+def python(options, log):
+    # By its defaults it breaks an answer off when somebody else asks, and keeps the logits of every token
+    # of its context.
+    return theirs(options, log, "/v1/models", [
+        sys.executable, "-m", "llama_cpp.server", "--model", options.model, "--n_ctx", str(options.room),
+        "--n_threads", str(options.threads), "--n_threads_batch", str(options.threads),
+        "--interrupt_requests", "false", "--logits_all", "false", "--verbose", "false"])
+
+
+def room(server, options, chance):
+    """Tokens of one request, at most: of a prompt as the model's own words cut it, and of an answer."""
+    counts = []
+    for _ in range(50):
+        connection = server.connect()
+        body = {"model": options.model.stem, "prompt": prompt(chance, options.prompt)}
+        connection.request("POST", "/v1/tokenize", json.dumps(body), server.headers)
+        answer = connection.getresponse()
+        told = json.loads(answer.read())
+        if answer.status != 200:
+            sys.exit(f"a prompt cannot be counted: {told}")
+        counts.append(told["count"])
+    return max(counts) + max(counts) // 8 + options.answer + 16
 
 
 def prompt(chance, tokens):
@@ -125,24 +163,31 @@ def ask(server, body, told, begin):
     connection.request("POST", "/v1/completions", json.dumps(body), server.headers)
     answer = connection.getresponse()
     if answer.status != 200:
-        sys.exit(f"refused with {answer.status}: {answer.read(300).decode(errors='replace')}")
-    first, usage = None, None
+        told.append(f"refused with {answer.status}: {answer.read(300).decode(errors='replace')}")
+        return
+    first, usage, finish = None, {}, None
     for line in answer:
         if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
             continue
         chunk = json.loads(line[6:])
         usage = chunk.get("usage") or usage
-        if first is None and any(choice.get("text") for choice in chunk.get("choices", [])):
-            first = time.perf_counter() - begun
-    told.append((first, time.perf_counter() - begun, usage))
+        for choice in chunk.get("choices", []):
+            finish = choice.get("finish_reason") or finish
+            if first is None and choice.get("text"):
+                first = time.perf_counter() - begun
+    # Not all of them count what they stream; an answer that its length ended has all that was asked for.
+    if first is None or finish != "length" or usage.get("completion_tokens", body["max_tokens"]) != body["max_tokens"]:
+        told.append(f"an answer that ended by {finish}, after {usage}")
+        return
+    told.append((first, usage.get("prompt_tokens")))
 
 
-def wave(server, options, chance):
+def wave(server, options, streams, chance):
     """All at once; what each waited, and tokens a second of all together."""
-    told, begin = [], threading.Barrier(options.streams + 1)
+    told, begin = [], threading.Barrier(streams + 1)
     bodies = [{"model": options.model.stem, "prompt": prompt(chance, options.prompt), "temperature": 0,
                "max_tokens": options.answer, "stream": True, "stream_options": {"include_usage": True},
-               "logit_bias": {str(options.never): -100}} for _ in range(options.streams)]
+               "logit_bias": {str(options.never): -100}} for _ in range(streams)]
     threads = [threading.Thread(target=ask, args=(server, body, told, begin)) for body in bodies]
     for thread in threads:
         thread.start()
@@ -151,53 +196,65 @@ def wave(server, options, chance):
     for thread in threads:
         thread.join()
     taken = time.perf_counter() - begun
-    if len(told) != options.streams or any(first is None or not usage for first, _, usage in told):
+    if wrong := [one for one in told if isinstance(one, str)]:
+        sys.exit(wrong[0])
+    if len(told) != streams:
         sys.exit("an answer is missing")
-    written = sum(usage["completion_tokens"] for *_, usage in told)
-    read = sum(usage["prompt_tokens"] for *_, usage in told)
-    return {"first": [first for first, *_ in told], "tok_s": written / taken, "read": read, "written": written}
+    return {"first": [first for first, _ in told], "tok_s": streams * options.answer / taken, "read": told[0][1]}
 
 
 def percentile(values, share):
     values = sorted(values)
-    return values[min(len(values) - 1, int(share * len(values)))]
+    return values[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def table(options, waves, peaks):
-    lines = ["| | tokens/s in total | first word, p50 | p99 | peak memory |", "| --- | ---: | ---: | ---: | ---: |"]
-    middle = {}
-    for name, found in waves.items():
-        firsts = [first for one in found for first in one["first"]]
-        rates = [one["tok_s"] for one in found]
-        middle[name] = statistics.median(rates), percentile(firsts, 0.5)
-        lines.append(f"| {name} | {middle[name][0]:.1f} ({min(rates):.1f}–{max(rates):.1f}) "
-                     f"| {middle[name][1]:.2f} s | {percentile(firsts, 0.99):.2f} s | {peaks[name]:.0f} MiB |")
-    best = max((THEM, PLAIN), key=lambda name: middle[name][0])
-    soonest = min((THEM, PLAIN), key=lambda name: middle[name][1])
-    one = waves[US][0]
-    lines.append(f"\n{options.streams} streams at once, {one['read'] // options.streams} tokens of prompt and "
-                 f"{one['written'] // options.streams} of answer each, {options.threads} threads, "
-                 f"{options.rounds} rounds in turns; {options.model.name}; llama.cpp as in llama-cpp-python "
-                 f"{importlib.metadata.version('llama-cpp-python')}. Strongroom over TLS with all controls on. Ratio "
-                 f"to the better: {middle[US][0] / middle[best][0]:.2f} × the tokens, "
-                 f"{middle[US][1] / middle[soonest][1]:.2f} × the wait for the first word.")
+    lines = ["| at once | | tokens/s in total | first word, p50 | p99 |", "| ---: | --- | ---: | ---: | ---: |"]
+    ratios = []
+    for streams in options.streams:
+        middle = {}
+        for name in peaks:
+            found = waves[name, streams]
+            firsts = [first for one in found for first in one["first"]]
+            rates = [one["tok_s"] for one in found]
+            middle[name] = statistics.median(rates), percentile(firsts, 0.5)
+            lines.append(f"| {streams} | {name} | {middle[name][0]:.1f} ({min(rates):.1f}–{max(rates):.1f}) "
+                         f"| {middle[name][1]:.2f} s | {percentile(firsts, 0.99):.2f} s |")
+        others = [middle[name] for name in peaks if name != US]
+        python = middle[PYTHON]
+        ratios.append(
+            f"{streams} at once: {middle[US][0] / python[0]:.2f} × the tokens and "
+            f"{middle[US][1] / python[1]:.2f} × the wait of {PYTHON}, "
+            f"{middle[US][0] / max(rate for rate, _ in others):.2f} × and "
+            f"{middle[US][1] / min(first for _, first in others):.2f} × of the best.")
+    memory = ", ".join(f"{name} {peak:.0f} MiB" for name, peak in peaks.items())
+    read = waves[US, options.streams[0]][0]["read"]
+    lines += ["", *ratios, "", f"Peak memory: {memory}.", "",
+              f"{read} tokens of prompt and {options.answer} of answer each, {options.threads} threads, "
+              f"{options.rounds} rounds in turns; {options.model.name}; llama.cpp as in llama-cpp-python "
+              f"{importlib.metadata.version('llama-cpp-python')}. Strongroom over TLS with all controls on."]
     return "\n".join(lines) + "\n"
+
+
+def numbers(text):
+    return [int(one) for one in text.split(",")]
 
 
 def options_of(arguments):
     parser = argparse.ArgumentParser(prog="benches/peers/run servers")
     parser.add_argument("--model", type=pathlib.Path, required=True, help="a GGUF file")
-    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--streams", type=numbers, default=[1, 8, 32], help="so many at once, with commas between")
     parser.add_argument("--prompt", type=int, default=280, help="tokens, about")
     parser.add_argument("--answer", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cache", type=int, default=2048, help="MiB that Strongroom may keep of keys and values")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--never", type=int, default=2, help="the token that ends an answer, which is forbidden")
     parser.add_argument("--binary", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--peer", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if min(options.streams, options.answer, options.rounds, options.threads, options.prompt - 8) < 1:
+    if min(*options.streams, options.answer, options.rounds, options.threads, options.prompt - 8) < 1:
         parser.error("all numbers are at least 1, and a prompt has 9 tokens at least")
     return options
 
@@ -210,15 +267,19 @@ def main():
             (options.folder / "servers.log").open("wb") as log:
         try:
             servers[US] = ours(options, pathlib.Path(home), log)
-            servers[THEM] = theirs(options, log, True)
-            servers[PLAIN] = theirs(options, log, False)
+            options.room = room(servers[US], options, chance)
+            servers[PYTHON] = python(options, log)
+            servers[NATIVE] = native(options, log, True)
+            servers[PLAIN] = native(options, log, False)
             for server in servers.values():
-                wave(server, options, chance)  # pages that were never touched
-            waves = {name: [] for name in servers}
+                wave(server, options, 1, chance)  # pages that were never touched
+            waves = {(name, streams): [] for name in servers for streams in options.streams}
             for number in range(options.rounds):
-                for name in list(servers) if number % 2 == 0 else reversed(list(servers)):
-                    print(f"round {number + 1} of {options.rounds}: {name}", file=sys.stderr, flush=True)
-                    waves[name].append(wave(servers[name], options, chance))
+                for streams in options.streams:
+                    for name in list(servers) if number % 2 == 0 else reversed(list(servers)):
+                        print(f"round {number + 1} of {options.rounds}, {streams} at once: {name}",
+                              file=sys.stderr, flush=True)
+                        waves[name, streams].append(wave(servers[name], options, streams, chance))
             peaks = {name: server.peak_mib() for name, server in servers.items()}
         finally:
             for server in servers.values():
