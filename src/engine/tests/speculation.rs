@@ -149,7 +149,7 @@ fn draws_with_guesses_follow_the_models_own_distribution() {
         request
     };
     let mut pairs = Vec::new();
-    for some in (0..1_600_u64).collect::<Vec<_>>().chunks(200) {
+    for some in (0..1_600_u64).collect::<Vec<_>>().chunks(100) {
         let running: Vec<_> =
             some.iter().map(|&seed| engine.generate(draw(seed)).expect("accepted")).collect();
         for generation in running {
