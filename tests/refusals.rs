@@ -19,6 +19,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("busy", "clients/python/test_calls.py"),
     ("concurrency_exceeded", "guarded.rs"),
     ("content_policy", "guarded.rs"),
+    ("idempotency_in_progress", "idempotency.rs"),
+    ("idempotency_key_reused", "idempotency.rs"),
     ("insufficient_quota", "guarded.rs"),
     ("model_conflict", "models.rs"),
     ("model_memory", "models.rs"),
@@ -87,7 +89,7 @@ fn of_programs(judge: &mut Judge, server: &Server, client: &Client) {
     let untyped = post(client, CHAT, "text/plain", chat_body().to_string());
     judge.hold("unsupported_media_type", None, &untyped);
     let large = post(client, CHAT, "application/json", vec![b' '; 3 << 20]);
-    judge.hold("payload_too_large", None, &large);
+    judge.hold("payload_too_large", Some("body"), &large);
     judge.hold("not_found", None, &client.get("/v1/nothing"));
     judge.hold("method_not_allowed", None, &client.send("PUT", CHAT, None));
     judge.hold("invalid_api_key", None, &server.client().post(CHAT, &chat_body()));

@@ -97,6 +97,15 @@ impl Dialect {
     pub(crate) fn of(path: &str) -> Self {
         if crate::web::anthropic::is_theirs(path) { Self::Anthropic } else { Self::OpenAi }
     }
+
+    /// The headers in which its clients are told where they stand.
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        let mut names = [REQUESTS, TOKENS].concat();
+        if self == Self::Anthropic {
+            names.extend([ANTHROPIC_REQUESTS, ANTHROPIC_TOKENS].concat());
+        }
+        names
+    }
 }
 
 /// Names of headers: limit, remaining, reset.

@@ -24,13 +24,14 @@ enum Of {
 }
 
 /// Every route with a parameter stands here, by the begin of its path.
-const PLACES: [(&str, Of); 14] = [
+const PLACES: [(&str, Of); 15] = [
     ("/api/conversations/", Of::Person(|of| &of.conversation)),
     ("/api/me/keys/", Of::Person(|of| &of.key)),
     ("/api/me/sessions/", Of::Person(|of| &of.session)),
     ("/v1/responses/", Of::Person(|of| &of.response)),
     ("/v1/models/", Of::House),
     ("/api/admin/people/", Of::House),
+    ("/api/admin/groups/", Of::House),
     ("/api/admin/models/", Of::House),
     ("/api/admin/model-aliases/", Of::House),
     ("/api/admin/prompts/", Of::House),

@@ -226,7 +226,8 @@ pub fn chat() -> Vec<Example> {
         of("functions", [json!([])]),
         of("function_call", [json!("none"), json!("auto")]),
         of("modalities", [json!(["text"])]),
-        of("reasoning_effort", [json!("none")]).not([json!(7)]),
+        of("reasoning_effort", [json!("none"), json!("minimal"), json!("low"), json!("max")])
+            .not([json!(7), json!("huge"), json!("")]),
         of("verbosity", [json!("medium")]),
         of("store", [json!(false)]),
     ]);
@@ -238,13 +239,23 @@ pub fn completions() -> Vec<Example> {
     let of_chats = ["chat_template_kwargs", "enable_thinking"];
     all.retain(|example| !of_chats.contains(&example.name));
     all.extend([
-        of("prompt", [json!("Hello"), json!(["Hello"]), json!([300, 301]), json!([[300, 301]])])
-            .not([json!(7), json!({}), json!([]), json!([null]), json!([1.5]), json!([300, "a"])])
-            .not([json!([4_000_000])])
-            .required(),
+        of(
+            "prompt",
+            [
+                json!("Hello"),
+                json!(["Hello"]),
+                json!([300, 301]),
+                json!([[300, 301]]),
+                json!(["Hello", "there"]),
+                json!([[300], "Hello", [301]]),
+            ],
+        )
+        .not([json!(7), json!({}), json!([]), json!([null]), json!([1.5]), json!([300, "a"])])
+        .not([json!([4_000_000]), json!(["a", 300]), json!([[300], []]), json!(vec!["a"; 33])])
+        .required(),
         of("logprobs", [json!(0), json!(5)]).not([json!(-1), json!(6), json!(true), json!("2")]),
         of("best_of", [json!(1)]).not([json!("x")]),
-        of("echo", [json!(false)]).not([json!("x")]),
+        truth("echo"),
         of("suffix", [json!("")]).not([json!(7)]),
     ]);
     all

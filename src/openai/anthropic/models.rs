@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,25 +18,33 @@ const LIMIT_MAX: usize = 1000;
 const STAGES: [&str; 3] = ["active", "deprecated", "retired"];
 
 /// A model.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "MessagesModel")]
 pub(crate) struct ModelView {
     #[serde(rename = "type")]
+    #[schemars(extend("const" = "model"))]
     kind: &'static str,
     id: String,
     display_name: String,
     created_at: String,
+    #[schemars(extend("const" = "active"))]
     lifecycle: &'static str,
+    #[schemars(with = "()")]
     line: Option<Value>,
     /// Prompt and answer together; none where the model was not read yet.
     max_input_tokens: Option<usize>,
     max_tokens: Option<usize>,
+    #[schemars(with = "()")]
     capabilities: Option<Value>,
+    #[schemars(with = "()")]
     deprecated_at: Option<String>,
+    #[schemars(with = "()")]
     retires_at: Option<String>,
 }
 
 /// Some of the models.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "MessagesModelPage")]
 pub(crate) struct ModelPage {
     data: Vec<ModelView>,
     has_more: bool,

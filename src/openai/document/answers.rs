@@ -9,7 +9,7 @@ use crate::openai::completion_answer::TextCompletion;
 use crate::openai::moderations::Moderation;
 use crate::openai::text_answer::{EmbeddingList, Ranking};
 use crate::openai::token_answer::{Spelled, TokenList};
-use crate::openai::{anthropic, responses};
+use crate::openai::{anthropic, organization, responses};
 use crate::web::error::ErrorBody;
 
 /// What has no type of its own: what is read field by field, and what is written piece by piece.
@@ -47,6 +47,7 @@ fn add(shapes: &mut SchemaGenerator) {
     shapes.subschema_for::<Moderation>();
     responses::shapes::add(shapes);
     anthropic::shapes::add(shapes);
+    organization::shapes::add(shapes);
 }
 
 fn read(form: &str) -> Map<String, Value> {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 use tracing::subscriber::{NoSubscriber, with_default};
 
+use super::headers;
 use super::operations::{Gives, Operation, Who};
 use super::requests::{Table, shape};
 use crate::gate::examples;
@@ -16,6 +17,7 @@ const EVERYWHERE: &[ErrorCode] = &[
     ErrorCode::InvalidRequest,
     ErrorCode::WrongHost,
     ErrorCode::RequestTimeout,
+    ErrorCode::UnsupportedMediaType,
     ErrorCode::Busy,
     ErrorCode::Internal,
 ];
@@ -34,8 +36,53 @@ const WITH_BODY: &[ErrorCode] = &[
     ErrorCode::UnknownParameter,
     ErrorCode::UnsupportedParameter,
     ErrorCode::PayloadTooLarge,
-    ErrorCode::UnsupportedMediaType,
 ];
+/// May be answered to a request with an `Idempotency-Key`, of which whatever there is of a body is read.
+const WITH_NAME: &[ErrorCode] = &[
+    ErrorCode::InvalidValue,
+    ErrorCode::UnsupportedParameter,
+    ErrorCode::IdempotencyKeyReused,
+    ErrorCode::IdempotencyInProgress,
+    ErrorCode::PayloadTooLarge,
+];
+
+/// Whose clients are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clients {
+    OpenAi,
+    Anthropic,
+}
+
+impl Clients {
+    /// Those of an address.
+    fn of(operation: &Operation) -> &'static [Self] {
+        match (operation.gives, operation.takes) {
+            (Gives::JsonByClient(..), _) => &[Self::OpenAi, Self::Anthropic],
+            (_, Some(Table::Messages | Table::CountTokens)) => &[Self::Anthropic],
+            _ => &[Self::OpenAi],
+        }
+    }
+
+    fn status(self, code: ErrorCode) -> u16 {
+        match self {
+            Self::OpenAi => code.status().as_u16(),
+            Self::Anthropic => anthropic::family(code).0,
+        }
+    }
+
+    /// The shape of an error with one of these codes.
+    fn shape(self, codes: &[ErrorCode]) -> Value {
+        let (name, path) = match self {
+            Self::OpenAi => ("Error", ["error", "code"].as_slice()),
+            Self::Anthropic => ("MessageError", ["error", "details", "error_code"].as_slice()),
+        };
+        // One name may stand for two things.
+        let names: BTreeSet<&str> = codes.iter().map(|code| code.name()).collect();
+        let within = |inside, name: &&str| json!({ "properties": { *name: inside } });
+        let code = path.iter().rev().fold(json!({ "enum": names }), within);
+        json!({ "allOf": [shape(name), code] })
+    }
+}
 
 /// Every code that may be answered, in the order of the table.
 fn codes(operation: &Operation) -> Vec<ErrorCode> {
@@ -45,6 +92,9 @@ fn codes(operation: &Operation) -> Vec<ErrorCode> {
     }
     if operation.takes.is_some() {
         may.extend(WITH_BODY);
+    }
+    if operation.is_answered_once() {
+        may.extend(WITH_NAME);
     }
     if operation.is_road {
         may.extend(of_the_road());
@@ -61,42 +111,56 @@ fn of_the_road() -> Vec<ErrorCode> {
 
 /// The answers to what goes wrong, by status.
 pub(super) fn answers(operation: &Operation) -> Map<String, Value> {
-    let is_theirs = matches!(operation.takes, Some(Table::Messages | Table::CountTokens));
-    let mut by_status: BTreeMap<u16, Vec<ErrorCode>> = BTreeMap::new();
-    for code in codes(operation) {
-        let status = if is_theirs { anthropic::family(code).0 } else { code.status().as_u16() };
-        by_status.entry(status).or_default().push(code);
+    let mut by_status: BTreeMap<u16, Vec<(Clients, Vec<ErrorCode>)>> = BTreeMap::new();
+    for clients in Clients::of(operation) {
+        for code in codes(operation) {
+            let told = by_status.entry(clients.status(code)).or_default();
+            match told.last_mut() {
+                Some((last, codes)) if last == clients => codes.push(code),
+                _ => told.push((*clients, vec![code])),
+            }
+        }
     }
     let each = by_status.into_iter();
-    each.map(|(status, codes)| (status.to_string(), answer(operation, status, &codes, is_theirs)))
-        .collect()
+    each.map(|(status, told)| (status.to_string(), answer(operation, status, &told))).collect()
 }
 
-fn answer(operation: &Operation, status: u16, codes: &[ErrorCode], is_theirs: bool) -> Value {
-    let says: Vec<String> =
-        codes.iter().map(|code| format!("`{}`: {}", code.name(), code.default_message())).collect();
-    // One code may stand for two things.
-    let names: BTreeSet<&str> = codes.iter().map(|code| code.name()).collect();
-    let (name, path) = if is_theirs {
-        ("MessageError", ["error", "details", "error_code"].as_slice())
-    } else {
-        ("Error", ["error", "code"].as_slice())
-    };
-    let code = path
-        .iter()
-        .rev()
-        .fold(json!({ "enum": names }), |inside, name| json!({ "properties": { *name: inside } }));
-    let mut schema = json!({ "allOf": [shape(name), code] });
+fn answer(operation: &Operation, status: u16, told: &[(Clients, Vec<ErrorCode>)]) -> Value {
+    let mut codes: Vec<ErrorCode> = Vec::new();
+    for code in told.iter().flat_map(|(_, codes)| codes) {
+        if !codes.contains(code) {
+            codes.push(*code);
+        }
+    }
+    let says: Vec<String> = codes.iter().map(|code| said(operation, *code)).collect();
+    let mut shapes: Vec<Value> = told.iter().map(|(clients, codes)| clients.shape(codes)).collect();
     if status == 503 && matches!(operation.gives, Gives::Readiness) {
-        schema = json!({ "anyOf": [shape("Readiness"), schema] });
+        shapes.insert(0, shape("Readiness"));
     }
-    let mut headers = json!({ "x-request-id": { "$ref": "#/components/headers/x-request-id" } });
-    if codes.iter().any(|code| code.wait().is_some()) || status == 429 {
-        headers["retry-after"] = json!({ "$ref": "#/components/headers/retry-after" });
-    }
+    let schema = match shapes.pop() {
+        Some(one) if shapes.is_empty() => one,
+        last => {
+            shapes.extend(last);
+            json!({ "anyOf": shapes })
+        }
+    };
+    let waits = codes.iter().any(|code| code.wait().is_some() || !code.asks_again());
     json!({
         "description": says.join(" "),
-        "headers": headers,
+        "headers": headers::of(operation, status, waits || status == 429),
         "content": { "application/json": { "schema": schema } },
     })
+}
+
+/// What a code says here.
+fn said(operation: &Operation, code: ErrorCode) -> String {
+    let coded = "A body is not taken in a coding (`content-encoding`).";
+    let default = code.default_message();
+    let says = match code {
+        ErrorCode::UnsupportedMediaType if operation.takes.is_none() => coded.to_owned(),
+        ErrorCode::UnsupportedMediaType => format!("{default} {coded}"),
+        ErrorCode::BudgetExhausted => format!("{default} The message says whose."),
+        _ => default.to_owned(),
+    };
+    format!("`{}`: {says}", code.name())
 }

@@ -4,6 +4,7 @@
 mod answers;
 pub(crate) mod api;
 mod errors;
+mod headers;
 mod operations;
 mod requests;
 
@@ -12,7 +13,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use self::operations::{Field, Gives, OPERATIONS, Operation, Who};
+use self::operations::{Field, Gives, Operation, Who};
 use self::requests::{Table, shape};
 
 /// The document and what it is known by.
@@ -28,6 +29,15 @@ static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
     Document { text, hash }
 });
 
+/// By which a request is answered once, however often it comes.
+const KEY: Field = Field {
+    name: "Idempotency-Key",
+    place: "header",
+    shape: r#"{"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}"#,
+    about: "a key of the request's own: where it comes again, it gets the answer that it got before; one for each request",
+    is_required: false,
+};
+
 const ABOUT: &str = "What programs may ask of this server, by the ways of OpenAI's and of Anthropic's clients. \
     Parameters are honoured or refused by name, never left out in silence; `null` is the same as nothing. \
     Every answer has its number in `x-request-id`.";
@@ -37,10 +47,9 @@ fn build() -> Value {
     for table in Table::ALL {
         schemas.insert(table.name().to_owned(), table.schema());
     }
-    let mut groups: Vec<&str> = OPERATIONS.iter().map(|operation| operation.group).collect();
+    let mut groups: Vec<&str> = operations::all().map(|operation| operation.group).collect();
     groups.dedup();
     let tags: Vec<Value> = groups.iter().map(|name| json!({ "name": name })).collect();
-    let text = json!({ "type": "string" });
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -63,22 +72,14 @@ fn build() -> Value {
                     "description": "An API key, as Anthropic's clients send it.",
                 },
             },
-            "headers": {
-                "x-request-id": {
-                    "description": "The number of the request, by which the log knows it.",
-                    "required": true, "schema": text,
-                },
-                "retry-after": {
-                    "description": "Seconds until the same may be asked again.", "schema": text,
-                },
-            },
+            "headers": headers::all(),
         },
     })
 }
 
 fn paths() -> Map<String, Value> {
     let mut paths: Map<String, Value> = Map::new();
-    for operation in OPERATIONS {
+    for operation in operations::all() {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
         path[operation.method.to_lowercase()] = written(operation);
     }
@@ -86,7 +87,10 @@ fn paths() -> Map<String, Value> {
 }
 
 fn written(operation: &Operation) -> Value {
-    let mut responses = Map::from_iter([("200".to_owned(), good(operation.gives))]);
+    let mut responses = Map::new();
+    if !matches!(operation.gives, Gives::Nothing) {
+        responses.insert("200".into(), good(operation));
+    }
     if matches!(operation.gives, Gives::Document) {
         responses.insert("304".into(), json!({ "description": "It has not changed." }));
     }
@@ -97,8 +101,8 @@ fn written(operation: &Operation) -> Value {
         "summary": operation.summary,
         "responses": responses,
     });
-    let parameters: Vec<Value> =
-        in_path(operation.path).chain(operation.fields.iter().map(in_head)).collect();
+    let fields = operation.fields.iter().chain(operation.is_answered_once().then_some(&KEY));
+    let parameters: Vec<Value> = in_path(operation.path).chain(fields.map(in_head)).collect();
     if !parameters.is_empty() {
         written["parameters"] = parameters.into();
     }
@@ -118,10 +122,15 @@ fn written(operation: &Operation) -> Value {
 }
 
 /// The answer to what is right.
-fn good(gives: Gives) -> Value {
+fn good(operation: &Operation) -> Value {
     let json = |name: &str| json!({ "application/json": { "schema": shape(name) } });
-    let content = match gives {
+    let content = match operation.gives {
+        Gives::Nothing => json!({}),
         Gives::Json(name) => json(name),
+        Gives::JsonByClient(ours, theirs) => {
+            let either = json!({ "anyOf": [shape(ours), shape(theirs)] });
+            json!({ "application/json": { "schema": either } })
+        }
         Gives::Readiness => json("Readiness"),
         Gives::JsonOrEvents(whole, event) => {
             let mut content = json(whole);
@@ -133,7 +142,7 @@ fn good(gives: Gives) -> Value {
     };
     json!({
         "description": "What was asked for.",
-        "headers": { "x-request-id": { "$ref": "#/components/headers/x-request-id" } },
+        "headers": headers::of(operation, 200, false),
         "content": content,
     })
 }
@@ -172,16 +181,19 @@ fn in_path(path: &str) -> impl Iterator<Item = Value> {
 fn in_head(field: &Field) -> Value {
     let schema: Value = serde_json::from_str(field.shape).unwrap_or_default();
     json!({
-        "name": field.name, "in": field.place, "description": field.about, "required": false,
-        "schema": schema,
+        "name": field.name, "in": field.place, "description": field.about,
+        "required": field.is_required, "schema": schema,
     })
 }
 
 /// How it is asked, in a shell and in Python. Where the server is and the key come from the environment.
 fn samples(operation: &Operation) -> Vec<Value> {
-    let mut shell =
-        format!("curl --cacert ca.pem \"$STRONGROOM_URL{}\"", operation.path.replace("{id}", "…"));
-    if !["GET", "POST"].contains(&operation.method) {
+    let mut address = operation.path.replace("{id}", "…");
+    for (at, field) in operation.fields.iter().filter(|field| field.is_required).enumerate() {
+        address.extend([if at == 0 { "?" } else { "&" }, field.name, "=…"]);
+    }
+    let mut shell = format!("curl --cacert ca.pem \"$STRONGROOM_URL{address}\"");
+    if operation.method != "GET" && operation.example.is_empty() {
         shell.extend([" \\\n  -X ", operation.method]);
     }
     if operation.who == Who::Key {
@@ -215,7 +227,7 @@ client = OpenAI(
 /// Method and path of all that is in the document, for the test of the routes.
 #[cfg(test)]
 pub(crate) fn listed() -> Vec<String> {
-    OPERATIONS.iter().map(|operation| format!("{} {}", operation.method, operation.path)).collect()
+    operations::all().map(|operation| format!("{} {}", operation.method, operation.path)).collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use crate::openai::anthropic::{self, Asked};
 use crate::openai::parameters::Treatment::{Extension, Honoured, Only, WithoutEffect};
 use crate::openai::parameters::{Endpoint, PARAMETERS, Parameter};
 use crate::openai::responses;
+use crate::openai::template_arguments::EFFORTS;
 use crate::openai::text_parameters::{DETOKENIZE, EMBEDDINGS, MODERATIONS, RERANK, TOKENIZE};
 
 /// A body, by the table that says what may stand in it.
@@ -16,6 +17,7 @@ pub(super) enum Table {
     Chat,
     Completions,
     Responses,
+    InputTokens,
     Embeddings,
     Rerank,
     Tokenize,
@@ -26,16 +28,17 @@ pub(super) enum Table {
 }
 
 use Table::{
-    Chat, Completions, CountTokens, Detokenize, Embeddings, Messages, Moderations, Rerank,
-    Responses, Tokenize,
+    Chat, Completions, CountTokens, Detokenize, Embeddings, InputTokens, Messages, Moderations,
+    Rerank, Responses, Tokenize,
 };
 
 impl Table {
     /// Every one.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Chat,
         Completions,
         Responses,
+        InputTokens,
         Embeddings,
         Rerank,
         Tokenize,
@@ -51,6 +54,7 @@ impl Table {
             Chat => "ChatCompletionRequest",
             Completions => "CompletionRequest",
             Responses => "ResponseRequest",
+            InputTokens => "InputTokenCountRequest",
             Embeddings => "EmbeddingRequest",
             Rerank => "RerankRequest",
             Tokenize => "TokenizeRequest",
@@ -70,6 +74,7 @@ impl Table {
             Chat => on(Endpoint::Chat),
             Completions => on(Endpoint::Completions),
             Responses => responses::rows(),
+            InputTokens => responses::rows_of_counts(),
             Embeddings => EMBEDDINGS.to_vec(),
             Rerank => RERANK.to_vec(),
             Tokenize => TOKENIZE.to_vec(),
@@ -85,7 +90,7 @@ impl Table {
         match self {
             Chat | CountTokens => &["messages"],
             Completions => &["prompt"],
-            Responses | Embeddings | Moderations => &["input"],
+            Responses | InputTokens | Embeddings | Moderations => &["input"],
             Rerank => &["query", "documents"],
             Tokenize => &[],
             Detokenize => &["tokens"],
@@ -135,9 +140,14 @@ impl Table {
             (Messages | CountTokens, "messages") => list(&shape("MessageParam"), 1, 4096),
             (Completions, "prompt") => {
                 let tokens = list(&token(), 1, i64::MAX);
-                any(&[text(), list(&text(), 1, i64::MAX), list(&tokens, 1, i64::MAX), tokens])
+                let each = any(&[text(), tokens.clone()]);
+                any(&[text(), tokens, list(&each, 1, 32)])
             }
-            (Responses, "input") => any(&[text(), list(&shape("InputItem"), 1, 4096)]),
+            // None at all is right with `echo` alone.
+            (Completions, "max_tokens") => whole(0, u32::MAX.into()),
+            (Responses | InputTokens, "input") => {
+                any(&[text(), list(&shape("InputItem"), 1, 4096)])
+            }
             (Embeddings, "input") => {
                 let tokens = list(&token(), 1, i64::MAX);
                 any(&[text_of(1, 0), tokens.clone(), list(&any(&[text_of(1, 0), tokens]), 1, 2048)])
@@ -146,10 +156,10 @@ impl Table {
                 any(&[text(), list(&text(), 1, 2048), list(&shape("ModerationPart"), 1, 2048)])
             }
             (Chat | Tokenize, "tools") => list(&shape("Tool"), 0, 128),
-            (Responses, "tools") => list(&shape("ResponsesTool"), 0, 128),
+            (Responses | InputTokens, "tools") => list(&shape("ResponsesTool"), 0, 128),
             (Messages | CountTokens, "tools") => list(&shape("MessagesTool"), 0, 128),
             (Chat, "tool_choice") => shape("ToolChoice"),
-            (Responses, "tool_choice") => shape("ResponsesToolChoice"),
+            (Responses | InputTokens, "tool_choice") => shape("ResponsesToolChoice"),
             (Messages | CountTokens, "tool_choice") => shape("MessagesToolChoice"),
             (Completions, "logprobs") => whole(0, 5),
             (Chat, "logprobs") => truth(),
@@ -226,7 +236,7 @@ fn in_common(name: &str) -> Option<Value> {
         "encoding_format" => json!({ "enum": ["float", "base64"] }),
         "truncation" => json!({ "enum": ["disabled", "auto"] }),
         "reasoning_effort" => {
-            json!({ "enum": ["none", "minimal", "low", "medium", "high", "xhigh", "max"] })
+            json!({ "enum": EFFORTS })
         }
         "include" => {
             let names = json!(["message.output_text.logprobs", "reasoning.encrypted_content"]);

@@ -37,11 +37,11 @@ fn every_reference_leads_somewhere_and_every_shape_is_used() {
 #[test]
 fn every_operation_says_what_it_does_and_shows_how() {
     let document = build();
-    let mut ids: Vec<&str> = OPERATIONS.iter().map(|operation| operation.id).collect();
+    let mut ids: Vec<&str> = operations::all().map(|operation| operation.id).collect();
     ids.sort_unstable();
     ids.dedup();
-    assert_eq!(ids.len(), OPERATIONS.len(), "two of one id");
-    for operation in OPERATIONS {
+    assert_eq!(ids.len(), operations::all().count(), "two of one id");
+    for operation in operations::all() {
         let written = &document["paths"][operation.path][operation.method.to_lowercase()];
         let what = operation.id;
         assert!(operation.summary.ends_with('.'), "{what} says nothing");
@@ -57,6 +57,8 @@ fn every_operation_says_what_it_does_and_shows_how() {
         let is_open = written["security"].as_array().is_some_and(Vec::is_empty);
         assert_eq!(is_open, operation.who == Who::Everybody, "{what}");
         assert_eq!(written["responses"]["401"].is_null(), is_open, "{what}");
+        let is_refused = matches!(operation.gives, Gives::Nothing);
+        assert_eq!(written["responses"]["200"].is_null(), is_refused, "{what}");
     }
 }
 
@@ -75,4 +77,41 @@ fn what_goes_wrong_is_told_by_its_codes_and_in_the_shape_of_its_clients() {
     }
     assert!(told("/v1/chat/completions", "529").is_null());
     assert_eq!(told("/v1/messages", "529")["allOf"][0], shape("MessageError"));
+}
+
+#[test]
+fn what_may_be_posted_again_has_a_key_and_tells_of_it() {
+    let document = build();
+    for operation in operations::all() {
+        let written = &document["paths"][operation.path][operation.method.to_lowercase()];
+        let parameters = written["parameters"].as_array().cloned().unwrap_or_default();
+        let has_key = parameters.iter().any(|one| one["name"] == "Idempotency-Key");
+        let codes =
+            written["responses"]["409"]["content"]["application/json"]["schema"].to_string();
+        let is_posted = operation.method == "POST";
+        assert_eq!(has_key, is_posted, "{}", operation.id);
+        assert_eq!(codes.contains("idempotency_in_progress"), is_posted, "{}", operation.id);
+        let replayed = &written["responses"]["400"]["headers"]["idempotency-replayed"];
+        assert_eq!(replayed.is_object(), is_posted, "{}", operation.id);
+    }
+}
+
+#[test]
+fn models_are_told_in_the_shape_of_whoever_asks() {
+    let document = build();
+    for (path, ours, theirs) in [
+        ("/v1/models", "ModelList", "MessagesModelPage"),
+        ("/v1/models/{id}", "Model", "MessagesModel"),
+    ] {
+        let responses = &document["paths"][path]["get"]["responses"];
+        let schema =
+            |status: &str| responses[status]["content"]["application/json"]["schema"].clone();
+        assert_eq!(schema("200"), json!({ "anyOf": [shape(ours), shape(theirs)] }));
+        let refused = schema("401");
+        assert_eq!(refused["anyOf"][0]["allOf"][0], shape("Error"));
+        assert_eq!(refused["anyOf"][1]["allOf"][0], shape("MessageError"));
+        // Overloaded: a status of theirs alone.
+        assert_eq!(schema("529")["allOf"][0], shape("MessageError"));
+        assert_eq!(schema("503")["anyOf"][0]["allOf"][0], shape("Error"));
+    }
 }

@@ -1,5 +1,6 @@
 //! A page as OpenAI's clients read it. What is not kept apart is null.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::query::Query;
@@ -27,32 +28,39 @@ impl Kind {
 }
 
 /// Some of the buckets, in the order of time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UsagePage")]
 pub(super) struct Page {
+    #[schemars(extend("const" = "page"))]
     object: &'static str,
     data: Vec<Bucket>,
     has_more: bool,
     next_page: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UsageBucket")]
 struct Bucket {
+    #[schemars(extend("const" = "bucket"))]
     object: &'static str,
     start_time: i64,
     end_time: i64,
     results: Vec<Counted>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "UsageResult")]
 enum Counted {
     Completions(Completions),
     Texts(Texts),
     Costs(Costs),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UsageOfCompletions")]
 struct Completions {
+    #[schemars(extend("const" = "organization.usage.completions.result"))]
     object: &'static str,
     input_tokens: u64,
     input_cached_tokens: u64,
@@ -69,8 +77,10 @@ struct Completions {
     service_tier: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UsageOfTexts")]
 struct Texts {
+    #[schemars(extend("enum" = ["organization.usage.embeddings.result", "organization.usage.moderations.result"]))]
     object: &'static str,
     input_tokens: u64,
     num_model_requests: u64,
@@ -80,8 +90,10 @@ struct Texts {
     model: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UsageCosts")]
 struct Costs {
+    #[schemars(extend("const" = "organization.costs.result"))]
     object: &'static str,
     amount: Amount,
     line_item: Option<String>,
@@ -91,7 +103,8 @@ struct Costs {
     quantity: Option<f64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UsageCost")]
 struct Amount {
     value: f64,
     currency: String,

@@ -3,5 +3,6 @@
 mod answer;
 pub(crate) mod api;
 mod query;
+pub(super) mod shapes;
 #[cfg(test)]
 mod tests;

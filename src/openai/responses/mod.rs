@@ -19,7 +19,7 @@ mod tools;
 
 #[cfg(test)]
 pub(crate) use parameters::markdown;
-pub(super) use parameters::rows;
+pub(super) use parameters::{rows, rows_of_counts};
 #[cfg(test)]
-pub(super) use request::check;
+pub(super) use request::{check, check_count};
 pub(crate) use state::{Responses, ResponsesParts};

@@ -168,6 +168,14 @@ pub(in crate::openai) fn rows() -> Vec<Parameter> {
     PARAMETERS.iter().copied().chain(extensions).collect()
 }
 
+/// The rows of a count.
+pub(in crate::openai) fn rows_of_counts() -> Vec<Parameter> {
+    let mut all = rows();
+    all.push(PERSONALITY);
+    all.retain(|row| COUNTED.contains(&row.name));
+    all
+}
+
 /// The table as Markdown, for docs/openai-compat.md.
 #[cfg(test)]
 pub(crate) fn markdown() -> String {

@@ -136,6 +136,12 @@ pub(in crate::openai) fn check(fields: Fields) -> Result<(), ApiError> {
     read(fields).map(drop)
 }
 
+/// The same of a count.
+#[cfg(test)]
+pub(in crate::openai) fn check_count(fields: Fields) -> Result<(), ApiError> {
+    count(fields).map(drop)
+}
+
 fn previous(fields: &mut Fields) -> Result<Option<String>, ApiError> {
     const NAME: &str = "previous_response_id";
     match fields.text(NAME)? {

@@ -20,7 +20,7 @@ export function OperationView({ operation, schemas }) {
     <p>${operation.summary}${raw.security?.length === 0 ? ` ${words.open}` : ""}</p>
     ${(raw["x-codeSamples"] ?? []).map((/** @type {any} */ sample) => html`<${Sample} sample=${sample} />`)}
     <${Parameters} rows=${[...inHead(raw.parameters ?? []), ...inBody(body)]} />
-    <h4>${words.answers}</h4><${Answers} content=${raw.responses["200"].content} />
+    ${raw.responses["200"] && html`<h4>${words.answers}</h4><${Answers} content=${raw.responses["200"].content} />`}
     <details><summary>${words.errors}</summary><${Errors} responses=${raw.responses} /></details></article>`;
 }
 

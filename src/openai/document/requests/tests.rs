@@ -13,8 +13,8 @@ fn body(table: Table) -> Value {
     let messages = json!([{"role": "user", "content": "a"}]);
     match table {
         Chat => json!({"messages": messages, "logprobs": true}),
-        Completions => json!({"prompt": "a"}),
-        Responses | Embeddings | Moderations => json!({"input": "a"}),
+        Completions => json!({"prompt": "a", "echo": true}),
+        Responses | InputTokens | Embeddings | Moderations => json!({"input": "a"}),
         Rerank => json!({"query": "a", "documents": ["a"]}),
         Tokenize => json!({"prompt": "a"}),
         Detokenize => json!({"tokens": [1]}),
@@ -30,6 +30,7 @@ fn refused_at(table: Table, body: &Value) -> Option<String> {
         Chat => chat_request::read(fields).map(drop),
         Completions => completion_request::read(fields).map(drop),
         Responses => responses::check(fields),
+        InputTokens => responses::check_count(fields),
         Embeddings => text_request::embeddings(fields).map(drop),
         Rerank => text_request::rerank(fields).map(drop),
         Tokenize => token_request::tokenize(fields).map(drop),
@@ -127,6 +128,7 @@ fn lists_and_texts_end_where_they_are_refused() {
         (Chat, "tools", 128, &|count| json!(tools(count))),
         (Chat, "stop", 16, &|count| json!(words(count))),
         (Chat, "dry_sequence_breakers", 64, &|count| json!(words(count))),
+        (Completions, "prompt", 32, &|count| json!(words(count))),
         (Chat, "guided_choice", 1024, &|count| json!(words(count))),
         (Messages, "messages", 4096, &|count| json!(messages(count))),
         (Embeddings, "input", 2048, &|count| json!(words(count))),
@@ -150,4 +152,35 @@ fn lists_and_texts_end_where_they_are_refused() {
         body[name] = "a".repeat(most + 1).into();
         assert_eq!(refused_at(Chat, &body).as_deref(), Some(name));
     }
+}
+
+#[test]
+fn texts_and_tokens_may_stand_beside_each_other_in_a_prompt() {
+    let with = |prompt: Value| refused_at(Completions, &json!({ "prompt": prompt }));
+    for prompt in [json!("a"), json!([1, 2]), json!(["a", [1, 2]]), json!([[1], "a"])] {
+        assert_eq!(with(prompt.clone()), None, "{prompt}");
+    }
+    for prompt in [json!([]), json!([[]]), json!(["a", 1]), json!([1, "a"]), json!([[["a"]]])] {
+        assert_eq!(with(prompt.clone()).as_deref(), Some("prompt"), "{prompt}");
+    }
+    // No answer at all is right where the prompt is one.
+    let none = |echo: bool| json!({"prompt": "a", "max_tokens": 0, "echo": echo});
+    assert_eq!(refused_at(Completions, &none(true)), None);
+    assert_eq!(refused_at(Completions, &none(false)).as_deref(), Some("max_tokens"));
+}
+
+#[test]
+fn every_degree_of_thinking_that_the_shape_names_is_read() {
+    let shape = Chat.shape("reasoning_effort").expect("a shape");
+    let degrees = shape["enum"].as_array().expect("a list").clone();
+    let with = |degree: Value| {
+        let mut body = body(Chat);
+        body["reasoning_effort"] = degree;
+        refused_at(Chat, &body)
+    };
+    assert!(degrees.len() > 3, "{shape}");
+    for degree in degrees {
+        assert_eq!(with(degree.clone()), None, "{degree}");
+    }
+    assert_eq!(with(json!("huge")).as_deref(), Some("reasoning_effort"));
 }
