@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{path_of, start};
+use super::{is_for_programs, path_of, start};
 use crate::common::numbered::rows;
 use crate::common::{Answer, Client, Home, OWNER, PASSWORD, Server, Session};
 
@@ -14,7 +14,7 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 const SHUT: [&str; 4] = ["not_signed_in", "invalid_api_key", "permission_denied", "cross_origin"];
 
 /// What other servers of this kind have open.
-const ELSEWHERE: [&str; 51] = [
+const ELSEWHERE: [&str; 49] = [
     "/api/tags",
     "/api/generate",
     "/api/chat",
@@ -31,8 +31,6 @@ const ELSEWHERE: [&str; 51] = [
     "/slots/0",
     "/completion",
     "/infill",
-    "/tokenize",
-    "/detokenize",
     "/lora-adapters",
     "/embedding",
     "/apply-template",
@@ -103,10 +101,6 @@ enum Comes {
     Signed(BTreeSet<String>),
     /// With a key of these scopes.
     Keyed(BTreeSet<String>),
-}
-
-fn is_for_programs(path: &str) -> bool {
-    path.starts_with("/v1") || path == "/metrics"
 }
 
 impl Comes {

@@ -62,6 +62,12 @@ fn path_of(pattern: &str, filled: &str) -> String {
     path + rest
 }
 
+/// Whether programs come in there with a key, and nobody with a cookie.
+fn is_for_programs(path: &str) -> bool {
+    const BARE: [&str; 4] = ["/rerank", "/tokenize", "/detokenize", "/metrics"];
+    path.starts_with("/v1/") || BARE.contains(&path)
+}
+
 #[test]
 fn each_class_that_an_api_can_have_has_a_test_that_carries_its_number() {
     let expected = [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17];

@@ -3,9 +3,11 @@ the shapes and the server must judge alike."""
 
 import json
 import os
+import time
+import uuid
 
 import pytest
-from specification import check, check_events, document, of, send, shapes, wrong
+from specification import KEY, check, check_events, document, of, send, shapes, wrong
 
 CHAT, TEXTS, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"
 CALLING = json.loads(os.environ["STRONGROOM_CALLING"])
@@ -27,7 +29,11 @@ WHOLE = [
     (CHAT, LONG | {"tools": [{"type": "function", "function": ADD}], "tool_choice": "required"}),
     (CHAT, SHORT | {"max_tokens": 60, "response_format": {
         "type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA, "strict": True}}}),
+    (CHAT, SHORT | {"reasoning_effort": "low"}),
+    (CHAT, LONG | {"tools": [{"type": "function", "function": ADD}], "response_format": {"type": "json_object"}}),
     (TEXTS, TEXT), (TEXTS, TEXT | {"logprobs": 5, "n": 2}), (TEXTS, TEXT | {"prompt": [[1, 2, 3]]}),
+    (TEXTS, TEXT | {"prompt": ["A", [1, 2]], "n": 2}), (TEXTS, TEXT | {"echo": True, "logprobs": 2}),
+    (TEXTS, TEXT | {"prompt": "A strongroom", "echo": True, "logprobs": 0, "max_tokens": 0}),
     (RESPONSES, ITEMS), (RESPONSES, ITEMS | THINKING), (RESPONSES, ITEMS | {"input": CARD}),
     (RESPONSES, ITEMS | {"model": "guide-long", "max_output_tokens": 200, "tools": [ADD | {"type": "function"}],
                          "tool_choice": "required", "metadata": {"a": "b"}}),
@@ -39,6 +45,10 @@ WHOLE = [
     ("/v1/tokenize", {"prompt": "Hällo", "return_token_strs": True, "messages": None}),
     ("/v1/tokenize", {"content": "Hällo", "with_pieces": True}),
     ("/v1/tokenize", {"messages": SAID}),
+    ("/v1/responses/input_tokens", {"model": "guide", "input": "Who are you?", "instructions": "Be brief."}),
+    ("/rerank", {"model": "bert-rank", "query": "a", "documents": ["b"]}),
+    ("/tokenize", {"content": "Hällo", "with_pieces": True}),
+    ("/detokenize", {"model": "guide", "tokens": [300]}),
     ("/v1/moderations", {"input": [CARD[0]["content"], "quiet"]}),
     ("/v1/moderations", {"input": [{"type": "text", "text": "quiet"}]}),
 ]
@@ -71,10 +81,12 @@ def test_a_kept_response_is_shown_listed_and_deleted_in_its_shapes():
     at = f"{RESPONSES}/{made['id']}"
     assert check("GET", RESPONSES + "/{id}", send("GET", at)) == made
     check("GET", RESPONSES + "/{id}/input_items", send("GET", f"{at}/input_items?limit=1&order=asc"))
+    check("POST", RESPONSES + "/{id}/cancel", send("POST", f"{at}/cancel"), 400)
     following = ITEMS | {"previous_response_id": made["id"]}
     check("POST", RESPONSES, send("POST", RESPONSES, following))
     check("DELETE", RESPONSES + "/{id}", send("DELETE", at))
     check("GET", RESPONSES + "/{id}", send("GET", at), 404)
+    check("POST", RESPONSES + "/{id}/cancel", send("POST", f"{at}/cancel"), 404)
     check("POST", RESPONSES, send("POST", RESPONSES, following), 404)
 
 
@@ -92,6 +104,11 @@ REFUSED = [
     (CHAT, SHORT | {"tools": [{"type": "function", "function": {"name": "a b"}}]}, 400, "invalid_value"),
     (CHAT, SHORT | {"response_format": {"type": "xml"}}, 400, "invalid_value"),
     (TEXTS, TEXT | {"logprobs": 6}, 400, "invalid_value"),
+    (TEXTS, TEXT | {"prompt": ["A"] * 33}, 400, "invalid_value"),
+    (TEXTS, TEXT | {"prompt": ["A", 1]}, 400, "invalid_value"),
+    (TEXTS, TEXT | {"max_tokens": -1}, 400, "invalid_value"),
+    (CHAT, SHORT | {"reasoning_effort": "huge"}, 400, "invalid_value"),
+    ("/v1/responses/input_tokens", {"model": "guide", "input": "a", "temperature": 1}, 400, "unknown_parameter"),
     (RESPONSES, ITEMS | {"input": [{"type": "web_search_call", "id": "a", "status": "completed"}]}, 400,
      "unsupported_parameter"),
     (RESPONSES, ITEMS | {"tools": [{"type": "web_search"}]}, 400, "unsupported_parameter"),
@@ -108,6 +125,7 @@ REFUSED_FOR_OTHER_REASONS = [
     (CHAT, SHORT | {"model": "bert-mean"}, 400, "invalid_value"),
     (CHAT, SHORT | {"messages": [{"role": "user", "content": "word " * 4000}]}, 400, "context_length_exceeded"),
     (CHAT, SHORT | {"top_logprobs": 2}, 400, "invalid_value"),
+    (TEXTS, TEXT | {"max_tokens": 0}, 400, "invalid_value"),
     (CHAT, SHORT | {"guided_regex": "("}, 400, "invalid_value"),
     (RESPONSES, ITEMS | {"previous_response_id": "resp_1"}, 404, "not_found"),
     ("/v1/embeddings", {"model": "guide", "input": "a"}, 400, "invalid_value"),
@@ -163,6 +181,47 @@ def test_refusals_of_heads_and_limits_have_their_shapes():
     answers = [send("POST", CHAT, SHORT, headers=limited) for _ in range(2)]
     check("POST", CHAT, answers[-1], 429)
     assert answers[-1].headers["retry-after"]
+
+
+def test_models_are_told_in_the_shape_of_whoever_asks():
+    theirs = KEY | {"anthropic-version": "2023-06-01"}
+    for path, at in (("/v1/models", "/v1/models"), ("/v1/models/{id}", "/v1/models/guide")):
+        assert "object" in check("GET", path, send("GET", at))
+        assert "object" not in check("GET", path, send("GET", at, headers=theirs))
+    page = check("GET", "/v1/models", send("GET", "/v1/models?limit=1", headers=theirs))
+    following = send("GET", f"/v1/models?limit=1&after_id={page['last_id']}", headers=theirs)
+    assert check("GET", "/v1/models", following)["data"] != page["data"]
+    check("GET", "/v1/models", send("GET", "/v1/models?limit=0", headers=theirs), 400)
+    check("GET", "/v1/models/{id}", send("GET", "/v1/models/nobody", headers=theirs), 404)
+    check("GET", "/v1/models/{id}", send("GET", "/v1/models/nobody"), 404)
+
+
+def test_a_request_that_comes_again_is_answered_as_the_specification_says():
+    named = KEY | {"idempotency-key": uuid.uuid4().hex}
+    first = check("POST", TEXTS, send("POST", TEXTS, TEXT, headers=named))
+    again = send("POST", TEXTS, TEXT, headers=named)
+    assert check("POST", TEXTS, again) == first
+    assert again.headers["idempotency-replayed"] == "true"
+    other = check("POST", TEXTS, send("POST", TEXTS, TEXT | {"max_tokens": 3}, headers=named), 400)
+    assert other["error"]["code"] == "idempotency_key_reused"
+
+
+@pytest.mark.parametrize("what", ["usage/completions", "usage/embeddings", "usage/moderations", "costs"])
+def test_what_was_used_is_summed_up_in_its_shape(what):
+    path, begin = f"/v1/organization/{what}", int(time.time()) - 86_400
+    books = {"authorization": f"Bearer {os.environ['STRONGROOM_BOOKS_KEY']}"}
+    by = "line_item" if what == "costs" else "model"
+    page = send("GET", f"{path}?start_time={begin}&limit=2&group_by=user_id&group_by={by}", headers=books)
+    assert check("GET", path, page)["data"]
+    for query in ("", f"?start_time={begin}&limit=0", f"?start_time={begin}&colour=1"):
+        check("GET", path, send("GET", path + query, headers=books), 400)
+    check("GET", path, send("GET", f"{path}?start_time={begin}"), 403)
+
+
+def test_what_is_never_done_is_refused_as_the_specification_says():
+    check("POST", RESPONSES + "/compact", send("POST", RESPONSES + "/compact", {"model": "guide"}), 404)
+    coded = send("POST", CHAT, SHORT, headers=KEY | {"content-encoding": "gzip"})
+    assert check("POST", CHAT, coded, 415)["error"]["param"] == "content-encoding"
 
 
 def test_a_shape_that_is_closed_finds_what_is_too_much():
