@@ -88,7 +88,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         )
     },
     Operation {
-        summary: "Goes on from a text, whole or in pieces.",
+        summary: "Goes on from a text, or from each of several, whole or in pieces.",
         example: r#"{"model": "guide", "prompt": "A strongroom is", "max_tokens": 16}"#,
         python: "client.completions.create(model=\"guide\", prompt=\"A strongroom is\", max_tokens=16)",
         ..post(
