@@ -194,11 +194,15 @@ impl Responses {
         Ok(kept)
     }
 
-    /// Whether this response is kept for the caller. Nothing of it is opened.
+    /// Whether this response is kept for the caller. It is opened only to see whether a limited key may
+    /// know of it, and nothing of it is shown.
     pub(super) async fn has(&self, caller: &Caller, id: ResponseId) -> Result<bool, ResponseError> {
-        let owner = caller.user;
+        let (parts, by) = (Arc::clone(&self.parts), caller.clone());
         let read = move |db: &Connection| -> Result<bool, ResponseError> {
-            Ok(store::find(db, owner, id)?.is_some())
+            if is_limited(&by) {
+                return Ok(parts.find(db, &by, id)?.is_some());
+            }
+            Ok(store::find(db, by.user, id)?.is_some())
         };
         self.parts.db.read(read).await
     }

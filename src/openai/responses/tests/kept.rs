@@ -132,10 +132,14 @@ async fn a_key_that_is_limited_to_other_models_opens_none_of_it() {
     let result = desk.responses.before(&other, &on).await;
     assert!(matches!(result, Err(ResponseError::NothingBefore { .. })));
     assert!(matches!(desk.responses.delete(&other, id).await, Err(ResponseError::NotFound)));
+    // Not even that it is there, as a cancellation would tell.
+    assert!(!desk.responses.has(&other, id).await.expect("reads"));
+    assert!(desk.responses.has(&desk.ann, id).await.expect("reads"));
     assert_eq!(desk.rows().await, 1);
     // By an alias of its model too.
     for name in ["m", "gpt-4o"] {
         let key = with_key(&[name]);
+        assert!(desk.responses.has(&key, id).await.expect("reads"));
         assert!(
             desk.read(&key, id).await.is_ok() && desk.responses.before(&key, &on).await.is_ok()
         );
