@@ -23,9 +23,14 @@ impl Share {
     }
 }
 
-/// Rows of a prompt whose every token is judged, in one step: each leaves logits of the whole
-/// vocabulary.
+/// Rows of prompts whose every token is judged, of all of them in one step: each leaves logits of the
+/// whole vocabulary.
 const JUDGED_ROWS_MAX: usize = 128;
+
+/// How many of these rows each has in a step, where so many prompts are judged: one at least.
+fn judged_rows(prompts: usize) -> usize {
+    (JUDGED_ROWS_MAX / prompts.max(1)).max(1)
+}
 
 impl Scheduler {
     /// Shares out the rows of the next step, and makes room in the cache for them.
@@ -58,7 +63,9 @@ impl Scheduler {
     /// How many rows of prompt each running sequence may read in the next step.
     fn share_prefill(&self) -> Vec<usize> {
         let reads = |one: &Sequence| !one.is_decoding() && one.has_room();
-        let most = |one: &Sequence| if one.judges_all() { JUDGED_ROWS_MAX } else { usize::MAX };
+        let judging = self.running.iter().filter(|one| reads(one) && one.judges_all()).count();
+        let judged = judged_rows(judging);
+        let most = |one: &Sequence| if one.judges_all() { judged } else { usize::MAX };
         let left = |one: &Sequence| (one.tokens.len() - one.computed).min(most(one));
         let need = |one: &Sequence| if reads(one) { left(one) } else { 0 };
         let needs: Vec<_> = self.running.iter().map(|one| (one.party(), need(one))).collect();
@@ -100,4 +107,18 @@ pub(super) fn rows<'a>(running: &'a [Sequence], shares: &[Share]) -> Step<'a> {
         step.push(share.from, tokens, sequence.table.blocks(), wants);
     }
     step
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_prompts_that_are_judged_share_the_rows_of_a_step() {
+        assert_eq!((judged_rows(0), judged_rows(1)), (JUDGED_ROWS_MAX, JUDGED_ROWS_MAX));
+        for prompts in 1..=JUDGED_ROWS_MAX {
+            assert!(prompts * judged_rows(prompts) <= JUDGED_ROWS_MAX, "{prompts}");
+        }
+        assert_eq!(judged_rows(10 * JUDGED_ROWS_MAX), 1, "each goes on");
+    }
 }
