@@ -39,7 +39,8 @@ pub struct GenerationRequest {
     /// Log-probabilities of the chosen token and of this many alternatives.
     pub logprobs: Option<u8>,
     /// Whether the tokens of the prompt are judged too, with as many alternatives. Then the prompt is
-    /// read anew, whatever the cache has of it, and `max_tokens` may be 0.
+    /// read anew, whatever the cache has of it, and `max_tokens` may be 0; without `logprobs` it may be
+    /// 0, and no more.
     pub judges_prompt: bool,
     /// How long the request may take from submission to its end; `None` sets no limit.
     pub time_limit: Option<Duration>,

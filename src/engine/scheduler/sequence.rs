@@ -100,7 +100,8 @@ impl Sequence {
             events,
             max_tokens,
             logprobs,
-            judged: judges_prompt.then(Judged::default),
+            // What nobody is told is not computed.
+            judged: logprobs.filter(|_| judges_prompt).map(|_| Judged::default()),
             generated: 0,
             counted: TokenCount::default(),
         };

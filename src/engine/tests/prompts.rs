@@ -85,3 +85,21 @@ fn every_answer_to_a_judged_prompt_is_told_and_is_what_it_would_be_alone() {
     let nothing = GenerationRequest { judges_prompt: false, ..judging(&engine, "a", 0) };
     assert!(matches!(engine.generate(nothing), Err(EngineError::OutOfRange { .. })));
 }
+
+#[test]
+fn a_prompt_without_an_answer_is_not_judged_where_nobody_asks_for_it() {
+    let Some(engine) = engine(STORIES, options()) else { return };
+    let text = PARK.repeat(4);
+    for is_cached in [false, true] {
+        let request = GenerationRequest { logprobs: None, ..judging(&engine, &text, 0) };
+        let mut generation = engine.generate(request).expect("accepted");
+        let usage = loop {
+            match generation.next_blocking().expect("an end") {
+                GenerationEvent::Started { .. } => {}
+                GenerationEvent::Finished { reason: FinishReason::Length, usage } => break usage,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((usage.completion_tokens, usage.cached_tokens > 0), (0, is_cached));
+    }
+}
