@@ -334,6 +334,11 @@ impl Engine {
         }
     }
 
+    /// How many requests of one domain may wait at once where nobody else does.
+    pub fn line(&self) -> usize {
+        self.inner.inbox.places()
+    }
+
     /// How likely the model finds each continuation. Items with a common prefix share its work.
     pub async fn score(
         &self,

@@ -12,6 +12,30 @@ const PART_BYTES_MAX: usize = 2 << 20;
 /// Texts of a request.
 const TEXTS_MAX: usize = 65_536;
 
+/// Tokens of prompts that are sent back with how likely they were, counted with each answer: what is
+/// said of one takes about a kilobyte.
+const JUDGED_MAX: usize = 131_072;
+
+/// Refuses more prompts than the line of a model ever has places for: asking again would not help.
+pub(super) fn check_line(input: &Input, places: usize) -> Result<(), GateError> {
+    // One waits wherever there is a line.
+    if input.each().len() <= places.max(1) {
+        return Ok(());
+    }
+    let expected = "no more texts than half of the line of this model (`queue_max`), which is what one request may take of it";
+    Err(GateError::OutOfRange { parameter: input.parameter(), expected })
+}
+
+/// Refuses to say more of the tokens of prompts than there is memory for.
+pub(super) fn check_judged(tokens: usize, choices: usize) -> Result<(), GateError> {
+    if tokens.saturating_mul(choices) <= JUDGED_MAX {
+        return Ok(());
+    }
+    let expected =
+        "with `echo`, at most 131072 tokens of prompts, each counted with every answer to it";
+    Err(GateError::OutOfRange { parameter: "logprobs", expected })
+}
+
 /// How many texts there are; refuses more than the guard is to look through.
 pub(super) fn check(input: &Input, held: Option<&HeldTo>) -> Result<usize, GateError> {
     if input.each().len() > PROMPTS_MAX {
@@ -99,6 +123,22 @@ mod tests {
         assert!(check(&several(PROMPTS_MAX), None).is_ok());
         let found = check(&several(PROMPTS_MAX + 1), None);
         assert!(matches!(found, Err(GateError::OutOfRange { parameter: "prompt", .. })));
+    }
+
+    #[test]
+    fn what_would_never_have_a_place_or_is_too_much_to_judge_is_refused_by_name() {
+        let refused = |result| match result {
+            Ok(()) => None,
+            Err(GateError::OutOfRange { parameter, .. }) => Some(parameter),
+            Err(other) => panic!("{other}"),
+        };
+        let several = Input::Several(vec![Input::Text("a".into()); 4]);
+        assert_eq!(refused(check_line(&several, 4)), None);
+        assert_eq!(refused(check_line(&several, 3)), Some("prompt"));
+        assert_eq!(refused(check_line(&Input::Text("a".into()), 0)), None);
+        assert_eq!(refused(check_judged(JUDGED_MAX, 1)), None);
+        assert_eq!(refused(check_judged(JUDGED_MAX / 4 + 1, 4)), Some("logprobs"));
+        assert_eq!(refused(check_judged(usize::MAX, 2)), Some("logprobs"));
     }
 
     #[test]

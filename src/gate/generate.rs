@@ -55,6 +55,10 @@ pub trait Generate: Send + Sync + 'static {
     ) -> Result<Vec<BoxStream<'static, GenerationEvent>>, EngineError> {
         (0..choices).map(|_| self.generate(request.clone())).collect()
     }
+    /// How many requests of one person may wait at once where nobody else does.
+    fn line(&self) -> usize {
+        usize::MAX
+    }
     /// How likely the model finds each continuation.
     fn score(
         &self,
@@ -135,6 +139,10 @@ impl Generate for Engine {
     ) -> Result<Vec<BoxStream<'static, GenerationEvent>>, EngineError> {
         let all = Self::generate_choices(self, request, choices)?;
         Ok(all.into_iter().map(events).collect())
+    }
+
+    fn line(&self) -> usize {
+        Self::line(self)
     }
 
     fn score(

@@ -80,6 +80,7 @@ impl Draft {
             .generator()
             .ok_or_else(|| GateError::ModelNotReady("It is not loaded.".to_owned()))?;
         let texts_count = extent::check(&request.input, request.held_to.as_ref())?;
+        extent::check_line(&request.input, engine.line())?;
         let context = engine.info().context_tokens;
         let (bytes, drops_oldest) = (request.input.bytes(), request.drops_oldest);
         let mut draft = Self {
@@ -192,6 +193,9 @@ impl Draft {
         let lengths = self.prompts.iter().map(Vec::len);
         if let Some(tokens) = lengths.clone().find(|tokens| tokens + self.room_min > context) {
             return Err(self.too_long(tokens));
+        }
+        if self.echoes && self.has_logprobs() {
+            extent::check_judged(self.prompt_tokens(), self.choices)?;
         }
         match lengths.min() {
             None | Some(0) => {

@@ -212,6 +212,10 @@ impl Generate for Scripted {
             .boxed())
     }
 
+    fn line(&self) -> usize {
+        8
+    }
+
     fn score(
         &self,
         items: Vec<ScoreItem>,

@@ -36,7 +36,7 @@ pub(super) fn read(mut fields: Fields) -> Result<(ExchangeRequest, Delivery), Ap
         drops_oldest: false,
         max_tokens: Some(max_tokens.unwrap_or(DEFAULT_TOKENS_MAX)),
         choices,
-        echoes: echoes,
+        echoes,
         sampling: common::sampling(&mut fields)?,
         held_to: held_to::read(&mut fields)?,
         stop: common::stop(&mut fields, "stop")?,

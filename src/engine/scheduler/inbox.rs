@@ -75,6 +75,11 @@ impl Inbox {
         Ok(())
     }
 
+    /// How many requests of one domain an empty line has places for.
+    pub(crate) fn places(&self) -> usize {
+        self.queue_max.div_ceil(2)
+    }
+
     /// Asks to forget what is cached for a domain.
     pub(crate) fn forget(&self, domain: Domain) {
         self.state.lock().forget.push(domain);

@@ -120,6 +120,7 @@ fn a_line_that_one_has_filled_has_places_for_others() {
         assert_eq!(refused, Some(EngineError::Busy), "domain {domain}");
         held.len() - before
     };
+    assert_eq!(engine.line(), 8, "as many as one request may have prompts");
     let taken: Vec<usize> = (1..=4).map(&mut fill).collect();
     // Half of the line, half of what is left, and so on; one more where one has begun meanwhile.
     for (place, (taken, most)) in taken.iter().zip([8, 4, 2, 1]).enumerate() {

@@ -93,6 +93,31 @@ async fn the_guard_sees_every_prompt_and_one_that_does_not_fit_stops_all() {
 }
 
 #[tokio::test]
+async fn what_would_never_have_a_place_or_is_too_much_to_judge_takes_nothing() {
+    let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
+    let caller = caller();
+    let long = "a".repeat(190);
+    let judged = |prompts| ExchangeRequest {
+        echoes: true,
+        logprobs: Some(0),
+        choices: 128,
+        max_tokens: Some(0),
+        ..several(&vec![long.as_str(); prompts])
+    };
+    // Nine texts where the line has places for eight, and 8 prompts of 190 tokens with 128 answers each.
+    for (asked, parameter) in [(several(&["Hi"; 9]), "prompt"), (judged(8), "logprobs")] {
+        match house.gate.run(&caller, asked).await {
+            Err(GateError::OutOfRange { parameter: told, .. }) => assert_eq!(told, parameter),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(house.engine.seen.lock().is_empty());
+    assert_eq!(house.gate.usage(&caller).tokens_day.used, 0);
+    let handle = house.gate.run(&caller, several(&["Hi"; 8])).await.expect("passes");
+    assert_eq!(answers(handle, 8).await.0, vec!["x"; 8]);
+}
+
+#[tokio::test]
 async fn leaving_ends_the_answers_to_all_prompts() {
     let house = House::new(Scripted::new(&["abc "], Then::Hang)).await;
     let caller = caller();
