@@ -54,6 +54,16 @@ impl<T> FairQueue<T> {
     /// Takes the entry whose turn it is, if `fits` says that there is room for it. Where there is
     /// not, nobody else is let past it: a large request would wait for ever.
     pub(in crate::engine) fn pop_if(&mut self, fits: impl FnOnce(&T) -> bool) -> Option<T> {
+        self.pop_paid_if(fits).map(|(entry, _)| entry)
+    }
+
+    /// The same, and whether the domain paid for it. Who waits alone pays nothing, and so has nothing
+    /// given back: otherwise they would save up, at nobody's expense, what others then wait for.
+    pub(in crate::engine) fn pop_paid_if(
+        &mut self,
+        fits: impl FnOnce(&T) -> bool,
+    ) -> Option<(T, bool)> {
+        let is_alone = self.lines.values().filter(|line| !line.entries.is_empty()).count() == 1;
         loop {
             let domain = *self.turns.front()?;
             let line = self.lines.get_mut(&domain)?;
@@ -63,7 +73,7 @@ impl<T> FairQueue<T> {
                 self.lines.remove(&domain);
                 continue;
             };
-            if *cost > line.credit {
+            if *cost > line.credit && !is_alone {
                 line.credit += QUANTUM * line.weight.get();
                 self.turns.rotate_left(1);
                 continue;
@@ -71,8 +81,9 @@ impl<T> FairQueue<T> {
             if !fits(entry) {
                 return None;
             }
+            let cost = if is_alone { 0 } else { *cost };
             line.credit -= cost;
-            return line.entries.pop_front().map(|(_, entry)| entry);
+            return line.entries.pop_front().map(|(_, entry)| (entry, cost > 0));
         }
     }
 
@@ -298,6 +309,31 @@ mod tests {
         }
         let order: Vec<_> = std::iter::from_fn(|| queue.pop_if(|_| true)).take(10).collect();
         assert_eq!(order.iter().filter(|one| **one == ANNA).count(), 5, "{order:?}");
+    }
+
+    #[test]
+    fn whoever_waits_alone_saves_nothing_up_for_when_others_come() {
+        let mut queue = FairQueue::new();
+        // Eight with a bound that none of them reaches, while nobody else waits.
+        for _ in 0..10 {
+            queue.push(ANNA, 30_000, ANNA);
+        }
+        let paid: Vec<bool> = (0..8)
+            .filter_map(|_| queue.pop_paid_if(|_| true))
+            .map(|(_, is_paid)| is_paid)
+            .collect();
+        assert_eq!(paid, [false; 8]);
+        for _ in 0..50 {
+            queue.push(BERT, 100, BERT);
+        }
+        for is_paid in paid {
+            queue.give_back(ANNA, if is_paid { 30_000 } else { 0 });
+        }
+        // Neither of Anna's is begun before Bert had as many tokens.
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop_if(|_| true)).take(50).collect();
+        assert!(order.iter().all(|one| *one == BERT), "{order:?}");
+        queue.push(BERT, 100, BERT);
+        assert_eq!(queue.pop_paid_if(|_| true), Some((BERT, true)), "beside others one pays");
     }
 
     #[test]

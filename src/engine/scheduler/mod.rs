@@ -189,6 +189,9 @@ impl Scheduler {
         if waiting.is_empty() {
             return;
         }
+        for one in &waiting {
+            self.queue.give_back(one.party().domain, one.unneeded());
+        }
         let never_had_a_place = waiting.iter().filter(|one| !one.has_started());
         self.left_queue.extend(never_had_a_place.map(|one| one.party().domain));
         // Before they hear of it: whoever has seen the end finds the place in the line free.
@@ -283,8 +286,9 @@ impl Scheduler {
                 one.places() <= places
                     && one.tokens.len().div_ceil(BLOCK_TOKENS) + kept <= available
             };
-            let Some(mut sequence) = self.queue.pop_if(fits) else { return };
+            let Some((mut sequence, is_paid)) = self.queue.pop_paid_if(fits) else { return };
             if !sequence.has_started() {
+                sequence.note_paid(is_paid);
                 self.left_queue.push(sequence.party().domain);
             }
             let (table, cached) =

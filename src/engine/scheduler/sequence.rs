@@ -42,6 +42,8 @@ pub(crate) struct Sequence {
     followers: Vec<Self>,
     /// Whether nothing of it may be kept, wherever it stands.
     is_forgotten: bool,
+    /// Whether its domain paid for its turn.
+    is_paid: bool,
 }
 
 enum Work {
@@ -150,6 +152,7 @@ impl Sequence {
             record: Record::default(),
             followers: Vec::new(),
             is_forgotten: false,
+            is_paid: false,
         }
     }
 
@@ -195,9 +198,18 @@ impl Sequence {
         }
     }
 
-    /// What it was taken to cost and did not: of answers that ended before their bound.
+    /// Notes whether its domain paid for its turn, and for those that follow it.
+    pub(super) fn note_paid(&mut self, is_paid: bool) {
+        self.is_paid = is_paid;
+        self.followers.iter_mut().for_each(|one| one.note_paid(is_paid));
+    }
+
+    /// What its domain paid for and did not need: of answers that ended before their bound.
     pub(super) fn unneeded(&self) -> usize {
         let Work::Generate(generate) = &self.work else { return 0 };
+        if !self.is_paid {
+            return 0;
+        }
         let own = generate.max_tokens.saturating_sub(generate.generated);
         own + self.followers.iter().map(Self::unneeded).sum::<usize>()
     }
