@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderMap, IF_NONE_MATCH};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -56,8 +56,7 @@ pub async fn tagged(
         Some((coding, _)) => format!("\"{hash}-{}\"", coding.name()),
         None => format!("\"{hash}\""),
     };
-    let named = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let is_known = named.is_some_and(|all| all.split(',').any(|one| one.trim() == tag));
+    let is_known = names(request.headers(), &tag);
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     // Always asked again, answered from the tag: a new version of the server is seen at once.
     response.insert_header((ETAG, tag)).insert_header((CACHE_CONTROL, "no-cache"));
@@ -78,6 +77,15 @@ pub async fn tagged(
     response
 }
 
+/// Whether `If-None-Match` names this tag. A proxy that codes answers itself makes tags weak; they are
+/// compared as such (RFC 9110, 13.1.2).
+fn names(headers: &HeaderMap, tag: &str) -> bool {
+    let all = headers.get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+}
+
 /// Whether there is such a file.
 pub fn exists(path: &str) -> bool {
     Files::get(path).is_some()
@@ -94,5 +102,35 @@ fn content_type(path: &str) -> (&'static str, bool) {
         "png" => ("image/png", false),
         "woff2" => ("font/woff2", false),
         _ => ("application/octet-stream", false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn a_tag_is_known_whether_or_not_a_proxy_made_it_weak() {
+        for (sent, is_known) in [
+            (&["\"a\""][..], true),
+            (&["W/\"a\""], true),
+            (&["\"b\", W/\"a\""], true),
+            (&["\"b\"", "\"a\""], true),
+            (&["*"], true),
+            (&["\"b\""], false),
+            (&["a"], false),
+            (&["w/\"a\""], false),
+            (&["W/\"a-br\""], false),
+            (&[""], false),
+            (&[], false),
+        ] {
+            let mut request = TestRequest::get();
+            for one in sent {
+                request = request.append_header((IF_NONE_MATCH, *one));
+            }
+            assert_eq!(names(request.to_srv_request().headers(), "\"a\""), is_known, "{sent:?}");
+        }
     }
 }
