@@ -139,6 +139,11 @@ impl Authenticator {
 
     fn identify(&self, request: &HttpRequest) -> Result<Caller, ApiError> {
         let door = door_of(request.path());
+        // As it is routed, that is with what was written as `%76` read: one that leads elsewhere than it
+        // says takes neither credential.
+        if door_of(request.match_info().as_str()) != door {
+            return Err(ErrorCode::NotFound.into());
+        }
         let key = presented_key(request)?;
         let cookie = presented_cookie(request, self.cookie_name())?;
         match (door, key, cookie) {

@@ -49,6 +49,13 @@ async fn class_05_one_well_formed_header_opens_and_nothing_else() {
         assert!(expected.contains(&answer.status), "{} headers: {answer:?}", headers.len());
         assert!(answer.body["error"]["message"].is_string());
     }
+    // An address that leads elsewhere than it says takes neither, whatever stands behind it.
+    for path in ["/%76%31/models", "/v%31/models", "/v1%2fmodels", "/%6detrics"] {
+        for header in [("cookie", cookie.as_str()), ("authorization", &bearer)] {
+            let answer = house.call(with(&[header], path)).await;
+            assert_eq!(answer.code(), "not_found", "{path} {}: {answer:?}", header.0);
+        }
+    }
     let web = house.call(with(&[("authorization", &bearer)], "/api/me")).await;
     assert_eq!(web.code(), "not_signed_in", "a key does not open the web app");
 }
