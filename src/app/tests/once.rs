@@ -53,23 +53,29 @@ async fn the_same_request_is_answered_once_and_told_again() {
 }
 
 #[actix_web::test]
-async fn refusals_that_stay_are_told_again_and_others_are_not() {
+async fn refusals_that_nobody_counts_are_not_kept() {
     let house = House::new().await;
     let owner = house.owner().await;
     let (_, program) = house.key(&owner, json!({ "name": "script" })).await;
-    let wrong = json!({ "input": "x", "colour": "red" });
-    let first = ask(&house, &program, &["one"], &wrong).await;
-    let again = ask(&house, &program, &["one"], &wrong).await;
-    assert_eq!((first.code(), is_again(&first)), ("unknown_parameter", false));
-    assert_eq!((again.code(), is_again(&again)), ("unknown_parameter", true));
-    assert_eq!(again.body, first.body);
+    let wrong = json!({ "input": "x", "colour": "red", "model": "none" });
     let asked = json!({ "input": "x", "model": "none" });
-    for (path, code) in [("/v1/embeddings", "model_not_found"), ("/v1/nothing", "not_found")] {
+    for (path, body, code) in [
+        (PATH, &wrong, "unknown_parameter"),
+        (PATH, &json!({ "input": 7 }), "invalid_value"),
+        (PATH, &json!({}), "invalid_request"),
+        ("/v1/responses/compact", &json!({}), "unsupported_parameter"),
+        ("/v1/embeddings", &asked, "model_not_found"),
+        ("/v1/nothing", &asked, "not_found"),
+    ] {
         for _ in 0..2 {
-            let answer = ask_at(&house, &program, path, &[path], &asked).await;
-            assert_eq!((answer.code(), is_again(&answer)), (code, false), "{path}");
+            let answer = ask_at(&house, &program, path, &["one"], body).await;
+            let is_refused = answer.status.is_client_error() && !is_again(&answer);
+            assert!(is_refused, "{path} {code}: {answer:?}");
         }
     }
+    // Nothing is written for what no limit counts.
+    let told = house.get(&owner, "/api/admin/audit?action=answer.keep").await;
+    assert_eq!(told.body["events"].as_array().map(Vec::len), Some(0), "{told:?}");
 }
 
 #[actix_web::test]

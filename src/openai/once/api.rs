@@ -128,21 +128,14 @@ async fn kept(response: ServiceResponse, claim: Claim) -> ServiceResponse {
     ServiceResponse::new(request, head.set_body(body))
 }
 
-/// Whether an answer is one that waiting, other rights or other limits would not change.
+/// Whether an answer is one that waiting, other rights or other limits would not change. What is refused
+/// for its form is not among them: it is refused the same way another time, before it is counted, so that
+/// nothing would bound how much is written for it.
 fn is_settled(response: &ServiceResponse) -> bool {
     let code = response.response().extensions().get::<ApiError>().map(ApiError::code);
     match code {
         None => response.status().is_success(),
-        Some(code) => matches!(
-            code,
-            ErrorCode::InvalidRequest
-                | ErrorCode::InvalidJson
-                | ErrorCode::InvalidValue
-                | ErrorCode::UnknownParameter
-                | ErrorCode::UnsupportedParameter
-                | ErrorCode::ContextLengthExceeded
-                | ErrorCode::ContentPolicy
-        ),
+        Some(code) => matches!(code, ErrorCode::ContextLengthExceeded | ErrorCode::ContentPolicy),
     }
 }
 
