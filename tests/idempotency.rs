@@ -78,6 +78,25 @@ fn a_stream_comes_again_as_the_same_events() {
 }
 
 #[test]
+fn a_response_that_was_deleted_is_not_sent_again() {
+    let home = Home::prepared();
+    let server = Server::start(&home);
+    let program = server.with_key(&home.key());
+    let body = json!({"model": GUIDE, "input": "What does Strongroom do?", "store": true,
+        "max_output_tokens": 16});
+    let ask = || ask(&program, "gone", "/v1/responses", &body);
+    let first = ask();
+    assert_eq!((first.status, is_again(&first)), (200, false), "{}", first.text());
+    assert!(is_again(&ask()));
+    let told: Value = serde_json::from_slice(&first.body).expect("JSON");
+    let path = format!("/v1/responses/{}", told["id"].as_str().expect("an id"));
+    program.send("DELETE", &path, None).expect(200);
+    let anew = ask();
+    assert_eq!((anew.status, is_again(&anew)), (200, false), "{}", anew.text());
+    assert_ne!(anew.body, first.body);
+}
+
+#[test]
 fn a_request_that_is_being_answered_is_not_answered_twice() {
     let home = Home::prepared();
     let server = Server::start(&home);

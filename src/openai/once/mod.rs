@@ -11,3 +11,12 @@ mod store;
 mod tests;
 
 pub(crate) use state::{Once, OnceParts};
+
+use crate::db::{DbError, Transaction};
+use crate::ids::UserId;
+
+/// Deletes every answer that is kept for a person, in whose words something is to be gone; says how many.
+/// Which of them has it in it is sealed.
+pub(super) fn forget(tx: &Transaction<'_>, owner: UserId) -> Result<usize, DbError> {
+    store::forget(tx, owner)
+}

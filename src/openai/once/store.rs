@@ -63,6 +63,11 @@ pub(super) fn make_room(tx: &Transaction<'_>, owner: UserId, room: Room) -> Resu
     )?)
 }
 
+/// Deletes all that is kept for a person; says how many.
+pub(super) fn forget(tx: &Transaction<'_>, owner: UserId) -> Result<usize, DbError> {
+    Ok(tx.execute("DELETE FROM kept_answers WHERE owner = ?1", [owner])?)
+}
+
 /// Deletes what is as old as `before` or older, at most `count_max`; says how many.
 pub(super) fn expire(
     tx: &Transaction<'_>,

@@ -271,6 +271,21 @@ async fn there_is_room_for_so_many_and_the_oldest_leave() {
     assert_eq!(desk.rows().await, 3);
 }
 
+#[tokio::test]
+async fn all_that_is_kept_for_a_person_can_be_forgotten_and_nothing_of_others() {
+    let desk = Desk::new().await;
+    desk.answer("a", "x").await;
+    desk.answer("b", "x").await;
+    let bob = caller();
+    desk.let_in(&bob);
+    keep(desk.is_new(&bob, "a").await, "x").await;
+    let owner = desk.ann.user;
+    let forget = move |tx: &Transaction<'_>| super::forget(tx, owner);
+    assert_eq!(desk.house.db.write(forget).await.expect("writes"), 2);
+    drop(desk.is_new(&desk.ann, "a").await);
+    assert!(matches!(desk.begin(&bob, "a", BODY).await, Ok(Stand::Kept(_))));
+}
+
 /// A catalog without a model.
 struct Nothing;
 

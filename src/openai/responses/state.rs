@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::db::{Connection, Db, Transaction};
 use crate::gate::Gate;
 use crate::ids::{ResponseId, UserId};
+use crate::openai::once;
 use crate::vault::{Aad, Scope, Sealed, Vault, VaultError};
 
 /// The most that is kept for one person; what was used the longest ago goes first.
@@ -223,7 +224,9 @@ impl Responses {
             if !store::delete(tx, by.user, id)? {
                 return Err(ResponseError::NotFound);
             }
-            parts.audit.record_in(tx, event)?;
+            // Nor is it sent again to whoever asks once more under the same idempotency key.
+            let answers = once::forget(tx, by.user)?;
+            parts.audit.record_in(tx, event.with("answers", answers))?;
             Ok(())
         };
         self.changes.make(caller, change, |()| ()).await
