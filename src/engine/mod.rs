@@ -31,6 +31,7 @@ mod options;
 mod output;
 mod party;
 mod phase;
+mod places;
 mod progress;
 mod request;
 mod sampling;

@@ -9,6 +9,8 @@ use super::EmbedInput;
 use crate::engine::error::EngineError;
 use crate::engine::party::Party;
 use crate::engine::phase::Phase;
+use crate::engine::places::Places;
+use crate::engine::request::Domain;
 use crate::engine::stats::EngineStats;
 
 /// Tokens that may wait, of all requests together.
@@ -68,13 +70,13 @@ pub(super) struct Queue {
     state: Mutex<State>,
     work: Condvar,
     ended: Condvar,
-    queue_max: usize,
 }
 
 struct State {
     arrived: Vec<Job>,
-    /// Requests and tokens that are here or with the thread.
-    requests: usize,
+    /// Of the requests that are here or with the thread.
+    requests: Places,
+    /// Their tokens.
     tokens: usize,
     phase: Phase,
     stats: EngineStats,
@@ -83,25 +85,20 @@ struct State {
 impl Queue {
     pub(super) fn new(queue_max: usize, stats: EngineStats) -> Self {
         let phase = Phase::Open;
-        let state = State { arrived: Vec::new(), requests: 0, tokens: 0, phase, stats };
-        Self {
-            state: Mutex::new(state),
-            work: Condvar::new(),
-            ended: Condvar::new(),
-            queue_max: queue_max.max(1),
-        }
+        let requests = Places::new(queue_max.max(1));
+        let state = State { arrived: Vec::new(), requests, tokens: 0, phase, stats };
+        Self { state: Mutex::new(state), work: Condvar::new(), ended: Condvar::new() }
     }
 
     pub(super) fn submit(&self, job: Job) -> Result<(), EngineError> {
         let mut state = self.state.lock();
         state.phase.admit()?;
         let tokens = job.tokens();
-        let is_full = state.requests >= self.queue_max
-            || (state.requests > 0 && state.tokens.saturating_add(tokens) > WAITING_TOKENS_MAX);
-        if is_full {
+        let is_too_much =
+            state.requests.taken() > 0 && state.tokens.saturating_add(tokens) > WAITING_TOKENS_MAX;
+        if is_too_much || !state.requests.take(job.party.domain) {
             return Err(EngineError::Busy);
         }
-        state.requests += 1;
         state.tokens += tokens;
         state.arrived.push(job);
         self.work.notify_one();
@@ -127,13 +124,16 @@ impl Queue {
         (std::mem::take(&mut state.arrived), state.phase)
     }
 
-    /// Publishes the numbers, and what has left.
-    pub(super) fn publish(&self, stats: &EngineStats, requests: usize, tokens: usize) {
+    /// Publishes the numbers, and what has left: whose requests, each named once for each, and how
+    /// many tokens they had.
+    pub(super) fn publish(&self, stats: &EngineStats, requests: Vec<Domain>, tokens: usize) {
         let mut state = self.state.lock();
-        state.requests = state.requests.saturating_sub(requests);
+        for domain in requests {
+            state.requests.leave(domain);
+        }
         state.tokens = state.tokens.saturating_sub(tokens);
         state.stats.clone_from(stats);
-        state.stats.queued = state.requests.saturating_sub(stats.running);
+        state.stats.queued = state.requests.taken().saturating_sub(stats.running);
     }
 
     pub(super) fn mark_unhealthy(&self) {

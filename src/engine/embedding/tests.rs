@@ -237,7 +237,8 @@ fn many_people_are_served_and_a_full_queue_says_so() {
             }
         }
     }
-    assert!(running.len() >= 4 && refused > 0, "{} ran", running.len());
+    // The two take three of four places before one is free again: none has more than are left.
+    assert!(running.len() >= 3 && refused > 0, "{} ran", running.len());
     for one in running {
         assert!(bits(&one.wait_blocking().expect("made")) == alone);
     }

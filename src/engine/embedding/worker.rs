@@ -11,6 +11,7 @@ use super::{EmbedInput, STEP_TOKENS};
 use crate::engine::error::EngineError;
 use crate::engine::kv::{BLOCK_TOKENS, CacheShape, Pool};
 use crate::engine::phase::Phase;
+use crate::engine::request::Domain;
 use crate::engine::scheduler::FairQueue;
 use crate::engine::stats::EngineStats;
 
@@ -42,7 +43,7 @@ pub(super) struct Worker {
     failures: usize,
     stats: EngineStats,
     /// Requests and tokens that left since the numbers were last told.
-    left: (usize, usize),
+    left: (Vec<Domain>, usize),
 }
 
 impl Worker {
@@ -66,7 +67,7 @@ impl Worker {
             next: 0,
             failures: 0,
             stats,
-            left: (0, 0),
+            left: (Vec::new(), 0),
         }
     }
 
@@ -124,7 +125,7 @@ impl Worker {
         if job.left > 0 {
             self.waiting.take_where(|(of, _)| *of == id);
         }
-        self.left.0 += 1;
+        self.left.0.push(job.party.domain);
         self.left.1 += job.tokens();
         match &failure {
             None => {

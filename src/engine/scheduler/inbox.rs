@@ -1,7 +1,6 @@
 //! The door between the callers and the engine thread.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -10,6 +9,7 @@ use super::sequence::Sequence;
 use crate::engine::error::EngineError;
 use crate::engine::generation::Wake;
 use crate::engine::phase::Phase;
+use crate::engine::places::Places;
 use crate::engine::request::Domain;
 use crate::engine::stats::EngineStats;
 
@@ -23,8 +23,8 @@ pub(crate) struct Inbox {
 
 struct State {
     arrived: VecDeque<Sequence>,
-    /// How many requests wait, here or with the scheduler, of each domain.
-    waiting: HashMap<Domain, usize>,
+    /// Of the requests that wait, here or with the scheduler.
+    waiting: Places,
     forget: Vec<Domain>,
     poked: bool,
     phase: Phase,
@@ -43,7 +43,7 @@ impl Inbox {
     pub(crate) fn new(queue_max: usize, stats: EngineStats) -> Self {
         let state = State {
             arrived: VecDeque::new(),
-            waiting: HashMap::new(),
+            waiting: Places::new(queue_max),
             forget: Vec::new(),
             poked: false,
             phase: Phase::Open,
@@ -57,19 +57,16 @@ impl Inbox {
         let mut state = self.state.lock();
         state.phase.admit()?;
         let domain = sequence.party().domain;
-        let all: usize = state.waiting.values().sum();
-        let own = state.waiting.get(&domain).copied().unwrap_or_default();
         let has_place = if sequence.is_score() {
             // Judgements leave most of the line to people, who are told at once when it is full.
-            all < (self.queue_max / 4).max(1)
+            let part = (self.queue_max / 4).max(1);
+            state.waiting.take_among(part, domain)
         } else {
-            // Nobody has more places in the line than are left for others: who comes later finds one.
-            own < self.queue_max.saturating_sub(all)
+            state.waiting.take(domain)
         };
         if !has_place {
             return Err(EngineError::Busy);
         }
-        state.waiting.insert(domain, own + 1);
         state.arrived.push_back(sequence);
         self.work.notify_one();
         Ok(())
@@ -77,7 +74,7 @@ impl Inbox {
 
     /// How many requests of one domain an empty line has places for.
     pub(crate) fn places(&self) -> usize {
-        self.queue_max.div_ceil(2)
+        self.state.lock().waiting.for_one()
     }
 
     /// Asks to forget what is cached for a domain.
@@ -107,7 +104,7 @@ impl Inbox {
     pub(crate) fn stats(&self) -> EngineStats {
         let state = self.state.lock();
         EngineStats {
-            queued: state.waiting.values().sum(),
+            queued: state.waiting.taken(),
             healthy: state.phase == Phase::Open,
             ..state.stats.clone()
         }
@@ -141,12 +138,7 @@ impl Inbox {
     pub(super) fn publish(&self, stats: &EngineStats, no_longer_waiting: Vec<Domain>) {
         let mut state = self.state.lock();
         for domain in no_longer_waiting {
-            if let Entry::Occupied(mut waiting) = state.waiting.entry(domain) {
-                *waiting.get_mut() -= 1;
-                if *waiting.get() == 0 {
-                    waiting.remove();
-                }
-            }
+            state.waiting.leave(domain);
         }
         state.stats.clone_from(stats);
     }

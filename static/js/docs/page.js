@@ -15,7 +15,9 @@ function operationsOf(document) {
 
 /** Goes to the place that the address names, which is there only now. */
 function goThere() {
-  const id = decodeURIComponent(location.hash.slice(1));
+  // Anybody can write an address that is not one.
+  const place = URL.parse(location.href)?.hash.slice(1) ?? "";
+  const id = place.includes("%") ? "" : place;
   if (id) document.getElementById(id)?.scrollIntoView();
 }
 
