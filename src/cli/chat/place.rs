@@ -1,6 +1,7 @@
 //! Where the server is, and whose word on its certificate is taken.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,14 @@ impl Place {
         if authority.as_str().contains('@') || uri.query().is_some() {
             return Err("the address has no user and no query; the key comes from a file".into());
         }
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            None | Some("") => None,
+            // What is no port would be read as none, and another server of that host would get the key.
+            Some(rest) => match rest.trim_start_matches(':').parse::<u16>() {
+                Ok(1..) => authority.port_u16(),
+                _ => return Err("the port of the address is a number from 1 to 65535".to_owned()),
+            },
+        };
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         let is_here = host == "localhost"
             || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
@@ -56,7 +65,7 @@ impl Place {
         Ok(Self {
             name: host.clone(),
             host,
-            port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+            port: port.unwrap_or(if is_tls { 443 } else { 80 }),
             prefix: path.strip_suffix("/v1").unwrap_or(path).to_owned(),
             is_tls,
         })
@@ -142,22 +151,23 @@ impl Trust {
     fn roots(&self) -> Result<RootCertStore> {
         let mut roots = RootCertStore::empty();
         if let Some(path) = &self.named {
-            add(&mut roots, path)?;
+            add(&mut roots, path, open(path)?)?;
             let name = clean::line(&path.display().to_string());
             ensure!(!roots.is_empty(), "there is no certificate in {name}");
             return Ok(roots);
         }
         let is_own_there = self.own.exists() && !(self.is_of_settings && self.is_certified);
         if is_own_there {
+            let file = open(&self.own)?;
             if !self.is_chosen {
-                check_own(&self.own)?;
+                check_own(&self.own, &file)?;
             }
-            add(&mut roots, &self.own)?;
+            add(&mut roots, &self.own, file)?;
         }
         if !self.is_of_settings || self.is_certified {
             let found = SYSTEM_BUNDLES.iter().map(Path::new).find(|path| path.exists());
             if let Some(path) = found {
-                add(&mut roots, path)?;
+                add(&mut roots, path, open(path)?)?;
             }
         }
         if roots.is_empty() {
@@ -172,12 +182,16 @@ impl Trust {
 }
 
 /// Unless it is named, the data directory is looked for where the command is run. What somebody else put there would say
-/// that their server is the right one, and would get the key.
-fn check_own(path: &Path) -> Result<()> {
+/// that their server is the right one, and would get the key. Of the certificate the open file is judged, which nobody
+/// can put another one in the place of.
+fn check_own(path: &Path, file: &File) -> Result<()> {
     let name = clean::line(&path.display().to_string());
+    let cannot = || format!("{name} cannot be read");
     let me = rustix::process::geteuid().as_raw();
-    for part in path.ancestors().take(3).filter(|part| !part.as_os_str().is_empty()) {
-        let found = fs::metadata(part).with_context(|| format!("{name} cannot be read"))?;
+    let above = path.ancestors().skip(1).take(2).filter(|part| !part.as_os_str().is_empty());
+    let above = above.map(fs::metadata);
+    for found in [file.metadata()].into_iter().chain(above) {
+        let found = found.with_context(cannot)?;
         ensure!(
             [0, me].contains(&found.uid()) && found.mode() & 0o022 == 0,
             "{name} can be changed by somebody else, so it is not trusted. If it is right all the \
@@ -187,12 +201,25 @@ fn check_own(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn add(roots: &mut RootCertStore, path: &Path) -> Result<()> {
+fn open(path: &Path) -> Result<File> {
+    File::open(path).with_context(|| unreadable(path))
+}
+
+fn unreadable(path: &Path) -> String {
     let name = clean::line(&path.display().to_string());
-    let cannot = || format!("the authority's certificate {name} cannot be read");
-    let found = fs::metadata(path).with_context(cannot)?;
-    ensure!(found.len() <= BUNDLE_BYTES_MAX, "{name} is too large for a file of certificates");
-    let pem = fs::read(path).with_context(cannot)?;
+    format!("the authority's certificate {name} cannot be read")
+}
+
+fn add(roots: &mut RootCertStore, path: &Path, file: File) -> Result<()> {
+    let mut pem = Vec::new();
+    // A pipe or a device does not say how long it is.
+    let mut file = file.take(BUNDLE_BYTES_MAX + 1);
+    file.read_to_end(&mut pem).with_context(|| unreadable(path))?;
+    ensure!(
+        pem.len() as u64 <= BUNDLE_BYTES_MAX,
+        "{} is too large for a file of certificates",
+        clean::line(&path.display().to_string())
+    );
     let certificates = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
     roots.add_parsable_certificates(certificates);
     Ok(())
@@ -233,6 +260,12 @@ mod tests {
             "http://10.0.0.1",
             "https://me:secret@ai.example.org",
             "https://ai.example.org/?key=sr-1",
+            "https://ai.example.org:99999",
+            "https://ai.example.org:0",
+            "https://ai.example.org:",
+            "https://ai.example.org:8443x",
+            "http://localhost:80801",
+            "https://[::1]:99999",
             "https://",
             "",
         ] {
@@ -275,13 +308,19 @@ mod tests {
         for part in [&data, &data.join("tls")] {
             set(part, 0o700);
         }
+        let check = || check_own(&path, &File::open(&path).expect("there"));
         set(&path, 0o644);
-        assert!(check_own(&path).is_ok());
+        assert!(check().is_ok());
         set(&path, 0o666);
-        assert!(check_own(&path).is_err());
+        assert!(check().is_err());
+        // The file that is read counts, and not the one that has taken its place since.
+        let opened = File::open(&path).expect("there");
+        fs::rename(&path, data.join("moved")).expect("moved");
+        fs::write(&path, "").expect("written");
         set(&path, 0o644);
+        assert!(check().is_ok() && check_own(&path, &opened).is_err());
         set(&data, 0o777);
-        assert!(check_own(&path).is_err());
+        assert!(check().is_err());
     }
 
     #[test]
@@ -299,5 +338,7 @@ mod tests {
         fs::write(&empty, "not a certificate").expect("written");
         assert!(trust(Some(empty)).config().is_err());
         assert!(trust(Some(directory.path().join("gone.pem"))).config().is_err());
+        let endless = trust(Some(PathBuf::from("/dev/zero"))).config().expect_err("refused");
+        assert!(endless.to_string().contains("too large"), "{endless}");
     }
 }
