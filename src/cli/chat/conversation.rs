@@ -55,10 +55,15 @@ impl Conversation {
         Ok(self.open())
     }
 
-    /// Asks the last question again, without the answer that it got.
-    pub(super) fn ask_again(&mut self) -> Option<Ask> {
-        self.turns.last_mut()?.answer = None;
-        Some(self.open())
+    /// Asks the last question again, without the answer that it got. That one stays until another
+    /// comes.
+    pub(super) fn ask_again(&self) -> Option<Ask> {
+        let last = self.turns.last()?;
+        let mut ask = self.open();
+        if last.answer.is_some() {
+            ask.messages.pop();
+        }
+        Some(ask)
     }
 
     /// Keeps the answer to the last question, or what came of it.
@@ -149,9 +154,13 @@ mod tests {
         chat.ask("One?".into()).expect("asked");
         chat.answered("1".into());
         assert_eq!(said(&chat.ask_again().expect("asked")), ["user: One?"]);
-        chat.answered(String::new());
-        assert!(chat.is_empty(), "nothing came");
+        chat.answered("one".into());
         assert_eq!(said(&chat.ask_again().expect("asked")), ["user: One?"]);
+        // Nothing came this time: the chat goes on with what was answered before.
+        chat.answered(String::new());
+        let ask = chat.ask("Two?".into()).expect("asked");
+        assert_eq!(said(&ask), ["user: One?", "assistant: one", "user: Two?"]);
+        assert_eq!(said(&chat.ask_again().expect("asked")), said(&ask));
         chat.clear();
         assert!(chat.ask_again().is_none());
     }
