@@ -56,7 +56,8 @@ impl History {
             DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         }
         let mut file = open(path, File::options().append(true).create(true))?;
-        file.write_all(format!("{}\n", fold(line)).as_bytes())
+        // Who looks at the file with `cat` has a terminal too.
+        file.write_all(format!("{}\n", fold(&clean::text(line))).as_bytes())
     }
 
     fn write_anew(&self, lines: &[String]) -> io::Result<()> {
@@ -192,5 +193,8 @@ mod tests {
         fs::write(place.path(), b"a\x1b[2Jb\n\xff\n").expect("written");
         let lines = place.history().load().expect("read");
         assert!(lines.iter().all(|line| !line.contains('\x1b')), "{lines:?}");
+        place.history().add("pasted \x1b]0;t\x07 \u{9b}2J").expect("kept");
+        let bytes = fs::read(place.path()).expect("read");
+        assert!(bytes.ends_with("pasted ␛]0;t␇ \u{fffd}2J\n".as_bytes()), "{bytes:?}");
     }
 }
