@@ -21,7 +21,14 @@ mod kernel {
     /// Keeps a key for a server, in place of the one that was kept.
     pub(in super::super) fn keep(server: &str, key: &str) -> Kept {
         let kept = ring().and_then(|ring| ring.add_key(&description(server), key));
-        kept.map(|_| ()).map_err(reason)
+        kept.map_err(reason)?;
+        // Where no session of the person leads to it, a key can be put in and not be read again.
+        if find(server).is_some_and(|found| *found == key) {
+            return Ok(());
+        }
+        // It is of no use there.
+        let _ = forget(server);
+        Err(reason(KeyError::AccessDenied))
     }
 
     /// Forgets the key for a server; whether there was one.
