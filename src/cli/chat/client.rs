@@ -91,6 +91,10 @@ impl Client {
     /// Asks; what comes back is read from the answer.
     pub(super) async fn ask(&self, ask: &Ask) -> Result<Answering, Trouble> {
         let body = ask.body();
+        // `--key-file /dev/stdin < key` reads one file twice.
+        if body.contains(self.key()) {
+            return Err(Trouble::KeyAsked);
+        }
         let link =
             self.exchange(Method::POST, "chat/completions", ask.model.as_deref(), body).await?;
         let kind = link.response.headers().get(CONTENT_TYPE);

@@ -31,6 +31,12 @@ pub(super) enum Trouble {
          all. Ask again; if this goes on, look at the server's log"
     )]
     Cut,
+    /// What was to be asked holds the key.
+    #[error(
+        "what was to be asked holds the API key itself, so it was not sent. Take the key out; standard \
+         input is asked, so a key that stands there is not named with --key-file"
+    )]
+    KeyAsked,
     /// Nothing came for too long.
     #[error("the server has sent nothing for {} minutes, so this stopped waiting", .0.as_secs() / 60)]
     Silent(Duration),
