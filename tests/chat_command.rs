@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::person::{Person, Terminal};
-use common::scripted::{Asked, Reply, Scripted, Seen, json_answer, models, stream, whole};
+use common::scripted::{Asked, Reply, Scripted, Seen, chunk, json_answer, models, stream, whole};
 use common::{Home, Server, both, skip, text, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -147,6 +148,10 @@ fn without_a_key_nothing_is_sent() {
     assert!(!both(&output).contains("hunter2"));
 
     check_failure(&home, &with_file(&home.path("gone")), 1, &["cannot be read"]);
+
+    // Standard input is what is asked: a key that stands there would go to the model.
+    let output = run_with_input(person.chat(&at), home.key().as_bytes());
+    check_failure(&home, &output, 1, &["holds the API key itself"]);
     assert!(server.is_unasked(), "something was sent");
 }
 
@@ -250,7 +255,7 @@ fn a_stream_that_is_cut_is_an_error() {
 
     let output = asked_of(&home, |_| {
         let error = json!({"error": {"message": "The server is shutting down.", "code": "x"}});
-        let event = common::scripted::chunk(&format!("data: {error}\n\n"));
+        let event = chunk(&format!("data: {error}\n\n"));
         Reply::Close([stream(&["The begin"]), event, b"0\r\n\r\n".to_vec()].concat())
     });
     check_failure(&home, &output, 1, &["shutting down"]);
@@ -280,9 +285,7 @@ fn errors_are_told_with_what_to_do() {
         let output = asked_of(&home, move |_| Reply::Close(bytes.to_vec()));
         check_failure(&home, &output, 1, &[part]);
     }
-    let output = asked_of(&home, |_| {
-        Reply::Close([stream(&[]), common::scripted::chunk("data: [1]\n\n")].concat())
-    });
+    let output = asked_of(&home, |_| Reply::Close([stream(&[]), chunk("data: [1]\n\n")].concat()));
     check_failure(&home, &output, 1, &["not those of a chat"]);
 }
 
@@ -344,6 +347,15 @@ fn of_two_models(asked: &Asked) -> Reply {
     match last {
         "Wait" => Reply::Hold(stream(&["It be", "gins here "])),
         "Attack" => Reply::Close(whole(&["\x1b]0;owned\x07", "\x1b[31mred and **bo", "ld** text"])),
+        "Think" => {
+            let event =
+                |delta| chunk(&format!("data: {}\n\n", json!({"choices": [{"delta": delta}]})));
+            let thought = |text| event(json!({"reasoning_content": text}));
+            let (waiting, end) = (chunk(": waiting\n\n"), chunk("data: [DONE]\n\n"));
+            let answer = event(json!({"content": "So."}));
+            let parts = [stream(&[]), thought("hm "), waiting, thought("well"), answer, end];
+            Reply::Close(parts.concat())
+        }
         "Fail" => {
             let error = json!({"error": {"message": "Not now.", "code": "busy"}});
             Reply::Close(json_answer("503 E", "retry-after: 7\r\n", &error))
@@ -428,6 +440,83 @@ fn a_chat_at_a_terminal() {
     assert_eq!((mode(&saved), mode(&person.history())), (0o600, 0o600));
     let history = fs::read_to_string(person.history()).expect("it is there");
     assert!(history.contains("One\n") && history.contains("/retry\n"), "{history}");
+}
+
+#[test]
+fn waiting_for_the_models_is_stopped_and_a_key_is_not_kept() {
+    if !Terminal::is_there() {
+        return skip("waiting_for_the_models_is_stopped", "there is no `script` here");
+    }
+    let home = Home::prepared();
+    let is_listed = Cell::new(false);
+    let server = scripted(&home, move |asked| {
+        let is_list = !asked.head.starts_with("POST ");
+        let is_again = is_list && is_listed.replace(true);
+        if is_again { Reply::Hold(Vec::new()) } else { of_two_models(asked) }
+    });
+    let person = Person::new(&home);
+    let (ca, key) = (text(&server.authority).to_owned(), home.path("key"));
+    let arguments = ["--server", &server.base, "--ca", &ca, "--key-file", text(&key)];
+    let mut terminal = Terminal::start(&person, &arguments);
+    terminal.wait("> ");
+    terminal.send("One\r");
+    terminal.wait("Heard One of 1.");
+    server.question();
+
+    // The server takes its time, and the person does not.
+    terminal.send("/model\r");
+    assert!(matches!(server.next(), Seen::Asked(_)));
+    terminal.send("\x03");
+    terminal.wait("Stopped.");
+    assert!(matches!(server.next(), Seen::Left));
+    terminal.send("Two\r");
+    terminal.wait("Heard Two of 3.");
+
+    // A key in the line goes nowhere, and no file keeps it.
+    terminal.send(&format!("Is {} right?\r", home.key()));
+    terminal.wait("holds the API key itself");
+    terminal.send("Three\r");
+    terminal.wait("Heard Three of 5.");
+    // That the server is there is not said in the middle of a line.
+    terminal.send("Think\r");
+    terminal.wait("hm well");
+    terminal.wait("So.");
+    terminal.wait("> ");
+    terminal.send("\x04");
+    let (code, shown) = terminal.end();
+    assert_eq!(code, 0, "{shown}");
+    let history = fs::read_to_string(person.history()).expect("it is there");
+    assert!(history.contains("Three\n") && !history.contains(&home.key()), "{history}");
+}
+
+#[test]
+fn a_terminal_that_can_be_told_nothing_is_left_by_the_second_interrupt_too() {
+    if !Terminal::is_there() {
+        return skip("a_terminal_that_can_be_told_nothing", "there is no `script` here");
+    }
+    let home = Home::prepared();
+    let server = scripted(&home, of_two_models);
+    let person = Person::new(&home);
+    let (ca, key) = (text(&server.authority).to_owned(), home.path("key"));
+    let arguments = ["--server", &server.base, "--ca", &ca, "--key-file", text(&key)];
+    let mut terminal = Terminal::start_with(&person, &arguments, &[("TERM", "dumb")]);
+    terminal.wait("> ");
+    terminal.send("One\r");
+    terminal.wait("Heard One of 1.");
+    terminal.wait("> ");
+    terminal.send("half a lin\x03");
+    terminal.wait("Ctrl-C again leaves");
+    terminal.wait("> ");
+    terminal.send("Two\r");
+    terminal.wait("Heard Two of 3.");
+    terminal.wait("> ");
+    terminal.send("\x03");
+    terminal.wait("Ctrl-C again leaves");
+    terminal.wait("> ");
+    terminal.send("\x03");
+    let (code, shown) = terminal.end();
+    assert_eq!(code, 130, "{shown}");
+    assert!(!shown.contains('\x1b'), "{shown:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub use device::Device;
 pub use engine::{Engine, Instructions, KvPrecision, Speculation};
 pub use layers::Origin;
 pub use limits::{LIMIT_MAX, LimitSet};
-pub use person::{may_style, settings_directory, state_directory};
+pub use person::{is_bare_terminal, may_style, settings_directory, state_directory};
 pub use price::{Price, Prices};
 pub use server::{ForwardedHeader, Server};
 pub use settings::{

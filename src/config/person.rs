@@ -21,6 +21,12 @@ pub fn may_style() -> bool {
     !is_set("NO_COLOR") && is_set("TERM") && var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// Whether the terminal says that it can be told nothing: a line typed there cannot be edited.
+pub fn is_bare_terminal() -> bool {
+    let term = var_os("TERM").unwrap_or_default();
+    ["dumb", "cons25", "emacs"].iter().any(|name| term.eq_ignore_ascii_case(name))
+}
+
 /// By the XDG base directory specification: a path that is not absolute does not count.
 fn directory(variable: &str, in_home: &str) -> Option<PathBuf> {
     let given = var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());

@@ -46,7 +46,8 @@ async fn follow<W: Write>(
         () = &mut stopped => return Ok(Answered { is_stopped: true, ..answered }),
         opened = client.ask(ask) => opened?,
     };
-    let mut has_waited = false;
+    // Whether something stands in the line, or it has been said why nothing does.
+    let mut is_told = false;
     loop {
         let piece = tokio::select! {
             biased;
@@ -63,15 +64,19 @@ async fn follow<W: Write>(
                     return Err(Trouble::TooLong(ANSWER_BYTES_MAX));
                 }
                 page.text(&text)?;
+                is_told = true;
                 answered.text.push_str(&text);
             }
-            Some(Piece::Thought(text)) => page.thought(&text)?,
+            Some(Piece::Thought(text)) => {
+                page.thought(&text)?;
+                is_told = true;
+            }
             Some(Piece::Notice(words)) if asides.len() < ASIDES_MAX => asides.push(words),
             Some(Piece::Notice(_)) => {}
             Some(Piece::Waiting) => {
-                if answered.text.is_empty() && !has_waited && io::stderr().is_terminal() {
+                if !is_told && io::stderr().is_terminal() {
                     say_aside("Waiting for a place in the line, or for the model.");
-                    has_waited = true;
+                    is_told = true;
                 }
             }
             Some(Piece::Ended(reason)) => asides.extend(ending(&reason)),
@@ -98,6 +103,16 @@ fn ending(reason: &str) -> Option<String> {
 pub(super) fn say_aside(text: &str) {
     // Nothing can be said where standard error is closed.
     let _ = writeln!(io::stderr(), "({text})");
+}
+
+/// Does something that may take long; none where the person stops it with Ctrl-C. Once that has been waited for,
+/// nothing else of the process obeys it.
+pub(super) async fn unless_stopped<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = interrupt() => None,
+        done = work => Some(done),
+    }
 }
 
 /// Waits for Ctrl-C; for ever where it cannot be told of.

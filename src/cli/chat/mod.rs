@@ -11,6 +11,7 @@ mod events;
 mod history;
 mod inline;
 mod key;
+mod keyboard;
 mod keyring;
 mod markdown;
 mod page;
@@ -113,7 +114,7 @@ impl Chat {
             keep(&client, &runtime)?;
         }
         let chat = Conversation::new(self.model.take(), self.system.take());
-        match work {
+        let ended = match work {
             Work::Nothing => Ok(Ended::Done),
             Work::Once(question) => self.once(&client, &runtime, chat, question),
             Work::Talk => {
@@ -122,7 +123,10 @@ impl Chat {
                 let (client, runtime, is_plain) = (&client, &runtime, self.plain);
                 Session { client, runtime, chat, history, look, is_plain }.talk()
             }
-        }
+        };
+        // A name that is still being looked up keeps nobody who has left.
+        runtime.shutdown_background();
+        ended
     }
 
     fn key(&self, place: &Place) -> Result<Key> {

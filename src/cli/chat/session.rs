@@ -9,12 +9,14 @@ use rustyline::history::MemHistory;
 use rustyline::{ColorMode, Config, Editor};
 use tokio::runtime::Runtime;
 
-use super::answer::{answer, say_aside};
+use super::answer::{answer, say_aside, unless_stopped};
 use super::client::{Client, Model};
 use super::commands::{HELP, Typed, read};
 use super::conversation::{Ask, Conversation};
 use super::history::{History, LINES_MAX};
+use super::keyboard::Keyboard;
 use super::page::{Look, Page};
+use super::trouble::Trouble;
 use super::{INPUT_BYTES_MAX, clean};
 use crate::cli::Ended;
 use crate::cli::options::out;
@@ -41,14 +43,14 @@ enum Entered {
 impl Session<'_> {
     /// Talks until the person leaves.
     pub(super) fn talk(mut self) -> Result<Ended> {
-        let models = self.runtime.block_on(self.client.models())?;
+        let Some(models) = self.models()? else { return Ok(Ended::Interrupted) };
         self.chat.model = Some(choose(&models, self.chat.model.as_deref())?);
         self.greet()?;
-        let mut editor = self.editor()?;
+        let mut keyboard = Keyboard::new(self.runtime, self.editor()?);
         // Whether the next Ctrl-C leaves.
         let mut is_leaving = false;
         loop {
-            let typed = match self.enter(&mut editor)? {
+            let typed = match self.enter(&mut keyboard)? {
                 Entered::End => return Ok(Ended::Done),
                 Entered::Interrupted if is_leaving => return Ok(Ended::Interrupted),
                 Entered::Interrupted => {
@@ -115,10 +117,16 @@ impl Session<'_> {
         Ok(false)
     }
 
+    /// The models that can chat; none where the person does not wait for them.
+    fn models(&self) -> Result<Option<Vec<Model>>, Trouble> {
+        self.runtime.block_on(unless_stopped(self.client.models())).transpose()
+    }
+
     fn list_models(&self) -> Result<()> {
-        match self.runtime.block_on(self.client.models()) {
+        match self.models() {
             Err(trouble) => say_aside(&trouble.to_string()),
-            Ok(models) => {
+            Ok(None) => say_aside(STOPPED),
+            Ok(Some(models)) => {
                 let now = self.chat.model.as_deref().unwrap_or_default();
                 for model in &models {
                     let mark = if model.is_called(now) { '*' } else { ' ' };
@@ -130,9 +138,10 @@ impl Session<'_> {
     }
 
     fn change_model(&mut self, name: &str) {
-        match self.runtime.block_on(self.client.models()) {
+        match self.models() {
             Err(trouble) => say_aside(&trouble.to_string()),
-            Ok(models) => match choose(&models, Some(name)) {
+            Ok(None) => say_aside(STOPPED),
+            Ok(Some(models)) => match choose(&models, Some(name)) {
                 Ok(name) => self.chat.model = Some(name),
                 Err(error) => say_aside(&error.to_string()),
             },
@@ -178,11 +187,11 @@ impl Session<'_> {
     }
 
     /// Reads what the person types next: a line, or several.
-    fn enter(&self, editor: &mut Editor<(), MemHistory>) -> Result<Entered> {
+    fn enter(&self, keyboard: &mut Keyboard<'_>) -> Result<Entered> {
         let mut text = String::new();
         let mut prompt = "> ";
         loop {
-            let line = match editor.readline(prompt) {
+            let line = match keyboard.line(prompt) {
                 Ok(line) => line,
                 Err(ReadlineError::Interrupted) => return Ok(Entered::Interrupted),
                 Err(ReadlineError::Eof) => return Ok(Entered::End),
@@ -198,7 +207,11 @@ impl Session<'_> {
             match whole(&mut text) {
                 None => prompt = "… ",
                 Some(typed) => {
-                    editor.add_history_entry(text.as_str())?;
+                    // A key that was pasted by mistake is refused further on, and not kept either.
+                    if text.contains(self.client.key()) {
+                        return Ok(Entered::Typed(typed));
+                    }
+                    keyboard.offer(&text)?;
                     if let Err(error) = self.history.add(&text) {
                         say_aside(&format!("What is typed cannot be kept: {error}"));
                     }
@@ -258,6 +271,7 @@ fn choose(models: &[Model], name: Option<&str>) -> Result<String> {
     }
 }
 
+const STOPPED: &str = "Stopped.";
 const QUOTES: &str = "\"\"\"";
 
 #[cfg(test)]
