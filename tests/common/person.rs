@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use super::{Home, wait_for};
 
@@ -37,6 +38,7 @@ impl<'a> Person<'a> {
         for name in ["NO_COLOR", "STRONGROOM_KEY_FILE", "STRONGROOM_URL", "STRONGROOM_CA_FILE"] {
             command.env_remove(name);
         }
+        command.env_remove("STRONGROOM_MODEL");
         command.env("TERM", "xterm-256color");
         command.env("HOME", self.home.path("person"));
         command.env("XDG_CONFIG_HOME", self.home.path("person/config"));
@@ -53,6 +55,7 @@ impl<'a> Person<'a> {
 pub struct Terminal {
     child: Child,
     shown: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
     seen: usize,
 }
 
@@ -83,17 +86,13 @@ impl Terminal {
         let mut stdout = child.stdout.take().expect("it is piped");
         let shown = Arc::new(Mutex::new(Vec::new()));
         let writer = Arc::clone(&shown);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut chunk = [0; 1_024];
             while let Ok(count @ 1..) = stdout.read(&mut chunk) {
                 writer.lock().expect("no panic").extend_from_slice(&chunk[..count]);
             }
         });
-        Self { child, shown, seen: 0 }
-    }
-
-    fn all(&self) -> String {
-        String::from_utf8_lossy(&self.shown.lock().expect("no panic")).into_owned()
+        Self { child, shown, reader, seen: 0 }
     }
 
     /// Waits until this is shown, after what was waited for before.
@@ -117,8 +116,13 @@ impl Terminal {
     }
 
     /// Waits for the end; gives the exit code and all that was shown.
-    pub fn end(mut self) -> (i32, String) {
-        let status = self.child.wait().expect("it ends");
-        (status.code().unwrap_or(-1), self.all())
+    pub fn end(self) -> (i32, String) {
+        let Self { mut child, shown, reader, .. } = self;
+        wait_for("the end of the chat", || child.try_wait().expect("it is ours").is_some());
+        let status = child.wait().expect("it has ended");
+        // What it wrote last is judged too.
+        reader.join().expect("no panic");
+        let shown = String::from_utf8_lossy(&shown.lock().expect("no panic")).into_owned();
+        (status.code().unwrap_or(-1), shown)
     }
 }
