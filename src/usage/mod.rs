@@ -200,5 +200,7 @@ fn told(event: Event, question: &Question) -> Event {
         .with("to", day(question.span.end - 1))
         .with("group_by", question.by.names())
         .with("people", question.selection.users.clone())
+        .with("keys", question.selection.keys.clone())
+        .with("models", question.selection.models.clone())
         .with("format", question.format.name())
 }

@@ -12,8 +12,8 @@ use crate::ids::{KeyId, UserId};
 
 /// Days of a report where none are named.
 const DAYS: i64 = 30;
-/// Values of one list.
-pub(crate) const LISTED_MAX: usize = 100;
+/// Values of one list: the record of a report names each of them, and has room for no more.
+pub(crate) const LISTED_MAX: usize = 32;
 
 /// What sums are kept apart by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -143,6 +143,16 @@ async fn programs_read_use_with_a_key_that_may() {
     let result = &found.body["data"][0]["results"][0];
     assert_eq!(result["amount"], json!({ "value": 0.000035, "currency": "usd" }), "of all kinds");
     assert_eq!(result["api_key_id"], key.as_str());
+    // As many as may be asked for are on record, each by its name.
+    let keys: Vec<String> = (0..32).map(|_| KeyId::new().to_string()).collect();
+    let listed: String = keys.iter().map(|key| format!("&api_key_ids={key}")).collect();
+    let found = house.get(&reader, &at("costs", &format!("{listed}&line_items=guide"))).await;
+    assert_eq!(found.status, StatusCode::OK, "{found:?}");
+    let told = house.get(&owner, "/api/admin/audit?action=usage.read").await;
+    let detail = &told.body["events"][0]["detail"];
+    assert_eq!((&detail["keys"], &detail["models"]), (&json!(keys), &json!(["guide"])));
+    let more = format!("{listed}&api_key_ids={key}");
+    assert_eq!(house.get(&reader, &at("costs", &more)).await.body["error"]["param"], "api_key_ids");
     let refused = house.get(&reader, &at("costs", "&project_ids=p")).await;
     assert_eq!(refused.code(), "unsupported_parameter");
 }
