@@ -80,7 +80,7 @@ pub(super) fn sums(
            AND (?10 IS NULL OR model IN (SELECT value FROM json_each(?10)))
            AND (?11 IS NULL OR kind IN (SELECT value FROM json_each(?11)))
          GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5 LIMIT ?12",
-        table(span.width)
+        source(table(span.width), selection.users.is_some())
     );
     let list = |list: &Option<Vec<String>>| list.as_ref().map(|list| json!(list).to_string());
     let mut statement = db.prepare(&sql)?;
@@ -102,6 +102,24 @@ pub(super) fn sums(
         sum,
     )?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Where the sums are read. Of some people alone, their rows of each slot are sought out one by one: what
+/// somebody asks of their own use must not cost a look at everybody's.
+fn source(table: &str, of_some: bool) -> String {
+    if !of_some {
+        return table.to_owned();
+    }
+    format!(
+        "(WITH RECURSIVE slots (at) AS (
+            SELECT min(slot) FROM {table} WHERE slot >= ?1 AND slot < ?2
+            UNION ALL
+            SELECT (SELECT min(slot) FROM {table} WHERE slot > at AND slot < ?2)
+            FROM slots WHERE at IS NOT NULL)
+          SELECT used.* FROM slots
+            CROSS JOIN (SELECT DISTINCT value FROM json_each(?8)) AS person
+            CROSS JOIN {table} AS used ON used.slot = slots.at AND used.user = person.value)"
+    )
 }
 
 fn sum(row: &Row<'_>) -> rusqlite::Result<Sum> {
@@ -146,6 +164,8 @@ fn unsigned(value: i64) -> u64 {
 mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
+
+    use rusqlite::types::Null;
 
     use super::*;
     use crate::clock::{Clock, Timestamp};
@@ -231,6 +251,55 @@ mod tests {
         assert_eq!((found[0].kind.as_deref(), found[0].tokens.input), (Some("api"), 2));
         let nobody = Selection { users: Some(Vec::new()), ..Selection::default() };
         assert_eq!(book.sums(Width::Day, &nobody, By::default()), []);
+    }
+
+    #[test]
+    fn some_people_s_sums_are_those_of_their_rows_wherever_they_lie() {
+        let book = Book::new();
+        let people = [person(), person(), person()];
+        let id = |one: usize| people[one].person.expect("a person").to_string();
+        for day in 0..10 {
+            for (one, who) in people.iter().enumerate().filter(|(one, _)| day % (one + 2) == 0) {
+                book.enter(*who, "m", "chat", (1 + one as u64, 0, day as u64));
+                book.enter(*who, "n", "api", (1, 0, 0));
+            }
+            book.clock.advance(Duration::from_hours(31));
+        }
+        let by = By { slot: true, person: true, model: true, ..By::default() };
+        for width in [Width::Day, Width::Hour] {
+            let all = book.sums(width, &Selection::default(), by);
+            assert_eq!(all.len(), 2 * (5 + 4 + 3), "{width:?}");
+            // Who is named twice is counted once.
+            for asked in [vec![], vec![0], vec![1, 1], vec![2, 0]] {
+                let ids: Vec<String> = asked.into_iter().map(id).collect();
+                let is_one = |sum: &&Sum| sum.user.as_ref().is_some_and(|user| ids.contains(user));
+                let of_them: Vec<Sum> = all.iter().filter(is_one).cloned().collect();
+                let selected = Selection { users: Some(ids.clone()), ..Selection::default() };
+                assert_eq!(book.sums(width, &selected, by), of_them, "{width:?} {ids:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_person_s_use_is_found_without_a_look_at_everybody_s() {
+        let book = Book::new();
+        let plan = |of_some: bool| -> String {
+            let sql = format!(
+                "EXPLAIN QUERY PLAN SELECT sum(requests) FROM {}
+                 WHERE slot >= ?1 AND slot < ?2 AND ?8 IS NOT NULL",
+                source("usage_days", of_some)
+            );
+            let read = move |db: &Connection| -> Result<Vec<String>, DbError> {
+                let mut statement = db.prepare(&sql)?;
+                let asked = params![0, 9, Null, Null, Null, Null, Null, "[]"];
+                let rows = statement.query_map(asked, |row| row.get(3))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            };
+            book.db.read_blocking(read).expect("a plan").join("; ")
+        };
+        let (some, all) = (plan(true), plan(false));
+        assert!(some.contains("SEARCH used USING PRIMARY KEY (slot=? AND user=?)"), "{some}");
+        assert!(!all.contains("user=?"), "{all}");
     }
 
     #[test]
