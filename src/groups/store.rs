@@ -4,6 +4,7 @@ use rusqlite::{Connection, Transaction, params};
 
 use crate::db::DbError;
 use crate::ids::{GroupId, UserId};
+use crate::limits::forget_in;
 use crate::vault::Sealed;
 
 /// A group, its name and limits sealed.
@@ -81,13 +82,6 @@ pub(super) fn take_out(
 
 /// Deletes a group with what was used of its budget; its members go with it.
 pub(super) fn remove(tx: &Transaction<'_>, id: GroupId) -> Result<(), DbError> {
-    for sql in [
-        "DELETE FROM user_groups WHERE id = ?1",
-        "DELETE FROM limit_minutes WHERE account = ?1",
-        "DELETE FROM limit_days WHERE account = ?1",
-        "DELETE FROM limit_months WHERE account = ?1",
-    ] {
-        tx.execute(sql, [id])?;
-    }
-    Ok(())
+    tx.execute("DELETE FROM user_groups WHERE id = ?1", [id])?;
+    forget_in(tx, &id.to_string())
 }

@@ -1,6 +1,6 @@
 //! The rows of API keys.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::{KeyError, KeyView};
 use crate::access::binding::{Binder, BoundRow};
@@ -9,6 +9,7 @@ use crate::access::registry::{KeyEntry, KeyTerms, SecretHash};
 use crate::clock::Timestamp;
 use crate::config::LimitSet;
 use crate::ids::{KeyId, UserId};
+use crate::limits::forget_in;
 use crate::vault::{Aad, Sealed};
 
 /// A key to be stored.
@@ -134,9 +135,14 @@ pub(super) fn count(db: &Connection, user: UserId) -> Result<usize, KeyError> {
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-/// Deletes a person's key; whether there was one.
-pub(super) fn delete(db: &Connection, user: UserId, id: KeyId) -> Result<bool, KeyError> {
-    Ok(db.execute("DELETE FROM api_keys WHERE id = ?1 AND user = ?2", params![id, user])? == 1)
+/// Deletes a person's key, and what was used of its limits; whether there was one.
+pub(super) fn delete(tx: &Transaction<'_>, user: UserId, id: KeyId) -> Result<bool, KeyError> {
+    let sql = "DELETE FROM api_keys WHERE id = ?1 AND user = ?2";
+    let is_there = tx.execute(sql, params![id, user])? == 1;
+    if is_there {
+        forget_in(tx, &id.to_string())?;
+    }
+    Ok(is_there)
 }
 
 pub(super) fn of(db: &Connection, user: UserId) -> Result<Vec<KeyRow>, KeyError> {

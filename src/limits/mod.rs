@@ -18,4 +18,5 @@ pub use counters::Which;
 pub use limiter::Limiter;
 pub use reservation::{Reservation, ReservedFor};
 pub use roster::{GROUPS_OF_ONE_MAX, Group, Roster};
+pub(crate) use store::forget_in;
 pub use view::{GroupUsage, Meter, Refusal, Standing, Subject, SubjectKey, Usage, Wanted, Whose};

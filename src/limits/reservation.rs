@@ -18,11 +18,11 @@ pub struct ReservedFor {
 }
 
 impl ReservedFor {
-    /// The accounts as they stand now.
+    /// The accounts as they stand now. What is on disk of one that was let go meanwhile stays.
     pub(super) fn snapshot(&self) -> Vec<(Account, Counters)> {
         let accounts = self.shared.accounts.lock();
-        let state = |account| accounts.get(account).cloned().unwrap_or_default();
-        self.accounts.iter().map(|account| (*account, state(account))).collect()
+        let state = |account: &Account| Some((*account, accounts.get(account)?.clone()));
+        self.accounts.iter().filter_map(state).collect()
     }
 }
 

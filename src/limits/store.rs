@@ -77,6 +77,15 @@ impl ReservedFor {
     }
 }
 
+/// Deletes what a key or a group has used, in the caller's transaction: nobody asks for it any more.
+pub(crate) fn forget_in(tx: &Transaction<'_>, account: &str) -> Result<(), DbError> {
+    for table in ["limit_minutes", DAYS.name, MONTHS.name] {
+        tx.prepare_cached(&format!("DELETE FROM {table} WHERE account = ?1"))?
+            .execute([account])?;
+    }
+    Ok(())
+}
+
 fn exists(tx: &Transaction<'_>, account: Account) -> Result<bool, DbError> {
     let owner = match account {
         Account::Person(user) | Account::Model(user, _) => user.to_string(),
@@ -131,6 +140,9 @@ fn save_period(
         whole(period.requests),
         whole(period.tokens)
     ])?;
+    // What a clock that was ahead has put on stretches to come is counted in this one by now.
+    tx.prepare_cached(&format!("DELETE FROM {name} WHERE account = ?1 AND {number} > ?2"))?
+        .execute(params![account, period.number])?;
     Ok(())
 }
 
@@ -182,7 +194,12 @@ fn load_periods(
 ) -> Result<(), DbError> {
     let present = table.span.number(now.date);
     let Table { name, number, kept, .. } = table;
-    connection.execute(&format!("DELETE FROM {name} WHERE {number} < ?1"), [present - kept])?;
+    // Everybody's last one stays, however old: the clock may be ahead, and be set back.
+    let sql = format!(
+        "DELETE FROM {name} WHERE {number} < ?1 AND {number} <
+           (SELECT max(later.{number}) FROM {name} AS later WHERE later.account = {name}.account)"
+    );
+    connection.execute(&sql, [present - kept])?;
     fold_ahead(connection, table, present)?;
     let mut periods: HashMap<Account, (Option<Used>, Option<Used>)> = HashMap::new();
     // The columns beside `max` are those of its row.
@@ -206,15 +223,15 @@ fn load_periods(
     Ok(())
 }
 
-/// Counts as the present's what a clock that was ahead has put on stretches that are to come: the most
-/// that is on record for one of them, as a clock that is set back while the server runs counts on from
-/// there. Once: those begin empty when they come.
+/// Counts as the present's what a clock that was ahead has put on stretches that are to come, beside what
+/// is on record of the present. Once: those begin empty when they come.
 fn fold_ahead(connection: &Connection, table: &Table, present: i64) -> Result<(), DbError> {
     let Table { name, number, .. } = table;
     connection.execute(
         &format!(
             "INSERT INTO {name} (account, {number}, requests, tokens)
-             SELECT account, ?1, max(requests), max(tokens) FROM {name}
+             SELECT account, ?1, CAST(total(requests) AS INTEGER), CAST(total(tokens) AS INTEGER)
+             FROM {name}
              WHERE {number} >= ?1 GROUP BY account HAVING max({number}) > ?1
              ON CONFLICT (account, {number}) DO UPDATE SET
                requests = excluded.requests, tokens = excluded.tokens"

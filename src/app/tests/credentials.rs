@@ -108,8 +108,23 @@ async fn a_key_ends_when_it_expires_when_it_is_revoked_and_when_its_owner_loses_
     let foreign = house.send(&owner, Method::DELETE, &path, None).await;
     assert_eq!(foreign.code(), "not_found", "somebody else's key is not there");
     assert!(works(&revoked).await);
+    let key = revoked_id.clone();
+    let used = move |tx: &crate::db::Transaction<'_>| -> Result<(), crate::db::DbError> {
+        tx.execute("INSERT INTO limit_minutes VALUES (?1, 1, 1, 1, 1)", [&key])?;
+        tx.execute("INSERT INTO limit_days VALUES (?1, 1, 1, 1)", [&key])?;
+        tx.execute("INSERT INTO limit_months VALUES (?1, 1, 1, 1)", [&key])?;
+        Ok(())
+    };
+    house.app.db.write(used).await.expect("writes");
     assert!(house.send(&mia, Method::DELETE, &path, None).await.status.is_success());
     assert!(!works(&revoked).await);
+    let rows = house.app.db.read(move |db| -> Result<i64, crate::db::DbError> {
+        let sql = "SELECT (SELECT count(*) FROM limit_minutes WHERE account = ?1)
+            + (SELECT count(*) FROM limit_days WHERE account = ?1)
+            + (SELECT count(*) FROM limit_months WHERE account = ?1)";
+        Ok(db.query_row(sql, [revoked_id], |row| row.get(0))?)
+    });
+    assert_eq!(rows.await.expect("counts"), 0, "what it used went with it");
 
     house.clock.advance(Duration::from_hours(24));
     assert!(!works(&short).await);

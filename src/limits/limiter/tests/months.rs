@@ -59,6 +59,45 @@ fn a_month_outlives_the_process_and_a_clock_that_goes_back_opens_none() {
 }
 
 #[test]
+fn what_was_used_under_a_clock_that_was_ahead_counts_beside_what_was_used_before() {
+    for ahead in ["2026-02-01T12:00:00Z", "2029-07-01T12:00:00Z"] {
+        for is_restarted_at_once in [true, false] {
+            let bench = Bench::new(monthly(1_000), LimitSet::default());
+            let subject = bench.person();
+            let used = |limiter: &Limiter| limiter.usage(subject.user, &[]).tokens_month.used;
+            let spend = |limiter: &Limiter, tokens: u64| {
+                let fits = admit(limiter, &subject, Wanted::exactly(tokens)).expect("fits");
+                bench.save(&fits.settle(tokens));
+            };
+            at(&bench, "2026-01-31T12:00:00Z");
+            spend(&bench.open(), 100);
+            at(&bench, ahead);
+            let limiter = bench.open();
+            assert_eq!(used(&limiter), 0, "{ahead}");
+            spend(&limiter, 50);
+            at(&bench, "2026-01-31T13:00:00Z");
+            let again = if is_restarted_at_once { bench.open() } else { limiter };
+            assert_eq!(used(&again), 150, "{ahead} {is_restarted_at_once}");
+            spend(&again, 7);
+            assert_eq!(used(&bench.open()), 157, "{ahead}: each of them once");
+            at(&bench, "2026-02-01T12:00:00Z");
+            assert_eq!(used(&bench.open()), 0, "a new month");
+        }
+    }
+}
+
+#[test]
+fn an_account_that_was_let_go_keeps_what_is_on_disk() {
+    let bench = Bench::new(monthly(100), LimitSet::default());
+    let (limiter, subject) = (bench.open(), bench.person());
+    let done = admit(&limiter, &subject, Wanted::exactly(40)).expect("fits").settle(40);
+    bench.save(&done);
+    limiter.shared.accounts.lock().clear();
+    bench.save(&done);
+    assert_eq!(bench.open().usage(subject.user, &[]).tokens_month.used, 40);
+}
+
+#[test]
 fn what_is_on_record_of_days_counts_for_the_month_from_the_migration_on() {
     // The same statement as in the migration, on what an older version has left.
     let sql = include_str!("../../../db/migrations/0014_budgets.sql");
