@@ -158,15 +158,7 @@ impl App {
         let responses = open_responses(home, &settings, (&db, &audit), (&registry, &gate));
         let usage = Reports::new((&db, &audit), clock, &registry, &settings);
         let once = open_once(home, &settings, (&db, &audit), &registry, (&gate, &guard));
-        let monitor = Monitor::new(MonitorParts {
-            db: db.clone(),
-            audit: audit.clone(),
-            clock: clock.clone(),
-            settings: settings.clone(),
-            data: home.data().to_owned(),
-            fairness: last_fairness_run,
-            guard: guard_in_words(&settings),
-        });
+        let monitor = open_monitor(home, &settings, (&db, &audit));
         let ends = gate.clone();
         registry.on_revocation(move |what| {
             ends.revoke(what);
@@ -349,6 +341,18 @@ fn open_evals(
         files: home.data().join("evaluations"),
         runtime: runtime.clone(),
     })?)
+}
+
+fn open_monitor(home: &Home, settings: &Settings, (db, audit): (&Db, &AuditLog)) -> Monitor {
+    Monitor::new(MonitorParts {
+        db: db.clone(),
+        audit: audit.clone(),
+        clock: home.clock.clone(),
+        settings: settings.clone(),
+        data: home.data().to_owned(),
+        fairness: last_fairness_run,
+        guard: guard_in_words(settings),
+    })
 }
 
 fn open_responses(

@@ -238,6 +238,15 @@ mod tests {
                 "[evals]\nsuite = \"fairnes\"",
                 "my.toml, line 2: `evals.suite` must be one of: counterfactual, crows-pairs",
             ),
+        ] {
+            let error = with_file(text).expect_err(text).to_string();
+            assert!(error.starts_with(expected), "{text:?} gave {error:?}");
+        }
+    }
+
+    #[test]
+    fn errors_in_tables_that_a_file_fills_name_their_place_too() {
+        for (text, expected) in [
             (
                 "[limits.person]\nconcurrent = 3\n[limits.roles.janitor]\nconcurrent = 1",
                 "my.toml, line 3: there is no setting `limits.roles.janitor`; there are: owner, admin",

@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn every_limit_is_told_by_its_kind_and_by_whose_it_is() {
         let told = |which, whose, remaining| {
-            let retry_after = Some(Duration::from_secs(60));
+            let retry_after = Some(Duration::from_mins(1));
             let refusal = Refusal { which, whose, limit: 7, remaining, retry_after };
             let error = limited(&refusal);
             assert_eq!(error.wait(), retry_after);

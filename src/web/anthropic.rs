@@ -90,7 +90,8 @@ pub(super) fn shaped<B: MessageBody + 'static>(
     mut response: ServiceResponse<EitherBody<B>>,
 ) -> ServiceResponse<EitherBody<B>> {
     let is_client = response.request().headers().contains_key(VERSION);
-    if !is_theirs(path) && !(is_client && is_below(MODELS, path)) {
+    let has_shape = is_theirs(path) || is_client && is_below(MODELS, path);
+    if !has_shape {
         return response;
     }
     if let Ok(value) = HeaderValue::from_str(&request.to_string()) {

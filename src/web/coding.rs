@@ -86,13 +86,11 @@ impl Coding {
         let before = bytes.len();
         let mut head = ResponseHead::new(StatusCode::OK);
         let coded = to_bytes(Encoder::response(self.encoding(), &mut head, bytes)).await;
-        match coded {
-            Ok(coded) => (coded.len() < before).then_some(coded),
-            Err(_) => {
-                tracing::error!(coding = self.name(), "an answer could not be coded");
-                None
-            }
-        }
+        let Ok(coded) = coded else {
+            tracing::error!(coding = self.name(), "an answer could not be coded");
+            return None;
+        };
+        (coded.len() < before).then_some(coded)
     }
 }
 

@@ -55,7 +55,7 @@ impl<'a> Person<'a> {
 pub struct Terminal {
     child: Child,
     shown: Arc<Mutex<Vec<u8>>>,
-    reader: JoinHandle<()>,
+    reader: Option<JoinHandle<()>>,
     seen: usize,
 }
 
@@ -92,7 +92,7 @@ impl Terminal {
                 writer.lock().expect("no panic").extend_from_slice(&chunk[..count]);
             }
         });
-        Self { child, shown, reader, seen: 0 }
+        Self { child, shown, reader: Some(reader), seen: 0 }
     }
 
     /// Waits until this is shown, after what was waited for before.
@@ -116,13 +116,28 @@ impl Terminal {
     }
 
     /// Waits for the end; gives the exit code and all that was shown.
-    pub fn end(self) -> (i32, String) {
-        let Self { mut child, shown, reader, .. } = self;
-        wait_for("the end of the chat", || child.try_wait().expect("it is ours").is_some());
-        let status = child.wait().expect("it has ended");
+    pub fn end(mut self) -> (i32, String) {
+        wait_for("the end of the chat", || self.child.try_wait().expect("it is ours").is_some());
+        let status = self.child.wait().expect("it has ended");
         // What it wrote last is judged too.
-        reader.join().expect("no panic");
-        let shown = String::from_utf8_lossy(&shown.lock().expect("no panic")).into_owned();
-        (status.code().unwrap_or(-1), shown)
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("no panic");
+        }
+        (status.code().unwrap_or(-1), self.shown())
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.shown.lock().expect("no panic")).into_owned()
+    }
+}
+
+/// A test that fails leaves no chat behind, which its server would wait for, and says what it saw.
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the terminal showed: {:?}", self.shown());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

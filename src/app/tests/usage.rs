@@ -141,11 +141,11 @@ async fn programs_read_use_with_a_key_that_may() {
     assert_eq!((&result["user_id"], &result["input_tokens"]), (&json!(mia), &json!(10)));
     let found = house.get(&reader, &at("costs", "&group_by=api_key_id")).await;
     let result = &found.body["data"][0]["results"][0];
-    assert_eq!(result["amount"], json!({ "value": 0.000035, "currency": "usd" }), "of all kinds");
+    assert_eq!(result["amount"], json!({ "value": 0.000_035, "currency": "usd" }), "of all kinds");
     assert_eq!(result["api_key_id"], key.as_str());
     // As many as may be asked for are on record, each by its name.
     let keys: Vec<String> = (0..32).map(|_| KeyId::new().to_string()).collect();
-    let listed: String = keys.iter().map(|key| format!("&api_key_ids={key}")).collect();
+    let listed = format!("&api_key_ids={}", keys.join("&api_key_ids="));
     let found = house.get(&reader, &at("costs", &format!("{listed}&line_items=guide"))).await;
     assert_eq!(found.status, StatusCode::OK, "{found:?}");
     let told = house.get(&owner, "/api/admin/audit?action=usage.read").await;

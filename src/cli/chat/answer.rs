@@ -29,7 +29,9 @@ pub(super) async fn answer<W: Write>(
     let result = follow(client, ask, page, &mut asides).await;
     // The line of an answer that broke off ends before anything else is said.
     page.end()?;
-    asides.iter().for_each(|aside| say_aside(aside));
+    for aside in &asides {
+        say_aside(aside);
+    }
     result
 }
 

@@ -87,7 +87,8 @@ impl Conversation {
     pub(super) fn transcript(&self) -> String {
         let mut text = String::new();
         let mut part = |title: &str, content: &str| {
-            text.push_str(&format!("## {title}\n\n{}\n\n", clean::text(content).trim_end()));
+            let content = clean::text(content);
+            text.extend(["## ", title, "\n\n", content.trim_end(), "\n\n"]);
         };
         if let Some(system) = &self.system {
             part("Instructions", system);

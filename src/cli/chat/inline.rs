@@ -181,7 +181,8 @@ mod tests {
                 (now.is_code, style.is_code, 'c'),
             ] {
                 if was != is {
-                    marked.push_str(&if is { format!("<{name}>") } else { format!("</{name}>") });
+                    marked.push_str(if is { "<" } else { "</" });
+                    marked.extend([name, '>']);
                 }
             }
             marked.push(c);

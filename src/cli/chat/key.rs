@@ -88,7 +88,7 @@ fn check_file(found: &Metadata, name: &str) -> Result<()> {
          your own"
     );
     ensure!(
-        found.mode() & 0o077 == 0,
+        found.mode().trailing_zeros() >= 6,
         "the key file {name} can be used by others than its owner. Run: chmod 600 {name}. If others \
          use this machine, make a new key and revoke this one"
     );

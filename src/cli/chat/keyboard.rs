@@ -45,13 +45,11 @@ impl<'a> Keyboard<'a> {
             out().flush()?;
             (&mut reading).await.map_err(io::Error::other)?
         };
-        match self.runtime.block_on(unless_stopped(asked)) {
-            Some(line) => line?.ok_or(ReadlineError::Eof),
-            None => {
-                self.reading = Some(reading);
-                Err(ReadlineError::Interrupted)
-            }
+        if let Some(line) = self.runtime.block_on(unless_stopped(asked)) {
+            return line?.ok_or(ReadlineError::Eof);
         }
+        self.reading = Some(reading);
+        Err(ReadlineError::Interrupted)
     }
 }
 

@@ -120,7 +120,7 @@ impl Markdown {
             }
             self.is_quoted = true;
             self.wrap.mark(out, Style::FAINT, "│ ", true);
-            head = rest.to_owned();
+            head = String::from(rest);
         }
         self.line = Line::Head(head);
     }

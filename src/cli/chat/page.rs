@@ -100,8 +100,12 @@ mod tests {
     fn written(look: Look, thought: &[&str], text: &[&str]) -> String {
         let mut out = Vec::new();
         let mut page = Page::new(&mut out, look);
-        thought.iter().for_each(|piece| page.thought(piece).expect("written"));
-        text.iter().for_each(|piece| page.text(piece).expect("written"));
+        for piece in thought {
+            page.thought(piece).expect("written");
+        }
+        for piece in text {
+            page.text(piece).expect("written");
+        }
         page.end().expect("written");
         page.end().expect("a second end is none");
         String::from_utf8(out).expect("text")

@@ -187,7 +187,8 @@ impl AnswerParser {
             marks.push((Mark::Think, THINK[0]));
         }
         let format = &self.expected.format;
-        if !self.expected.functions.is_empty() && !(self.calls_first && self.has_spoken) {
+        let may_call = !self.calls_first || !self.has_spoken;
+        if may_call && !self.expected.functions.is_empty() {
             if !format.open.is_empty() {
                 marks.push((Mark::Call, format.open));
             }

@@ -275,15 +275,12 @@ mod tests {
         let mut at_work = VecDeque::new();
         while anna.max(bert) < 800 {
             let domain = queue.pop_if(|_| true).expect("both wait");
-            let unneeded = match domain {
-                ANNA => {
-                    anna += 1;
-                    1_900
-                }
-                _ => {
-                    bert += 1;
-                    0
-                }
+            let unneeded = if domain == ANNA {
+                anna += 1;
+                1_900
+            } else {
+                bert += 1;
+                0
             };
             at_work.push_back((domain, unneeded));
             // Eight are worked on at a time.

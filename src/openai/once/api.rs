@@ -75,16 +75,15 @@ fn named(request: &ServiceRequest) -> Result<Key, OnceError> {
 
 /// An answer that was given before.
 fn again(answer: Answer) -> HttpResponse {
-    let mut response = match refusal(&answer) {
-        Some(error) => error.error_response(),
-        None => {
-            let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-            let mut response = HttpResponse::build(status);
-            response.insert_header((CONTENT_TYPE, answer.kind));
-            response.insert_header((CACHE_CONTROL, "no-store"));
-            response.insert_header(("x-accel-buffering", "no"));
-            response.body(answer.body)
-        }
+    let mut response = if let Some(error) = refusal(&answer) {
+        error.error_response()
+    } else {
+        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+        let mut response = HttpResponse::build(status);
+        response.insert_header((CONTENT_TYPE, answer.kind));
+        response.insert_header((CACHE_CONTROL, "no-store"));
+        response.insert_header(("x-accel-buffering", "no"));
+        response.body(answer.body)
     };
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     response

@@ -196,5 +196,5 @@ fn other_endpoints_have_their_own_fields() {
     let found = page(Kind::Costs, &from(0, ""), vec![sum(20_786, None, None)]);
     let result = &found["data"][0]["results"][0];
     assert_eq!(result["object"], "organization.costs.result");
-    assert_eq!(result["amount"], json!({"value": 0.0000325, "currency": "eur"}));
+    assert_eq!(result["amount"], json!({"value": 0.000_032_5, "currency": "eur"}));
 }

@@ -9,17 +9,13 @@ fn ask(asked: Asked) -> Result<Question, (&'static str, &'static str)> {
     })
 }
 
-fn some(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 fn sum(user: &str, key: &str, model: &str, cost: (u64, u64)) -> Sum {
     Sum {
         slot: Some(20_786),
-        user: some(user),
-        key: some(key),
-        model: some(model),
-        kind: some("api"),
+        user: Some(user.to_owned()),
+        key: Some(key.to_owned()),
+        model: Some(model.to_owned()),
+        kind: Some("api".to_owned()),
         key_hint: (!key.is_empty()).then(|| "=ab1".to_owned()),
         requests: 2,
         tokens: Tokens { input: 10, cached: 4, output: 3 },
@@ -47,13 +43,13 @@ fn without_a_word_it_is_one_sum_of_thirty_days() {
 fn days_groups_and_selections_are_understood() {
     let (user, key) = (UserId::new().to_string(), KeyId::new().to_string());
     let question = ask(Asked {
-        from: some("2026-11-01"),
-        to: some("2026-11-01"),
-        group_by: some("key,day,model"),
+        from: Some("2026-11-01".to_owned()),
+        to: Some("2026-11-01".to_owned()),
+        group_by: Some("key,day,model".to_owned()),
         person: Some(user.clone()),
         key: Some(key.clone()),
-        model: some("guide"),
-        format: some("csv"),
+        model: Some("guide".to_owned()),
+        format: Some("csv".to_owned()),
     });
     let question = question.expect("understood");
     assert_eq!(question.span, Span { width: Width::Day, first: 20_758, end: 20_759 });
@@ -66,22 +62,29 @@ fn days_groups_and_selections_are_understood() {
         kinds: None,
     };
     assert_eq!(question.selection, selection);
-    assert!(ask(Asked { person: some("system"), ..Asked::default() }).is_ok());
+    assert!(ask(Asked { person: Some("system".to_owned()), ..Asked::default() }).is_ok());
 }
 
 #[test]
 fn what_is_not_understood_is_refused_by_its_name() {
     let none = Asked::default;
     for (asked, parameter) in [
-        (Asked { from: some("yesterday"), ..none() }, "from"),
-        (Asked { to: some("2026-02-30"), ..none() }, "to"),
-        (Asked { from: some("2026-11-30"), to: some("2026-11-29"), ..none() }, "from"),
-        (Asked { group_by: some("colour"), ..none() }, "group_by"),
-        (Asked { group_by: some("day,"), ..none() }, "group_by"),
-        (Asked { group_by: some(""), ..none() }, "group_by"),
-        (Asked { person: some("olga"), ..none() }, "person"),
-        (Asked { key: some(&UserId::new().to_string()), ..none() }, "key"),
-        (Asked { format: some("xml"), ..none() }, "format"),
+        (Asked { from: Some("yesterday".to_owned()), ..none() }, "from"),
+        (Asked { to: Some("2026-02-30".to_owned()), ..none() }, "to"),
+        (
+            Asked {
+                from: Some("2026-11-30".to_owned()),
+                to: Some("2026-11-29".to_owned()),
+                ..none()
+            },
+            "from",
+        ),
+        (Asked { group_by: Some("colour".to_owned()), ..none() }, "group_by"),
+        (Asked { group_by: Some("day,".to_owned()), ..none() }, "group_by"),
+        (Asked { group_by: Some(String::new()), ..none() }, "group_by"),
+        (Asked { person: Some("olga".to_owned()), ..none() }, "person"),
+        (Asked { key: Some(UserId::new().to_string()), ..none() }, "key"),
+        (Asked { format: Some("xml".to_owned()), ..none() }, "format"),
     ] {
         assert_eq!(ask(asked).expect_err(parameter).0, parameter);
     }

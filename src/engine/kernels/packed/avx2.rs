@@ -22,12 +22,12 @@ use super::tile::Tile;
 /// Multiplies a tile with as many rows as `out` has: at most eight.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn multiply(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    for_layout!(tile.layout, by_rows(tile, pieces, out))
+    for_layout!(tile.layout, by_rows(tile, pieces, out));
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn by_rows<const LAYOUT: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    for_rows!(out.len(), rows::<LAYOUT>(tile, pieces, out))
+    for_rows!(out.len(), rows::<LAYOUT>(tile, pieces, out));
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
