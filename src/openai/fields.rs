@@ -225,13 +225,14 @@ mod tests {
 
     #[test]
     fn doubled_fields_are_refused_at_every_depth() {
-        for text in [
-            r#"{"a": 1, "a": 1}"#,
-            r#"{"m": [{"role": "user", "role": "system"}]}"#,
-            r#"{"m": {"x": {"y": 1, "y": 2}}}"#,
+        for (text, place) in [
+            (r#"{"a": 1, "a": 1}"#, "a"),
+            (r#"{"m": [{"role": "user", "role": "system"}]}"#, "m[0].role"),
+            (r#"{"m": {"x": {"y": 1, "y": 2}}}"#, "m.x.y"),
         ] {
             let error = parse::<Fields>(text.as_bytes()).expect_err(text);
             assert_eq!(error.code(), ErrorCode::InvalidRequest, "{text}");
+            assert_eq!(error.at_fault(), Some(place), "{text}");
         }
     }
 

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -18,6 +19,7 @@ use futures_util::Stream;
 use parking_lot::Mutex;
 
 use super::network::household;
+use super::patience::{Arriving, Pace};
 use super::presence::Ended;
 use super::programs::is_of_programs;
 
@@ -59,8 +61,11 @@ impl Arrivals {
             (false, true) => (usize::MAX, Place::Known),
             (false, false) => (SHORT_BYTES_MAX, Place::Known),
         };
+        let inner = request.take_payload();
+        let pace = request.conn_data::<Rc<Pace>>().filter(|_| !matches!(inner, Payload::None));
         let body = Body {
-            inner: request.take_payload(),
+            arriving: pace.map(Pace::begin_body),
+            inner,
             deadline: Box::pin(tokio::time::sleep(limit)),
             most,
             share: Share { all: self.clone(), place, bytes: 0 },
@@ -138,6 +143,8 @@ impl Drop for Share {
 
 struct Body {
     inner: Payload,
+    /// Where it comes over a connection: that more of it may come.
+    arriving: Option<Arriving>,
     deadline: Pin<Box<tokio::time::Sleep>>,
     most: usize,
     share: Share,
@@ -159,6 +166,7 @@ impl Stream for Body {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Poll::Ready(item) = Pin::new(&mut self.inner).poll_next(context) {
             let Some(Ok(bytes)) = &item else {
+                self.arriving = None;
                 if let (None, Some(ended)) = (&item, self.ended.take()) {
                     ended.take(std::mem::replace(&mut self.inner, Payload::None));
                 }

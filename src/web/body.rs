@@ -99,6 +99,11 @@ fn data_error(detail: &str, path: Option<String>, place: &str) -> ApiError {
             .param(field);
     }
     if let Some(field) = named("duplicate field `") {
+        let field = match path {
+            Some(path) if path == field || path.ends_with(&format!(".{field}")) => path,
+            Some(path) if path != "." => format!("{path}.{field}"),
+            _ => field,
+        };
         return ApiError::new(ErrorCode::InvalidRequest)
             .message(format!("The parameter `{field}` stands there twice."))
             .param(field);

@@ -16,6 +16,7 @@ mod presence;
 pub mod programs;
 pub mod serve;
 pub mod shell;
+mod sips;
 pub mod tls;
 
 pub use answer::{Answer, Empty};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
@@ -29,13 +29,46 @@ pub(super) struct Pace {
     next: Cell<u64>,
     requests: Cell<usize>,
     requests_max: usize,
+    /// Bodies of requests that are not read to their end.
+    bodies: Cell<usize>,
+    /// Who waits for nothing to be under way.
+    reader: RefCell<Option<Waker>>,
 }
 
 impl Pace {
     /// Nothing yet.
     pub(super) fn new(requests_max: usize) -> Rc<Self> {
         let (out, next, requests) = (RefCell::default(), Cell::default(), Cell::default());
-        Rc::new(Self { out, next, requests, requests_max })
+        let (bodies, reader) = (Cell::default(), RefCell::default());
+        Rc::new(Self { out, next, requests, requests_max, bodies, reader })
+    }
+
+    /// Whether no request is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.get() == 0
+    }
+
+    /// Whether the body of a request is being read.
+    pub(super) fn reads_body(&self) -> bool {
+        self.bodies.get() > 0
+    }
+
+    /// Counts in a body that is to be read.
+    pub(super) fn begin_body(self: &Rc<Self>) -> Arriving {
+        self.bodies.set(self.bodies.get() + 1);
+        Arriving(Rc::clone(self))
+    }
+
+    /// Wakes this one once there may be something to read again.
+    pub(super) fn await_reading(&self, waker: &Waker) {
+        self.reader.replace(Some(waker.clone()));
+    }
+
+    /// Wakes whoever waits to read.
+    pub(super) fn wake_reader(&self) {
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
     }
 
     /// Counts a request in; none where there are as many as there may be.
@@ -81,6 +114,19 @@ impl Drop for Under {
     fn drop(&mut self) {
         self.taken();
         self.pace.requests.set(self.pace.requests.get().saturating_sub(1));
+        if self.pace.is_idle() {
+            self.pace.wake_reader();
+        }
+    }
+}
+
+/// The body of a request that is not read to its end yet.
+#[derive(Debug)]
+pub(super) struct Arriving(Rc<Pace>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.bodies.set(self.0.bodies.get().saturating_sub(1));
     }
 }
 

@@ -25,6 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
 use super::patience::{Pace, Patient};
+use super::sips::Sips;
 use crate::config;
 
 /// How long a client may take to close its end once we have closed ours.
@@ -150,15 +151,15 @@ trait Io: AsyncRead + AsyncWrite + Unpin {
     fn pace(&self) -> Rc<Pace>;
 }
 
-impl Io for Patient<TcpStream> {
-    fn pace(&self) -> Rc<Pace> {
-        Rc::clone(Patient::pace(self))
-    }
-}
-
 impl Io for TlsStream<Patient<TcpStream>> {
     fn pace(&self) -> Rc<Pace> {
         Rc::clone(self.get_ref().0.pace())
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for Sips<T> {
+    fn pace(&self) -> Rc<Pace> {
+        Rc::clone(Sips::pace(self))
     }
 }
 
@@ -178,15 +179,17 @@ async fn admit(
     socket.set_nodelay(true)?;
     let is_proxy = parts.connections.is_trusted(address);
     let requests_max = if is_proxy { usize::MAX } else { parts.requests_max };
-    let socket = Patient::new(socket, parts.write_timeout, Pace::new(requests_max), place);
-    let Some(tls) = tls else { return Ok((Box::new(socket), Protocol::Http1, peer)) };
+    let pace = Pace::new(requests_max);
+    let socket = Patient::new(socket, parts.write_timeout, Rc::clone(&pace), place);
+    let Some(tls) = tls else {
+        return Ok((Box::new(Sips::new(socket, pace)), Protocol::Http1, peer));
+    };
     let agreed = timeout(parts.head_timeout, tls.accept(socket)).await;
     let stream = agreed.map_err(|_| io::Error::from(ErrorKind::TimedOut))??;
-    let protocol = match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => Protocol::Http2,
-        _ => Protocol::Http1,
-    };
-    Ok((Box::new(stream), protocol, peer))
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Ok((Box::new(stream), Protocol::Http2, peer)),
+        _ => Ok((Box::new(Sips::new(stream, pace)), Protocol::Http1, peer)),
+    }
 }
 
 fn acceptor(mut config: rustls::ServerConfig) -> TlsAcceptor {
