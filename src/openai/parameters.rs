@@ -80,6 +80,15 @@ const fn row(
     Parameter { name, on, treatment, accepts }
 }
 
+/// A row of a table for one endpoint of its own.
+pub(super) const fn own_row(
+    name: &'static str,
+    treatment: Treatment,
+    accepts: &'static str,
+) -> Parameter {
+    row(name, &[], treatment, accepts)
+}
+
 const OLD_TOOLS: &str = "the older form of `tools`";
 const NO_SOUND: &str = "this server works with text only";
 

@@ -4,12 +4,8 @@
 
 use super::fields::Fields;
 use super::parameters::Treatment::{Extension, Honoured, Only, WithoutEffect};
-use super::parameters::{Parameter, Treatment, check_against};
+use super::parameters::{Parameter, check_against, own_row as row};
 use crate::web::ApiError;
-
-const fn row(name: &'static str, treatment: Treatment, accepts: &'static str) -> Parameter {
-    Parameter { name, on: &[], treatment, accepts }
-}
 
 const MODEL: &str = "the name or alias of a model of this kind that the caller may use";
 const TRUNCATE: &str =

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use crate::openai::fields::Fields;
 use crate::openai::parameters::Treatment::{Extension, Honoured, Only, WithoutEffect};
-use crate::openai::parameters::{Parameter, Treatment, check_against};
+use crate::openai::parameters::{Parameter, check_against, own_row as row};
 use crate::web::ApiError;
 
 /// What is asked for.
@@ -16,10 +16,6 @@ pub(in crate::openai) enum Asked {
     Message,
     /// How many tokens the prompt has.
     Count,
-}
-
-const fn row(name: &'static str, treatment: Treatment, accepts: &'static str) -> Parameter {
-    Parameter { name, on: &[], treatment, accepts }
 }
 
 const NOT_KEPT: &str = "answers are not kept for the API";

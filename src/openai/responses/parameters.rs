@@ -3,12 +3,10 @@
 
 use crate::openai::fields::Fields;
 use crate::openai::parameters::Treatment::{Honoured, Only, WithoutEffect};
-use crate::openai::parameters::{PARAMETERS as OF_CHATS, Parameter, Treatment, check_against};
+use crate::openai::parameters::{
+    PARAMETERS as OF_CHATS, Parameter, Treatment, check_against, own_row as row,
+};
 use crate::web::ApiError;
-
-const fn row(name: &'static str, treatment: Treatment, accepts: &'static str) -> Parameter {
-    Parameter { name, on: &[], treatment, accepts }
-}
 
 const USER: Treatment = WithoutEffect("the account behind the key is the user");
 const CACHE: Treatment = WithoutEffect("the cache is in memory only");

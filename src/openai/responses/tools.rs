@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::engine::{ToolChoice, ToolRules};
 use crate::openai::fields::{Fields, wrong};
-use crate::openai::tools::{TOOLS_MAX, Tools, described, is_there, name_of};
+use crate::openai::tools::{self, TOOLS_MAX, Tools, described, is_there, name_of};
 use crate::web::{ApiError, ErrorCode};
 
 /// What was asked for, as the answer repeats it.
@@ -17,7 +17,7 @@ pub(super) struct Asked {
 
 /// Reads `tools`, `tool_choice` and `parallel_tool_calls`.
 pub(super) fn read(fields: &mut Fields) -> Result<(Tools, Asked), ApiError> {
-    let mut offered = offered(fields)?;
+    let mut offered = tools::list(fields, "name", tool)?;
     let asked = Asked {
         tools: offered.iter().map(flat).collect(),
         tool_choice: fields.peek("tool_choice").cloned().unwrap_or_else(|| "auto".into()),
@@ -32,25 +32,6 @@ pub(super) fn read(fields: &mut Fields) -> Result<(Tools, Asked), ApiError> {
         _ => Tools::default(),
     };
     Ok((tools, asked))
-}
-
-fn offered(fields: &mut Fields) -> Result<Vec<Value>, ApiError> {
-    let items = match fields.take("tools") {
-        None => return Ok(Vec::new()),
-        Some(Value::Array(items)) if items.len() <= TOOLS_MAX => items,
-        Some(_) => return Err(wrong("tools", "a list of up to 128 functions")),
-    };
-    let mut offered: Vec<Value> = Vec::with_capacity(items.len());
-    for (place, item) in items.into_iter().enumerate() {
-        let path = format!("tools[{place}]");
-        let tool = tool(Fields::nested(path.clone(), item)?)?;
-        let name = &tool["function"]["name"];
-        if offered.iter().any(|other| other["function"]["name"] == *name) {
-            return Err(wrong(&format!("{path}.name"), "a name that no other function has"));
-        }
-        offered.push(tool);
-    }
-    Ok(offered)
 }
 
 /// A function, in the form that chats have.

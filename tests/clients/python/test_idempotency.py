@@ -7,7 +7,7 @@ import os
 import ssl
 import uuid
 
-import httpx
+import httpx2
 import openai
 import pytest
 from test_openai import MODEL, QUESTION, client_with
@@ -63,7 +63,7 @@ def test_a_client_whose_own_retries_are_named_sends_one_name(client):
     names = []
     context = ssl.create_default_context(cafile=os.environ["STRONGROOM_CA"])
 
-    class Losing(httpx.HTTPTransport):
+    class Losing(httpx2.HTTPTransport):
         """Loses the first answer on its way."""
 
         def handle_request(self, request):
@@ -71,10 +71,10 @@ def test_a_client_whose_own_retries_are_named_sends_one_name(client):
             names.append(request.headers.get("idempotency-key"))
             if len(names) == 1:
                 response.read()
-                raise httpx.ReadError("the connection broke", request=request)
+                raise httpx2.ReadError("the connection broke", request=request)
             return response
 
-    http_client = httpx.Client(transport=Losing(verify=context))
+    http_client = httpx2.Client(transport=Losing(verify=context))
     key = os.environ["OPENAI_API_KEY"]
     with openai.OpenAI(api_key=key, http_client=http_client, max_retries=2) as losing:
         raw = ask(losing, str(uuid.uuid4()))
