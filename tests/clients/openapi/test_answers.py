@@ -32,7 +32,7 @@ WHOLE = [
     (CHAT, SHORT | {"reasoning_effort": "low"}),
     (CHAT, LONG | {"tools": [{"type": "function", "function": ADD}], "response_format": {"type": "json_object"}}),
     (TEXTS, TEXT), (TEXTS, TEXT | {"logprobs": 5, "n": 2}), (TEXTS, TEXT | {"prompt": [[1, 2, 3]]}),
-    (TEXTS, TEXT | {"prompt": ["A", [1, 2]], "n": 2}), (TEXTS, TEXT | {"echo": True, "logprobs": 2}),
+    (TEXTS, TEXT | {"prompt": ["A", [400, 500]], "n": 2}), (TEXTS, TEXT | {"echo": True, "logprobs": 2}),
     (TEXTS, TEXT | {"prompt": "A strongroom", "echo": True, "logprobs": 0, "max_tokens": 0}),
     (RESPONSES, ITEMS), (RESPONSES, ITEMS | THINKING), (RESPONSES, ITEMS | {"input": CARD}),
     (RESPONSES, ITEMS | {"model": "guide-long", "max_output_tokens": 200, "tools": [ADD | {"type": "function"}],

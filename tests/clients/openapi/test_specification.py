@@ -3,7 +3,7 @@
 import jsonschema
 import openapi_spec_validator
 import pytest
-from specification import BASE, check, document, operations, send, wrong
+from specification import BASE, check, document, operation, operations, send, wrong
 
 EXAMPLES = [
     (method, path, operation["requestBody"]["content"]["application/json"])
@@ -52,6 +52,6 @@ def test_what_is_only_read_has_its_shape(path):
     check("GET", named, send("GET", path))
 
 
-def test_metrics_are_text():
-    answer = send("GET", "/metrics")
-    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain")
+def test_metrics_need_a_scope_of_their_own():
+    assert "text/plain" in operation("GET", "/metrics")["responses"]["200"]["content"]
+    check("GET", "/metrics", send("GET", "/metrics"), 403)
