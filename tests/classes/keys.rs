@@ -175,7 +175,7 @@ fn class_05_what_is_withdrawn_ends_the_streams_that_run_on_it() {
             assert_eq!(events.by_ref().take(3).count(), 3, "it runs");
             match how {
                 "key" => {
-                    drop(session.client.send("DELETE", &format!("/api/me/keys/{key_id}"), None))
+                    drop(session.client.send("DELETE", &format!("/api/me/keys/{key_id}"), None));
                 }
                 "roles" => drop(change(json!({"roles": ["auditor"]}))),
                 _ => drop(change(json!({"disabled": true}))),

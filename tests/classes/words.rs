@@ -29,7 +29,12 @@ const STATEMENTS: [&str; 8] = [
 
 /// A text in the address, byte by byte.
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        encoded.push('%');
+        encoded.push_str(&hex::encode_upper([byte]));
+    }
+    encoded
 }
 
 #[test]

@@ -144,7 +144,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the terminal showed: {:?}", self.shown());
+            let _ = writeln!(std::io::stderr(), "the terminal showed: {:?}", self.shown());
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
