@@ -149,7 +149,8 @@ impl Plan {
     /// The half that an answer counts for which ended then.
     fn counted(&self, at: Duration) -> Option<usize> {
         let part = self.part(at)?;
-        (at - self.half() * part as u32 >= self.warm()).then_some(part)
+        let since = at.saturating_sub(self.half() * part as u32);
+        (since >= self.warm()).then_some(part)
     }
 
     /// Whose client this is in one half.
@@ -256,7 +257,7 @@ async fn once(
     if let Some(part) = plan.counted(at) {
         run.tokens[part][person] += told.completion_tokens;
         run.firsts.extend(told.pieces.first());
-        run.gaps.extend(told.pieces.windows(2).map(|two| two[1] - two[0]));
+        run.gaps.extend(told.pieces.windows(2).map(|two| two[1].saturating_sub(two[0])));
     }
     Ok(())
 }
@@ -270,7 +271,7 @@ fn report(plan: &Plan, run: &Run) -> bool {
     );
     println!("requests: {}, errors: {}", run.requests, run.errors.len());
     run.errors.iter().take(5).for_each(|error| println!("  {error}"));
-    let counted = (plan.half() - plan.warm()).as_secs_f64();
+    let counted = plan.half().saturating_sub(plan.warm()).as_secs_f64();
     let mut is_fair = true;
     for (name, of_people) in PARTS.iter().zip(&run.tokens) {
         let all: u64 = of_people.iter().sum();
