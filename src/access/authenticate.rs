@@ -226,7 +226,11 @@ impl Authenticator {
 
 /// What an audit log that cannot be written means to a client: nothing was done.
 pub(crate) fn audit_error(error: &AuditError) -> ApiError {
-    ApiError::new(ErrorCode::AuditUnavailable).because(error)
+    let code = match error {
+        AuditError::Db(DbError::Full) => ErrorCode::StorageFull,
+        _ => ErrorCode::AuditUnavailable,
+    };
+    ApiError::new(code).because(error)
 }
 
 impl From<Withdrawn> for ApiError {

@@ -1,6 +1,7 @@
 //! What can go wrong with conversations.
 
 use crate::access::Withdrawn;
+use crate::access::authenticate::{audit_error, db_error, vault_error};
 use crate::audit::AuditError;
 use crate::db::DbError;
 use crate::gate::GateError;
@@ -76,13 +77,9 @@ impl From<ChatError> for ApiError {
             ChatError::TooMany(what) => Self::new(ErrorCode::Conflict)
                 .message(format!("There are as many {what} as there may be. Delete some.")),
             ChatError::Gate(error) => error.into(),
-            ChatError::Db(DbError::Full) | ChatError::Audit(AuditError::Db(DbError::Full)) => {
-                ErrorCode::StorageFull.into()
-            }
-            ChatError::Audit(error) => Self::new(ErrorCode::AuditUnavailable).because(error),
-            ChatError::Vault(VaultError::Sealed) => ErrorCode::Sealed.into(),
-            ChatError::Vault(error) => Self::new(ErrorCode::Internal).because(error),
-            ChatError::Db(error) => Self::new(ErrorCode::Internal).because(error),
+            ChatError::Db(error) => db_error(&error),
+            ChatError::Audit(error) => audit_error(&error),
+            ChatError::Vault(error) => vault_error(error),
         }
     }
 }

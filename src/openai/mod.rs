@@ -12,6 +12,7 @@ pub(crate) mod document;
 mod events;
 mod fields;
 mod held_to;
+mod kept;
 pub(crate) mod moderations;
 pub(crate) mod once;
 pub(crate) mod organization;

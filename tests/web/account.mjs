@@ -41,7 +41,7 @@ export function account() {
     await page.getByLabel("Tokens a month").fill("0");
     assert.equal(await page.getByRole("button", { name: "Make the key" }).isDisabled(), true);
     await page.getByLabel("Tokens a month").fill("5000");
-    await check("key-limits");
+    await look("key-limits");
     await page.getByRole("button", { name: "Make the key" }).click();
     await page.getByRole("button", { name: "Done" }).click();
     await page.getByText(/5.?000 a month/).waitFor();

@@ -111,7 +111,7 @@ export function administration() {
     await row("Research").getByText(/0 \/ 7.?000/).waitFor();
     await act("Research", "Members");
     await dialog().getByLabel("Max Member").check();
-    await check("admin-group-members");
+    await look("admin-group-members");
     await dialog().getByRole("button", { name: "Save" }).click();
     await row("Research").getByText("1", { exact: true }).waitFor();
     const [group] = (await get("/api/admin/groups")).groups;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openPage } from "./browser.mjs";
-import { check, world } from "./world.mjs";
+import { look, world } from "./world.mjs";
 
 export function reference() {
   test("the reference shows every address of the specification, without an account", async () => {
@@ -25,7 +25,7 @@ export function reference() {
     const astray = await page.evaluate(() => [...document.querySelectorAll("a[href^='#']")]
       .map((link) => link.getAttribute("href")?.slice(1) ?? "").filter((id) => !document.getElementById(id)));
     assert.deepEqual(astray, []);
-    await check("reference", page);
+    await look("reference", page);
     await page.setViewportSize({ width: 390, height: 800 });
     const { inner, widest } = await page.evaluate(() => ({ inner: innerWidth, widest: document.documentElement.scrollWidth }));
     assert.ok(widest <= inner, `the reference is ${widest} wide in a window of ${inner}`);

@@ -1,6 +1,7 @@
 //! Why a request under a key of its own is not answered, and what the client sees of it.
 
 use crate::access::Withdrawn;
+use crate::access::authenticate::{audit_error, db_error, vault_error};
 use crate::audit::AuditError;
 use crate::db::DbError;
 use crate::gate::GateError;
@@ -55,13 +56,9 @@ impl From<OnceError> for ApiError {
             OnceError::UnderWay => Self::new(ErrorCode::IdempotencyInProgress).param(HEADER),
             OnceError::Withdrawn(error) => error.into(),
             OnceError::Gate(error) => error.into(),
-            OnceError::Db(DbError::Full) | OnceError::Audit(AuditError::Db(DbError::Full)) => {
-                ErrorCode::StorageFull.into()
-            }
-            OnceError::Audit(error) => Self::new(ErrorCode::AuditUnavailable).because(error),
-            OnceError::Vault(VaultError::Sealed) => ErrorCode::Sealed.into(),
-            OnceError::Vault(error) => Self::new(ErrorCode::Internal).because(error),
-            OnceError::Db(error) => Self::new(ErrorCode::Internal).because(error),
+            OnceError::Db(error) => db_error(&error),
+            OnceError::Audit(error) => audit_error(&error),
+            OnceError::Vault(error) => vault_error(error),
         }
     }
 }

@@ -10,22 +10,23 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::OnceError;
-use super::store::{self, Room};
+use super::store;
 use crate::access::{Caller, Changes, Registry};
-use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
+use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::db::{Connection, Db, Transaction};
 use crate::gate::{Gate, Purpose};
 use crate::guard::Policy;
 use crate::ids::UserId;
-use crate::vault::{Aad, BlindPurpose, Scope, Sealed, Vault, VaultError};
+use crate::openai::kept::{Room, Shelf, make_room};
+use crate::vault::{BlindPurpose, Vault, VaultError};
 
+/// Where they lie.
+pub(super) const ANSWERS: Shelf = Shelf { table: "kept_answers", since: "created_at" };
 /// The most that is kept for one person; the oldest goes first.
 const ROOM: Room = Room { count_max: 1_000, bytes_max: 32 << 20 };
 /// The longest answer that is kept.
 pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
-/// Answers that are deleted in one transaction.
-const EXPIRED_AT_ONCE_MAX: u32 = 1_000;
 const KEY_BYTES_MAX: usize = 255;
 
 /// What answers are kept with.
@@ -185,7 +186,7 @@ impl Once {
         let (vault, id, since) = (self.parts.vault.clone(), id.to_owned(), self.oldest());
         let read = move |db: &Connection| -> Result<Option<Kept>, OnceError> {
             let Some(content) = store::find(db, owner, &id, since)? else { return Ok(None) };
-            Ok(Some(open(&vault, owner, &id, &content)?))
+            Ok(Some(ANSWERS.open(&vault, (owner, &id), &content)?))
         };
         self.parts.db.read(read).await
     }
@@ -210,24 +211,8 @@ impl Once {
 
     /// Deletes what is not sent again any more; says how many.
     pub(crate) async fn expire(&self) -> Result<usize, OnceError> {
-        let before = self.oldest();
-        let mut all = 0;
-        loop {
-            let audit = self.parts.audit.clone();
-            let delete = move |tx: &Transaction<'_>| -> Result<usize, OnceError> {
-                let count = store::expire(tx, before, EXPIRED_AT_ONCE_MAX)?;
-                if count > 0 {
-                    let event = Event::new(Action::AnswerExpire, Outcome::Done, Actor::System);
-                    audit.record_in(tx, event.with("answers", count))?;
-                }
-                Ok(count)
-            };
-            let count = self.parts.db.write(delete).await?;
-            all += count;
-            if count < EXPIRED_AT_ONCE_MAX as usize {
-                return Ok(all);
-            }
-        }
+        let (parts, told) = (&self.parts, (Action::AnswerExpire, "answers"));
+        ANSWERS.expire((&parts.db, &parts.audit), self.oldest(), told).await
     }
 }
 
@@ -254,12 +239,12 @@ impl Claim {
             models: once.models(caller),
             answer,
         };
-        let content = seal(&once.parts.vault, owner, &id, &kept)?;
+        let content = ANSWERS.seal(&once.parts.vault, (owner, &id), &kept)?;
         let event = event(caller, Action::AnswerKeep, &id).with("bytes", content.as_bytes().len());
         let audit = once.parts.audit.clone();
         let change = move |tx: &Transaction<'_>| -> Result<(), OnceError> {
             store::put(tx, owner, &id, &content, now)?;
-            let dropped = store::make_room(tx, owner, ROOM)?;
+            let dropped = make_room(tx, ANSWERS, owner, ROOM)?;
             audit.record_in(tx, event.with("dropped", dropped))?;
             Ok(())
         };
@@ -271,21 +256,4 @@ fn event(caller: &Caller, action: Action, id: &str) -> Event {
     Event::new(action, Outcome::Done, caller.actor())
         .from_request(caller.address, caller.request)
         .subject(id.get(..32).unwrap_or(id))
-}
-
-/// Seals what is kept, bound to its row and its owner.
-fn seal(vault: &Vault, owner: UserId, id: &str, kept: &Kept) -> Result<Sealed, VaultError> {
-    let text = serde_json::to_vec(kept).expect("texts, numbers and lists of them are JSON");
-    with_aad(owner, id, |aad| vault.seal(Scope::Person(owner), aad, &text))
-}
-
-/// Opens what is kept; what was moved or changed does not open.
-fn open(vault: &Vault, owner: UserId, id: &str, sealed: &Sealed) -> Result<Kept, VaultError> {
-    let text = with_aad(owner, id, |aad| vault.open(Scope::Person(owner), aad, sealed))?;
-    serde_json::from_slice(&text).map_err(|_| VaultError::CannotOpen)
-}
-
-fn with_aad<T>(owner: UserId, id: &str, work: impl FnOnce(&Aad<'_>) -> T) -> T {
-    let owner = owner.to_string();
-    work(&Aad { table: "kept_answers", column: "content", row: id, owner: &owner })
 }

@@ -8,13 +8,6 @@ use crate::db::DbError;
 use crate::ids::UserId;
 use crate::vault::Sealed;
 
-/// The most that is kept for one person.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
-    pub(super) count_max: i64,
-    pub(super) bytes_max: i64,
-}
-
 /// Keeps an answer, in the place of an older one.
 pub(super) fn put(
     tx: &Transaction<'_>,
@@ -44,37 +37,7 @@ pub(super) fn find(
     Ok(statement.query_row(params![id, owner, since], |row| row.get(0)).optional()?)
 }
 
-/// Takes away what there is no room for, the oldest first; says how many.
-pub(super) fn make_room(tx: &Transaction<'_>, owner: UserId, room: Room) -> Result<usize, DbError> {
-    let sql = "SELECT count(*), coalesce(sum(bytes), 0) FROM kept_answers WHERE owner = ?1";
-    let (count, bytes): (i64, i64) =
-        tx.query_row(sql, [owner], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if count <= room.count_max && bytes <= room.bytes_max {
-        return Ok(0);
-    }
-    Ok(tx.execute(
-        "DELETE FROM kept_answers WHERE id IN (
-             SELECT id FROM (
-                 SELECT id, row_number() OVER newest AS place, sum(bytes) OVER newest AS bytes
-                 FROM kept_answers WHERE owner = ?1
-                 WINDOW newest AS (ORDER BY created_at DESC, id ROWS UNBOUNDED PRECEDING))
-             WHERE place > 1 AND (place > ?2 OR bytes > ?3))",
-        params![owner, room.count_max, room.bytes_max],
-    )?)
-}
-
 /// Deletes all that is kept for a person; says how many.
 pub(super) fn forget(tx: &Transaction<'_>, owner: UserId) -> Result<usize, DbError> {
     Ok(tx.execute("DELETE FROM kept_answers WHERE owner = ?1", [owner])?)
-}
-
-/// Deletes what is as old as `before` or older, at most `count_max`; says how many.
-pub(super) fn expire(
-    tx: &Transaction<'_>,
-    before: Timestamp,
-    count_max: u32,
-) -> Result<usize, DbError> {
-    let sql = "DELETE FROM kept_answers WHERE id IN (
-                   SELECT id FROM kept_answers WHERE created_at <= ?1 LIMIT ?2)";
-    Ok(tx.execute(sql, params![before, count_max])?)
 }

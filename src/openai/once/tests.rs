@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::OnceError;
-use super::state::{ANSWER_BYTES_MAX, Answer, Claim, Key, Once, OnceParts, Stand};
-use super::store::{self, Room};
+use super::state::{ANSWER_BYTES_MAX, ANSWERS, Answer, Claim, Key, Once, OnceParts, Stand};
+use super::store;
 use crate::access::{Caller, Registry};
 use crate::db::{DbError, Transaction};
 use crate::gate::testing::{House, Scripted, Then, admit, caller, caller_with_key};
 use crate::guard::Policy;
 use crate::ids::{KeyId, UserId};
+use crate::openai::kept::{Room, make_room};
 use crate::vault::Sealed;
 
 const HERE: &str = "/v1/completions";
@@ -259,9 +260,9 @@ async fn there_is_room_for_so_many_and_the_oldest_leave() {
         }
         store::put(tx, other, "of-bob", &sealed, now)?;
         let all = Room { count_max: 5, bytes_max: 5 * bytes };
-        let none = store::make_room(tx, owner, all)?;
-        let by_count = store::make_room(tx, owner, Room { count_max: 4, ..all })?;
-        let by_bytes = store::make_room(tx, owner, Room { bytes_max: 2 * bytes, ..all })?;
+        let none = make_room(tx, ANSWERS, owner, all)?;
+        let by_count = make_room(tx, ANSWERS, owner, Room { count_max: 4, ..all })?;
+        let by_bytes = make_room(tx, ANSWERS, owner, Room { bytes_max: 2 * bytes, ..all })?;
         assert!(store::find(tx, owner, "of-ann-4", now)?.is_some());
         assert!(store::find(tx, owner, "of-ann-2", now)?.is_none());
         assert!(store::find(tx, owner, "of-bob", now.minus(Duration::from_secs(1)))?.is_none());

@@ -1,6 +1,7 @@
 //! What can go wrong with responses, and what the client sees of it.
 
 use crate::access::Withdrawn;
+use crate::access::authenticate::{audit_error, db_error, vault_error};
 use crate::audit::AuditError;
 use crate::db::DbError;
 use crate::gate::GateError;
@@ -78,12 +79,9 @@ impl From<ResponseError> for ApiError {
             ),
             ResponseError::Withdrawn(error) => error.into(),
             ResponseError::Gate(error) => told(error),
-            ResponseError::Db(DbError::Full)
-            | ResponseError::Audit(AuditError::Db(DbError::Full)) => ErrorCode::StorageFull.into(),
-            ResponseError::Audit(error) => Self::new(ErrorCode::AuditUnavailable).because(error),
-            ResponseError::Vault(VaultError::Sealed) => ErrorCode::Sealed.into(),
-            ResponseError::Vault(error) => Self::new(ErrorCode::Internal).because(error),
-            ResponseError::Db(error) => Self::new(ErrorCode::Internal).because(error),
+            ResponseError::Db(error) => db_error(&error),
+            ResponseError::Audit(error) => audit_error(&error),
+            ResponseError::Vault(error) => vault_error(error),
         }
     }
 }

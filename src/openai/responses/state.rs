@@ -11,24 +11,25 @@ use super::error::ResponseError;
 use super::input::{Given, ITEMS_MAX};
 use super::items::{self, Item, Place};
 use super::request::Ask;
-use super::store::{self, Room};
+use super::store;
 use crate::access::{Caller, Changes, Registry};
-use crate::audit::{Action, Actor, AuditLog, Event, Outcome};
+use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::Clock;
 use crate::db::{Connection, Db, Transaction};
 use crate::gate::Gate;
-use crate::ids::{ResponseId, UserId};
+use crate::ids::ResponseId;
+use crate::openai::kept::{Room, Shelf, make_room};
 use crate::openai::once;
-use crate::vault::{Aad, Scope, Sealed, Vault, VaultError};
+use crate::vault::Vault;
 
+/// Where they lie.
+pub(super) const RESPONSES: Shelf = Shelf { table: "responses", since: "used_at" };
 /// The most that is kept for one person; what was used the longest ago goes first.
 const ROOM: Room = Room { count_max: 10_000, bytes_max: 256 << 20 };
 /// The most responses that are read for one request.
 const READ_MAX: usize = 1_024;
 /// The most bytes of them.
 const READ_BYTES_MAX: usize = 32 << 20;
-/// Responses that are deleted in one transaction.
-const EXPIRED_AT_ONCE_MAX: u32 = 1_000;
 
 /// What responses are kept with.
 pub(crate) struct ResponsesParts {
@@ -166,14 +167,14 @@ impl Responses {
         used: Vec<ResponseId>,
     ) -> Result<(), ResponseError> {
         let (owner, now) = (caller.user, self.parts.clock.now());
-        let content = seal(&self.parts.vault, owner, id, kept)?;
+        let content = RESPONSES.seal(&self.parts.vault, (owner, &id.to_string()), kept)?;
         let event =
             event(caller, Action::ResponseStore, id).with("bytes", content.as_bytes().len());
         let audit = self.parts.audit.clone();
         let change = move |tx: &Transaction<'_>| -> Result<(), ResponseError> {
             store::add(tx, owner, id, &content, now)?;
             store::touch(tx, owner, &used, now)?;
-            let dropped = store::make_room(tx, owner, ROOM)?;
+            let dropped = make_room(tx, RESPONSES, owner, ROOM)?;
             audit.record_in(tx, event.with("dropped", dropped))?;
             Ok(())
         };
@@ -236,23 +237,8 @@ impl Responses {
     pub(crate) async fn expire(&self) -> Result<usize, ResponseError> {
         let age = Duration::from_hours(24 * u64::from(self.parts.days));
         let before = self.parts.clock.now().minus(age);
-        let mut all = 0;
-        loop {
-            let audit = self.parts.audit.clone();
-            let delete = move |tx: &Transaction<'_>| -> Result<usize, ResponseError> {
-                let count = store::expire(tx, before, EXPIRED_AT_ONCE_MAX)?;
-                if count > 0 {
-                    let event = Event::new(Action::ResponseExpire, Outcome::Done, Actor::System);
-                    audit.record_in(tx, event.with("responses", count))?;
-                }
-                Ok(count)
-            };
-            let count = self.parts.db.write(delete).await?;
-            all += count;
-            if count < EXPIRED_AT_ONCE_MAX as usize {
-                return Ok(all);
-            }
-        }
+        let (parts, told) = (&self.parts, (Action::ResponseExpire, "responses"));
+        RESPONSES.expire((&parts.db, &parts.audit), before, told).await
     }
 }
 
@@ -265,7 +251,7 @@ impl ResponsesParts {
         id: ResponseId,
     ) -> Result<Option<Kept>, ResponseError> {
         let Some(content) = store::find(db, caller.user, id)? else { return Ok(None) };
-        let kept = open(&self.vault, caller.user, id, &content)?;
+        let kept: Kept = RESPONSES.open(&self.vault, (caller.user, &id.to_string()), &content)?;
         Ok(kept.is_open_to(caller, &self.gate).then_some(kept))
     }
 }
@@ -336,7 +322,7 @@ impl Reader<'_> {
         if self.read.len() >= READ_MAX || self.bytes > READ_BYTES_MAX {
             return Err(ResponseError::TooMuch { param: param.to_owned() });
         }
-        let kept = open(&self.parts.vault, owner, id, &content)?;
+        let kept: Kept = RESPONSES.open(&self.parts.vault, (owner, &id.to_string()), &content)?;
         if !kept.is_open_to(self.caller, &self.parts.gate) {
             return Err(nothing());
         }
@@ -350,21 +336,4 @@ fn event(caller: &Caller, action: Action, id: ResponseId) -> Event {
     Event::new(action, Outcome::Done, caller.actor())
         .from_request(caller.address, caller.request)
         .subject(id)
-}
-
-/// Seals what is kept, bound to its row and its owner.
-fn seal(vault: &Vault, owner: UserId, id: ResponseId, kept: &Kept) -> Result<Sealed, VaultError> {
-    let text = serde_json::to_vec(kept).expect("texts, numbers and lists of them are JSON");
-    with_aad(owner, id, |aad| vault.seal(Scope::Person(owner), aad, &text))
-}
-
-/// Opens what is kept; what was moved or changed does not open.
-fn open(vault: &Vault, owner: UserId, id: ResponseId, sealed: &Sealed) -> Result<Kept, VaultError> {
-    let text = with_aad(owner, id, |aad| vault.open(Scope::Person(owner), aad, sealed))?;
-    serde_json::from_slice(&text).map_err(|_| VaultError::CannotOpen)
-}
-
-fn with_aad<T>(owner: UserId, id: ResponseId, work: impl FnOnce(&Aad<'_>) -> T) -> T {
-    let (row, owner) = (id.to_string(), owner.to_string());
-    work(&Aad { table: "responses", column: "content", row: &row, owner: &owner })
 }

@@ -8,13 +8,6 @@ use crate::db::DbError;
 use crate::ids::{ResponseId, UserId};
 use crate::vault::Sealed;
 
-/// The most that is kept for one person.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
-    pub(super) count_max: i64,
-    pub(super) bytes_max: i64,
-}
-
 /// Keeps a response.
 pub(super) fn add(
     tx: &Transaction<'_>,
@@ -58,38 +51,8 @@ pub(super) fn touch(
     Ok(())
 }
 
-/// Takes away what there is no room for, what was used the longest ago first; says how many.
-pub(super) fn make_room(tx: &Transaction<'_>, owner: UserId, room: Room) -> Result<usize, DbError> {
-    let sql = "SELECT count(*), coalesce(sum(bytes), 0) FROM responses WHERE owner = ?1";
-    let (count, bytes): (i64, i64) =
-        tx.query_row(sql, [owner], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if count <= room.count_max && bytes <= room.bytes_max {
-        return Ok(0);
-    }
-    Ok(tx.execute(
-        "DELETE FROM responses WHERE id IN (
-             SELECT id FROM (
-                 SELECT id, row_number() OVER newest AS place, sum(bytes) OVER newest AS bytes
-                 FROM responses WHERE owner = ?1
-                 WINDOW newest AS (ORDER BY used_at DESC, id DESC ROWS UNBOUNDED PRECEDING))
-             WHERE place > 1 AND (place > ?2 OR bytes > ?3))",
-        params![owner, room.count_max, room.bytes_max],
-    )?)
-}
-
 /// Deletes one; says whether it was there.
 pub(super) fn delete(tx: &Transaction<'_>, owner: UserId, id: ResponseId) -> Result<bool, DbError> {
     let sql = "DELETE FROM responses WHERE id = ?1 AND owner = ?2";
     Ok(tx.execute(sql, params![id, owner])? == 1)
-}
-
-/// Deletes what nobody has used since `before`, at most `count_max`; says how many.
-pub(super) fn expire(
-    tx: &Transaction<'_>,
-    before: Timestamp,
-    count_max: u32,
-) -> Result<usize, DbError> {
-    let sql = "DELETE FROM responses WHERE id IN (
-                   SELECT id FROM responses WHERE used_at < ?1 LIMIT ?2)";
-    Ok(tx.execute(sql, params![before, count_max])?)
 }

@@ -22,7 +22,7 @@ export function Groups({ people }) {
   const load = useLoad("/api/admin/groups");
   const [open, setOpen] = useState(/** @type {{ kind: "edit" | "members" | "delete", group: Group | null } | null} */ (null));
   const close = () => setOpen(null);
-  return html`<section class="section groups"><div class="row-apart"><h2>${text.title}</h2>
+  return html`<section class="section spaced groups"><div class="row-apart"><h2>${text.title}</h2>
       ${may("people.manage") && html`<button type="button" class="button" onClick=${() => setOpen({ kind: "edit", group: null })}><${Icon} name="plus" size="small" />${text.new}</button>`}</div>
     <p class="about">${text.lead}</p>
     <${Loaded} from=${load}>${(/** @type {{ groups: Group[], most: number, unreadable: string[] }} */ data) => html`

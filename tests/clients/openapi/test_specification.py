@@ -1,5 +1,7 @@
 """The specification by itself: it is sound by an independent judge's word, and its examples are answered."""
 
+import os
+
 import jsonschema
 import openapi_spec_validator
 import pytest
@@ -52,6 +54,9 @@ def test_what_is_only_read_has_its_shape(path):
     check("GET", named, send("GET", path))
 
 
-def test_metrics_need_a_scope_of_their_own():
+def test_metrics_are_text_and_need_a_scope_of_their_own():
+    numbers = {"authorization": f"Bearer {os.environ['STRONGROOM_NUMBERS_KEY']}"}
+    answer = send("GET", "/metrics", headers=numbers)
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain")
     assert "text/plain" in operation("GET", "/metrics")["responses"]["200"]["content"]
     check("GET", "/metrics", send("GET", "/metrics"), 403)

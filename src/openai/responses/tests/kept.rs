@@ -9,10 +9,11 @@ use crate::config::LimitSet;
 use crate::db::{Db, DbError, Transaction};
 use crate::gate::testing::admit;
 use crate::ids::{KeyId, UserId};
+use crate::openai::kept::{Room, make_room};
 use crate::openai::responses::error::ResponseError;
 use crate::openai::responses::items::Place;
-use crate::openai::responses::state::{Before, Kept, Responses, ResponsesParts, Use};
-use crate::openai::responses::store::{self, Room};
+use crate::openai::responses::state::{Before, Kept, RESPONSES, Responses, ResponsesParts, Use};
+use crate::openai::responses::store;
 use crate::vault::Sealed;
 
 struct Desk {
@@ -292,7 +293,7 @@ async fn where_there_is_no_room_the_oldest_goes_first_and_the_newest_stays() {
         let at = now.plus(Duration::from_secs(after));
         let write = move |tx: &Transaction<'_>| -> Result<usize, DbError> {
             store::add(tx, owner, id, &Sealed::from_stored(vec![0; bytes]), at)?;
-            store::make_room(tx, owner, room)
+            make_room(tx, RESPONSES, owner, room)
         };
         let written = desk.house.db.write(write);
         async move { (id, written.await.expect("writes")) }
