@@ -44,8 +44,8 @@ use crate::limits::Limiter;
 use crate::models::{Library, LibraryParts};
 use crate::monitor::{Monitor, MonitorParts};
 use crate::openai::api::{OpenAi, tell_limits};
-use crate::openai::once::api::answer_once;
-use crate::openai::once::{Once, OnceParts};
+use crate::openai::idempotency::api::answer_once;
+use crate::openai::idempotency::{Idempotency, IdempotencyParts};
 use crate::openai::responses::{Responses, ResponsesParts};
 use crate::prompts::{Prompts, PromptsParts};
 use crate::routes;
@@ -91,7 +91,7 @@ pub(crate) struct App {
     chat: Chat,
     responses: Responses,
     usage: Reports,
-    once: Once,
+    once: Idempotency,
     pub(crate) evals: Evals,
     pub(crate) monitor: Monitor,
 }
@@ -157,7 +157,7 @@ impl App {
         })?;
         let responses = open_responses(home, &settings, (&db, &audit), (&registry, &gate));
         let usage = Reports::new((&db, &audit), clock, &registry, &settings);
-        let once = open_once(home, &settings, (&db, &audit), &registry, (&gate, &guard));
+        let once = open_idempotency(home, &settings, (&db, &audit), &registry, (&gate, &guard));
         let monitor = open_monitor(home, &settings, (&db, &audit));
         let ends = gate.clone();
         registry.on_revocation(move |what| {
@@ -373,14 +373,14 @@ fn open_responses(
     })
 }
 
-fn open_once(
+fn open_idempotency(
     home: &Home,
     settings: &Settings,
     (db, audit): (&Db, &AuditLog),
     registry: &Arc<Registry>,
     (gate, guard): (&Gate, &Guard),
-) -> Once {
-    let parts = OnceParts {
+) -> Idempotency {
+    let parts = IdempotencyParts {
         db: db.clone(),
         vault: home.vault.clone(),
         audit: audit.clone(),
@@ -389,7 +389,7 @@ fn open_once(
         gate: gate.clone(),
         hours: settings.api.idempotency_hours,
     };
-    Once::new(parts, guard.policy())
+    Idempotency::new(parts, guard.policy())
 }
 
 fn wait_options(settings: &Settings) -> WaitOptions {

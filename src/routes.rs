@@ -11,7 +11,7 @@ pub(crate) fn all() -> Routes {
         .get("/readyz", admin::api::ready)
         .get("/metrics", monitor::api::metrics)
         // What programs may ask for, for them and for people
-        .get("/openapi.json", openai::document::api::document)
+        .get("/openapi.json", openai::openapi::api::document)
         .get("/docs", admin::api::reference)
         // Programs
         .get("/v1/models", openai::api::models)
@@ -191,10 +191,10 @@ mod tests {
             .filter(is_for_programs)
             .map(|row| format!("{} {}", row.method, row.path.replace(":.+}", "}")))
             .collect();
-        let mut listed = openai::document::listed();
+        let mut listed = openai::openapi::listed();
         mounted.sort_unstable();
         listed.sort_unstable();
-        assert_eq!(mounted, listed, "src/openai/document/operations.rs");
+        assert_eq!(mounted, listed, "src/openai/openapi/operations.rs");
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub enum BlindPurpose {
     /// Addresses and names in throttling.
     Throttle,
     /// Requests that are answered once: their names, and what they ask.
-    Once,
+    Idempotency,
     /// What binds the rows that decide who somebody is.
     Row,
 }
@@ -96,7 +96,7 @@ impl BlindPurpose {
             Self::Csrf => "csrf",
             Self::Prompt => "prompt",
             Self::Throttle => "throttle",
-            Self::Once => "once",
+            Self::Idempotency => "idempotency",
             Self::Row => "row",
         }
     }

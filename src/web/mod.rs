@@ -12,11 +12,11 @@ pub mod error;
 mod forwarded;
 pub mod network;
 pub mod patience;
+mod pipelining;
 mod presence;
 pub mod programs;
 pub mod serve;
 pub mod shell;
-mod sips;
 pub mod tls;
 
 pub use answer::{Answer, Empty};

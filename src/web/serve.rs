@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
 use super::patience::{Pace, Patient};
-use super::sips::Sips;
+use super::pipelining::Sips;
 use crate::config;
 
 /// How long a client may take to close its end once we have closed ours.

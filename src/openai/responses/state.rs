@@ -18,8 +18,8 @@ use crate::clock::Clock;
 use crate::db::{Connection, Db, Transaction};
 use crate::gate::Gate;
 use crate::ids::ResponseId;
+use crate::openai::idempotency;
 use crate::openai::kept::{Room, Shelf, make_room};
-use crate::openai::once;
 use crate::vault::Vault;
 
 /// Where they lie.
@@ -226,7 +226,7 @@ impl Responses {
                 return Err(ResponseError::NotFound);
             }
             // Nor is it sent again to whoever asks once more under the same idempotency key.
-            let answers = once::forget(tx, by.user)?;
+            let answers = idempotency::forget(tx, by.user)?;
             parts.audit.record_in(tx, event.with("answers", answers))?;
             Ok(())
         };

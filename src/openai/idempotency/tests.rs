@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::OnceError;
-use super::state::{ANSWER_BYTES_MAX, ANSWERS, Answer, Claim, Key, Once, OnceParts, Stand};
+use super::error::IdempotencyError;
+use super::state::{
+    ANSWER_BYTES_MAX, ANSWERS, Answer, Claim, Idempotency, IdempotencyParts, Key, Stand,
+};
 use super::store;
 use crate::access::{Caller, Registry};
 use crate::db::{DbError, Transaction};
@@ -20,7 +22,7 @@ const BODY: &[u8] = b"{\"prompt\": \"Hi\"}";
 struct Desk {
     house: House,
     registry: Arc<Registry>,
-    once: Once,
+    once: Idempotency,
     ann: Caller,
 }
 
@@ -39,8 +41,8 @@ impl Desk {
         desk
     }
 
-    fn once(house: &House, registry: &Arc<Registry>, hours: u32, policy: &Policy) -> Once {
-        let parts = OnceParts {
+    fn once(house: &House, registry: &Arc<Registry>, hours: u32, policy: &Policy) -> Idempotency {
+        let parts = IdempotencyParts {
             db: house.db.clone(),
             vault: house.vault.clone(),
             audit: house.audit.clone(),
@@ -49,7 +51,7 @@ impl Desk {
             gate: house.gate.clone(),
             hours,
         };
-        Once::new(parts, policy)
+        Idempotency::new(parts, policy)
     }
 
     fn let_in(&self, caller: &Caller) {
@@ -57,7 +59,12 @@ impl Desk {
         admit(&self.house, &self.registry, caller);
     }
 
-    async fn begin(&self, caller: &Caller, key: &str, body: &[u8]) -> Result<Stand, OnceError> {
+    async fn begin(
+        &self,
+        caller: &Caller,
+        key: &str,
+        body: &[u8],
+    ) -> Result<Stand, IdempotencyError> {
         self.once.begin(caller, &named(key), HERE, body).await
     }
 
@@ -105,7 +112,7 @@ fn names_of_requests_are_printable_and_short() {
         assert!(Key::parse(good.as_bytes()).is_ok(), "{good}");
     }
     for bad in ["", "tab\there", "é", "nul\0", "\u{7f}", &"x".repeat(256)] {
-        assert!(matches!(Key::parse(bad.as_bytes()), Err(OnceError::NoKey)), "{bad:?}");
+        assert!(matches!(Key::parse(bad.as_bytes()), Err(IdempotencyError::NoKey)), "{bad:?}");
     }
 }
 
@@ -150,12 +157,12 @@ async fn a_name_is_of_one_request() {
         desk.once.begin(&desk.ann, &named("k"), address, body).await.map(drop)
     };
     // While it is being answered, and afterwards.
-    assert!(matches!(other(HERE, BODY).await, Err(OnceError::UnderWay)));
-    assert!(matches!(other(HERE, b"{}").await, Err(OnceError::Reused)));
+    assert!(matches!(other(HERE, BODY).await, Err(IdempotencyError::UnderWay)));
+    assert!(matches!(other(HERE, b"{}").await, Err(IdempotencyError::Reused)));
     keep(claim, "x").await;
     assert!(other(HERE, BODY).await.is_ok());
-    assert!(matches!(other(HERE, b"{}").await, Err(OnceError::Reused)));
-    assert!(matches!(other("/v1/messages", BODY).await, Err(OnceError::Reused)));
+    assert!(matches!(other(HERE, b"{}").await, Err(IdempotencyError::Reused)));
+    assert!(matches!(other("/v1/messages", BODY).await, Err(IdempotencyError::Reused)));
 }
 
 #[tokio::test]
@@ -199,7 +206,7 @@ async fn whoever_is_let_in_no_more_gets_nothing() {
     let house = house.that_withdrew_everything();
     let once = Desk::once(&house, &registry, 24, &Policy::builtin().expect("it is good"));
     let begun = once.begin(&ann, &named("k"), HERE, BODY).await;
-    assert!(matches!(begun, Err(OnceError::Gate(_))));
+    assert!(matches!(begun, Err(IdempotencyError::Gate(_))));
 }
 
 #[tokio::test]
@@ -215,7 +222,7 @@ async fn answers_are_kept_for_their_time_and_not_where_none_is() {
     assert_eq!((desk.rows().await, desk.once.expire().await.expect("expires")), (0, 0));
     assert_eq!(desk.house.events().await.last().map(String::as_str), Some("answer.expire done"));
     let desk = Desk::with_hours(0).await;
-    assert!(matches!(desk.begin(&desk.ann, "k", BODY).await, Err(OnceError::KeepsNone)));
+    assert!(matches!(desk.begin(&desk.ann, "k", BODY).await, Err(IdempotencyError::KeepsNone)));
 }
 
 #[tokio::test]
@@ -239,7 +246,7 @@ async fn a_row_that_was_moved_or_changed_does_not_open() {
                 opened += 1;
             }
             Ok(Stand::New(_)) => panic!("it is there"),
-            Err(error) => assert!(matches!(error, OnceError::Vault(_)), "{error}"),
+            Err(error) => assert!(matches!(error, IdempotencyError::Vault(_)), "{error}"),
         }
     }
     assert_eq!(opened, 1, "the one that was not written over");

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::error::OnceError;
+use super::error::IdempotencyError;
 use super::store;
 use crate::access::{Caller, Changes, Registry};
 use crate::audit::{Action, AuditLog, Event, Outcome};
@@ -30,7 +30,7 @@ pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
 const KEY_BYTES_MAX: usize = 255;
 
 /// What answers are kept with.
-pub(crate) struct OnceParts {
+pub(crate) struct IdempotencyParts {
     /// Where they are kept.
     pub(crate) db: Db,
     /// What seals them.
@@ -49,8 +49,8 @@ pub(crate) struct OnceParts {
 
 /// The requests that are answered once. A handle.
 #[derive(Clone)]
-pub(crate) struct Once {
-    parts: Arc<OnceParts>,
+pub(crate) struct Idempotency {
+    parts: Arc<IdempotencyParts>,
     changes: Changes,
     /// The rules of the guard, as a digest.
     rules: Arc<str>,
@@ -64,12 +64,12 @@ pub(super) struct Key(String);
 
 impl Key {
     /// Reads what came in the header.
-    pub(super) fn parse(raw: &[u8]) -> Result<Self, OnceError> {
+    pub(super) fn parse(raw: &[u8]) -> Result<Self, IdempotencyError> {
         let is_printable = raw.iter().all(|byte| matches!(byte, b' '..=b'~'));
         if raw.is_empty() || raw.len() > KEY_BYTES_MAX || !is_printable {
-            return Err(OnceError::NoKey);
+            return Err(IdempotencyError::NoKey);
         }
-        String::from_utf8(raw.to_vec()).map(Self).map_err(|_| OnceError::NoKey)
+        String::from_utf8(raw.to_vec()).map(Self).map_err(|_| IdempotencyError::NoKey)
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) enum Stand {
 
 /// A request that is being answered; nobody else answers it as long as this lives.
 pub(super) struct Claim {
-    once: Once,
+    once: Idempotency,
     caller: Caller,
     id: String,
     asked: String,
@@ -117,9 +117,9 @@ impl Drop for Claim {
     }
 }
 
-impl Once {
+impl Idempotency {
     /// Over the database, the vault and the record, under these rules of the guard.
-    pub(crate) fn new(parts: OnceParts, policy: &Policy) -> Self {
+    pub(crate) fn new(parts: IdempotencyParts, policy: &Policy) -> Self {
         let changes = Changes::new(&parts.db, &parts.audit, &parts.registry);
         let rules = serde_json::to_vec(policy).expect("texts, numbers and maps of them are JSON");
         let rules = hex::encode(Sha256::digest(rules)).into();
@@ -133,9 +133,9 @@ impl Once {
         key: &Key,
         address: &str,
         body: &[u8],
-    ) -> Result<Stand, OnceError> {
+    ) -> Result<Stand, IdempotencyError> {
         if self.parts.hours == 0 {
-            return Err(OnceError::KeepsNone);
+            return Err(IdempotencyError::KeepsNone);
         }
         let of = caller.key().map(|key| key.id.to_string()).unwrap_or_default();
         let id = self.digest(&["name", &caller.user.to_string(), &of], key.0.as_bytes())?;
@@ -145,7 +145,7 @@ impl Once {
             return Ok(Stand::New(Box::new(claim)));
         };
         if kept.asked != claim.asked {
-            return Err(OnceError::Reused);
+            return Err(IdempotencyError::Reused);
         }
         if !self.still_stands(caller, &kept) {
             // It takes the road once more, where it is said what has changed.
@@ -159,11 +159,11 @@ impl Once {
     }
 
     /// Takes a request on, unless it is being answered.
-    fn claim(&self, caller: &Caller, id: String, asked: String) -> Result<Claim, OnceError> {
+    fn claim(&self, caller: &Caller, id: String, asked: String) -> Result<Claim, IdempotencyError> {
         let mut under_way = self.under_way.lock();
         match under_way.get(&id) {
-            Some(other) if *other != asked => return Err(OnceError::Reused),
-            Some(_) => return Err(OnceError::UnderWay),
+            Some(other) if *other != asked => return Err(IdempotencyError::Reused),
+            Some(_) => return Err(IdempotencyError::UnderWay),
             None => under_way.insert(id.clone(), asked.clone()),
         };
         drop(under_way);
@@ -179,12 +179,12 @@ impl Once {
             text.push(b'\n');
         }
         text.extend_from_slice(bytes);
-        Ok(hex::encode(self.parts.vault.blind(BlindPurpose::Once, &text)?))
+        Ok(hex::encode(self.parts.vault.blind(BlindPurpose::Idempotency, &text)?))
     }
 
-    async fn find(&self, owner: UserId, id: &str) -> Result<Option<Kept>, OnceError> {
+    async fn find(&self, owner: UserId, id: &str) -> Result<Option<Kept>, IdempotencyError> {
         let (vault, id, since) = (self.parts.vault.clone(), id.to_owned(), self.oldest());
-        let read = move |db: &Connection| -> Result<Option<Kept>, OnceError> {
+        let read = move |db: &Connection| -> Result<Option<Kept>, IdempotencyError> {
             let Some(content) = store::find(db, owner, &id, since)? else { return Ok(None) };
             Ok(Some(ANSWERS.open(&vault, (owner, &id), &content)?))
         };
@@ -210,7 +210,7 @@ impl Once {
     }
 
     /// Deletes what is not sent again any more; says how many.
-    pub(crate) async fn expire(&self) -> Result<usize, OnceError> {
+    pub(crate) async fn expire(&self) -> Result<usize, IdempotencyError> {
         let (parts, told) = (&self.parts, (Action::AnswerExpire, "answers"));
         ANSWERS.expire((&parts.db, &parts.audit), self.oldest(), told).await
     }
@@ -229,7 +229,7 @@ impl Claim {
         }
     }
 
-    async fn put(&self, answer: Answer) -> Result<(), OnceError> {
+    async fn put(&self, answer: Answer) -> Result<(), IdempotencyError> {
         let Self { once, caller, id, asked } = self;
         let (owner, now, id) = (caller.user, once.parts.clock.now(), id.clone());
         let kept = Kept {
@@ -242,7 +242,7 @@ impl Claim {
         let content = ANSWERS.seal(&once.parts.vault, (owner, &id), &kept)?;
         let event = event(caller, Action::AnswerKeep, &id).with("bytes", content.as_bytes().len());
         let audit = once.parts.audit.clone();
-        let change = move |tx: &Transaction<'_>| -> Result<(), OnceError> {
+        let change = move |tx: &Transaction<'_>| -> Result<(), IdempotencyError> {
             store::put(tx, owner, &id, &content, now)?;
             let dropped = make_room(tx, ANSWERS, owner, ROOM)?;
             audit.record_in(tx, event.with("dropped", dropped))?;

@@ -1,7 +1,7 @@
 //! Everything but what was used.
 
 use super::{Field, Gives, Operation, Who, get, post, query};
-use crate::openai::document::requests::Table;
+use crate::openai::openapi::requests::Table;
 use crate::web::ErrorCode;
 
 const CHATS: &str = "Chats and texts";

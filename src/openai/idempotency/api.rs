@@ -17,8 +17,8 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde_json::Value;
 
-use super::error::{HEADER, OnceError};
-use super::state::{ANSWER_BYTES_MAX, Answer, Claim, Key, Once, Stand};
+use super::error::{HEADER, IdempotencyError};
+use super::state::{ANSWER_BYTES_MAX, Answer, Claim, Idempotency, Key, Stand};
 use crate::access::Authenticator;
 use crate::access::permission::Permission;
 use crate::openai::events::Whole;
@@ -50,7 +50,7 @@ pub(crate) async fn answer_once<B: MessageBody + 'static>(
 
 async fn begin(request: &mut ServiceRequest) -> Result<Stand, ApiError> {
     let authenticator = request.app_data::<Data<Authenticator>>().cloned();
-    let once = request.app_data::<Data<Once>>().cloned();
+    let once = request.app_data::<Data<Idempotency>>().cloned();
     let (Some(authenticator), Some(once)) = (authenticator, once) else {
         return Err(ApiError::new(ErrorCode::Internal).because("answers are kept nowhere"));
     };
@@ -65,11 +65,11 @@ async fn begin(request: &mut ServiceRequest) -> Result<Stand, ApiError> {
     Ok(once.begin(&caller, &key, &address, &body).await?)
 }
 
-fn named(request: &ServiceRequest) -> Result<Key, OnceError> {
+fn named(request: &ServiceRequest) -> Result<Key, IdempotencyError> {
     let mut named = request.headers().get_all(HEADER);
     match (named.next(), named.next()) {
         (Some(key), None) => Key::parse(key.as_bytes()),
-        _ => Err(OnceError::NoKey),
+        _ => Err(IdempotencyError::NoKey),
     }
 }
 

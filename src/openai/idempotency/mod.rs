@@ -10,7 +10,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use state::{Once, OnceParts};
+pub(crate) use state::{Idempotency, IdempotencyParts};
 
 use crate::db::{DbError, Transaction};
 use crate::ids::UserId;

@@ -13,7 +13,7 @@ pub(super) const HEADER: &str = "idempotency-key";
 
 /// Why such a request is not answered.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OnceError {
+pub(crate) enum IdempotencyError {
     /// The header is not what it should be.
     #[error("not an idempotency key")]
     NoKey,
@@ -43,22 +43,22 @@ pub(crate) enum OnceError {
     Vault(#[from] VaultError),
 }
 
-impl From<OnceError> for ApiError {
-    fn from(error: OnceError) -> Self {
+impl From<IdempotencyError> for ApiError {
+    fn from(error: IdempotencyError) -> Self {
         match error {
-            OnceError::NoKey => Self::new(ErrorCode::InvalidValue)
+            IdempotencyError::NoKey => Self::new(ErrorCode::InvalidValue)
                 .message("`Idempotency-Key` stands there once, with 1 to 255 printable characters of ASCII.")
                 .param(HEADER),
-            OnceError::KeepsNone => Self::new(ErrorCode::UnsupportedParameter)
+            IdempotencyError::KeepsNone => Self::new(ErrorCode::UnsupportedParameter)
                 .message("`Idempotency-Key` is not supported: this server keeps no answers. Leave it out.")
                 .param(HEADER),
-            OnceError::Reused => Self::new(ErrorCode::IdempotencyKeyReused).param(HEADER),
-            OnceError::UnderWay => Self::new(ErrorCode::IdempotencyInProgress).param(HEADER),
-            OnceError::Withdrawn(error) => error.into(),
-            OnceError::Gate(error) => error.into(),
-            OnceError::Db(error) => db_error(&error),
-            OnceError::Audit(error) => audit_error(&error),
-            OnceError::Vault(error) => vault_error(error),
+            IdempotencyError::Reused => Self::new(ErrorCode::IdempotencyKeyReused).param(HEADER),
+            IdempotencyError::UnderWay => Self::new(ErrorCode::IdempotencyInProgress).param(HEADER),
+            IdempotencyError::Withdrawn(error) => error.into(),
+            IdempotencyError::Gate(error) => error.into(),
+            IdempotencyError::Db(error) => db_error(&error),
+            IdempotencyError::Audit(error) => audit_error(&error),
+            IdempotencyError::Vault(error) => vault_error(error),
         }
     }
 }
