@@ -403,18 +403,17 @@ fn a_chat_at_a_terminal() {
     terminal.wait("Not now. Try again in 7 seconds");
 
     // Ctrl-C stops the answer, and the chat goes on with what there was of it.
-    terminal.say("/clear");
-    terminal.say("/system Be brief.");
-    terminal.say("Wait");
+    // Whoever types ahead is heard.
+    terminal.send("/clear\r");
+    terminal.send("/system Be brief.\r");
+    terminal.send("Wait\r");
     terminal.wait("It begins here");
     terminal.send("\x03");
     terminal.wait("Stopped.");
     wait_for("the server to be left", || matches!(server.next(), Seen::Left));
     terminal.send("Three\r");
     terminal.wait("Heard Three of 4.");
-    terminal.send("\"\"\"Four\r");
-    terminal.wait("… ");
-    terminal.send("lines\"\"\"\r");
+    terminal.send("\"\"\"Four\rlines\"\"\"\r");
     terminal.wait("Heard Four");
     terminal.send("/save saved.md\r");
     terminal.wait("Saved to");

@@ -115,15 +115,6 @@ impl Terminal {
         stdin.write_all(keys.as_bytes()).and_then(|()| stdin.flush()).expect("it runs");
     }
 
-    /// Types a line at the prompt, once it is there: what comes in one piece with the line before it is
-    /// taken with that one and lost.
-    pub fn say(&mut self, line: &str) {
-        self.wait("> ");
-        self.send(&format!("{line}\r"));
-        // The editor lets go of the terminal.
-        self.wait("\x1b[?2004l");
-    }
-
     /// Waits for the end; gives the exit code and all that was shown.
     pub fn end(mut self) -> (i32, String) {
         wait_for("the end of the chat", || self.child.try_wait().expect("it is ours").is_some());
