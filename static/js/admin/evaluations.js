@@ -55,20 +55,21 @@ function Start({ suites, onStarted }) {
 export function AlertsPage() {
   const text = admin.alerts;
   const load = useLoad("/api/admin/alerts");
-  const task = useTask(async (/** @type {string} */ id) => { await api.post(`/api/admin/alerts/${id}/acknowledge`, {}); toast(text.acknowledged); await load.reload(); });
   return html`<${Head} title=${text.title} lead=${text.lead} />
-    ${task.error && html`<${Notice} kind="bad" role="alert">${task.error}</${Notice}>`}
     <${Loaded} from=${load}>${(/** @type {any} */ data) => data.alerts.length === 0 ? html`<${Empty} title=${text.none}><p>${text.noneAbout}</p></${Empty}>`
-      : html`<ul class="list">${data.alerts.map((/** @type {any} */ one) => html`<${Alert} key=${one.id} alert=${one} onAcknowledge=${task.run} />`)}</ul>`}</${Loaded}>`;
+      : html`<ul class="list">${data.alerts.map((/** @type {any} */ one) => html`<${Alert} key=${one.id} alert=${one} onDone=${load.reload} />`)}</ul>`}</${Loaded}>`;
 }
 
-/** @param {{ alert: any, onAcknowledge: (id: string) => Promise<void> }} props */
-function Alert({ alert, onAcknowledge }) {
+/** @param {{ alert: any, onDone: () => Promise<void> }} props */
+function Alert({ alert, onDone }) {
   const text = admin.alerts;
+  // Of this alert alone: nobody has to wait for one before they acknowledge the next.
+  const task = useTask(async () => { await api.post(`/api/admin/alerts/${alert.id}/acknowledge`, {}); toast(text.acknowledged); await onDone(); });
   const isOpen = !alert.acknowledged_at;
   const isHigh = alert.severity === "high";
   return html`<li><span class=${!isOpen ? "quiet" : isHigh ? "state-failing" : "state-due"}><${Icon} name="bell" /></span>
-    <div class="grow"><div>${alert.title}</div><div class="sub">${alert.message} · <${Time} at=${alert.last_at} />${!isOpen && html` · ${fill(text.by, { name: alert.acknowledged_by ?? "" })}`}</div></div>
+    <div class="grow"><div>${alert.title}</div><div class="sub">${alert.message} · <${Time} at=${alert.last_at} />${!isOpen && html` · ${fill(text.by, { name: alert.acknowledged_by ?? "" })}`}</div>
+      ${task.error && html`<${Notice} kind="bad" role="alert">${task.error}</${Notice}>`}</div>
     ${isOpen && html`<span class=${`badge ${isHigh ? "bad" : "warn"}`}>${text.severities[isHigh ? "high" : "medium"]}</span>`}
-    ${isOpen && may("alerts.manage") && html`<button type="button" class="button small" onClick=${() => onAcknowledge(alert.id)}>${text.acknowledge}</button>`}</li>`;
+    ${isOpen && may("alerts.manage") && html`<button type="button" class="button small" disabled=${task.isBusy} onClick=${() => void task.run()}>${text.acknowledge}</button>`}</li>`;
 }

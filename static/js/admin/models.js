@@ -39,12 +39,8 @@ export function ModelsPage() {
     const timer = setInterval(() => void load.reload(), ASK_AGAIN_MS);
     return () => clearInterval(timer);
   }, [isMoving]);
-  const order = useTask(async (/** @type {ServedModel} */ one, /** @type {"load" | "unload" | "cancel"} */ what) => {
-    try { await api.post(`/api/admin/models/${one.id}/${what}`, {}); } finally { await Promise.all([load.reload(), refreshModels()]); }
-  });
-  const acts = { order: order.run, change: setChanging, name: setNaming };
+  const acts = { change: setChanging, name: setNaming, reload: load.reload };
   return html`<${Head} title=${text.title} lead=${text.lead}>${load.data?.has_directory && may("models.manage") && html`<${Scan} onDone=${load.reload} />`}</${Head}>
-    ${order.error && html`<${Notice} kind="bad" role="alert">${order.error}</${Notice}>`}
     <${Loaded} from=${load}>${(/** @type {Served} */ data) => data.models.length === 0
       ? html`<${Empty} title=${text.none}><p>${text.noneAbout}</p></${Empty}>`
       : html`${data.models.filter((one) => one.reason).map((one) => html`<div class="failed-model"><${Notice} kind=${one.state === "failed" ? "bad" : "warn"}><strong>${one.id}</strong> ${text.states[one.state]}: ${one.reason}</${Notice}></div>`)}
@@ -81,13 +77,18 @@ function State({ one }) {
   return html`${badge}<div class="load-bar"><progress max="100" value=${percent ?? undefined} aria-label=${fill(text.loadingOf, { name: one.id })}></progress><span class="quiet small">${words}</span></div>`;
 }
 
-/** @param {{ one: ServedModel, acts: { order: (one: ServedModel, what: "load" | "unload" | "cancel") => Promise<void>, change: (one: ServedModel) => void, name: (one: ServedModel) => void } }} props */
+/** @param {{ one: ServedModel, acts: { change: (one: ServedModel) => void, name: (one: ServedModel) => void, reload: () => Promise<void> } }} props */
 function Row({ one, acts }) {
   const text = admin.models;
+  // Of this model alone: another one can be ordered meanwhile.
+  const order = useTask(async (/** @type {"load" | "unload" | "cancel"} */ what) => {
+    try { await api.post(`/api/admin/models/${one.id}/${what}`, {}); } finally { await Promise.all([acts.reload(), refreshModels()]); }
+  });
+  const isStill = !one.progress && !order.isBusy;
   const items = [
-    !one.progress && one.state !== "unloading" && { label: one.state === "ready" ? text.loadAgain : text.load, icon: "again", act: () => void acts.order(one, "load") },
-    one.progress && { label: text.cancelLoad, icon: "cross", act: () => void acts.order(one, "cancel") },
-    one.state === "ready" && !one.progress && { label: text.unload, icon: "out", act: () => void acts.order(one, "unload") },
+    isStill && one.state !== "unloading" && { label: one.state === "ready" ? text.loadAgain : text.load, icon: "again", act: () => void order.run("load") },
+    one.progress && !order.isBusy && { label: text.cancelLoad, icon: "cross", act: () => void order.run("cancel") },
+    isStill && one.state === "ready" && { label: text.unload, icon: "out", act: () => void order.run("unload") },
     { label: text.addAlias, icon: "plus", act: () => acts.name(one) },
   ];
   const who = one.roles === null ? text.everybody : one.roles.length === 0 ? text.nobody : one.roles.join(", ");
@@ -95,7 +96,7 @@ function Row({ one, acts }) {
   return html`<tr><td><div class="row"><div class="grow"><span class="name">${one.id}</span> ${one.default && html`<span class="badge accent">${text.default}</span>`}
       <div class="quiet">${[one.architecture, kind, ...one.aliases].filter(Boolean).join(" · ")}</div></div>
       ${may("models.manage") && html`<${Menu} label=${fill(text.actsOf, { name: one.id })} button=${html`<${Icon} name="more" size="small" />`} align="start" items=${items} />`}</div></td>
-    <td><${State} one=${one} /></td>
+    <td><${State} one=${one} />${order.error && html`<p class="wrong" role="alert">${order.error}</p>`}</td>
     <td class="end nowrap">${one.memory_bytes ? mebibytes(one.memory_bytes) : "–"}</td>
     <td class="nowrap">${one.in_use > 0 ? fill(text.inUse, { count: number(one.in_use) }) : one.last_used ? html`<${Time} at=${one.last_used} />` : "–"}</td>
     <td class="end">${one.parameters ? short(one.parameters) : "–"}</td><td>${one.quantization ?? "–"}</td><td class="end">${one.context_tokens ? number(one.context_tokens) : "–"}</td>

@@ -6,19 +6,24 @@ import { Notice } from "./parts.js";
 
 /**
  * @param {string} path
- * @returns {{ data: any, error: string, reload: () => Promise<void>, setData: (data: any) => void }}
+ * @returns {{ data: any, error: string, reload: () => Promise<void> }}
  */
 export function useLoad(path) {
   const [state, setState] = useState(/** @type {{ data: any, error: string }} */ ({ data: null, error: "" }));
+  const asked = useRef(0);
   const reload = async () => {
+    const own = asked.current += 1;
+    // An answer that comes after a later question was asked says how things were.
+    const isLate = () => own !== asked.current;
     try {
-      setState({ data: await api.get(path), error: "" });
+      const data = await api.get(path);
+      if (!isLate()) setState({ data, error: "" });
     } catch (/** @type {any} */ cause) {
-      setState((before) => ({ data: before.data, error: cause.message }));
+      if (!isLate()) setState((before) => ({ data: before.data, error: cause.message }));
     }
   };
   useEffect(() => { setState({ data: null, error: "" }); void reload(); }, [path]);
-  return { ...state, reload, setData: (data) => setState({ data, error: "" }) };
+  return { ...state, reload };
 }
 
 /** @param {{ from: ReturnType<typeof useLoad>, children: (data: any) => any }} props */
