@@ -159,8 +159,12 @@ impl Kernel for Tile<'_, '_, '_> {
         let seen = seen_by(rows.len() - 1);
         // The first position that the first row of the tile sees; the others see none before it.
         let first_seen = window.map_or(0, |window| (first_position + 1).saturating_sub(window));
-        let blocks = self.item.run.blocks.iter().take(seen.div_ceil(BLOCK_TOKENS)).enumerate();
-        for (index, &block) in blocks.skip(first_seen / BLOCK_TOKENS) {
+        let blocks = self.item.run.blocks;
+        let blocks = &blocks[..seen.div_ceil(BLOCK_TOKENS).min(blocks.len())];
+        for (index, &block) in blocks.iter().enumerate().skip(first_seen / BLOCK_TOKENS) {
+            if let Some(next) = blocks.get(index + 1) {
+                self.cache.bring(self.layer, *next, self.item.kv_head);
+            }
             let keys = self.cache.keys(self.layer, block, self.item.kv_head, &mut key_scratch);
             let values =
                 self.cache.values(self.layer, block, self.item.kv_head, &mut value_scratch);

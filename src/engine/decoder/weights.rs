@@ -11,6 +11,7 @@ use crate::engine::compute::Compute;
 use crate::engine::error::LoadError;
 use crate::engine::families::DecoderSpec;
 use crate::engine::gguf::{File, TensorInfo};
+use crate::engine::kernels::Rooms;
 use crate::engine::layers::{Linear, Norm, NormKind};
 
 /// The weights of a file. Several threads may read them at once.
@@ -21,6 +22,8 @@ pub(in crate::engine) struct Weights<'a> {
     compute: Compute,
     /// The names of those that the decoder has.
     taken: Mutex<HashSet<String>>,
+    /// Where packed weights lie.
+    rooms: Rooms,
     /// Memory that bytes are read into, kept for the next reading.
     buffers: Mutex<Vec<Vec<u8>>>,
 }
@@ -47,8 +50,10 @@ impl<'a> Weights<'a> {
         file: &'a File,
         progress: &'a LoadProgress,
     ) -> Self {
-        progress.begin(file.tensors().iter().map(|tensor| tensor.bytes as u64).sum());
-        Self { file, progress, compute, taken: Mutex::default(), buffers: Mutex::default() }
+        let bytes: usize = file.tensors().iter().map(|tensor| tensor.bytes).sum();
+        progress.begin(bytes as u64);
+        let (taken, buffers) = (Mutex::default(), Mutex::default());
+        Self { file, progress, compute, taken, rooms: Rooms::for_bytes(bytes), buffers }
     }
 
     /// Whether the file has a tensor of this whole name.
@@ -155,7 +160,7 @@ impl<'a> Weights<'a> {
         let bytes = rows.start * row_bytes..rows.end * row_bytes; // inside the shape: see `check`
         self.read(info, bytes, |bytes| {
             let read = match &self.compute {
-                Compute::Host => Linear::new(info.kind, bytes, input, bias),
+                Compute::Host => Linear::new(info.kind, bytes, input, bias, &self.rooms),
                 Compute::Device(device) => Linear::on_device(info.kind, bytes, input, bias, device),
             };
             read.map_err(|error| self.compute.cannot_place(&error))

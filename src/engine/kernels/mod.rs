@@ -1,25 +1,29 @@
 //! The one place of the engine where `unsafe` may stand: each use is short, stated and tested.
 
 mod blocks;
+mod bring;
 mod bytes;
 mod cores;
 mod float;
 mod halves;
-mod large_pages;
 pub(crate) mod packed;
 mod pool;
 mod probe;
+mod reductions;
+mod room;
 mod target;
 mod trim;
 
 pub(crate) use blocks::{Block, Iq4Nl, Iq4Xs, Mxfp4};
+pub(crate) use bring::bring;
 pub(crate) use bytes::{SHARED, ToBytes, WidenAcross, WidenAlong};
 pub(crate) use float::{Float, FloatProduct};
 pub(crate) use halves::widen;
-use large_pages::ask_for_large_pages;
 pub(crate) use pool::for_each;
 pub use pool::{TooLate, set_threads, threads};
 pub use probe::{multiply_rate, read_rate};
+pub(crate) use reductions::{ExpSum, Highest, Sum, SumOfSquares};
+pub(crate) use room::{Rooms, ask_for_large_pages};
 pub(crate) use target::*;
 pub use target::{InstructionSet, InstructionsError, set_instructions};
 pub use trim::give_back_memory;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::BLOCK_TOKENS;
-use crate::engine::kernels::{SHARED, Target, ToBytes, WidenAcross, WidenAlong};
+use crate::engine::kernels::{SHARED, Target, ToBytes, WidenAcross, WidenAlong, bring};
 
 /// How a piece lies: keys with the tokens side by side, values with the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,13 @@ impl Bytes {
             Lies::Along => Target::best().run(WidenAlong { codes, scales, width, wide }),
         }
         wide
+    }
+
+    /// Asks for a piece of keys and the values behind it.
+    pub(super) fn bring(&self, piece: usize) {
+        let (codes, scales) = self.ranges(piece..piece + 2);
+        bring(&self.codes[codes], 0);
+        bring(&self.scales[scales], 0);
     }
 
     /// Copies pieces to where others are.

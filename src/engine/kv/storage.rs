@@ -8,7 +8,7 @@ use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use super::bytes::{Bytes, Lies};
 use super::{BLOCK_TOKENS, BlockId};
 use crate::engine::KvPrecision;
-use crate::engine::kernels::{Target, widen};
+use crate::engine::kernels::{Target, ask_for_large_pages, bring, widen};
 
 /// What a cache holds for each token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,13 +81,20 @@ fn narrow(numbers: &[f32], into: &mut [u16]) {
     }
 }
 
+/// So many noughts, in large pages.
+fn zeros<T: Clone + Default>(count: usize) -> Vec<T> {
+    let mut zeros = vec![T::default(); count];
+    ask_for_large_pages(&mut zeros);
+    zeros
+}
+
 impl Storage {
     /// Room for so many blocks.
     pub(super) fn new(shape: CacheShape, blocks: usize) -> Self {
         let elements = shape.block() * blocks;
         let numbers = match shape.precision {
-            KvPrecision::F16 => Numbers::F16(vec![0; elements]),
-            KvPrecision::F32 => Numbers::F32(vec![0.0; elements]),
+            KvPrecision::F16 => Numbers::F16(zeros(elements)),
+            KvPrecision::F32 => Numbers::F32(zeros(elements)),
             KvPrecision::Q8 => Numbers::Q8(Bytes::new(shape.head_dim, shape.pieces() * blocks)),
         };
         Self { shape, numbers }
@@ -155,6 +162,17 @@ impl Storage {
     ) -> &'a [f32] {
         let keys = self.shape.place(layer, block, head);
         self.piece(keys + self.shape.piece(), Lies::Along, scratch)
+    }
+
+    /// Asks for the keys and values of one head in one block, which will be read soon.
+    pub(crate) fn bring(&self, layer: usize, block: BlockId, head: usize) {
+        let from = self.shape.place(layer, block, head);
+        let both = from..from + 2 * self.shape.piece();
+        match &self.numbers {
+            Numbers::F16(numbers) => bring(&numbers[both], 0),
+            Numbers::F32(numbers) => bring(&numbers[both], 0),
+            Numbers::Q8(bytes) => bytes.bring(from / self.shape.piece()),
+        }
     }
 
     /// Copies a block over another one.

@@ -16,7 +16,7 @@ use super::packed_matrix::{packed_products, packed_rows};
 use crate::engine::compute::DeviceMatrix;
 use crate::engine::gguf::{TensorType, candle_tensor};
 use crate::engine::kernels::packed::{PACKS, PackedMatrix};
-use crate::engine::kernels::{Iq4Nl, Iq4Xs, Mxfp4};
+use crate::engine::kernels::{Iq4Nl, Iq4Xs, Mxfp4, Rooms};
 
 /// A matrix of weights with an optional bias: rows [tokens, in] to rows [tokens, out].
 #[derive(Clone, Debug)]
@@ -52,14 +52,16 @@ enum Alone {
 }
 
 impl Linear {
-    /// The bytes are those of [out, columns] weights of a type, whose blocks divide a row.
+    /// The bytes are those of [out, columns] weights of a type, whose blocks divide a row; they lie in
+    /// `rooms` where they are packed.
     pub(crate) fn new(
         kind: TensorType,
         bytes: &[u8],
         columns: usize,
         bias: Option<Tensor>,
+        rooms: &Rooms,
     ) -> Result<Self> {
-        let pack = || PackedMatrix::pack(kind, bytes, columns);
+        let pack = || PackedMatrix::pack(kind, bytes, columns, rooms);
         let weight = match PACKS.then(pack).flatten() {
             Some(packed) => Weight::Packed(Arc::new(packed)),
             None => Weight::new(kind, bytes, columns)?,
@@ -268,7 +270,7 @@ mod tests {
     }
 
     fn linear(kind: TensorType) -> Linear {
-        Linear::new(kind, &blocks(kind), COLUMNS, None).expect("a matrix")
+        Linear::new(kind, &blocks(kind), COLUMNS, None, &Rooms::default()).expect("a matrix")
     }
 
     /// Every type as where nothing is packed.

@@ -3,10 +3,14 @@
 
 use std::cmp::Ordering;
 
-use crate::engine::kernels::{ExpSum, Target};
+use crate::engine::kernels::{ExpSum, Highest, Target};
 
-/// Below this logit, nothing is left of a share in f32.
-const LEAST: f32 = -87.0;
+/// Below this logit, nothing is left of a share in f32: also where something was filtered out.
+pub(super) const LEAST: f32 = -87.0;
+/// Tokens of which the highest stands for all, where only the highest few are looked for.
+const FEW: usize = 64;
+/// How far below the best the fewest that weigh enough are first looked for.
+const NEAR: f32 = -2.0;
 
 /// Keeps what is at least `min_p` times as likely as the best.
 pub(super) fn min_p(logits: &mut [f32], min_p: f32) {
@@ -20,9 +24,19 @@ pub(super) fn top_k(logits: &mut [f32], k: usize, scratch: &mut Vec<f32>) {
     if k == 0 || k >= logits.len() {
         return;
     }
-    scratch.clear();
-    scratch.extend_from_slice(logits);
-    let (_, &mut threshold, _) = scratch.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+    let mut kth = |of: &mut dyn Iterator<Item = f32>| {
+        scratch.clear();
+        scratch.extend(of);
+        let (_, kth, _) = scratch.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+        *kth
+    };
+    // At least k of all are as high as the k-th of those that are the highest of a few.
+    let least = if k <= logits.len() / FEW {
+        kth(&mut logits.chunks(FEW).map(|few| Target::best().run(Highest(few))))
+    } else {
+        f32::NEG_INFINITY
+    };
+    let threshold = kth(&mut logits.iter().copied().filter(|&logit| logit >= least));
     let above = logits.iter().filter(|&&logit| logit > threshold).count();
     keep_above_and_some(logits, threshold, k - above);
 }
@@ -33,9 +47,14 @@ pub(super) fn top_p(logits: &mut [f32], top_p: f32, scratch: &mut Vec<f32>) {
     if top_p >= 1.0 {
         return;
     }
+    let wanted = f64::from(top_p) * weight(logits);
+    let mut least = NEAR;
+    while least > LEAST && weight_from(logits, least) < wanted {
+        least *= 2.0;
+    }
+    let least = least.max(LEAST);
     scratch.clear();
-    scratch.extend(logits.iter().filter(|&&logit| logit > LEAST));
-    let wanted = f64::from(top_p) * weight(scratch);
+    scratch.extend(logits.iter().filter(|&&logit| logit >= least));
     if let Some(threshold) = border(scratch, wanted, |a, b| b.total_cmp(a), weight) {
         keep_share(logits, threshold, top_p);
     }
@@ -105,40 +124,31 @@ fn border<T: Copy>(
 
 /// Keeps what is above the threshold, and as many of its equals as the share needs: at least one.
 fn keep_share(logits: &mut [f32], threshold: f32, top_p: f32) {
-    let rest = f64::from(top_p) * weight_of(logits) - weight_above(logits, threshold);
+    let rest = f64::from(top_p) * weight(logits) - weight_from(logits, threshold.next_up());
     let equals =
         (rest / f64::from(threshold.exp())).ceil().clamp(1.0, logits.len() as f64) as usize;
     keep_above_and_some(logits, threshold, equals);
 }
 
-fn weight(logits: &[f32]) -> f64 {
-    Target::best().run(ExpSum { row: logits, highest: 0.0 })
+/// How much all together weigh.
+pub(super) fn weight(logits: &[f32]) -> f64 {
+    weight_from(logits, LEAST)
 }
 
-fn weight_of(logits: &[f32]) -> f64 {
-    logits.iter().filter(|&&logit| logit > LEAST).map(|logit| f64::from(logit.exp())).sum()
-}
-
-fn weight_above(logits: &[f32], threshold: f32) -> f64 {
-    logits.iter().filter(|&&logit| logit > threshold).map(|logit| f64::from(logit.exp())).sum()
+fn weight_from(logits: &[f32], least: f32) -> f64 {
+    Target::best().run(ExpSum { row: logits, highest: 0.0, least })
 }
 
 fn keep_from(logits: &mut [f32], threshold: f32) {
     for logit in logits {
-        if *logit < threshold {
-            *logit = f32::NEG_INFINITY;
-        }
+        *logit = if *logit < threshold { f32::NEG_INFINITY } else { *logit };
     }
 }
 
-fn keep_above_and_some(logits: &mut [f32], threshold: f32, mut equals: usize) {
-    for logit in logits {
-        if *logit > threshold {
-            continue;
-        }
-        if *logit == threshold && equals > 0 {
-            equals -= 1;
-        } else {
+fn keep_above_and_some(logits: &mut [f32], threshold: f32, equals: usize) {
+    keep_from(logits, threshold);
+    if logits.iter().filter(|logit| **logit == threshold).count() > equals {
+        for logit in logits.iter_mut().filter(|logit| **logit == threshold).skip(equals) {
             *logit = f32::NEG_INFINITY;
         }
     }

@@ -25,7 +25,8 @@ impl<'a> LogSoftmax<'a> {
     /// Refuses rows that hold no numbers.
     pub(crate) fn new(logits: &'a [f32]) -> Result<Self, EngineError> {
         let (best, top) = highest(logits)?;
-        let sum = Target::best().run(ExpSum { row: logits, highest: top });
+        let sum =
+            Target::best().run(ExpSum { row: logits, highest: top, least: f32::NEG_INFINITY });
         Ok(Self { logits, best, normaliser: f64::from(top) + sum.ln() })
     }
 

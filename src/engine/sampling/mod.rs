@@ -11,7 +11,7 @@ mod logprobs;
 mod penalties;
 
 use super::error::EngineError;
-use super::kernels::{ExpSum, Target};
+use super::kernels::{Highest, Target};
 use super::output::Vocabulary;
 use super::request::{Dry, Sampling};
 use dry::DryPenalty;
@@ -20,6 +20,8 @@ use penalties::Penalties;
 
 /// The most alternatives that a request can ask log-probabilities of.
 pub(crate) const TOP_LOGPROBS_MAX: u8 = 20;
+/// Tokens of a vocabulary that are looked at together.
+const RUN: usize = 1024;
 /// The most single tokens whose logits a request can shift.
 pub(crate) const LOGIT_BIAS_MAX: usize = 1024;
 /// The most sequence breakers of a request, and the bytes of each.
@@ -79,7 +81,8 @@ impl Sampler {
         filter::top_p(&mut self.logits, self.options.top_p, &mut self.scratch);
         filter::min_p(&mut self.logits, self.options.min_p);
         // The typical tokens need not be the most likely ones.
-        let (best, top) = highest(&self.logits)?;
+        let is_best = self.logits.get(best as usize) == Some(&0.0);
+        let (best, top) = if is_best { (best, 0.0) } else { highest(&self.logits)? };
         for logit in &mut self.logits {
             // A difference first: the quotient of two large numbers may not be finite.
             *logit = (*logit - top) / self.options.temperature;
@@ -155,26 +158,39 @@ fn check_dry(dry: &Dry) -> Result<(), EngineError> {
 /// The first of the most likely tokens and its logit. Refuses rows that hold anything but numbers;
 /// negative infinity is a token that cannot be.
 pub(crate) fn highest(logits: &[f32]) -> Result<(u32, f32), EngineError> {
-    let mut best = None;
-    let mut usable = true;
-    for (token, &logit) in logits.iter().enumerate() {
-        usable &= logit < f32::INFINITY;
-        if best.is_none_or(|(_, top)| logit > top) {
-            best = Some((token as u32, logit));
+    let (mut best, mut top) = (0, f32::NEG_INFINITY);
+    for (number, run) in logits.chunks(RUN).enumerate() {
+        let highest = Target::best().run(Highest(run));
+        if highest.is_nan() {
+            return Err(EngineError::NotANumber);
+        }
+        if highest > top {
+            (best, top) = (number, highest);
         }
     }
-    best.filter(|&(_, top)| usable && top > f32::NEG_INFINITY).ok_or(EngineError::NotANumber)
+    if !top.is_finite() {
+        return Err(EngineError::NotANumber);
+    }
+    let run = logits[best * RUN..].iter();
+    let place = run.take(RUN).position(|logit| *logit == top).unwrap_or(0);
+    Ok(((best * RUN + place) as u32, top))
 }
 
 /// Draws by the weights `exp(logit)`, the highest of which is 1. The tokens are gone through by
 /// their numbers, so that rounding in the logits does not reorder them.
 fn draw(logits: &[f32], uniform: f64) -> Option<u32> {
-    let total = Target::best().run(ExpSum { row: logits, highest: 0.0 });
-    let mut left = uniform * total;
+    let weights: Vec<f64> = logits.chunks(RUN).map(filter::weight).collect();
+    let mut left = uniform * weights.iter().sum::<f64>();
+    let reached = weights.iter().position(|weight| {
+        let is_in_it = left < *weight;
+        left -= if is_in_it { 0.0 } else { *weight };
+        is_in_it
+    });
+    // Rounding may leave something behind the last of them.
+    let number = reached.or_else(|| weights.iter().rposition(|weight| *weight > 0.0))?;
     let mut last = None;
-    for (token, &logit) in logits.iter().enumerate() {
-        // What was filtered out is negative infinity; below -87 nothing is left in f32.
-        if logit < -87.0 {
+    for (token, &logit) in logits.iter().enumerate().skip(number * RUN).take(RUN) {
+        if logit < filter::LEAST {
             continue;
         }
         last = Some(token as u32);

@@ -13,8 +13,8 @@ use std::arch::x86_64::{
     _mm256_sllv_epi32, _mm256_srl_epi16, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_xor_si256,
 };
 
-use super::activations::{PANEL, Piece};
-use super::dispatch::{bring, for_layout, for_rows};
+use super::activations::Piece;
+use super::dispatch::{bring_for_few, for_layout, for_rows};
 use super::format::{Code, Heads, Layout, layout};
 use super::lines::{LANES, Lanes, Line};
 use super::tile::Tile;
@@ -43,11 +43,7 @@ fn rows<const LAYOUT: usize, const ROWS: usize>(
         .chunks_exact(const { layout(LAYOUT).groups() * layout(LAYOUT).code().lines() })
         .zip(tile.heads.chunks_exact(const { layout(LAYOUT).heads().bytes() }));
     for ((lines, heads), pieces) in blocks.zip(pieces.as_chunks::<ROWS>().0.chunks_exact(groups)) {
-        if ROWS < PANEL {
-            // Many rows use a tile several times; few wait for it to come from memory.
-            bring(lines);
-            bring(heads);
-        }
+        bring_for_few::<_, ROWS>(heads);
         for (half, sums) in sums.iter_mut().enumerate() {
             block::<LAYOUT, ROWS>((lines, heads, half), pieces, sums);
         }
@@ -70,6 +66,9 @@ fn block<const LAYOUT: usize, const ROWS: usize>(
     let [mut inner, mut under] = [[_mm256_setzero_ps(); ROWS]; 2];
     let lines = lines.chunks_exact(const { layout(LAYOUT).code().lines() });
     for (group, (lines, pieces)) in lines.zip(pieces).enumerate() {
+        if half == 0 {
+            bring_for_few::<_, ROWS>(lines);
+        }
         let weights = unpack::<LAYOUT>(lines, half);
         let scales = scales::<LAYOUT>(heads, group, half);
         for (piece, inner) in pieces.iter().zip(&mut inner) {

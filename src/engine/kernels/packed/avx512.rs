@@ -12,8 +12,8 @@ use std::arch::x86_64::{
     _mm512_srl_epi16, _mm512_storeu_ps, _mm512_sub_epi32,
 };
 
-use super::activations::{PANEL, Piece};
-use super::dispatch::{bring, for_layout, for_rows};
+use super::activations::Piece;
+use super::dispatch::{bring_for_few, for_layout, for_rows};
 use super::format::{Heads, Layout, layout};
 use super::heads::HALVES;
 use super::lines::{LANES, Lanes, Line};
@@ -43,11 +43,7 @@ fn rows<const LAYOUT: usize, const ROWS: usize>(
         .chunks_exact(const { layout(LAYOUT).groups() * layout(LAYOUT).code().lines() })
         .zip(tile.heads.chunks_exact(const { layout(LAYOUT).heads().bytes() }));
     for ((lines, heads), pieces) in blocks.zip(pieces.as_chunks::<ROWS>().0.chunks_exact(groups)) {
-        if ROWS < PANEL {
-            // Many rows use a tile several times; few wait for it to come from memory.
-            bring(lines);
-            bring(heads);
-        }
+        bring_for_few::<_, ROWS>(heads);
         match (groups, pieces) {
             (1, [pieces]) => small::<LAYOUT, ROWS>(lines, heads, pieces, &mut sums),
             _ => large::<LAYOUT, ROWS>(lines, heads, pieces, &mut sums),
@@ -67,6 +63,7 @@ fn small<const LAYOUT: usize, const ROWS: usize>(
     pieces: &[Piece; ROWS],
     sums: &mut [__m512; ROWS],
 ) {
+    bring_for_few::<_, ROWS>(lines);
     let weights = unpack::<LAYOUT>(lines);
     let scale = match const { layout(LAYOUT).heads() } {
         Heads::Exponent => half_powers(heads),
@@ -97,6 +94,7 @@ fn large<const LAYOUT: usize, const ROWS: usize>(
     let mut inner = [_mm512_setzero_ps(); ROWS];
     let lines = lines.chunks_exact(const { layout(LAYOUT).code().lines() });
     for (group, (lines, pieces)) in lines.zip(pieces).enumerate() {
+        bring_for_few::<_, ROWS>(lines);
         let weights = unpack::<LAYOUT>(lines);
         let scales = scales::<LAYOUT>(heads, group);
         for (piece, inner) in pieces.iter().zip(&mut inner) {

@@ -1,10 +1,8 @@
 //! What the kernels for x86-64 share: the ways from a layout and a number of rows to the code that was
-//! compiled for them, and asking for memory ahead of its use.
-#![expect(unsafe_code, reason = "memory is asked for by address")]
+//! compiled for them, and how far ahead they ask for memory.
 
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-
-use super::lines::Line;
+use super::activations::PANEL;
+use crate::engine::kernels::bring;
 
 /// How far ahead of its use memory is asked for, in bytes.
 const AHEAD: usize = 4096;
@@ -43,13 +41,11 @@ macro_rules! for_rows {
 
 pub(super) use {for_layout, for_rows};
 
-/// Asks for what lies ahead of these numbers.
+/// Asks for what lies ahead of a part of a tile, where so many rows are multiplied with it. Many rows use a
+/// tile several times; few wait for it to come from memory.
 #[inline]
-pub(super) fn bring<T>(numbers: &[T]) {
-    let ahead = numbers.as_ptr().cast::<i8>().wrapping_add(AHEAD);
-    for line in 0..size_of_val(numbers).div_ceil(size_of::<Line>()) {
-        // SAFETY: SSE is a part of x86-64; asking for memory is no access to it, and any address may
-        // be named.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line * size_of::<Line>())) };
+pub(super) fn bring_for_few<T, const ROWS: usize>(part: &[T]) {
+    if ROWS < PANEL {
+        bring(part, AHEAD);
     }
 }

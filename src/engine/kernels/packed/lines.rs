@@ -6,23 +6,15 @@
 //! one, then one further bit, eight to one.
 
 use super::format::Code;
+pub(super) use crate::engine::kernels::room::Line;
 
 /// Rows of weights that are interleaved.
 pub(super) const LANES: usize = 16;
-
-/// A line: [16 rows][4 columns].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(64))]
-pub(super) struct Line(pub(super) [u8; 64]);
 
 /// A number for each of 16 rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub(super) struct Lanes(pub(super) [f32; LANES]);
-
-impl Line {
-    pub(super) const ZERO: Self = Self([0; 64]);
-}
 
 impl Lanes {
     pub(super) const ZERO: Self = Self([0.0; LANES]);

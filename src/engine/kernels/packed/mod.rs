@@ -32,7 +32,8 @@ pub(crate) use product::products;
 pub(crate) use tile::Instructions;
 use tile::Tile;
 
-use super::ask_for_large_pages;
+use super::Rooms;
+use super::room::{Room, bytes, bytes_mut};
 use crate::engine::gguf::TensorType;
 
 /// A matrix of packed weights, [outputs, columns].
@@ -42,26 +43,30 @@ pub(crate) struct PackedMatrix {
     outputs: usize,
     columns: usize,
     /// [tiles, groups, lines of a group]
-    lines: Vec<Line>,
-    /// [tiles, blocks, bytes of 16 rows by a block]
-    heads: Vec<u8>,
+    lines: Room,
+    /// The bytes of [tiles, blocks, bytes of 16 rows by a block]. In one stream with the lines they are
+    /// read more slowly than in one of their own.
+    heads: Room,
 }
 
 impl PackedMatrix {
     /// Packs rows of blocks as they are in a file; none where the type is not packed. The blocks
     /// divide a row.
-    pub(crate) fn pack(kind: TensorType, bytes: &[u8], columns: usize) -> Option<Self> {
+    pub(crate) fn pack(
+        kind: TensorType,
+        bytes: &[u8],
+        columns: usize,
+        rooms: &Rooms,
+    ) -> Option<Self> {
         let format = Format::of(kind)?;
         let row_bytes = columns / format.layout.block() * format.block_bytes;
         let outputs = bytes.len() / row_bytes.max(1);
         let (tiles, size) = (outputs.div_ceil(LANES), TileSize::of(format.layout, columns));
-        let mut lines = Vec::with_capacity(tiles * size.lines);
-        ask_for_large_pages(&mut lines);
-        lines.resize(tiles * size.lines, Line::ZERO);
-        let mut heads = vec![0; tiles * size.head_bytes];
+        let mut lines = rooms.take(tiles * size.lines);
+        let mut heads = rooms.take((tiles * size.head_bytes).div_ceil(size_of::<Line>()));
         let places = lines
             .chunks_exact_mut(size.lines.max(1))
-            .zip(heads.chunks_exact_mut(size.head_bytes.max(1)));
+            .zip(bytes_mut(&mut heads).chunks_exact_mut(size.head_bytes.max(1)));
         // On this thread alone: files are read by several, and the computing threads may be at work
         // for a model that answers.
         for (rows, (lines, heads)) in bytes.chunks((LANES * row_bytes).max(1)).zip(places) {
@@ -121,7 +126,7 @@ impl PackedMatrix {
         Tile {
             layout: self.layout,
             lines: &self.lines[number * size.lines..][..size.lines],
-            heads: &self.heads[number * size.head_bytes..][..size.head_bytes],
+            heads: &bytes(&self.heads)[number * size.head_bytes..][..size.head_bytes],
         }
     }
 }
@@ -145,7 +150,9 @@ impl TileSize {
 /// Bytes that a matrix takes packed; none where the type is not packed.
 pub(crate) fn packed_bytes(kind: TensorType, outputs: usize, columns: usize) -> Option<usize> {
     let size = TileSize::of(Format::of(kind)?.layout, columns);
-    Some(outputs.div_ceil(LANES) * (size.lines * size_of::<Line>() + size.head_bytes))
+    let tiles = outputs.div_ceil(LANES);
+    let heads = (tiles * size.head_bytes).next_multiple_of(size_of::<Line>());
+    Some(tiles * size.lines * size_of::<Line>() + heads)
 }
 
 /// Whether weights are packed. On ARM candle has kernels for its vectors, and these have none.
