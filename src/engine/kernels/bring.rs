@@ -1,24 +1,65 @@
 //! Asking for memory before it is used.
 #![cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "memory is asked for by address"))]
 
-/// Asks for what lies so many bytes behind the beginning of `what`, as much as `what` is: into the second
-/// of the caches. Into the first, a core has few requests under way at a time, and what computes would
-/// wait for them.
-#[cfg(target_arch = "x86_64")]
-#[inline]
-pub(crate) fn bring<T>(what: &[T], behind: usize) {
-    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use std::marker::PhantomData;
 
-    const LINE: usize = 64;
-    let start = what.as_ptr().cast::<i8>().wrapping_add(behind);
-    for line in 0..size_of_val(what).div_ceil(LINE) {
-        // SAFETY: SSE is a part of x86-64; asking for memory is no access to it, and any address may
-        // be named.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(line * LINE)) };
+/// Bytes that come at once.
+const LINE: usize = 64;
+
+/// Memory that will be read soon. It is asked for line by line, at the pace at which something else is
+/// computed: all of it at once is more than a processor takes on.
+///
+/// It comes into the second of the caches. Into the first, a core has few requests under way at a time, and
+/// what computes would wait for them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead<'a> {
+    start: *const i8,
+    lines: usize,
+    what: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Ahead<'a> {
+    /// Nothing.
+    pub(crate) const NOTHING: Self = Self { start: std::ptr::null(), lines: 0, what: PhantomData };
+
+    /// All of these.
+    #[inline]
+    pub(crate) fn of<T>(what: &'a [T]) -> Self {
+        Self {
+            start: what.as_ptr().cast(),
+            lines: size_of_val(what).div_ceil(LINE),
+            what: PhantomData,
+        }
+    }
+
+    /// Asks for one line, where there are so many.
+    #[inline]
+    pub(crate) fn bring(self, line: usize) {
+        if line < self.lines {
+            ask(self.start.wrapping_add(line * LINE));
+        }
     }
 }
 
-/// Does nothing: only x86-64 is asked.
+/// Asks for what lies so many bytes behind the beginning of `what`, as much as `what` is.
+#[inline]
+pub(crate) fn bring_behind<T>(what: &[T], behind: usize) {
+    let start = what.as_ptr().cast::<i8>().wrapping_add(behind);
+    for line in 0..size_of_val(what).div_ceil(LINE) {
+        ask(start.wrapping_add(line * LINE));
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn ask(address: *const i8) {
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+
+    // SAFETY: SSE is a part of x86-64; asking for memory is no access to it, and any address may be named.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
+}
+
+/// Only x86-64 is asked.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-pub(crate) fn bring<T>(_what: &[T], _behind: usize) {}
+fn ask(_address: *const i8) {}

@@ -1,10 +1,17 @@
 //! Numbers in eight bits: signed whole numbers, and for every 32 of them one scale of 16 bits, as
 //! Q8_0 of ggml has them.
 #![expect(clippy::inline_always, reason = "see `Kernel`")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "instructions that are detected, and memory that they read and write"
+    )
+)]
 
 use half::f16;
 
-use super::{Float, Kernel};
+use super::{Kernel, Target};
 
 /// Numbers that share a scale.
 pub(crate) const SHARED: usize = 32;
@@ -59,26 +66,50 @@ fn scale_of(largest: f32) -> (u16, f32) {
     (bits, if scale > 0.0 { scale.recip() } else { 0.0 })
 }
 
-/// Widens codes in rows of `SHARED`, where every place of a row has a scale of its own, and as many rows
-/// share these scales: what `ToBytes` made, lying the other way.
-pub(crate) struct WidenAcross<'a> {
-    /// [rows, `SHARED`]
+/// Codes with their scales, as `ToBytes` made them of rows of numbers, and where they go.
+pub(crate) struct Widen<'a> {
+    /// The bits of signed bytes.
     pub(crate) codes: &'a [u8],
-    /// [rows / `SHARED`, `SHARED`], rounded up.
-    pub(crate) scales: &'a [u16],
-    /// [rows, `SHARED`], overwritten.
+    /// Widened.
+    pub(crate) scales: &'a [f32],
+    /// As many as the codes, overwritten.
     pub(crate) wide: &'a mut [f32],
 }
 
-impl Kernel for WidenAcross<'_> {
+impl Widen<'_> {
+    /// Rows of `SHARED`, where every place of a row has a scale of its own, and as many rows share these
+    /// scales: numbers that lie the other way than they were rounded. Codes are [rows, `SHARED`], and
+    /// scales [rows / `SHARED`, `SHARED`], rounded up.
+    pub(crate) fn across(self, target: Target) {
+        #[cfg(target_arch = "x86_64")]
+        if target != Target::Portable {
+            // SAFETY: the other targets are listed only where AVX2 was detected.
+            return unsafe { across(self) };
+        }
+        target.run(Across(self));
+    }
+
+    /// Rows of `width`, `SHARED` of which share a scale. Scales are [rows, width / `SHARED`], rounded up.
+    pub(crate) fn along(self, target: Target, width: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if target != Target::Portable && width.is_multiple_of(SHARED) {
+            // SAFETY: the other targets are listed only where AVX2 was detected.
+            return unsafe { along(self) };
+        }
+        target.run(Along { rows: self, width });
+    }
+}
+
+struct Across<'a>(Widen<'a>);
+
+impl Kernel for Across<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let groups = self.codes.chunks(SHARED * SHARED).zip(self.wide.chunks_mut(SHARED * SHARED));
-        for ((codes, wide), scales) in groups.zip(self.scales.as_chunks::<SHARED>().0) {
-            let scales: [f32; SHARED] =
-                std::array::from_fn(|at| f16::from_bits(scales[at]).widen());
+        let Widen { codes, scales, wide } = self.0;
+        let groups = codes.chunks(SHARED * SHARED).zip(wide.chunks_mut(SHARED * SHARED));
+        for ((codes, wide), scales) in groups.zip(scales.as_chunks::<SHARED>().0) {
             let rows = codes.as_chunks::<SHARED>().0.iter().zip(wide.as_chunks_mut::<SHARED>().0);
             for (codes, wide) in rows {
                 for ((wide, code), scale) in wide.iter_mut().zip(codes).zip(scales) {
@@ -89,28 +120,21 @@ impl Kernel for WidenAcross<'_> {
     }
 }
 
-/// Widens codes in rows of `width`, `SHARED` of which share a scale: what `ToBytes` made of each row.
-pub(crate) struct WidenAlong<'a> {
-    /// [rows, width]
-    pub(crate) codes: &'a [u8],
-    /// [rows, width / `SHARED`], rounded up.
-    pub(crate) scales: &'a [u16],
-    pub(crate) width: usize,
-    /// [rows, width], overwritten.
-    pub(crate) wide: &'a mut [f32],
+struct Along<'a> {
+    rows: Widen<'a>,
+    width: usize,
 }
 
-impl Kernel for WidenAlong<'_> {
+impl Kernel for Along<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let Self { codes, scales, width, wide } = self;
+        let Self { rows: Widen { codes, scales, wide }, width } = self;
         let rows = codes.chunks_exact(width).zip(wide.chunks_exact_mut(width));
         for ((codes, wide), scales) in rows.zip(scales.chunks_exact(width.div_ceil(SHARED))) {
             let groups = codes.chunks(SHARED).zip(wide.chunks_mut(SHARED));
             for ((codes, wide), scale) in groups.zip(scales) {
-                let scale = f16::from_bits(*scale).widen();
                 for (wide, code) in wide.iter_mut().zip(codes) {
                     *wide = f32::from(code.cast_signed()) * scale;
                 }
@@ -119,10 +143,62 @@ impl Kernel for WidenAlong<'_> {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+use x86::{across, along};
+
+/// The same by instructions: of the loops above the compiler makes one step a number.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m256, _mm_loadl_epi64, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_loadu_ps,
+        _mm256_mul_ps, _mm256_set1_ps, _mm256_storeu_ps,
+    };
+
+    use super::{SHARED, Widen};
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn across(rows: Widen<'_>) {
+        let Widen { codes, scales, wide } = rows;
+        let groups = codes.chunks(SHARED * SHARED).zip(wide.chunks_mut(SHARED * SHARED));
+        for ((codes, wide), scales) in groups.zip(scales.as_chunks::<SHARED>().0) {
+            // SAFETY: arrays of eight numbers are read.
+            let load = |part: &[f32; 8]| unsafe { _mm256_loadu_ps(part.as_ptr()) };
+            let [a, b, c, d] = scales.as_chunks().0 else { continue };
+            let scales = [load(a), load(b), load(c), load(d)];
+            for (codes, wide) in codes.as_chunks().0.iter().zip(wide.as_chunks_mut().0) {
+                group(codes, scales, wide);
+            }
+        }
+    }
+
+    /// Rows of whole groups.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn along(rows: Widen<'_>) {
+        let groups = rows.codes.as_chunks().0.iter().zip(rows.wide.as_chunks_mut().0);
+        for ((codes, wide), scale) in groups.zip(rows.scales) {
+            group(codes, [_mm256_set1_ps(*scale); 4], wide);
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn group(codes: &[u8; SHARED], scales: [__m256; 4], wide: &mut [f32; SHARED]) {
+        let parts = codes.as_chunks::<8>().0.iter().zip(wide.as_chunks_mut::<8>().0);
+        for ((codes, wide), scale) in parts.zip(scales) {
+            // SAFETY: an array of eight bytes is read, and one of eight numbers is written.
+            unsafe {
+                let codes = _mm256_cvtepi8_epi32(_mm_loadl_epi64(codes.as_ptr().cast()));
+                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(codes), scale);
+                _mm256_storeu_ps(wide.as_mut_ptr(), product);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::kernels::Target;
+    use crate::engine::kernels::Float;
 
     fn made(target: Target, numbers: &[f32]) -> (Vec<u8>, Vec<u16>) {
         let mut codes = vec![1; numbers.len()];
@@ -131,9 +207,13 @@ mod tests {
         (codes, scales)
     }
 
+    fn widened(scales: &[u16]) -> Vec<f32> {
+        scales.iter().map(|bits| f16::from_bits(*bits).widen()).collect()
+    }
+
     fn read(target: Target, codes: &[u8], scales: &[u16], width: usize) -> Vec<f32> {
         let mut wide = vec![1.0; codes.len()];
-        target.run(WidenAlong { codes, scales, width, wide: &mut wide });
+        Widen { codes, scales: &widened(scales), wide: &mut wide }.along(target, width);
         wide
     }
 
@@ -201,8 +281,8 @@ mod tests {
                     along.1.extend(scales);
                 }
                 let mut wide = vec![0.0; width * SHARED];
-                let (codes, scales) = (&across.0, &across.1);
-                target.run(WidenAcross { codes, scales, wide: &mut wide });
+                let (codes, scales) = (&across.0, &widened(&across.1));
+                Widen { codes, scales, wide: &mut wide }.across(target);
                 let other = read(target, &along.0, &along.1, width);
                 for (number, row) in other.chunks_exact(width).enumerate() {
                     let column: Vec<f32> =

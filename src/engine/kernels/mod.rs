@@ -15,8 +15,8 @@ mod target;
 mod trim;
 
 pub(crate) use blocks::{Block, Iq4Nl, Iq4Xs, Mxfp4};
-pub(crate) use bring::bring;
-pub(crate) use bytes::{SHARED, ToBytes, WidenAcross, WidenAlong};
+pub(crate) use bring::{Ahead, bring_behind};
+pub(crate) use bytes::{SHARED, ToBytes, Widen};
 pub(crate) use float::{Float, FloatProduct};
 pub(crate) use halves::widen;
 pub(crate) use pool::for_each;

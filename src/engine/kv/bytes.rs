@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
+use smallvec::{SmallVec, smallvec};
+
 use super::BLOCK_TOKENS;
-use crate::engine::kernels::{SHARED, Target, ToBytes, WidenAcross, WidenAlong, bring};
+use super::storage::zeros;
+use crate::engine::kernels::{Ahead, SHARED, Target, ToBytes, Widen, widen};
 
 /// How a piece lies: keys with the tokens side by side, values with the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +29,8 @@ const _: () = assert!(BLOCK_TOKENS == SHARED, "the tokens of a block are read si
 impl Bytes {
     /// Room for so many pieces.
     pub(super) fn new(head_dim: usize, pieces: usize) -> Self {
-        let codes = vec![0; pieces * head_dim * BLOCK_TOKENS];
-        let scales = vec![0; pieces * scales_of(head_dim)];
+        let codes = zeros(pieces * head_dim * BLOCK_TOKENS);
+        let scales = zeros(pieces * scales_of(head_dim));
         Self { head_dim, codes, scales }
     }
 
@@ -54,23 +57,35 @@ impl Bytes {
         });
     }
 
-    /// The numbers of a piece, as it lies.
-    pub(super) fn read<'a>(&self, piece: usize, lies: Lies, wide: &'a mut Vec<f32>) -> &'a [f32] {
+    /// The numbers of some rows of a piece, as it lies; of keys the first is a multiple of `SHARED`.
+    pub(super) fn read(&self, piece: usize, lies: Lies, rows: Range<usize>, wide: &mut [f32]) {
         let (codes, scales) = self.ranges(piece..piece + 1);
         let (codes, scales, width) = (&self.codes[codes], &self.scales[scales], self.head_dim);
-        wide.resize(codes.len(), 0.0);
+        let widened = |scales: &[u16]| {
+            let mut wide: SmallVec<[f32; 256]> = smallvec![0.0; scales.len()];
+            widen(Target::best(), scales, &mut wide);
+            wide
+        };
         match lies {
-            Lies::Across => Target::best().run(WidenAcross { codes, scales, wide }),
-            Lies::Along => Target::best().run(WidenAlong { codes, scales, width, wide }),
+            Lies::Across => {
+                let groups = rows.start / SHARED..rows.end.div_ceil(SHARED);
+                let codes = &codes[rows.start * BLOCK_TOKENS..rows.end * BLOCK_TOKENS];
+                let scales =
+                    widened(&scales[groups.start * BLOCK_TOKENS..groups.end * BLOCK_TOKENS]);
+                Widen { codes, scales: &scales, wide }.across(Target::best());
+            }
+            Lies::Along => {
+                let groups = width.div_ceil(SHARED);
+                let codes = &codes[rows.start * width..rows.end * width];
+                let scales = widened(&scales[rows.start * groups..rows.end * groups]);
+                Widen { codes, scales: &scales, wide }.along(Target::best(), width);
+            }
         }
-        wide
     }
 
-    /// Asks for a piece of keys and the values behind it.
-    pub(super) fn bring(&self, piece: usize) {
-        let (codes, scales) = self.ranges(piece..piece + 2);
-        bring(&self.codes[codes], 0);
-        bring(&self.scales[scales], 0);
+    /// The memory of the codes of a piece; its scales are few.
+    pub(super) fn ahead(&self, piece: usize) -> Ahead<'_> {
+        Ahead::of(&self.codes[self.ranges(piece..piece + 1).0])
     }
 
     /// Copies pieces to where others are.

@@ -13,7 +13,7 @@ use super::compute::{Compute, DeviceCache, blocks_max};
 use super::party::Owners;
 use super::request::Domain;
 use prefix::{PrefixIndex, PrefixKey};
-pub(crate) use storage::{CacheShape, Storage};
+pub(crate) use storage::{CacheShape, Place, Storage};
 
 /// Tokens in a block.
 pub(crate) const BLOCK_TOKENS: usize = 32;

@@ -2,13 +2,15 @@
 //! by side ([head_dim, tokens]) and values with the elements side by side ([tokens, head_dim]): so
 //! both products of attention run along the vector unit.
 
+use std::ops::Range;
+
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use super::bytes::{Bytes, Lies};
 use super::{BLOCK_TOKENS, BlockId};
 use crate::engine::KvPrecision;
-use crate::engine::kernels::{Target, ask_for_large_pages, bring, widen};
+use crate::engine::kernels::{Ahead, Target, ask_for_large_pages, widen};
 
 /// What a cache holds for each token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +51,21 @@ impl CacheShape {
     }
 
     /// Where the keys of a head begin; its values follow them.
-    fn place(&self, layer: usize, block: BlockId, head: usize) -> usize {
+    fn start(&self, place: Place) -> usize {
+        let Place { layer, block, head } = place;
         block as usize * self.block() + (layer * self.kv_heads + head) * 2 * self.piece()
     }
+}
+
+/// One head of one layer in one block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// The layer.
+    pub(crate) layer: usize,
+    /// The block.
+    pub(crate) block: BlockId,
+    /// The head of keys and values.
+    pub(crate) head: usize,
 }
 
 /// The allocation. Fresh pages come from the system only when they are first written.
@@ -82,7 +96,7 @@ fn narrow(numbers: &[f32], into: &mut [u16]) {
 }
 
 /// So many noughts, in large pages.
-fn zeros<T: Clone + Default>(count: usize) -> Vec<T> {
+pub(super) fn zeros<T: Clone + Default>(count: usize) -> Vec<T> {
     let mut zeros = vec![T::default(); count];
     ask_for_large_pages(&mut zeros);
     zeros
@@ -116,7 +130,7 @@ impl Storage {
         {
             let heads = keys.chunks_exact(shape.head_dim).zip(values.chunks_exact(shape.head_dim));
             for (head, (key, value)) in heads.enumerate() {
-                let place = shape.place(layer, block, head);
+                let place = shape.start(Place { layer, block, head });
                 let (keys_end, values_at) =
                     (place + shape.piece(), place + shape.piece() + offset * shape.head_dim);
                 match &mut self.numbers {
@@ -141,38 +155,44 @@ impl Storage {
         }
     }
 
-    /// The keys of one head in one block, [head_dim, tokens].
-    pub(crate) fn keys<'a>(
+    /// Some elements of the keys at a place, [elements, tokens]; the first is a multiple of 32.
+    pub(crate) fn some_keys<'a>(
         &'a self,
-        layer: usize,
-        block: BlockId,
-        head: usize,
-        scratch: &'a mut Vec<f32>,
+        place: Place,
+        elements: Range<usize>,
+        wide: &'a mut Vec<f32>,
     ) -> &'a [f32] {
-        self.piece(self.shape.place(layer, block, head), Lies::Across, scratch)
+        self.some(self.shape.start(place), Lies::Across, elements, wide)
     }
 
-    /// The values of one head in one block, [tokens, head_dim].
-    pub(crate) fn values<'a>(
+    /// The values of some tokens at a place, [tokens, head_dim].
+    pub(crate) fn some_values<'a>(
         &'a self,
-        layer: usize,
-        block: BlockId,
-        head: usize,
-        scratch: &'a mut Vec<f32>,
+        place: Place,
+        tokens: Range<usize>,
+        wide: &'a mut Vec<f32>,
     ) -> &'a [f32] {
-        let keys = self.shape.place(layer, block, head);
-        self.piece(keys + self.shape.piece(), Lies::Along, scratch)
+        self.some(self.shape.start(place) + self.shape.piece(), Lies::Along, tokens, wide)
     }
 
-    /// Asks for the keys and values of one head in one block, which will be read soon.
-    pub(crate) fn bring(&self, layer: usize, block: BlockId, head: usize) {
-        let from = self.shape.place(layer, block, head);
-        let both = from..from + 2 * self.shape.piece();
-        match &self.numbers {
-            Numbers::F16(numbers) => bring(&numbers[both], 0),
-            Numbers::F32(numbers) => bring(&numbers[both], 0),
-            Numbers::Q8(bytes) => bytes.bring(from / self.shape.piece()),
-        }
+    /// All keys at a place, [head_dim, tokens].
+    pub(crate) fn keys<'a>(&'a self, place: Place, wide: &'a mut Vec<f32>) -> &'a [f32] {
+        self.some_keys(place, 0..self.shape.head_dim, wide)
+    }
+
+    /// All values at a place, [tokens, head_dim].
+    pub(crate) fn values<'a>(&'a self, place: Place, wide: &'a mut Vec<f32>) -> &'a [f32] {
+        self.some_values(place, 0..BLOCK_TOKENS, wide)
+    }
+
+    /// The memory of the keys at a place, and that of the values.
+    pub(crate) fn ahead(&self, place: Place) -> [Ahead<'_>; 2] {
+        let (keys, size) = (self.shape.start(place), self.shape.piece());
+        [keys, keys + size].map(|from| match &self.numbers {
+            Numbers::F16(numbers) => Ahead::of(&numbers[from..from + size]),
+            Numbers::F32(numbers) => Ahead::of(&numbers[from..from + size]),
+            Numbers::Q8(bytes) => bytes.ahead(from / size),
+        })
     }
 
     /// Copies a block over another one.
@@ -198,16 +218,28 @@ impl Storage {
         }
     }
 
-    fn piece<'a>(&'a self, from: usize, lies: Lies, scratch: &'a mut Vec<f32>) -> &'a [f32] {
-        let range = from..from + self.shape.piece();
-        match &self.numbers {
-            Numbers::F16(numbers) => {
-                scratch.resize(self.shape.piece(), 0.0);
-                widen(Target::best(), &numbers[range], scratch);
-                scratch
-            }
-            Numbers::F32(numbers) => &numbers[range],
-            Numbers::Q8(bytes) => bytes.read(from / self.shape.piece(), lies, scratch),
+    /// Some rows of the piece that begins at a number.
+    fn some<'a>(
+        &'a self,
+        from: usize,
+        lies: Lies,
+        rows: Range<usize>,
+        wide: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
+        let width = match lies {
+            Lies::Across => BLOCK_TOKENS,
+            Lies::Along => self.shape.head_dim,
+        };
+        let range = from + rows.start * width..from + rows.end * width;
+        if wide.len() < range.len() {
+            wide.resize(range.len(), 0.0);
         }
+        let wide = &mut wide[..range.len()];
+        match &self.numbers {
+            Numbers::F32(numbers) => return &numbers[range],
+            Numbers::F16(numbers) => widen(Target::best(), &numbers[range], wide),
+            Numbers::Q8(bytes) => bytes.read(from / self.shape.piece(), lies, rows, wide),
+        }
+        wide
     }
 }

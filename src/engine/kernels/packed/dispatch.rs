@@ -2,7 +2,7 @@
 //! compiled for them, and how far ahead they ask for memory.
 
 use super::activations::PANEL;
-use crate::engine::kernels::bring;
+use crate::engine::kernels::bring_behind;
 
 /// How far ahead of its use memory is asked for, in bytes.
 const AHEAD: usize = 4096;
@@ -46,6 +46,6 @@ pub(super) use {for_layout, for_rows};
 #[inline]
 pub(super) fn bring_for_few<T, const ROWS: usize>(part: &[T]) {
     if ROWS < PANEL {
-        bring(part, AHEAD);
+        bring_behind(part, AHEAD);
     }
 }

@@ -9,8 +9,16 @@
     reason = "kernels are compiled once for each target; see `Kernel`"
 )]
 
-use super::kernels::{Kernel, Target, exp, for_each, multiply_add};
-use super::kv::{BLOCK_TOKENS, BlockId, Storage};
+mod source;
+
+use std::ops::Range;
+
+use super::kernels::{Ahead, Kernel, Target, exp, for_each, multiply_add};
+use super::kv::{BLOCK_TOKENS, BlockId, Place, Storage};
+use source::{Parts, Source, Whole};
+
+/// So many queries, and no more, widen keys and values in parts.
+const FEW: usize = 4;
 
 /// Rows of a tile: enough to share a block among, few enough to spread over the threads.
 const TILE_ROWS: usize = 32;
@@ -18,7 +26,7 @@ const TILE_ROWS: usize = 32;
 /// Rows of one sequence in a step.
 pub(crate) struct Run<'a> {
     /// Its rows in the step, one after the other.
-    pub(crate) rows: std::ops::Range<usize>,
+    pub(crate) rows: Range<usize>,
     /// The position of the first row in the sequence.
     pub(crate) start: usize,
     /// The blocks of the sequence; they hold the rows of this step too.
@@ -76,7 +84,7 @@ pub(crate) fn attend(
 /// A tile of rows and one key head, with the places for its results.
 struct Item<'a, 'out> {
     run: &'a Run<'a>,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     kv_head: usize,
     out: Vec<&'out mut [f32]>,
 }
@@ -150,7 +158,7 @@ impl Kernel for Tile<'_, '_, '_> {
         };
         let mut running: Vec<Running> = (0..count).map(begin).collect();
         let mut mixed = vec![0.0_f32; count * head_dim];
-        let (mut key_scratch, mut value_scratch) = (Vec::new(), Vec::new());
+        let [mut key_scratch, mut value_scratch, mut part_scratch] = [const { Vec::new() }; 3];
         let written = self.item.run.start + self.item.run.rows.len();
         let seen_by = |row: usize| match sight {
             Sight::Back => first_position + row + 1,
@@ -162,12 +170,11 @@ impl Kernel for Tile<'_, '_, '_> {
         let blocks = self.item.run.blocks;
         let blocks = &blocks[..seen.div_ceil(BLOCK_TOKENS).min(blocks.len())];
         for (index, &block) in blocks.iter().enumerate().skip(first_seen / BLOCK_TOKENS) {
-            if let Some(next) = blocks.get(index + 1) {
-                self.cache.bring(self.layer, *next, self.item.kv_head);
-            }
-            let keys = self.cache.keys(self.layer, block, self.item.kv_head, &mut key_scratch);
-            let values =
-                self.cache.values(self.layer, block, self.item.kv_head, &mut value_scratch);
+            let place = |block| Place { layer: self.layer, block, head: self.item.kv_head };
+            let mut next = match blocks.get(index + 1) {
+                Some(next) => self.cache.ahead(place(*next)),
+                None => [Ahead::NOTHING; 2],
+            };
             let begin = index * BLOCK_TOKENS;
             // Rows before the block do not see it.
             let skip = match sight {
@@ -179,31 +186,31 @@ impl Kernel for Tile<'_, '_, '_> {
                 let from = window.map_or(0, |window| end.saturating_sub(window));
                 from.saturating_sub(begin).min(BLOCK_TOKENS)..(end - begin).min(BLOCK_TOKENS)
             };
+            let whole = (count > FEW).then(|| Whole {
+                keys: self.cache.keys(place(block), &mut key_scratch),
+                values: self.cache.values(place(block), &mut value_scratch),
+                head_dim,
+            });
             let mut at = skip;
             while at < count {
-                let left = count - at;
-                let step = if left >= 4 {
-                    4
-                } else if left >= 2 {
-                    2
-                } else {
-                    1
-                };
+                let to = count.min(at + FEW);
                 let part = Part {
-                    queries: &queries[at * head_dim..(at + step) * head_dim],
-                    keys,
-                    values,
+                    queries: &queries[at * head_dim..to * head_dim],
                     head_dim,
                     cap,
+                    next: std::mem::replace(&mut next, [Ahead::NOTHING; 2]),
                 };
-                let running = &mut running[at..at + step];
-                let mixed = &mut mixed[at * head_dim..(at + step) * head_dim];
-                match step {
-                    4 => part.mix::<4, FUSED>(running, mixed, |row| seen_of(at + row)),
-                    2 => part.mix::<2, FUSED>(running, mixed, |row| seen_of(at + row)),
-                    _ => part.mix::<1, FUSED>(running, mixed, |row| seen_of(at + row)),
+                let running = &mut running[at..to];
+                let mixed = &mut mixed[at * head_dim..to * head_dim];
+                let seen = |row| seen_of(at + row);
+                if let Some(mut whole) = whole {
+                    part.mix::<_, FUSED>(&mut whole, running, mixed, seen);
+                } else {
+                    let (cache, place) = (self.cache, place(block));
+                    let mut parts = Parts { cache, place, wide: &mut part_scratch };
+                    part.mix::<_, FUSED>(&mut parts, running, mixed, seen);
                 }
-                at += step;
+                at = to;
             }
         }
         for (index, out) in self.item.out.iter_mut().enumerate() {
@@ -238,25 +245,41 @@ impl Tile<'_, '_, '_> {
 
 /// A few queries and one block.
 struct Part<'a> {
-    /// [R, head_dim]
+    /// [queries, head_dim], at most `FEW`
     queries: &'a [f32],
-    /// [head_dim, tokens]
-    keys: &'a [f32],
-    /// [tokens, head_dim]
-    values: &'a [f32],
     head_dim: usize,
     cap: Option<f32>,
+    /// The keys and values of the next block, to be asked for on the way.
+    next: [Ahead<'a>; 2],
 }
 
 impl Part<'_> {
+    /// Adds what the queries see of the block: `seen` says which of its tokens.
     #[inline(always)]
-    fn mix<const R: usize, const FUSED: bool>(
+    fn mix<S: Source, const FUSED: bool>(
         &self,
+        source: &mut S,
         running: &mut [Running],
         mixed: &mut [f32],
-        seen: impl Fn(usize) -> std::ops::Range<usize> + Copy,
+        seen: impl Fn(usize) -> Range<usize> + Copy,
     ) {
-        let mut scores = self.scores::<R, FUSED>();
+        match running.len() {
+            1 => self.mix_rows::<S, 1, FUSED>(source, running, mixed, seen),
+            2 => self.mix_rows::<S, 2, FUSED>(source, running, mixed, seen),
+            3 => self.mix_rows::<S, 3, FUSED>(source, running, mixed, seen),
+            _ => self.mix_rows::<S, 4, FUSED>(source, running, mixed, seen),
+        }
+    }
+
+    #[inline(always)]
+    fn mix_rows<S: Source, const R: usize, const FUSED: bool>(
+        &self,
+        source: &mut S,
+        running: &mut [Running],
+        mixed: &mut [f32],
+        seen: impl Fn(usize) -> Range<usize> + Copy,
+    ) {
+        let mut scores = self.scores::<S, R, FUSED>(source);
         for (row, scores) in scores.iter_mut().enumerate() {
             let seen = seen(row);
             if seen.is_empty() {
@@ -288,45 +311,53 @@ impl Part<'_> {
         // What lies in the block behind the last token seen may be left from another sequence: it is
         // not even multiplied by zero, which would let a NaN through.
         let used = (0..R).map(|row| seen(row).end).max().unwrap_or(0);
-        self.add_values::<R, FUSED>(&scores, used, mixed);
+        for first in (0..used).step_by(S::TOKENS) {
+            let tokens = first..used.min(first + S::TOKENS);
+            self.add_values::<R, FUSED>(source.values(tokens.clone()), tokens, &scores, mixed);
+        }
     }
 
     #[inline(always)]
-    fn scores<const R: usize, const FUSED: bool>(&self) -> [Scores; R] {
+    fn scores<S: Source, const R: usize, const FUSED: bool>(&self, source: &mut S) -> [Scores; R] {
         let mut scores = [[0.0; BLOCK_TOKENS]; R];
         let queries: [&[f32]; R] = std::array::from_fn(|row| {
             &self.queries[row * self.head_dim..(row + 1) * self.head_dim]
         });
-        let (keys, _) = self.keys.as_chunks::<BLOCK_TOKENS>();
-        for (element, keys) in keys.iter().enumerate().take(self.head_dim) {
-            for row in 0..R {
-                let query = queries[row][element];
-                for (score, key) in scores[row].iter_mut().zip(keys) {
-                    *score = multiply_add::<FUSED>(query, *key, *score);
+        for first in (0..self.head_dim).step_by(S::ELEMENTS) {
+            let keys = source.keys(first..self.head_dim.min(first.saturating_add(S::ELEMENTS)));
+            for (element, keys) in (first..).zip(keys.as_chunks::<BLOCK_TOKENS>().0) {
+                self.next[0].bring(element);
+                for row in 0..R {
+                    let query = queries[row][element];
+                    for (score, key) in scores[row].iter_mut().zip(keys) {
+                        *score = multiply_add::<FUSED>(query, *key, *score);
+                    }
                 }
             }
         }
         scores
     }
 
+    /// Adds the values of some tokens, [tokens, head_dim].
     #[inline(always)]
     fn add_values<const R: usize, const FUSED: bool>(
         &self,
+        values: &[f32],
+        tokens: Range<usize>,
         weights: &[Scores; R],
-        used: usize,
         mixed: &mut [f32],
     ) {
         let mut column = 0;
         while column + 32 <= self.head_dim {
-            self.add_columns::<R, 32, FUSED>(column, weights, used, mixed);
+            self.add_columns::<R, 32, FUSED>(column, values, tokens.clone(), weights, mixed);
             column += 32;
         }
         while column + 8 <= self.head_dim {
-            self.add_columns::<R, 8, FUSED>(column, weights, used, mixed);
+            self.add_columns::<R, 8, FUSED>(column, values, tokens.clone(), weights, mixed);
             column += 8;
         }
         while column < self.head_dim {
-            self.add_columns::<R, 1, FUSED>(column, weights, used, mixed);
+            self.add_columns::<R, 1, FUSED>(column, values, tokens.clone(), weights, mixed);
             column += 1;
         }
     }
@@ -335,16 +366,18 @@ impl Part<'_> {
     fn add_columns<const R: usize, const W: usize, const FUSED: bool>(
         &self,
         column: usize,
+        values: &[f32],
+        tokens: Range<usize>,
         weights: &[Scores; R],
-        used: usize,
         mixed: &mut [f32],
     ) {
         let mut sums = [[0.0; W]; R];
         for (row, sums) in sums.iter_mut().enumerate() {
             sums.copy_from_slice(&mixed[row * self.head_dim + column..][..W]);
         }
-        for (token, values) in self.values.chunks_exact(self.head_dim).enumerate().take(used) {
+        for (token, values) in tokens.zip(values.chunks_exact(self.head_dim)) {
             let Some(values) = values[column..].first_chunk::<W>() else { break };
+            self.next[1].bring(column / W * BLOCK_TOKENS + token);
             for row in 0..R {
                 let weight = weights[row][token];
                 for (sum, value) in sums[row].iter_mut().zip(values) {
