@@ -49,7 +49,7 @@ function Parameters({ rows }) {
     <thead><tr><th scope="col">${words.name}</th><th scope="col">${words.form}</th><th scope="col">${words.accepted}</th></tr></thead>
     <tbody>${rows.map((row) => html`<tr key=${row.name}><td><code>${row.name}</code>
       ${row.isRequired && html`<span class="badge accent">${words.required}</span>`}${row.treatment && html`<span class="badge">${row.treatment}</span>`}</td>
-      <td class="form">${form(row.schema)}</td><td>${marked(row.about)}</td></tr>`)}</tbody></table></div>`;
+      <td class="of-shape">${form(row.schema)}</td><td>${marked(row.about)}</td></tr>`)}</tbody></table></div>`;
 }
 
 /** @param {{ content: Record<string, any> }} props */
