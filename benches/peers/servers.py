@@ -134,31 +134,47 @@ def python(options, log):
         "--interrupt_requests", "false", "--logits_all", "false", "--verbose", "false"])
 
 
-def room(server, options, chance):
-    """Tokens of one request, at most: of a prompt as the model's own words cut it, and of an answer."""
+def counted(server, options, words, chance):
+    """Tokens of a few prompts of so many words, as the model cuts them."""
     counts = []
     for _ in range(50):
         connection = server.connect()
-        body = {"model": options.model.stem, "prompt": prompt(chance, options.prompt)}
+        body = {"model": options.model.stem, "prompt": prompt(chance, words)}
         connection.request("POST", "/v1/tokenize", json.dumps(body), server.headers)
         answer = connection.getresponse()
         told = json.loads(answer.read())
         if answer.status != 200:
             sys.exit(f"a prompt cannot be counted: {told}")
         counts.append(told["count"])
-    return max(counts) + max(counts) // 8 + options.answer + 16
+    return counts
 
 
-def prompt(chance, tokens):
-    """Words of chance, each about a token and its space; no two prompts begin alike."""
-    return " ".join([str(chance.randrange(10**6)), *(chance.choice(WORDS) for _ in range(tokens - 6))])
+def measure(server, options, chance):
+    """How many words a prompt has, and the tokens of one request with its answer, at most."""
+    sample = 100
+    a_word = statistics.mean(counted(server, options, sample, chance)) / sample
+    options.words = max(1, round(options.prompt / a_word))
+    longest = max(counted(server, options, options.words, chance))
+    options.room = longest + longest // 8 + options.answer + 16
+
+
+def prompt(chance, words):
+    """Words of chance; no two prompts begin alike."""
+    return " ".join([str(chance.randrange(10**6)), *(chance.choice(WORDS) for _ in range(words))])
 
 
 def ask(server, body, told, begin):
     """Streams one answer; notes when its first word came and how many tokens there were."""
     connection = server.connect()
-    connection.connect()
+    reached = True
+    try:
+        connection.connect()
+    except OSError as error:
+        told.append(f"a server cannot be reached any more: {error}")
+        reached = False
     begin.wait()
+    if not reached:
+        return
     begun = time.perf_counter()
     connection.request("POST", "/v1/completions", json.dumps(body), server.headers)
     answer = connection.getresponse()
@@ -185,7 +201,7 @@ def ask(server, body, told, begin):
 def wave(server, options, streams, chance):
     """All at once; what each waited, and tokens a second of all together."""
     told, begin = [], threading.Barrier(streams + 1)
-    bodies = [{"model": options.model.stem, "prompt": prompt(chance, options.prompt), "temperature": 0,
+    bodies = [{"model": options.model.stem, "prompt": prompt(chance, options.words), "temperature": 0,
                "max_tokens": options.answer, "stream": True, "stream_options": {"include_usage": True},
                "logit_bias": {str(options.never): -100}} for _ in range(streams)]
     threads = [threading.Thread(target=ask, args=(server, body, told, begin)) for body in bodies]
@@ -267,7 +283,7 @@ def main():
             (options.folder / "servers.log").open("wb") as log:
         try:
             servers[US] = ours(options, pathlib.Path(home), log)
-            options.room = room(servers[US], options, chance)
+            measure(servers[US], options, chance)
             servers[PYTHON] = python(options, log)
             servers[NATIVE] = native(options, log, True)
             servers[PLAIN] = native(options, log, False)
