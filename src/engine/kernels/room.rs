@@ -214,7 +214,9 @@ mod tests {
                 let rooms = &rooms;
                 scope.spawn(move || {
                     let mut own: Vec<Room> = (0..50).map(|at| rooms.take(at * 3)).collect();
-                    own.iter_mut().for_each(|room| room.fill(Line([thread; 64])));
+                    for room in &mut own {
+                        room.fill(Line([thread; 64]));
+                    }
                     assert!(own.iter().all(|room| room.iter().all(|line| line.0 == [thread; 64])));
                 });
             }
