@@ -166,15 +166,13 @@ def prompt(chance, words):
 def ask(server, body, told, begin):
     """Streams one answer; notes when its first word came and how many tokens there were."""
     connection = server.connect()
-    reached = True
     try:
         connection.connect()
     except OSError as error:
         told.append(f"a server cannot be reached any more: {error}")
-        reached = False
-    begin.wait()
-    if not reached:
+        begin.wait()
         return
+    begin.wait()
     begun = time.perf_counter()
     connection.request("POST", "/v1/completions", json.dumps(body), server.headers)
     answer = connection.getresponse()

@@ -5,7 +5,7 @@
 //! would be as many pieces to the system, which allows so many and no more (`vm.max_map_count`).
 #![expect(unsafe_code, reason = "parts of one allocation have different owners")]
 
-use std::mem::ManuallyDrop;
+use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Rooms {
     /// Room for so many lines, all of them nought.
     pub(crate) fn take(&self, lines: usize) -> Room {
         let room = self.place(lines);
-        let start = room.memory.start.as_ptr();
+        let start = room.memory.start();
         // SAFETY: these lines are inside of the allocation and belong to this room alone; noughts make
         // lines.
         unsafe { start.add(room.from).write_bytes(0, lines) };
@@ -60,7 +60,7 @@ impl Rooms {
     fn place(&self, lines: usize) -> Room {
         let mut open = self.open.lock();
         if let Some((memory, taken)) = &mut *open
-            && memory.lines - *taken >= lines
+            && memory.lines() - *taken >= lines
         {
             let from = *taken;
             *taken += lines;
@@ -79,12 +79,9 @@ impl Rooms {
 
 /// An allocation. Its rooms do not overlap, and it lives as long as one of them.
 #[derive(Debug)]
-struct Memory {
-    start: NonNull<Line>,
-    lines: usize,
-}
+struct Memory(NonNull<[MaybeUninit<Line>]>);
 
-// SAFETY: what `start` points to is reached through rooms alone, each of which has lines of its own,
+// SAFETY: what it points to is reached through rooms alone, each of which has lines of its own,
 // and bytes may be used by any thread.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
@@ -92,20 +89,24 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     fn new(lines: usize) -> Self {
-        let mut room: Vec<Line> = Vec::with_capacity(lines);
-        ask_for_large_pages(&mut room);
-        let mut room = ManuallyDrop::new(room);
-        // A vector's pointer is never null, and it has at least the room that was asked for.
-        let start = NonNull::new(room.as_mut_ptr()).unwrap_or(NonNull::dangling());
-        Self { start, lines: room.capacity() }
+        let room = Box::leak(Box::new_uninit_slice(lines));
+        ask_for_large_pages(room);
+        Self(NonNull::from(room))
+    }
+
+    fn lines(&self) -> usize {
+        self.0.len()
+    }
+
+    fn start(&self) -> *mut Line {
+        self.0.as_ptr().cast()
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: pointer and capacity are those of the vector that `new` made and did not drop; no
-        // room is left that uses them.
-        drop(unsafe { Vec::from_raw_parts(self.start.as_ptr(), 0, self.lines) });
+        // SAFETY: it comes from the box that `new` leaked, and no room is left that uses it.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }
 }
 
@@ -115,13 +116,13 @@ impl Deref for Room {
     fn deref(&self) -> &[Line] {
         // SAFETY: `place` gave these lines, inside of the allocation, to this room alone, and `take`
         // filled them before it gave the room away.
-        unsafe { std::slice::from_raw_parts(self.memory.start.as_ptr().add(self.from), self.lines) }
+        unsafe { std::slice::from_raw_parts(self.memory.start().add(self.from), self.lines) }
     }
 }
 
 impl DerefMut for Room {
     fn deref_mut(&mut self) -> &mut [Line] {
-        let start = self.memory.start.as_ptr();
+        let start = self.memory.start();
         // SAFETY: as for `deref`; and whoever changes the room has the only reference to it.
         unsafe { std::slice::from_raw_parts_mut(start.add(self.from), self.lines) }
     }
@@ -142,18 +143,18 @@ pub(crate) fn bytes_mut(lines: &mut [Line]) -> &mut [u8] {
 /// Asks for large pages for room that nothing was written to yet. What the system cannot give so, it
 /// gives as always.
 #[cfg(target_os = "linux")]
-pub(crate) fn ask_for_large_pages<T>(room: &mut Vec<T>) {
+pub(crate) fn ask_for_large_pages<T>(room: &mut [T]) {
     use rustix::mm::{Advice, madvise};
 
     /// Less room gains nothing.
     const LEAST: usize = 4 << 20;
 
-    if room.capacity() * size_of::<T>() < LEAST {
+    let bytes = size_of_val(room);
+    if bytes < LEAST {
         return;
     }
     let page = rustix::param::page_size();
     let start = room.as_mut_ptr();
-    let bytes = room.capacity() * size_of::<T>();
     let skipped = start.cast::<u8>().align_offset(page); // to the first whole page
     let Some(whole) = bytes.checked_sub(skipped).map(|rest| rest / page * page) else { return };
     // SAFETY: the range lies inside the memory of `room`, and the advice changes nothing in it
@@ -166,7 +167,7 @@ pub(crate) fn ask_for_large_pages<T>(room: &mut Vec<T>) {
 
 /// Asks for large pages. Only Linux is asked.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn ask_for_large_pages<T>(_room: &mut Vec<T>) {}
+pub(crate) fn ask_for_large_pages<T>(_room: &mut [T]) {}
 
 #[cfg(test)]
 mod tests {
@@ -199,10 +200,10 @@ mod tests {
         let rooms = Rooms::for_bytes(1 << 20);
         let (first, second) = (rooms.take(10), rooms.take(20));
         assert!(Arc::ptr_eq(&first.memory, &second.memory));
-        assert_eq!((first.from, second.from, first.memory.lines), (0, 10, 16_384));
+        assert_eq!((first.from, second.from, first.memory.lines()), (0, 10, 16_384));
         // One that is large has its own, and what was begun goes on.
         let large = rooms.take(16_384);
-        assert_eq!((large.from, large.memory.lines), (0, 16_384));
+        assert_eq!((large.from, large.memory.lines()), (0, 16_384));
         assert_eq!(rooms.take(1).from, 30);
     }
 
@@ -234,9 +235,12 @@ mod tests {
     #[test]
     fn what_is_written_stays_as_it_is() {
         for bytes in [0, 1, 5_000, 9 << 20] {
-            let mut room: Vec<u8> = Vec::with_capacity(bytes);
+            let mut room = vec![0; bytes];
             ask_for_large_pages(&mut room);
-            room.extend((0..bytes).map(|at| at as u8));
+            assert!(room.iter().all(|byte| *byte == 0));
+            for (at, byte) in room.iter_mut().enumerate() {
+                *byte = at as u8;
+            }
             assert!(room.iter().enumerate().all(|(at, byte)| *byte == at as u8));
         }
     }

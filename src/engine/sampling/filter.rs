@@ -24,21 +24,23 @@ pub(super) fn top_k(logits: &mut [f32], k: usize, scratch: &mut Vec<f32>) {
     if k == 0 || k >= logits.len() {
         return;
     }
-    let mut kth = |of: &mut dyn Iterator<Item = f32>| {
-        scratch.clear();
-        scratch.extend(of);
-        let (_, kth, _) = scratch.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-        *kth
-    };
     // At least k of all are as high as the k-th of those that are the highest of a few.
     let least = if k <= logits.len() / FEW {
-        kth(&mut logits.chunks(FEW).map(|few| Target::best().run(Highest(few))))
+        let of_few = logits.chunks(FEW).map(|few| Target::best().run(Highest(few)));
+        kth_highest(of_few, k, scratch)
     } else {
         f32::NEG_INFINITY
     };
-    let threshold = kth(&mut logits.iter().copied().filter(|&logit| logit >= least));
+    let threshold = kth_highest(logits.iter().copied().filter(|x| *x >= least), k, scratch);
     let above = logits.iter().filter(|&&logit| logit > threshold).count();
     keep_above_and_some(logits, threshold, k - above);
+}
+
+/// The `k`-th highest of at least so many.
+fn kth_highest(of: impl Iterator<Item = f32>, k: usize, scratch: &mut Vec<f32>) -> f32 {
+    scratch.clear();
+    scratch.extend(of);
+    *scratch.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
 }
 
 /// Keeps the fewest of the most likely whose shares reach `top_p`; of equals, those with the lower
