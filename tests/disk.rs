@@ -1,4 +1,5 @@
-//! A disk that is full, one that cannot be written, and a directory that is taken.
+//! A disk that is full, one that cannot be written, a directory that is taken, and a database that is damaged
+//! while the server runs.
 #![allow(clippy::panic, reason = "a helper fails as its test does")]
 
 mod common;
@@ -9,12 +10,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::refusal::{CANARY, CHAT, chat_body, check};
 use common::{Answer, GUIDE, Home, Server, both, skip, text};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 const DISK_MIB: u64 = 16;
 /// What is left of the disk when it counts as full: less than any commit needs.
 const FILLER_STEPS: [usize; 3] = [1 << 20, 4096, 1];
+const RESPONSES: &str = "/v1/responses";
+/// What people keep, what is kept of answers, and what is said to people.
+const TABLES: [&str; 3] = ["responses", "kept_answers", "conversations"];
 
 #[test]
 fn a_full_disk_stores_nothing_says_so_and_loses_nothing() {
@@ -151,6 +157,116 @@ fn check_full(home: &Home, answer: &Answer) {
     };
     assert_eq!(answer.expect(503)["error"]["message"], message);
     assert!(!answer.text().contains(text(&home.data())), "{}", answer.text());
+}
+
+#[test]
+fn a_database_that_is_damaged_is_an_internal_error_which_tells_nothing_and_ends_where_it_is_mended()
+{
+    let home = Home::prepared();
+    let mut server = Server::start(&home);
+    let (client, session) = (server.with_key(&home.key()), server.sign_in());
+    let named = client.clone().with("idempotency-key", "once");
+    let asked = json!({"model": GUIDE, "input": CANARY, "max_output_tokens": 2});
+    let kept = client.post(RESPONSES, &asked).expect(200);
+    let path = format!("{RESPONSES}/{}", kept["id"].as_str().expect("an id"));
+    let following = with(&asked, "previous_response_id", &kept["id"]);
+    let database = Connection::open(home.data().join("strongroom.db")).expect("it opens");
+    let before = server.log().len();
+    for table in TABLES {
+        rename(&database, table, &format!("lost_{table}"));
+    }
+
+    let begun = json!({"title": CANARY});
+    let failed = [
+        ("what reads", client.get(&path)),
+        ("what reads to go on", client.post(RESPONSES, &following)),
+        ("what writes when all is said", client.post(RESPONSES, &asked)),
+        ("what deletes", client.send("DELETE", &path, None)),
+        ("what looks for an answer", named.post(CHAT, &chat_body())),
+        ("what a person reads", session.client.get("/api/conversations")),
+        ("what a person writes", session.client.post("/api/conversations", &begun)),
+    ];
+    let log = server.log().split_off(before);
+    for (what, answer) in &failed {
+        check(what, answer, 500, "internal_error");
+        let error = answer.expect(500)["error"].clone();
+        assert_eq!(error["type"], "server_error", "{what}");
+        assert_eq!(error["param"], Value::Null, "{what}");
+        assert_tells_nothing(what, answer);
+        assert_is_found(what, answer, &log);
+    }
+    // Anthropic's clients read the same in their own shape.
+    let theirs = named.post("/v1/messages", &chat_body());
+    let body = theirs.expect(500);
+    assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!("api_error")));
+    assert_eq!(body["error"]["details"]["error_code"], "internal_error", "{body}");
+    assert_tells_nothing("messages", &theirs);
+    // An answer that has begun says it in its last event.
+    let streamed = client.post(RESPONSES, &with(&asked, "stream", &json!(true)));
+    assert_eq!(streamed.status, 200);
+    let events = streamed.text();
+    let (_, last) = events.rsplit_once("event: response.failed\ndata: ").expect("it failed");
+    let last: Value = serde_json::from_str(last.trim()).expect("JSON");
+    let error = &last["response"]["error"];
+    assert_eq!(error["type"], "internal_error", "{last}");
+    assert_eq!(error["message"], failed[0].1.expect(500)["error"]["message"]);
+    // What needs none of it goes on.
+    client.post(CHAT, &chat_body()).expect(200);
+    client.post(RESPONSES, &with(&asked, "store", &json!(false))).expect(200);
+    let log = server.log().split_off(before);
+    for secret in [CANARY, &home.key(), text(&home.data()), "panicked"] {
+        assert!(!log.contains(secret), "the log shows `{secret}`: {log}");
+    }
+
+    for table in TABLES {
+        rename(&database, &format!("lost_{table}"), table);
+    }
+    drop(database);
+    assert_eq!(client.get(&path).expect(200), kept, "it is not deleted");
+    client.post(RESPONSES, &asked).expect(200);
+    client.post(RESPONSES, &following).expect(200);
+    named.post(CHAT, &chat_body()).expect(200);
+    session.begin_conversation("after");
+    // What was not kept is not on record as kept.
+    let stored = session.client.get("/api/admin/audit?action=response.store").expect(200);
+    assert_eq!(stored["events"].as_array().map(Vec::len), Some(3), "{stored}");
+    server.assert_alive();
+    assert!(server.stop().success());
+    let verified = home.strongroom(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", both(&verified));
+}
+
+/// The same body, with this in it too.
+fn with(body: &Value, name: &str, value: &Value) -> Value {
+    let mut body = body.clone();
+    body[name] = value.clone();
+    body
+}
+
+/// Takes a table away from under the server, or gives it back.
+fn rename(database: &Connection, from: &str, to: &str) {
+    database.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).expect("it is there");
+}
+
+/// Holds the answer to what failed inside against what a client may read of it: that it failed.
+fn assert_tells_nothing(what: &str, answer: &Answer) {
+    let body = answer.text();
+    for inside in ["no such table", "lost_", "strongroom.db", "SQL", "INSERT", CANARY] {
+        assert!(!body.contains(inside), "{what} shows `{inside}`: {body}");
+    }
+    assert!(TABLES.iter().all(|table| !body.contains(table)), "{what} names a table: {body}");
+    // It may work another time: clients ask again as they are used to.
+    for header in ["retry-after", "x-should-retry"] {
+        assert!(!answer.headers.contains_key(header), "{what} has {header}");
+    }
+}
+
+/// The operator finds what went wrong by the id that the client was given.
+fn assert_is_found(what: &str, answer: &Answer, log: &str) {
+    let id = answer.headers["x-request-id"].to_str().expect("text");
+    let line = log.lines().find(|line| line.contains(id) && line.contains("request failed"));
+    let line = line.unwrap_or_else(|| panic!("{what}: nothing of {id} in the log: {log}"));
+    assert!(line.contains("internal_error") && line.contains("no such table"), "{what}: {line}");
 }
 
 #[test]
