@@ -188,6 +188,61 @@ fn answers_and_refusals_say_where_the_caller_stands() {
 }
 
 #[test]
+fn every_answer_to_a_key_says_where_it_stands_whatever_was_asked() {
+    let home = Home::prepared();
+    let settings =
+        ["limits.person.requests_per_minute=1000", "limits.key.tokens_per_minute=100000"];
+    let server = start(&home, &settings);
+    let client = server.with_key(&home.key());
+    let check = |what: &str, answer: &Answer, status: u16| {
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
+        assert_eq!(header(answer, "x-ratelimit-limit-requests"), "1000", "{what}");
+        assert_eq!(header(answer, "x-ratelimit-limit-tokens"), "100000", "{what}");
+        for name in RATE_HEADERS {
+            assert!(!header(answer, name).is_empty(), "{what}: {name}");
+        }
+    };
+    let talk = json!({"model": GUIDE, "messages": [{"role": "user", "content": "Hello"}]});
+    let with = |mut body: Value, name: &str, value: Value| {
+        body[name] = value;
+        body
+    };
+    let short = with(talk.clone(), "max_tokens", json!(1));
+    let input = json!({"model": GUIDE, "input": "Hello"});
+    let words = json!({"model": GUIDE, "prompt": "Hello"});
+    let tokens = json!({"model": GUIDE, "tokens": [300]});
+    let rank = json!({"model": GUIDE, "query": "a", "documents": ["b"]});
+    for (path, body, status) in [
+        (CHAT, short.clone(), 200),
+        (CHAT, with(short.clone(), "stream", json!(true)), 200),
+        (COMPLETIONS, completion(1), 200),
+        ("/v1/responses", with(input.clone(), "max_output_tokens", json!(1)), 200),
+        ("/v1/responses/input_tokens", input.clone(), 200),
+        ("/v1/messages", short, 200),
+        ("/v1/messages/count_tokens", talk, 200),
+        ("/v1/moderations", json!({"input": "Hello"}), 200),
+        ("/v1/tokenize", words.clone(), 200),
+        ("/v1/detokenize", tokens.clone(), 200),
+        ("/tokenize", words, 200),
+        ("/detokenize", tokens, 200),
+        // The guide answers in words alone.
+        ("/v1/embeddings", input, 400),
+        ("/v1/rerank", rank.clone(), 400),
+        ("/rerank", rank, 400),
+    ] {
+        check(path, &client.post(path, &body), status);
+        check(path, &client.post(path, &json!({"colour": 1})), 400);
+    }
+    let kept = client.post("/v1/responses", &json!({"input": "Hello", "max_output_tokens": 1}));
+    let kept = format!("/v1/responses/{}", kept.expect(200)["id"].as_str().expect("an id"));
+    for path in ["/v1/models", "/v1/models/guide", &kept, &format!("{kept}/input_items")] {
+        check(path, &client.get(path), 200);
+    }
+    check("deleted", &client.send("DELETE", &kept, None), 200);
+    check("gone", &client.get(&kept), 404);
+}
+
+#[test]
 fn each_limit_has_its_own_refusal() {
     let home = Home::prepared();
     let server = start(&home, &["limits.key.tokens_per_minute=12"]);

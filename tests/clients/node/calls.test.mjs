@@ -59,6 +59,38 @@ const takeBothPlaces = async () => {
   return () => [running, waiting].forEach((stream) => stream.controller.abort());
 };
 
+/** The owner's page, which makes keys and withdraws them. */
+const owner = async () => {
+  const base = process.env.OPENAI_BASE_URL.replace(/\/v1$/, "");
+  const headers = { "content-type": "application/json", origin: base };
+  const send = async (method, path, body) => {
+    const answer = await fetch(base + path, { method, headers, body: body && JSON.stringify(body) });
+    assert.ok(answer.ok, `${method} ${path}: ${answer.status}`);
+    const cookie = answer.headers.getSetCookie().map((one) => one.split(";")[0]);
+    if (cookie.length) headers.cookie = cookie.join("; ");
+    const text = await answer.text();
+    return text && JSON.parse(text);
+  };
+  await send("POST", "/api/session", { username: "olivia", password: process.env.STRONGROOM_PASSWORD });
+  headers["x-strongroom-csrf"] = (await send("GET", "/api/me")).csrf;
+  return send;
+};
+
+/** A key whose own budget is used up, or that of its person. */
+const spentKey = async (whose) => {
+  let apiKey = process.env.STRONGROOM_SPENDING_KEY;
+  if (whose === "key") {
+    const send = await owner();
+    const limits = { requests_per_month: 1 };
+    apiKey = (await send("POST", "/api/me/keys", { name: "small", limits })).secret;
+  }
+  const client = new OpenAI({ apiKey, maxRetries: 0 });
+  await assert.rejects(async () => {
+    for (let count = 0; count < 3; count += 1) await ask(client, { max_tokens: 1 });
+  }, OpenAI.RateLimitError);
+  return apiKey;
+};
+
 describe("retries", () => {
   test("wait for a used-up rate as they are told", async () => {
     await useUpTheRate();
@@ -88,6 +120,27 @@ describe("retries", () => {
     assert.deepEqual(watch.answers.map(({ status }) => status), [503, 503]);
     checkWaits(watch);
   });
+
+  for (const whose of ["key", "person"]) {
+    test(`are not made where the budget of a ${whose} is used up, and others go on`, async () => {
+      const watch = watched({ apiKey: await spentKey(whose), maxRetries: 3 });
+      for (const options of [{}, { stream: true }]) {
+        await assert.rejects(ask(watch.client, options), (error) => {
+          assert.ok(error instanceof OpenAI.RateLimitError, `${error}`);
+          const { status, code, type, headers } = error;
+          assert.deepEqual([status, code, type], [429, "insufficient_quota", "insufficient_quota"]);
+          assert.match(error.message, /1 requests a month/);
+          assert.equal(headers.get("x-should-retry"), "false");
+          assert.ok(Number(headers.get("retry-after")) >= 1);
+          return true;
+        });
+      }
+      // One request each: the client was told not to come again, and would otherwise.
+      assert.deepEqual(watch.answers.map(({ status }) => status), [429, 429]);
+      assert.deepEqual(watch.sent.map(({ retry }) => retry), ["0", "0"]);
+      assert.ok((await ask(hasty)).choices.length);
+    });
+  }
 
   test("are not made where waiting changes nothing", async () => {
     for (const [options, status] of [[{ temperature: 9 }, 400], [{ model: "nobody" }, 404]]) {
@@ -148,23 +201,6 @@ describe("responses", () => {
 });
 
 describe("a stream", () => {
-  /** The owner's page, which can withdraw a key. */
-  const owner = async () => {
-    const base = process.env.OPENAI_BASE_URL.replace(/\/v1$/, "");
-    const headers = { "content-type": "application/json", origin: base };
-    const send = async (method, path, body) => {
-      const answer = await fetch(base + path, { method, headers, body: body && JSON.stringify(body) });
-      assert.ok(answer.ok, `${method} ${path}: ${answer.status}`);
-      const cookie = answer.headers.getSetCookie().map((one) => one.split(";")[0]);
-      if (cookie.length) headers.cookie = cookie.join("; ");
-      const text = await answer.text();
-      return text && JSON.parse(text);
-    };
-    await send("POST", "/api/session", { username: "olivia", password: process.env.STRONGROOM_PASSWORD });
-    headers["x-strongroom-csrf"] = (await send("GET", "/api/me")).csrf;
-    return send;
-  };
-
   test("that fails raises its error after what was said", async () => {
     const send = await owner();
     const { key, secret } = await send("POST", "/api/me/keys", { name: "to be withdrawn" });

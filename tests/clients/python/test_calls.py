@@ -160,6 +160,59 @@ def test_without_retries_a_used_up_rate_is_raised_at_once():
     assert refused.value.code == "rate_limit_exceeded"
 
 
+def owner():
+    """The owner in a browser."""
+    loader = importlib.machinery.SourceFileLoader("serve", str(SERVE))
+    serve = importlib.util.module_from_spec(importlib.util.spec_from_loader("serve", loader))
+    loader.exec_module(serve)
+    browser = serve.Browser(os.environ["OPENAI_BASE_URL"].removesuffix("/v1"), os.environ["STRONGROOM_CA"])
+    browser.enter("/api/session", {"username": "olivia", "password": os.environ["STRONGROOM_PASSWORD"]})
+    return browser
+
+
+def spent_key(whose):
+    """A key whose own budget is used up, or that of its person."""
+    key = os.environ["STRONGROOM_SPENDING_KEY"]
+    if whose == "key":
+        small = {"name": "small", "limits": {"requests_per_month": 1}}
+        key = owner().send("POST", "/api/me/keys", small)["secret"]
+    with client_that(api_key=key, max_retries=0) as client, pytest.raises(openai.RateLimitError):
+        for _ in range(3):
+            ask(client, max_tokens=1)
+    return key
+
+
+def check_spent(refused):
+    error = refused.value
+    assert (error.status_code, error.code, error.type) == (429, "insufficient_quota", "insufficient_quota")
+    assert "1 requests a month" in error.message
+    assert error.response.headers["x-should-retry"] == "false"
+    assert int(error.response.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("whose", ["key", "person"])
+def test_case_07_a_used_up_budget_is_not_asked_again_and_others_go_on(whose):
+    key, watch = spent_key(whose), Watch()
+    with client_that(watch, api_key=key, max_retries=3) as client:
+        for options in ({}, {"stream": True}):
+            with pytest.raises(openai.RateLimitError) as refused:
+                ask(client, **options)
+            check_spent(refused)
+
+    async def patiently():
+        async with asynchronous_client_that(watch, api_key=key, max_retries=3) as client:
+            await ask(client)
+
+    with pytest.raises(openai.RateLimitError) as refused:
+        asyncio.run(patiently())
+    check_spent(refused)
+    # One request each: the client was told not to come again, and would otherwise.
+    assert watch.statuses() == [429, 429, 429]
+    assert {request.headers["x-stainless-retry-count"] for _, request in watch.sent} == {"0"}
+    with client_that(max_retries=0) as other:
+        assert ask(other).choices
+
+
 def test_a_busy_server_is_asked_again_until_there_is_room():
     with contextlib.ExitStack() as taken:
         taken.enter_context(both_places_taken())
@@ -261,16 +314,6 @@ def test_the_asynchronous_client_waits_as_it_is_told():
     assert asyncio.run(patiently()).choices
     assert watch.statuses() == [429, 200]
     watch.check_waits()
-
-
-def owner():
-    """The owner in a browser."""
-    loader = importlib.machinery.SourceFileLoader("serve", str(SERVE))
-    serve = importlib.util.module_from_spec(importlib.util.spec_from_loader("serve", loader))
-    loader.exec_module(serve)
-    browser = serve.Browser(os.environ["OPENAI_BASE_URL"].removesuffix("/v1"), os.environ["STRONGROOM_CA"])
-    browser.enter("/api/session", {"username": "olivia", "password": os.environ["STRONGROOM_PASSWORD"]})
-    return browser
 
 
 @pytest.mark.parametrize("is_asynchronous", [False, True])

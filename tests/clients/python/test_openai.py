@@ -129,6 +129,29 @@ def test_log_probabilities_belong_to_the_answer(client):
         assert entry.top_logprobs[0].logprob == pytest.approx(entry.logprob, abs=1e-6)
 
 
+def test_log_probabilities_come_in_the_pieces_that_they_belong_to(client):
+    options = {"temperature": 0, "logprobs": True, "top_logprobs": 3}
+    whole = ask(client, **options).choices[0].logprobs.content
+    streamed = []
+    for chunk in ask(client, stream=True, **options):
+        choice = chunk.choices[0]
+        entries = choice.logprobs.content if choice.logprobs else []
+        # No piece of the answer comes without its tokens.
+        assert entries or not choice.delta.content
+        streamed += entries
+    assert [entry.token for entry in streamed] == [entry.token for entry in whole]
+    for got, expected in zip(streamed, whole, strict=True):
+        assert (got.bytes, len(got.top_logprobs)) == (expected.bytes, 3)
+        assert got.logprob == pytest.approx(expected.logprob, abs=1e-3)
+        assert got.top_logprobs[0].token == expected.top_logprobs[0].token == got.token
+    options = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 12, "temperature": 0, "logprobs": 2}
+    whole = client.completions.create(**options).choices[0]
+    pieces = [chunk.choices[0] for chunk in client.completions.create(**options, stream=True)]
+    pieces = [piece for piece in pieces if piece.logprobs]
+    assert sum((piece.logprobs.tokens for piece in pieces), []) == whole.logprobs.tokens
+    assert sum((piece.logprobs.text_offset for piece in pieces), []) == whole.logprobs.text_offset
+
+
 def test_a_text_is_continued(client):
     options = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 12, "seed": 3}
     whole = client.completions.create(**options)
