@@ -210,6 +210,7 @@ fn a_database_that_is_damaged_is_an_internal_error_which_tells_nothing_and_ends_
     let error = &last["response"]["error"];
     assert_eq!(error["type"], "internal_error", "{last}");
     assert_eq!(error["message"], failed[0].1.expect(500)["error"]["message"]);
+    assert_is_found("a stream", &streamed, &server.log());
     // What needs none of it goes on.
     client.post(CHAT, &chat_body()).expect(200);
     client.post(RESPONSES, &with(&asked, "store", &json!(false))).expect(200);

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::unfold;
+use tracing::{Instrument, Span};
 
 use crate::gate::{Ending, ExchangeEvent, ExchangeHandle, ExchangeUsage, Notice};
 use crate::ids::RequestId;
@@ -62,6 +63,9 @@ struct State<S> {
     ready: VecDeque<Bytes>,
     is_over: bool,
     whole: Whole,
+    /// The request's: an answer is written when its handler has ended, and what goes wrong then is looked for
+    /// in the log by the same id.
+    span: Span,
 }
 
 /// The body of a streamed answer to this request. While the model comes there are heartbeats, the first at
@@ -76,7 +80,8 @@ pub(super) fn written<S: Script>(
         Opening::Open(handle, script) => script.open(&handle.notices).into(),
         Opening::Comes(_) => heartbeat.iter().map(|_| Bytes::from_static(S::HEARTBEAT)).collect(),
     };
-    let state = State { opening, request, heartbeat, ready, is_over: false, whole };
+    let span = Span::current();
+    let state = State { opening, request, heartbeat, ready, is_over: false, whole, span };
     unfold(state, |mut state| async move {
         loop {
             if let Some(bytes) = state.ready.pop_front() {
@@ -85,7 +90,8 @@ pub(super) fn written<S: Script>(
             if state.is_over {
                 return None;
             }
-            state.step().await;
+            let span = state.span.clone();
+            state.step().instrument(span).await;
         }
     })
 }
