@@ -20,16 +20,18 @@ SERVE = pathlib.Path(__file__).parents[1] / "serve"
 
 
 class Watch:
-    """What went over the wire: when each request left, and what came back."""
+    """What went over the wire: when each request left, and what came back. `hidden` is kept from the client."""
 
-    def __init__(self, after_response=lambda: None):
-        self.sent, self.received, self.after_response = [], [], after_response
+    def __init__(self, after_response=lambda: None, hidden=()):
+        self.sent, self.received, self.after_response, self.hidden = [], [], after_response, hidden
 
     def on_request(self, request):
         self.sent.append((time.monotonic(), request))
 
     def on_response(self, response):
         self.received.append((time.monotonic(), response))
+        for name in self.hidden:
+            del response.headers[name]
         self.after_response()
 
     async def on_request_later(self, request):
@@ -206,11 +208,22 @@ def test_case_07_a_used_up_budget_is_not_asked_again_and_others_go_on(whose):
     with pytest.raises(openai.RateLimitError) as refused:
         asyncio.run(patiently())
     check_spent(refused)
-    # One request each: the client was told not to come again, and would otherwise.
+    # One request each.
     assert watch.statuses() == [429, 429, 429]
     assert {request.headers["x-stainless-retry-count"] for _, request in watch.sent} == {"0"}
     with client_that(max_retries=0) as other:
         assert ask(other).choices
+
+
+def test_it_is_the_word_of_the_server_that_keeps_a_client_from_asking_again():
+    key = spent_key("person")
+    # A wait of days keeps the client too, so it is not told of that one here.
+    waits = ("retry-after", "retry-after-ms")
+    for hidden, statuses in [(waits, [429]), ((*waits, "x-should-retry"), [429, 429])]:
+        watch = Watch(hidden=hidden)
+        with client_that(watch, api_key=key, max_retries=1) as client, pytest.raises(openai.RateLimitError):
+            ask(client)
+        assert watch.statuses() == statuses, hidden
 
 
 def test_a_busy_server_is_asked_again_until_there_is_room():
