@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::cores;
+use super::trim::keep_memory;
 
 /// How long a thread looks for more work before it sleeps: longer than the gaps inside of a step.
 const SPIN: Duration = Duration::from_micros(150);
@@ -69,6 +70,7 @@ fn pool() -> &'static Pool {
             0 => cores::usable(),
             count => count,
         };
+        keep_memory();
         Pool::start(count)
     })
 }

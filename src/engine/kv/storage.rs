@@ -6,11 +6,15 @@ use std::ops::Range;
 
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use smallvec::{SmallVec, smallvec};
 
 use super::bytes::{Bytes, Lies};
 use super::{BLOCK_TOKENS, BlockId};
 use crate::engine::KvPrecision;
 use crate::engine::kernels::{Ahead, Target, ask_for_large_pages, widen};
+
+/// So many numbers, those of a head or two, need no memory of their own.
+const FEW: usize = 256;
 
 /// What a cache holds for each token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +99,15 @@ fn narrow(numbers: &[f32], into: &mut [u16]) {
     }
 }
 
+/// Writes tokens, [tokens, head_dim], into a piece where they lie side by side, [head_dim, tokens].
+fn put_across<T: Copy>(piece: &mut [T], offset: usize, tokens: &[T], head_dim: usize) {
+    for (element, row) in piece.chunks_exact_mut(BLOCK_TOKENS).enumerate() {
+        for (slot, token) in row[offset..].iter_mut().zip(tokens.chunks_exact(head_dim)) {
+            *slot = token[element];
+        }
+    }
+}
+
 /// So many noughts, in large pages.
 pub(super) fn zeros<T: Clone + Default>(count: usize) -> Vec<T> {
     let mut zeros = vec![T::default(); count];
@@ -122,34 +135,46 @@ impl Storage {
         keys: &[f32],
         values: &[f32],
     ) {
-        let shape = self.shape;
-        let width = shape.kv_heads * shape.head_dim;
-        let mut narrowed = vec![0; shape.head_dim];
-        for ((&(block, offset), keys), values) in
-            slots.iter().zip(keys.chunks_exact(width)).zip(values.chunks_exact(width))
-        {
-            let heads = keys.chunks_exact(shape.head_dim).zip(values.chunks_exact(shape.head_dim));
-            for (head, (key, value)) in heads.enumerate() {
-                let place = shape.start(Place { layer, block, head });
-                let (keys_end, values_at) =
-                    (place + shape.piece(), place + shape.piece() + offset * shape.head_dim);
-                match &mut self.numbers {
-                    Numbers::F16(numbers) => {
-                        let column =
-                            numbers[place..keys_end].iter_mut().skip(offset).step_by(BLOCK_TOKENS);
-                        narrow(key, &mut narrowed);
-                        column.zip(&narrowed).for_each(|(slot, bits)| *slot = *bits);
-                        narrow(value, &mut numbers[values_at..values_at + shape.head_dim]);
-                    }
-                    Numbers::F32(numbers) => {
-                        let column =
-                            numbers[place..keys_end].iter_mut().skip(offset).step_by(BLOCK_TOKENS);
-                        column.zip(key).for_each(|(slot, &x)| *slot = x);
-                        numbers[values_at..values_at + shape.head_dim].copy_from_slice(value);
-                    }
-                    Numbers::Q8(bytes) => {
-                        bytes.write(place / shape.piece(), offset, key, value);
-                    }
+        let width = self.shape.kv_heads * self.shape.head_dim;
+        let mut first = 0;
+        while let Some(&(block, offset)) = slots.get(first) {
+            let follows = |(slot, offset): &(&(BlockId, usize), usize)| **slot == (block, *offset);
+            let count = slots[first..].iter().zip(offset..).take_while(follows).count();
+            let of = first * width..(first + count) * width;
+            for head in 0..self.shape.kv_heads {
+                let place = Place { layer, block, head };
+                self.write_head(place, offset, &keys[of.clone()], &values[of.clone()]);
+            }
+            first += count;
+        }
+    }
+
+    /// Writes the keys and values of a head, out of those of all heads, for tokens of a block that follow
+    /// each other: what lies side by side there is written at once.
+    fn write_head(&mut self, place: Place, offset: usize, keys: &[f32], values: &[f32]) {
+        let CacheShape { kv_heads, head_dim, .. } = self.shape;
+        let (piece, start) = (self.shape.piece(), self.shape.start(place));
+        let own = |rows: &[f32]| -> SmallVec<[f32; FEW]> {
+            let rows = rows.chunks_exact(kv_heads * head_dim);
+            rows.flat_map(|row| &row[place.head * head_dim..][..head_dim]).copied().collect()
+        };
+        let (keys, values) = (own(keys), own(values));
+        let (keys_at, values_at) = (start..start + piece, start + piece + offset * head_dim);
+        match &mut self.numbers {
+            Numbers::F16(numbers) => {
+                let mut narrowed: SmallVec<[u16; FEW]> = smallvec![0; keys.len()];
+                narrow(&keys, &mut narrowed);
+                put_across(&mut numbers[keys_at], offset, &narrowed, head_dim);
+                narrow(&values, &mut numbers[values_at..values_at + values.len()]);
+            }
+            Numbers::F32(numbers) => {
+                put_across(&mut numbers[keys_at], offset, &keys, head_dim);
+                numbers[values_at..values_at + values.len()].copy_from_slice(&values);
+            }
+            Numbers::Q8(bytes) => {
+                let tokens = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
+                for (token, (key, value)) in (offset..).zip(tokens) {
+                    bytes.write(start / piece, token, key, value);
                 }
             }
         }

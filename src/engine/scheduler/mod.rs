@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::decoder::Decoder;
 use super::error::EngineError;
+use super::kernels::give_back_memory;
 use super::kv::{BLOCK_TOKENS, Pool};
 use super::output::Vocabulary;
 use super::phase::Phase;
@@ -37,6 +38,8 @@ use speculation::StepCost;
 const FAILURES_MAX: u32 = 3;
 /// How long the thread sleeps where there is nothing to do; it is woken for work.
 const IDLE: Duration = Duration::from_mins(1);
+/// At this look in a row that finds nothing to do, what steps have left goes back to the system.
+const LOOKS_TO_REST: u32 = 2;
 /// How long it sleeps where every reader is behind, or nothing fits.
 const BEHIND: Duration = Duration::from_millis(50);
 /// A reader who is behind for so long gives the place to somebody who waits.
@@ -117,6 +120,7 @@ impl Scheduler {
     /// Works until the inbox is closed and all is done.
     pub(crate) fn run(mut self) {
         let mut wait = Some(IDLE);
+        let mut idle_looks = 0_u32;
         loop {
             let mail = self.inbox.take(wait);
             let is_closing = matches!(mail.phase, Phase::Closing(_));
@@ -135,11 +139,18 @@ impl Scheduler {
                 match self.is_idle() {
                     // The next look is the last.
                     true if is_closing => None,
-                    true => Some(IDLE),
+                    true => {
+                        idle_looks = idle_looks.saturating_add(1);
+                        if idle_looks == LOOKS_TO_REST {
+                            give_back_memory();
+                        }
+                        Some(IDLE)
+                    }
                     false => Some(BEHIND),
                 }
             } else {
                 self.step(&shares);
+                idle_looks = 0;
                 None
             };
             self.publish();

@@ -11,6 +11,8 @@ const BESIDE: Duration = Duration::from_millis(120);
 const ALONE: Duration = Duration::from_millis(400);
 /// Fewer rows than this cost more in all than they save others.
 const ROWS_MIN: usize = 32;
+/// Rows that the products take together: a part of so many costs as much as all.
+const PANEL: usize = 8;
 /// What a new measurement counts beside the earlier ones.
 const SHARE: f64 = 0.2;
 
@@ -37,8 +39,7 @@ impl Pace {
         let Some(row) = self.row.filter(|row| *row > 0.0) else { return most };
         let time = if is_alone { ALONE } else { BESIDE };
         let rows = (time.as_secs_f64() / row) as usize;
-        // Whole panels of the products.
-        (rows / ROWS_MIN * ROWS_MIN).max(ROWS_MIN).min(most)
+        (rows / PANEL * PANEL).max(ROWS_MIN).min(most)
     }
 }
 
@@ -55,7 +56,7 @@ mod tests {
         for _ in 0..50 {
             pace.note(256, 256, 0.512);
         }
-        assert_eq!((pace.rows(256, true), pace.rows(256, false)), (192, 32));
+        assert_eq!((pace.rows(256, true), pace.rows(256, false)), (200, 56));
         assert_eq!(pace.rows(16, false), 16, "a setting is the most");
         for _ in 0..50 {
             pace.note(256, 256, 0.001);

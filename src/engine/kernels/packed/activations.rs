@@ -1,5 +1,8 @@
 //! Rows of activations in eight bits, as the kernels for packed weights take them.
 #![expect(clippy::inline_always, reason = "see `Kernel`")]
+#![expect(unsafe_code, reason = "pieces are written to memory that holds nothing yet")]
+
+use std::mem::MaybeUninit;
 
 use super::format::GROUP;
 use crate::engine::kernels::{Kernel, Target, for_each};
@@ -31,7 +34,7 @@ pub(super) struct Piece {
 #[derive(Debug)]
 pub(crate) struct Activations {
     /// [panels][groups][rows of the panel]: panels of `PANEL` rows, the last with the rest.
-    pieces: Vec<Piece>,
+    pieces: Box<[Piece]>,
     count: usize,
     groups: usize,
 }
@@ -41,9 +44,10 @@ impl Activations {
     pub(crate) fn quantize(rows: &[f32], columns: usize) -> Self {
         let (groups, width) = (columns / GROUP, columns.max(1));
         let count = rows.len() / width;
-        let mut pieces = vec![Piece::ZERO; count * groups];
+        let rows = &rows[..count * width];
+        let mut pieces = Box::new_uninit_slice(count * groups);
         let panels = pieces.chunks_mut((PANEL * groups).max(1)).zip(rows.chunks(PANEL * width));
-        let quantize = |rows: &[f32], pieces: &mut [Piece]| {
+        let quantize = |rows: &[f32], pieces: &mut [MaybeUninit<Piece>]| {
             Target::best().run(Quantize { rows, columns, pieces });
         };
         if count <= PANEL {
@@ -51,7 +55,9 @@ impl Activations {
         } else {
             for_each(panels, |(pieces, rows)| quantize(rows, pieces));
         }
-        Self { pieces, count, groups }
+        // SAFETY: there are as many panels of rows as of pieces, which have every piece, and `Quantize` writes
+        // one for each group of each of its rows.
+        Self { pieces: unsafe { pieces.assume_init() }, count, groups }
     }
 
     /// How many rows there are.
@@ -86,8 +92,8 @@ struct Quantize<'a> {
     /// [rows, columns]
     rows: &'a [f32],
     columns: usize,
-    /// [groups, rows], overwritten.
-    pieces: &'a mut [Piece],
+    /// [groups, rows], all of them written.
+    pieces: &'a mut [MaybeUninit<Piece>],
 }
 
 impl Kernel for Quantize<'_> {
@@ -99,24 +105,24 @@ impl Kernel for Quantize<'_> {
         let count = rows.len() / columns;
         for (at, row) in rows.chunks_exact(columns).enumerate() {
             for (group, numbers) in row.as_chunks::<GROUP>().0.iter().enumerate() {
-                quantize(numbers, &mut pieces[group * count + at]);
+                pieces[group * count + at].write(quantized(numbers));
             }
         }
     }
 }
 
 #[inline(always)]
-fn quantize(numbers: &[f32; GROUP], into: &mut Piece) {
+fn quantized(numbers: &[f32; GROUP]) -> Piece {
     // As whole numbers, the bits of infinity and NaN are above those of all others.
     let largest = numbers.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff_ffff));
     let largest = f32::from_bits(largest);
-    *into = Piece::ZERO;
+    let mut into = Piece::ZERO;
     if !largest.is_finite() {
         (into.scale, into.under, into.half_under) = (f32::NAN, f32::NAN, [f32::NAN; 2]);
     }
     // What is smaller is nothing: its reciprocal would not be a number.
     if !(f32::MIN_POSITIVE * 256.0..=f32::MAX).contains(&largest) {
-        return;
+        return into;
     }
     into.scale = largest / 127.0;
     let inverse = 127.0 / largest;
@@ -133,4 +139,5 @@ fn quantize(numbers: &[f32; GROUP], into: &mut Piece) {
     into.less = into.half_less[0] + into.half_less[1];
     into.half_under = into.half_less.map(|less| less as f32 * into.scale);
     into.under = into.less as f32 * into.scale;
+    into
 }

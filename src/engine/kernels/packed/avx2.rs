@@ -17,42 +17,54 @@ use super::activations::Piece;
 use super::dispatch::{bring_for_few, for_layout, for_rows};
 use super::format::{Code, Heads, Layout, layout};
 use super::lines::{LANES, Lanes, Line};
-use super::tile::Tile;
+use super::tile::{Results, Tile, Tiles, write};
 
-/// Multiplies a tile with as many rows as `out` has: at most eight.
+/// Multiplies tiles with as many rows as `out` has: at most eight.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn multiply(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    for_layout!(tile.layout, by_rows(tile, pieces, out));
+pub(super) fn multiply(tiles: Tiles<'_>, pieces: &[Piece], out: &mut Results<'_>) {
+    for_layout!(tiles.layout, by_rows(tiles, pieces, out));
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn by_rows<const LAYOUT: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    for_rows!(out.len(), rows::<LAYOUT>(tile, pieces, out));
+fn by_rows<const LAYOUT: usize>(tiles: Tiles<'_>, pieces: &[Piece], out: &mut Results<'_>) {
+    for_rows!(out.len(), rows::<LAYOUT>(tiles, pieces, out));
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn rows<const LAYOUT: usize, const ROWS: usize>(
-    tile: Tile<'_>,
+    tiles: Tiles<'_>,
     pieces: &[Piece],
-    out: &mut [Lanes],
+    out: &mut Results<'_>,
 ) {
+    let pieces = pieces.as_chunks::<ROWS>().0;
+    for (at, tile) in tiles.each().enumerate() {
+        let [first, second] = sums::<LAYOUT, ROWS>(tile, pieces);
+        for ((out, first), second) in out.iter_mut().zip(first).zip(second) {
+            write(out, at, &lanes([first, second]));
+        }
+    }
+}
+
+/// The products of a tile with each row, in halves.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn sums<const LAYOUT: usize, const ROWS: usize>(
+    tile: Tile<'_>,
+    pieces: &[[Piece; ROWS]],
+) -> [[__m256; ROWS]; 2] {
     let mut sums = [[_mm256_setzero_ps(); ROWS]; 2];
     let groups = const { layout(LAYOUT).groups() };
     let blocks = tile
         .lines
         .chunks_exact(const { layout(LAYOUT).groups() * layout(LAYOUT).code().lines() })
         .zip(tile.heads.chunks_exact(const { layout(LAYOUT).heads().bytes() }));
-    for ((lines, heads), pieces) in blocks.zip(pieces.as_chunks::<ROWS>().0.chunks_exact(groups)) {
+    for ((lines, heads), pieces) in blocks.zip(pieces.chunks_exact(groups)) {
         bring_for_few::<_, ROWS>(heads);
         for (half, sums) in sums.iter_mut().enumerate() {
             block::<LAYOUT, ROWS>((lines, heads, half), pieces, sums);
         }
     }
-    let [first, second] = sums;
-    for ((out, first), second) in out.iter_mut().zip(first).zip(second) {
-        store(out, 0, first);
-        store(out, 1, second);
-    }
+    sums
 }
 
 /// Adds the products of a block with half of the rows of weights.
@@ -315,7 +327,11 @@ fn load(line: &Line, half: usize) -> __m256i {
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn store(into: &mut Lanes, half: usize, numbers: __m256) {
-    // SAFETY: half of `Lanes` is 32 bytes, and `half` is 0 or 1.
-    unsafe { _mm256_storeu_ps(into.0.as_mut_ptr().add(8 * half), numbers) };
+fn lanes(halves: [__m256; 2]) -> Lanes {
+    let mut lanes = Lanes::ZERO;
+    for (half, into) in halves.into_iter().zip(lanes.0.as_chunks_mut::<8>().0) {
+        // SAFETY: eight numbers are 32 bytes.
+        unsafe { _mm256_storeu_ps(into.as_mut_ptr(), half) };
+    }
+    lanes
 }

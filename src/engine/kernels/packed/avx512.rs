@@ -17,41 +17,55 @@ use super::dispatch::{bring_for_few, for_layout, for_rows};
 use super::format::{Heads, Layout, layout};
 use super::heads::HALVES;
 use super::lines::{LANES, Lanes, Line};
-use super::tile::Tile;
+use super::tile::{Results, Tile, Tiles, write};
 
-/// Multiplies a tile with as many rows as `out` has: at most eight.
+/// Multiplies tiles with as many rows as `out` has: at most eight.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
-pub(super) fn multiply(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    for_layout!(tile.layout, by_rows(tile, pieces, out));
+pub(super) fn multiply(tiles: Tiles<'_>, pieces: &[Piece], out: &mut Results<'_>) {
+    for_layout!(tiles.layout, by_rows(tiles, pieces, out));
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
-fn by_rows<const LAYOUT: usize>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
-    for_rows!(out.len(), rows::<LAYOUT>(tile, pieces, out));
+fn by_rows<const LAYOUT: usize>(tiles: Tiles<'_>, pieces: &[Piece], out: &mut Results<'_>) {
+    for_rows!(out.len(), rows::<LAYOUT>(tiles, pieces, out));
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
 fn rows<const LAYOUT: usize, const ROWS: usize>(
-    tile: Tile<'_>,
+    tiles: Tiles<'_>,
     pieces: &[Piece],
-    out: &mut [Lanes],
+    out: &mut Results<'_>,
 ) {
+    let pieces = pieces.as_chunks::<ROWS>().0;
+    for (at, tile) in tiles.each().enumerate() {
+        let sums = sums::<LAYOUT, ROWS>(tile, pieces);
+        for (sum, out) in sums.into_iter().zip(&mut *out) {
+            write(out, at, &lanes(sum));
+        }
+    }
+}
+
+/// The products of a tile with each row.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
+#[inline]
+fn sums<const LAYOUT: usize, const ROWS: usize>(
+    tile: Tile<'_>,
+    pieces: &[[Piece; ROWS]],
+) -> [__m512; ROWS] {
     let mut sums = [_mm512_setzero_ps(); ROWS];
     let groups = const { layout(LAYOUT).groups() };
     let blocks = tile
         .lines
         .chunks_exact(const { layout(LAYOUT).groups() * layout(LAYOUT).code().lines() })
         .zip(tile.heads.chunks_exact(const { layout(LAYOUT).heads().bytes() }));
-    for ((lines, heads), pieces) in blocks.zip(pieces.as_chunks::<ROWS>().0.chunks_exact(groups)) {
+    for ((lines, heads), pieces) in blocks.zip(pieces.chunks_exact(groups)) {
         bring_for_few::<_, ROWS>(heads);
         match (groups, pieces) {
             (1, [pieces]) => small::<LAYOUT, ROWS>(lines, heads, pieces, &mut sums),
             _ => large::<LAYOUT, ROWS>(lines, heads, pieces, &mut sums),
         }
     }
-    for (sum, out) in sums.iter().zip(out) {
-        store(out, *sum);
-    }
+    sums
 }
 
 /// Adds the products of a block of one group.
@@ -318,7 +332,9 @@ fn load(line: &Line) -> __m512i {
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn store(into: &mut Lanes, numbers: __m512) {
+fn lanes(numbers: __m512) -> Lanes {
+    let mut lanes = Lanes::ZERO;
     // SAFETY: `Lanes` is 64 bytes.
-    unsafe { _mm512_storeu_ps(into.0.as_mut_ptr(), numbers) };
+    unsafe { _mm512_storeu_ps(lanes.0.as_mut_ptr(), numbers) };
+    lanes
 }

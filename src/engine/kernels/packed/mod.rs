@@ -24,13 +24,15 @@ mod product;
 mod tests;
 mod tile;
 
+use std::ops::Range;
+
 pub(crate) use activations::Activations;
 use file_blocks::FileBlock;
 use format::{Format, GROUP, Layout};
 use lines::{LANES, Line};
 pub(crate) use product::products;
 pub(crate) use tile::Instructions;
-use tile::Tile;
+use tile::Tiles;
 
 use super::Rooms;
 use super::room::{Room, bytes, bytes_mut};
@@ -91,11 +93,12 @@ impl PackedMatrix {
             return false;
         }
         let (layout, code, lane) = (self.layout, self.layout.code(), number % LANES);
-        let tile = self.tile(number / LANES);
-        let blocks = tile
+        let tile = number / LANES;
+        let tiles = self.some(tile..tile + 1);
+        let blocks = tiles
             .lines
             .chunks_exact(layout.groups() * code.bits())
-            .zip(tile.heads.chunks_exact(layout.heads().bytes()));
+            .zip(tiles.heads.chunks_exact(layout.heads().bytes()));
         for ((lines, heads), out) in blocks.zip(out.chunks_exact_mut(layout.block())) {
             let of_block = heads::of_block(layout, heads).map(|lanes| lanes.0[lane]);
             let parts = out.chunks_exact_mut(GROUP / code.parts());
@@ -120,13 +123,14 @@ impl PackedMatrix {
         self.outputs.div_ceil(LANES)
     }
 
-    /// Sixteen rows.
-    fn tile(&self, number: usize) -> Tile<'_> {
+    /// Some tiles.
+    fn some(&self, tiles: Range<usize>) -> Tiles<'_> {
         let size = TileSize::of(self.layout, self.columns);
-        Tile {
+        Tiles {
             layout: self.layout,
-            lines: &self.lines[number * size.lines..][..size.lines],
-            heads: &bytes(&self.heads)[number * size.head_bytes..][..size.head_bytes],
+            lines: &self.lines[tiles.start * size.lines..tiles.end * size.lines],
+            heads: &bytes(&self.heads)[tiles.start * size.head_bytes..tiles.end * size.head_bytes],
+            size,
         }
     }
 }

@@ -5,50 +5,63 @@ use super::activations::{PANEL, Piece};
 use super::format::{Code, GROUP, Layout};
 use super::heads;
 use super::lines::{LANES, Lanes, Line, codes};
-use super::tile::Tile;
+use super::tile::{Results, Tile, Tiles, write};
 use crate::engine::kernels::{Kernel, multiply_add};
 
-/// Multiplies a tile with the rows of a panel.
-pub(super) struct Portable<'a> {
-    pub(super) tile: Tile<'a>,
+/// Multiplies tiles with the rows of a panel.
+pub(super) struct Portable<'a, 'out> {
+    pub(super) tiles: Tiles<'a>,
     /// [groups, rows]
     pub(super) pieces: &'a [Piece],
     /// [rows], overwritten.
-    pub(super) out: &'a mut [Lanes],
+    pub(super) out: &'a mut Results<'out>,
 }
 
-impl Kernel for Portable<'_> {
+impl Kernel for Portable<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        let Self { tile, pieces, out } = self;
-        out.fill(Lanes::ZERO);
-        let (layout, count) = (tile.layout, out.len());
-        let blocks = tile
-            .lines
-            .chunks_exact(layout.groups() * layout.code().lines())
-            .zip(tile.heads.chunks_exact(layout.heads().bytes()))
-            .zip(pieces.chunks_exact(layout.groups() * count));
-        for ((lines, heads), pieces) in blocks {
-            let [scale, minimum] = heads::of_block(layout, heads);
-            let mut sums = [[Lanes::ZERO; 2]; PANEL];
-            let groups = lines.chunks_exact(layout.code().lines()).zip(pieces.chunks_exact(count));
-            for (group, (lines, pieces)) in groups.enumerate() {
-                let whole = unpacked(layout.code(), lines);
-                let parts = layout.code().parts();
-                let of_parts: [_; 2] = std::array::from_fn(|part| {
-                    heads::of_part(layout, heads, group * parts + part.min(parts - 1))
-                });
-                for (piece, sums) in pieces.iter().zip(&mut sums) {
-                    add::<FUSED>(layout, &whole, piece, &of_parts[..parts], sums);
-                }
+        let Self { tiles, pieces, out } = self;
+        let mut sums = [Lanes::ZERO; PANEL];
+        let sums = &mut sums[..out.len()];
+        for (at, tile) in tiles.each().enumerate() {
+            multiply::<FUSED>(tile, pieces, sums);
+            for (sum, out) in sums.iter().zip(&mut *out) {
+                write(out, at, sum);
             }
-            for ([sum, under], out) in sums.iter().zip(&mut *out) {
-                add_product::<FUSED>(sum, &scale, out);
-                if layout.code().has_minima() {
-                    add_product::<FUSED>(under, &minimum, out);
-                }
+        }
+    }
+}
+
+/// The products of a tile with each row.
+#[inline(always)]
+fn multiply<const FUSED: bool>(tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
+    out.fill(Lanes::ZERO);
+    let (layout, count) = (tile.layout, out.len());
+    let blocks = tile
+        .lines
+        .chunks_exact(layout.groups() * layout.code().lines())
+        .zip(tile.heads.chunks_exact(layout.heads().bytes()))
+        .zip(pieces.chunks_exact(layout.groups() * count));
+    for ((lines, heads), pieces) in blocks {
+        let [scale, minimum] = heads::of_block(layout, heads);
+        let mut sums = [[Lanes::ZERO; 2]; PANEL];
+        let groups = lines.chunks_exact(layout.code().lines()).zip(pieces.chunks_exact(count));
+        for (group, (lines, pieces)) in groups.enumerate() {
+            let whole = unpacked(layout.code(), lines);
+            let parts = layout.code().parts();
+            let of_parts: [_; 2] = std::array::from_fn(|part| {
+                heads::of_part(layout, heads, group * parts + part.min(parts - 1))
+            });
+            for (piece, sums) in pieces.iter().zip(&mut sums) {
+                add::<FUSED>(layout, &whole, piece, &of_parts[..parts], sums);
+            }
+        }
+        for ([sum, under], out) in sums.iter().zip(&mut *out) {
+            add_product::<FUSED>(sum, &scale, out);
+            if layout.code().has_minima() {
+                add_product::<FUSED>(under, &minimum, out);
             }
         }
     }

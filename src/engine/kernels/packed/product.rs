@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use smallvec::SmallVec;
 
 use super::activations::PANEL;
-use super::lines::{LANES, Lanes};
+use super::lines::LANES;
 use super::{Activations, Instructions, PackedMatrix};
 use crate::engine::kernels::for_each;
 
@@ -64,18 +64,10 @@ impl Part<'_> {
     /// Writes all results. Each panel of rows stays in the nearest cache while the tiles pass by, and
     /// the tiles in the next.
     fn multiply(&mut self, rows: &Activations, instructions: Instructions) {
-        let tiles = self.out.first().map_or(0, |out| out.len().div_ceil(LANES));
+        let count = self.out.first().map_or(0, |out| out.len().div_ceil(LANES));
+        let tiles = self.matrix.some(self.first..self.first + count);
         for (pieces, out) in rows.panels().zip(self.out.chunks_mut(PANEL)) {
-            for at in 0..tiles {
-                let mut lanes = [Lanes::ZERO; PANEL];
-                let lanes = &mut lanes[..out.len()];
-                instructions.multiply(self.matrix.tile(self.first + at), pieces, lanes);
-                for (lanes, out) in lanes.iter().zip(&mut *out) {
-                    let out = &mut out[at * LANES..];
-                    let width = out.len().min(LANES);
-                    out[..width].write_copy_of_slice(&lanes.0[..width]);
-                }
-            }
+            instructions.multiply(tiles, pieces, out);
         }
     }
 }

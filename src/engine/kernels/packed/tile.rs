@@ -1,4 +1,4 @@
-//! Sixteen rows of packed weights, and which kernel multiplies with them.
+//! Packed weights by sixteen rows, and which kernel multiplies with them.
 #![cfg_attr(
     target_arch = "x86_64",
     expect(
@@ -7,11 +7,13 @@
     )
 )]
 
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
+use super::TileSize;
 use super::activations::{PANEL, Piece};
 use super::format::Layout;
-use super::lines::{Lanes, Line};
+use super::lines::{LANES, Lanes, Line};
 use super::portable::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -25,6 +27,47 @@ pub(super) struct Tile<'a> {
     pub(super) lines: &'a [Line],
     /// [blocks, bytes of 16 rows by a block]
     pub(super) heads: &'a [u8],
+}
+
+/// Tiles that follow each other in a matrix.
+#[derive(Clone, Copy)]
+pub(super) struct Tiles<'a> {
+    pub(super) layout: Layout,
+    /// [tiles, groups, lines of a group]
+    pub(super) lines: &'a [Line],
+    /// [tiles, blocks, bytes of 16 rows by a block]
+    pub(super) heads: &'a [u8],
+    /// What one takes.
+    pub(super) size: TileSize,
+}
+
+impl<'a> Tiles<'a> {
+    /// One after the other.
+    #[inline]
+    pub(super) fn each(self) -> impl Iterator<Item = Tile<'a>> {
+        self.lines
+            .chunks_exact(self.size.lines.max(1))
+            .zip(self.heads.chunks_exact(self.size.head_bytes.max(1)))
+            .map(move |(lines, heads)| Tile { layout: self.layout, lines, heads })
+    }
+}
+
+/// Where the results of some tiles go: for each row of activations those of all the tiles.
+pub(super) type Results<'a> = [&'a mut [MaybeUninit<f32>]];
+
+/// Writes the results of the `at`th tile for a row: sixteen, or what is left of the last.
+#[inline]
+pub(super) fn write(of_row: &mut [MaybeUninit<f32>], at: usize, lanes: &Lanes) {
+    let out = &mut of_row[at * LANES..];
+    match out.first_chunk_mut::<LANES>() {
+        Some(whole) => {
+            whole.write_copy_of_slice(&lanes.0);
+        }
+        None => {
+            let width = out.len();
+            out.write_copy_of_slice(&lanes.0[..width]);
+        }
+    }
 }
 
 /// Instructions that there is a kernel for.
@@ -72,18 +115,18 @@ impl Instructions {
         }
     }
 
-    /// Multiplies a tile with up to `PANEL` rows, [groups, rows], into `out`, [rows].
-    pub(super) fn multiply(self, tile: Tile<'_>, pieces: &[Piece], out: &mut [Lanes]) {
+    /// Multiplies tiles with up to `PANEL` rows, [groups, rows], and writes all of `out`, [rows].
+    pub(super) fn multiply(self, tiles: Tiles<'_>, pieces: &[Piece], out: &mut Results<'_>) {
         assert!(out.len() <= PANEL, "a panel has so many rows at most");
         match self {
-            Self::Portable => Target::best().run(Portable { tile, pieces, out }),
+            Self::Portable => Target::best().run(Portable { tiles, pieces, out }),
             // SAFETY: `of` gives this only where the instructions were detected, and the
             // variants are made nowhere else.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::multiply(tile, pieces, out) },
+            Self::Avx2 => unsafe { avx2::multiply(tiles, pieces, out) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => unsafe { avx512::multiply(tile, pieces, out) },
+            Self::Avx512Vnni => unsafe { avx512::multiply(tiles, pieces, out) },
         }
     }
 }
