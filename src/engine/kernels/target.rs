@@ -12,6 +12,9 @@
 
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "aarch64")]
+use super::arm::{Dotprod, I8mm};
+
 /// A loop that is compiled for every target. `run` and all it calls must be `#[inline(always)]`,
 /// or the inner code stays in the portable form.
 pub(crate) trait Kernel {
@@ -32,6 +35,15 @@ pub(crate) enum Target {
     /// 512-bit vectors.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// 128-bit vectors, which every machine of this architecture has.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// The same with products of bytes in one step.
+    #[cfg(target_arch = "aarch64")]
+    Dotprod,
+    /// The same with products of small matrices of bytes.
+    #[cfg(target_arch = "aarch64")]
+    I8mm,
 }
 
 /// What is computed with; chosen once.
@@ -48,6 +60,12 @@ pub enum InstructionSet {
     Avx2,
     /// 512-bit vectors.
     Avx512,
+    /// The vectors of 64-bit ARM.
+    Neon,
+    /// The same with products of bytes in one step.
+    Dotprod,
+    /// The same with products of small matrices of bytes.
+    I8mm,
 }
 
 /// Why instructions cannot be set.
@@ -73,6 +91,16 @@ pub fn set_instructions(set: InstructionSet) -> Result<(), InstructionsError> {
         InstructionSet::Avx512 => Target::Avx512,
         #[cfg(not(target_arch = "x86_64"))]
         InstructionSet::Avx2 | InstructionSet::Avx512 => return Err(InstructionsError::Missing),
+        #[cfg(target_arch = "aarch64")]
+        InstructionSet::Neon => Target::Neon,
+        #[cfg(target_arch = "aarch64")]
+        InstructionSet::Dotprod => Target::Dotprod,
+        #[cfg(target_arch = "aarch64")]
+        InstructionSet::I8mm => Target::I8mm,
+        #[cfg(not(target_arch = "aarch64"))]
+        InstructionSet::Neon | InstructionSet::Dotprod | InstructionSet::I8mm => {
+            return Err(InstructionsError::Missing);
+        }
     };
     if !Target::available().contains(&chosen) {
         return Err(InstructionsError::Missing);
@@ -104,6 +132,16 @@ impl Target {
                 targets.push(Self::Avx512);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            targets.push(Self::Neon);
+            if Dotprod::detect().is_some() {
+                targets.push(Self::Dotprod);
+                if I8mm::detect().is_some() {
+                    targets.push(Self::I8mm);
+                }
+            }
+        }
         targets
     }
 
@@ -112,6 +150,9 @@ impl Target {
         match self {
             // NEON is part of the base of 64-bit ARM, and fused multiply-add with it.
             Self::Portable => kernel.run::<{ cfg!(target_arch = "aarch64") }>(),
+            // What they have more is of use for nothing but products of bytes.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon | Self::Dotprod | Self::I8mm => kernel.run::<true>(),
             // SAFETY: `available` lists this target only where the instructions were detected, and
             // the variants are made nowhere else.
             #[cfg(target_arch = "x86_64")]

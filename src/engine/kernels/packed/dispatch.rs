@@ -1,4 +1,4 @@
-//! What the kernels for x86-64 share: the ways from a layout and a number of rows to the code that was
+//! What the kernels for the processors share: the ways from a layout and a number of rows to the code that was
 //! compiled for them, and how far ahead they ask for memory.
 
 use super::activations::PANEL;
@@ -45,7 +45,13 @@ pub(super) use {for_layout, for_rows};
 /// tile several times; few wait for it to come from memory.
 #[inline]
 pub(super) fn bring_for_few<T, const ROWS: usize>(part: &[T]) {
-    if ROWS < PANEL {
+    bring_for(ROWS, part);
+}
+
+/// The same, where the number of rows is no constant.
+#[inline]
+pub(super) fn bring_for<T>(rows: usize, part: &[T]) {
+    if rows < PANEL {
         bring_behind(part, AHEAD);
     }
 }

@@ -12,12 +12,14 @@ mod activations;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod dispatch;
 mod file_blocks;
 mod format;
 mod heads;
 mod lines;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 mod product;
 #[cfg(test)]

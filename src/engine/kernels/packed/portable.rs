@@ -5,7 +5,7 @@ use super::activations::{PANEL, Piece};
 use super::format::{Code, GROUP, Layout};
 use super::heads;
 use super::lines::{LANES, Lanes, Line, codes};
-use super::tile::{Results, Tile, Tiles, write};
+use super::tile::{Results, Tile, Tiles, tile_by_tile};
 use crate::engine::kernels::{Kernel, multiply_add};
 
 /// Multiplies tiles with the rows of a panel.
@@ -23,14 +23,7 @@ impl Kernel for Portable<'_, '_> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let Self { tiles, pieces, out } = self;
-        let mut sums = [Lanes::ZERO; PANEL];
-        let sums = &mut sums[..out.len()];
-        for (at, tile) in tiles.each().enumerate() {
-            multiply::<FUSED>(tile, pieces, sums);
-            for (sum, out) in sums.iter().zip(&mut *out) {
-                write(out, at, sum);
-            }
-        }
+        tile_by_tile(tiles, out, |tile, sums| multiply::<FUSED>(tile, pieces, sums));
     }
 }
 

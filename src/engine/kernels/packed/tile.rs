@@ -1,11 +1,12 @@
 //! Packed weights by sixteen rows, and which kernel multiplies with them.
 #![cfg_attr(
-    target_arch = "x86_64",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
     expect(
         unsafe_code,
         reason = "calling a function built for an instruction set that was detected"
     )
 )]
+#![expect(clippy::inline_always, reason = "the plain kernel is compiled once for each target")]
 
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
@@ -14,10 +15,14 @@ use super::TileSize;
 use super::activations::{PANEL, Piece};
 use super::format::Layout;
 use super::lines::{LANES, Lanes, Line};
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::portable::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::engine::kernels::Target;
+#[cfg(target_arch = "aarch64")]
+use crate::engine::kernels::arm::{Dotprod, I8mm};
 
 /// Sixteen rows of weights.
 #[derive(Clone, Copy)]
@@ -70,6 +75,23 @@ pub(super) fn write(of_row: &mut [MaybeUninit<f32>], at: usize, lanes: &Lanes) {
     }
 }
 
+/// Has one tile after the other multiplied, into the sums of its rows, and writes those.
+#[inline(always)]
+pub(super) fn tile_by_tile(
+    tiles: Tiles<'_>,
+    out: &mut Results<'_>,
+    mut multiply: impl FnMut(Tile<'_>, &mut [Lanes]),
+) {
+    let mut sums = [Lanes::ZERO; PANEL];
+    let sums = &mut sums[..out.len()];
+    for (at, tile) in tiles.each().enumerate() {
+        multiply(tile, sums);
+        for (sum, out) in sums.iter().zip(&mut *out) {
+            write(out, at, sum);
+        }
+    }
+}
+
 /// Instructions that there is a kernel for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Instructions {
@@ -81,6 +103,15 @@ pub(crate) enum Instructions {
     /// Products of bytes in one step, 512 bits wide.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// Products of bytes in two steps, 128 bits wide.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// Products of bytes in one step, 128 bits wide.
+    #[cfg(target_arch = "aarch64")]
+    Dotprod(Dotprod),
+    /// The same for two rows at a time.
+    #[cfg(target_arch = "aarch64")]
+    I8mm(Dotprod, I8mm),
 }
 
 impl Instructions {
@@ -112,6 +143,14 @@ impl Instructions {
                     (true, true) => Self::Avx512Vnni,
                 }
             }
+            #[cfg(target_arch = "aarch64")]
+            Target::Neon => Self::Neon,
+            #[cfg(target_arch = "aarch64")]
+            Target::Dotprod | Target::I8mm => match (Dotprod::detect(), I8mm::detect()) {
+                (Some(dotprod), Some(i8mm)) if target == Target::I8mm => Self::I8mm(dotprod, i8mm),
+                (Some(dotprod), _) => Self::Dotprod(dotprod),
+                (None, _) => Self::Neon,
+            },
         }
     }
 
@@ -127,6 +166,23 @@ impl Instructions {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => unsafe { avx512::multiply(tiles, pieces, out) },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => tile_by_tile(tiles, out, |tile, sums| {
+                // SAFETY: NEON is part of 64-bit ARM.
+                unsafe { neon::multiply(neon::InPairs, tile, pieces, sums) }
+            }),
+            #[cfg(target_arch = "aarch64")]
+            Self::I8mm(_, i8mm) if out.len() > 1 => tile_by_tile(tiles, out, |tile, sums| {
+                // SAFETY: as above.
+                unsafe { neon::multiply_pairs(i8mm, tile, pieces, sums) }
+            }),
+            #[cfg(target_arch = "aarch64")]
+            Self::Dotprod(dotprod) | Self::I8mm(dotprod, _) => {
+                tile_by_tile(tiles, out, |tile, sums| {
+                    // SAFETY: as above.
+                    unsafe { neon::multiply(dotprod, tile, pieces, sums) }
+                })
+            }
         }
     }
 }
