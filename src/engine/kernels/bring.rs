@@ -1,5 +1,8 @@
 //! Asking for memory before it is used.
-#![cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "memory is asked for by address"))]
+#![cfg_attr(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    expect(unsafe_code, reason = "memory is asked for by address")
+)]
 
 use std::marker::PhantomData;
 
@@ -59,7 +62,20 @@ fn ask(address: *const i8) {
     unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
 }
 
-/// Only x86-64 is asked.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+#[inline]
+fn ask(address: *const i8) {
+    // SAFETY: asking for memory is no access to it, and any address may be named.
+    unsafe {
+        std::arch::asm!(
+            "prfm pldl2keep, [{address}]",
+            address = in(reg) address,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+}
+
+/// Other machines are not asked.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[inline]
 fn ask(_address: *const i8) {}

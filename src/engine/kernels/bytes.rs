@@ -2,7 +2,7 @@
 //! Q8_0 of ggml has them.
 #![expect(clippy::inline_always, reason = "see `Kernel`")]
 #![cfg_attr(
-    target_arch = "x86_64",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
     expect(
         unsafe_code,
         reason = "instructions that are detected, and memory that they read and write"
@@ -86,6 +86,11 @@ impl Widen<'_> {
             // SAFETY: the other targets are listed only where AVX2 was detected.
             return unsafe { across(self) };
         }
+        #[cfg(target_arch = "aarch64")]
+        if target != Target::Portable {
+            // SAFETY: NEON is part of 64-bit ARM.
+            return unsafe { across(self) };
+        }
         target.run(Across(self));
     }
 
@@ -94,6 +99,11 @@ impl Widen<'_> {
         #[cfg(target_arch = "x86_64")]
         if target != Target::Portable && width.is_multiple_of(SHARED) {
             // SAFETY: the other targets are listed only where AVX2 was detected.
+            return unsafe { along(self) };
+        }
+        #[cfg(target_arch = "aarch64")]
+        if target != Target::Portable && width.is_multiple_of(SHARED) {
+            // SAFETY: NEON is part of 64-bit ARM.
             return unsafe { along(self) };
         }
         target.run(Along { rows: self, width });
@@ -143,6 +153,8 @@ impl Kernel for Along<'_> {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+use arm::{across, along};
 #[cfg(target_arch = "x86_64")]
 use x86::{across, along};
 
@@ -190,6 +202,64 @@ mod x86 {
                 let codes = _mm256_cvtepi8_epi32(_mm_loadl_epi64(codes.as_ptr().cast()));
                 let product = _mm256_mul_ps(_mm256_cvtepi32_ps(codes), scale);
                 _mm256_storeu_ps(wide.as_mut_ptr(), product);
+            }
+        }
+    }
+}
+
+/// The same for 64-bit ARM.
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::aarch64::{
+        float32x4_t, vcvtq_f32_s32, vdupq_n_f32, vget_low_s16, vld1_s8, vld1q_f32, vmovl_high_s16,
+        vmovl_s8, vmovl_s16, vmulq_f32, vst1q_f32,
+    };
+
+    use super::{SHARED, Widen};
+
+    /// Scales of eight numbers.
+    type Eight = [float32x4_t; 2];
+
+    #[target_feature(enable = "neon")]
+    pub(super) fn across(rows: Widen<'_>) {
+        let Widen { codes, scales, wide } = rows;
+        let groups = codes.chunks(SHARED * SHARED).zip(wide.chunks_mut(SHARED * SHARED));
+        for ((codes, wide), scales) in groups.zip(scales.as_chunks::<SHARED>().0) {
+            // SAFETY: arrays of four numbers are read.
+            let load = |part: &[f32; 4]| unsafe { vld1q_f32(part.as_ptr()) };
+            let eight = |part: &[f32; 8]| {
+                let parts = part.as_chunks::<4>().0;
+                [load(&parts[0]), load(&parts[1])]
+            };
+            let [a, b, c, d] = scales.as_chunks().0 else { continue };
+            let scales = [eight(a), eight(b), eight(c), eight(d)];
+            for (codes, wide) in codes.as_chunks().0.iter().zip(wide.as_chunks_mut().0) {
+                group(codes, scales, wide);
+            }
+        }
+    }
+
+    /// Rows of whole groups.
+    #[target_feature(enable = "neon")]
+    pub(super) fn along(rows: Widen<'_>) {
+        let groups = rows.codes.as_chunks().0.iter().zip(rows.wide.as_chunks_mut().0);
+        for ((codes, wide), scale) in groups.zip(rows.scales) {
+            group(codes, [[vdupq_n_f32(*scale); 2]; 4], wide);
+        }
+    }
+
+    #[target_feature(enable = "neon")]
+    #[inline]
+    fn group(codes: &[u8; SHARED], scales: [Eight; 4], wide: &mut [f32; SHARED]) {
+        let parts = codes.as_chunks::<8>().0.iter().zip(wide.as_chunks_mut::<8>().0);
+        for ((codes, wide), [first, second]) in parts.zip(scales) {
+            // SAFETY: an array of eight bytes is read, and one of eight numbers is written.
+            unsafe {
+                let codes = vmovl_s8(vld1_s8(codes.as_ptr().cast()));
+                let low = vcvtq_f32_s32(vmovl_s16(vget_low_s16(codes)));
+                let high = vcvtq_f32_s32(vmovl_high_s16(codes));
+                vst1q_f32(wide.as_mut_ptr(), vmulq_f32(low, first));
+                vst1q_f32(wide.as_mut_ptr().add(4), vmulq_f32(high, second));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Numbers of 16 bits to such of 32, many at once.
 #![expect(clippy::inline_always, reason = "see `Kernel`")]
 #![cfg_attr(
-    target_arch = "x86_64",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
     expect(
         unsafe_code,
         reason = "an instruction that is detected, and memory that it reads and writes"
@@ -17,6 +17,11 @@ pub(crate) fn widen(target: Target, bits: &[u16], wide: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     if target != Target::Portable && is_x86_feature_detected!("f16c") {
         // SAFETY: the target has AVX2, and F16C was detected.
+        return unsafe { by_instruction(bits, wide) };
+    }
+    #[cfg(target_arch = "aarch64")]
+    if target != Target::Portable {
+        // SAFETY: NEON, and these conversions with it, are part of 64-bit ARM.
         return unsafe { by_instruction(bits, wide) };
     }
     target.run(Widen { bits, wide });
@@ -36,6 +41,24 @@ fn by_instruction(bits: &[u16], wide: &mut [f32]) {
         unsafe {
             let eight = _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().cast()));
             _mm256_storeu_ps(wide.as_mut_ptr(), eight);
+        }
+    }
+    Widen { bits: rest, wide: wide_rest }.run::<true>();
+}
+
+/// The conversion is one instruction, four numbers at a time.
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+fn by_instruction(bits: &[u16], wide: &mut [f32]) {
+    use std::arch::aarch64::{vcvt_f32_f16, vld1_u16, vreinterpret_f16_u16, vst1q_f32};
+
+    let (fours, rest) = bits.as_chunks::<4>();
+    let (wide_fours, wide_rest) = wide.as_chunks_mut::<4>();
+    for (bits, wide) in fours.iter().zip(wide_fours) {
+        // SAFETY: an array of 8 bytes is read, and one of 16 is written.
+        unsafe {
+            let four = vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(bits.as_ptr())));
+            vst1q_f32(wide.as_mut_ptr(), four);
         }
     }
     Widen { bits: rest, wide: wide_rest }.run::<true>();

@@ -9,7 +9,12 @@ use std::sync::{Barrier, OnceLock};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+#[cfg(target_arch = "aarch64")]
+use super::arm::{Dotprod, I8mm};
 use super::target::{Kernel, Target};
+
+#[cfg(target_arch = "aarch64")]
+mod arm;
 
 /// How long one measurement of the multiplication takes.
 const MULTIPLY_FOR: Duration = Duration::from_millis(200);
@@ -147,6 +152,12 @@ enum Multiply {
     AvxVnni,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    #[cfg(target_arch = "aarch64")]
+    Dotprod(Dotprod),
+    #[cfg(target_arch = "aarch64")]
+    I8mm(I8mm),
 }
 
 impl Multiply {
@@ -165,6 +176,12 @@ impl Multiply {
                 all.push(Self::Avx512Vnni);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        {
+            all.push(Self::Neon);
+            all.extend(Dotprod::detect().map(Self::Dotprod));
+            all.extend(I8mm::detect().map(Self::I8mm));
+        }
         all
     }
 
@@ -177,6 +194,12 @@ impl Multiply {
             Self::AvxVnni => "AVX-VNNI",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => "AVX-512 VNNI",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "NEON",
+            #[cfg(target_arch = "aarch64")]
+            Self::Dotprod(_) => "NEON with dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Self::I8mm(_) => "NEON with i8mm",
         }
     }
 
@@ -193,6 +216,15 @@ impl Multiply {
             // SAFETY: `available` lists it only where AVX-512F and AVX-512 VNNI were detected.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => unsafe { sum_avx512_vnni(tile, times) },
+            // SAFETY: NEON is part of 64-bit ARM.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => unsafe { arm::sum_neon(tile, times) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Self::Dotprod(dotprod) => unsafe { arm::sum_dotprod(dotprod, tile, times) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Self::I8mm(i8mm) => unsafe { arm::sum_i8mm(i8mm, tile, times) },
         }
     }
 }

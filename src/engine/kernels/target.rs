@@ -5,9 +5,12 @@
 //! loop once for each instruction set and picks one when the program starts. The portable build is
 //! the twin that the tests compare the others with.
 #![expect(clippy::inline_always, reason = "see `Kernel`")]
-#![expect(
-    unsafe_code,
-    reason = "calling a function built for an instruction set that was detected"
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "calling a function built for an instruction set that was detected"
+    )
 )]
 
 use std::sync::OnceLock;
