@@ -21,6 +21,9 @@ pub enum Instructions {
     Portable,
     Avx2,
     Avx512,
+    Neon,
+    Dotprod,
+    I8mm,
 }
 
 /// In which precision keys and values are kept.

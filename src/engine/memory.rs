@@ -1,11 +1,9 @@
 //! What a model takes of the machine's memory, and what there is.
 
-use candle_core::quantized::GgmlDType;
-
 use super::decoder::READERS;
 use super::error::LoadError;
-use super::gguf::{File, TensorInfo, TensorType};
-use super::kernels::packed::{PACKS, packed_bytes};
+use super::gguf::{File, TensorInfo};
+use super::kernels::packed::packed_bytes;
 use super::progress::LoadProgress;
 
 /// Refuses a model that there is no memory for, before any is taken: whoever watches the load says
@@ -39,15 +37,14 @@ fn check_free(needed: u64, progress: &LoadProgress) -> Result<(), LoadError> {
     Err(LoadError::Memory { needed_mib: mib(needed), available_mib: mib(available) })
 }
 
-/// Bytes that the weights take at most, while they are read and once they have been used.
+/// Bytes that the weights take at most: while they are read.
 pub(super) fn weights(file: &File) -> u64 {
     let resident: u64 = file.tensors().iter().map(resident_bytes).sum();
-    let loaded: u64 = file.tensors().iter().map(loaded_bytes).sum();
-    resident.max(loaded.saturating_add(passing(file)))
+    resident.saturating_add(passing(file))
 }
 
 /// Bytes of the memory that pieces of tensors pass through on their way: one for each reader, the
-/// largest among them. Copies that candle makes come later, when that is free again.
+/// largest among them.
 fn passing(file: &File) -> u64 {
     let piece = |tensor: &TensorInfo| match tensor.shape.as_slice() {
         // Experts are read one after the other.
@@ -60,32 +57,16 @@ fn passing(file: &File) -> u64 {
     largest.saturating_add(of_layers) as u64
 }
 
-/// Bytes that a tensor takes when it has been read: as it is packed, or as it is in the file.
-fn loaded_bytes(tensor: &TensorInfo) -> u64 {
-    let packed = match (tensor.kind, tensor.shape.as_slice()) {
-        (kind, [matrices @ .., outputs, columns]) if PACKS => {
+/// Bytes that a tensor takes: as it is packed, or as it is in the file.
+pub(super) fn resident_bytes(tensor: &TensorInfo) -> u64 {
+    let packed = match tensor.shape.as_slice() {
+        [matrices @ .., outputs, columns] => {
             let matrices: usize = matrices.iter().product();
-            packed_bytes(kind, *outputs, *columns).map(|bytes| bytes * matrices)
+            packed_bytes(tensor.kind, *outputs, *columns).map(|bytes| bytes * matrices)
         }
         _ => None,
     };
     packed.unwrap_or(tensor.bytes) as u64
-}
-
-/// Bytes that a tensor takes once it has been used: where our kernels do not run, also those of the
-/// packed copy that candle makes of it at the first product.
-pub(super) fn resident_bytes(tensor: &TensorInfo) -> u64 {
-    let bytes = loaded_bytes(tensor);
-    if tensor.shape.len() < 2 || PACKS {
-        return bytes;
-    }
-    bytes.saturating_add(match tensor.kind {
-        // Tiles of 16 rows and 256 columns; the file has 16 blocks for each.
-        TensorType::Candle(GgmlDType::Q4K) => bytes / 2_304 * 3_072,
-        TensorType::Candle(GgmlDType::Q6K) => bytes / 3_360 * 5_120,
-        TensorType::Candle(GgmlDType::Q8_0) => bytes / 34 * 36,
-        _ => 0,
-    })
 }
 
 /// What can be taken without swapping, of the machine and of the group of processes that this one

@@ -1,22 +1,20 @@
 //! Products with the weights: on the CPU with kernels of our own, elsewhere with candle's.
 //!
-//! A row gives the same bits whatever rows stand beside it. Candle has the kernels for quantized
-//! weights on machines that ours are not written for; where they do not keep that, something stands
-//! here in their place: a lone row of Q6_K has company.
+//! On the CPU a row gives the same bits whatever rows stand beside it.
 
 use std::sync::Arc;
 
-use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
-use candle_core::{Device, Module, Result, Tensor, bail};
+use candle_core::quantized::GgmlDType;
+use candle_core::{Device, Result, Tensor, bail};
 use half::{bf16, f16};
 
 use super::add_into;
 use super::block_matrix::BlockMatrix;
 use super::packed_matrix::{packed_products, packed_rows};
 use crate::engine::compute::DeviceMatrix;
-use crate::engine::gguf::{TensorType, candle_tensor};
-use crate::engine::kernels::packed::{PACKS, PackedMatrix};
-use crate::engine::kernels::{Iq4Nl, Iq4Xs, Mxfp4, Rooms};
+use crate::engine::gguf::TensorType;
+use crate::engine::kernels::Rooms;
+use crate::engine::kernels::packed::PackedMatrix;
 
 /// A matrix of weights with an optional bias: rows [tokens, in] to rows [tokens, out].
 #[derive(Clone, Debug)]
@@ -28,27 +26,11 @@ pub(crate) struct Linear {
 #[derive(Clone, Debug)]
 enum Weight {
     Packed(Arc<PackedMatrix>),
-    /// Candle's kernels; `alone` says whether they take a lone row the way they take many.
-    Quantized {
-        weight: QMatMul,
-        tensor: Arc<QTensor>,
-        alone: Alone,
-    },
     F32(Arc<BlockMatrix<f32>>),
     F16(Arc<BlockMatrix<f16>>),
     Bf16(Arc<BlockMatrix<bf16>>),
-    Iq4Nl(Arc<BlockMatrix<Iq4Nl>>),
-    Iq4Xs(Arc<BlockMatrix<Iq4Xs>>),
-    Mxfp4(Arc<BlockMatrix<Mxfp4>>),
     /// On a device.
     Device(DeviceMatrix),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Alone {
-    AsMany,
-    /// Candle has another kernel for one row of Q6_K, which adds up in another order.
-    Differently,
 }
 
 impl Linear {
@@ -61,8 +43,7 @@ impl Linear {
         bias: Option<Tensor>,
         rooms: &Rooms,
     ) -> Result<Self> {
-        let pack = || PackedMatrix::pack(kind, bytes, columns, rooms);
-        let weight = match PACKS.then(pack).flatten() {
+        let weight = match PackedMatrix::pack(kind, bytes, columns, rooms) {
             Some(packed) => Weight::Packed(Arc::new(packed)),
             None => Weight::new(kind, bytes, columns)?,
         };
@@ -86,16 +67,9 @@ impl Linear {
     pub(crate) fn forward(&self, rows: &Tensor) -> Result<Tensor> {
         let product = match &self.weight {
             Weight::Packed(matrix) => packed_products(&[matrix], rows)?.remove(0),
-            Weight::Quantized { weight, alone: Alone::Differently, .. } if rows.dim(0)? == 1 => {
-                weight.forward(&Tensor::cat(&[rows, rows], 0)?)?.narrow(0, 0, 1)?.contiguous()?
-            }
-            Weight::Quantized { weight, .. } => weight.forward(rows)?,
             Weight::F32(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
             Weight::F16(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
             Weight::Bf16(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
-            Weight::Iq4Nl(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
-            Weight::Iq4Xs(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
-            Weight::Mxfp4(matrix) => rows.apply_op1_no_bwd(&**matrix)?,
             Weight::Device(matrix) => matrix.forward(rows)?,
         };
         self.biased(product)
@@ -105,13 +79,9 @@ impl Linear {
     pub(crate) fn rows(&self, ids: &Tensor) -> Result<Tensor> {
         match &self.weight {
             Weight::Packed(matrix) => packed_rows(matrix, ids),
-            Weight::Quantized { tensor, .. } => tensor.embedding(ids),
             Weight::F32(matrix) => matrix.rows(ids),
             Weight::F16(matrix) => matrix.rows(ids),
             Weight::Bf16(matrix) => matrix.rows(ids),
-            Weight::Iq4Nl(matrix) => matrix.rows(ids),
-            Weight::Iq4Xs(matrix) => matrix.rows(ids),
-            Weight::Mxfp4(matrix) => matrix.rows(ids),
             Weight::Device(matrix) => matrix.rows(ids),
         }
     }
@@ -120,16 +90,6 @@ impl Linear {
     fn packed(&self) -> Option<&PackedMatrix> {
         match &self.weight {
             Weight::Packed(matrix) => Some(matrix),
-            _ => None,
-        }
-    }
-
-    /// The quantized weight whose products candle may compute together with others.
-    fn fusible(&self, rows: usize) -> Option<&QTensor> {
-        match &self.weight {
-            Weight::Quantized { tensor, alone, .. } if *alone == Alone::AsMany || rows > 1 => {
-                Some(tensor)
-            }
             _ => None,
         }
     }
@@ -156,24 +116,8 @@ impl Weight {
             TensorType::Candle(GgmlDType::BF16) => {
                 Self::Bf16(BlockMatrix::read(bytes, columns, bf16::from_le_bytes))
             }
-            TensorType::Iq4Nl => Self::Iq4Nl(BlockMatrix::read(bytes, columns, Iq4Nl::from)),
-            TensorType::Iq4Xs => Self::Iq4Xs(BlockMatrix::read(bytes, columns, Iq4Xs::from)),
-            TensorType::Mxfp4 => Self::Mxfp4(BlockMatrix::read(bytes, columns, Mxfp4::from)),
-            TensorType::Candle(dtype) => Self::quantized(dtype, bytes, columns)?,
+            _ => bail!("there is no product with weights in {}", kind.name()),
         })
-    }
-
-    fn quantized(dtype: GgmlDType, bytes: &[u8], columns: usize) -> Result<Self> {
-        let kind = TensorType::Candle(dtype);
-        check_pairs(kind, columns)?;
-        let rows = bytes.len() / kind.row_bytes(columns).max(1);
-        let tensor = Arc::new(candle_tensor(dtype, &[rows, columns], bytes, &Device::Cpu)?);
-        let alone = match dtype {
-            GgmlDType::Q6K => Alone::Differently,
-            _ => Alone::AsMany,
-        };
-        let weight = QMatMul::from_arc(Arc::clone(&tensor))?;
-        Ok(Self::Quantized { weight, tensor, alone })
     }
 }
 
@@ -205,20 +149,16 @@ pub(crate) fn project<const N: usize>(linears: [&Linear; N], rows: &Tensor) -> R
 /// The products without biases; none where they cannot be computed together.
 fn together(linears: &[&Linear], rows: &Tensor) -> Result<Option<Vec<Tensor>>> {
     let packed: Vec<&PackedMatrix> = linears.iter().filter_map(|linear| linear.packed()).collect();
-    if packed.len() == linears.len() {
-        return packed_products(&packed, rows).map(Some);
+    if packed.len() < linears.len() {
+        return Ok(None);
     }
-    let count = rows.dim(0)?;
-    let quantized: Vec<&QTensor> =
-        linears.iter().filter_map(|linear| linear.fusible(count)).collect();
-    if quantized.len() == linears.len() {
-        return QTensor::gemv_fused_shared_lhs(&quantized, rows);
-    }
-    Ok(None)
+    packed_products(&packed, rows).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::quantized::QTensor;
+
     use super::*;
 
     const COLUMNS: usize = 512;
@@ -273,17 +213,21 @@ mod tests {
         Linear::new(kind, &blocks(kind), COLUMNS, None, &Rooms::default()).expect("a matrix")
     }
 
-    /// Every type as where nothing is packed.
-    fn unpacked() -> impl Iterator<Item = (TensorType, Linear)> {
-        TYPES.into_iter().map(|kind| {
-            let weight = Weight::new(kind, &blocks(kind), COLUMNS).expect("a matrix");
-            (kind, Linear { weight, bias: None })
-        })
+    /// Every type by what it is computed with.
+    fn all() -> impl Iterator<Item = (TensorType, Linear)> {
+        TYPES.into_iter().map(|kind| (kind, linear(kind)))
     }
 
-    /// Every type by what this machine computes it with, and as where nothing is packed.
-    fn all() -> impl Iterator<Item = (TensorType, Linear)> {
-        TYPES.into_iter().map(|kind| (kind, linear(kind))).chain(unpacked())
+    /// The quantized types that candle has, by its kernels.
+    fn by_candle() -> impl Iterator<Item = (TensorType, Linear)> {
+        let on_device = |kind| {
+            let bytes = blocks(kind);
+            let linear = Linear::on_device(kind, &bytes, COLUMNS, None, &Device::Cpu);
+            (kind, linear.expect("a matrix"))
+        };
+        TYPES.into_iter().map(on_device).filter(|(_, linear)| {
+            matches!(linear.weight, Weight::Device(DeviceMatrix::Quantized { .. }))
+        })
     }
 
     fn bits(tensor: &Tensor) -> Vec<Vec<u32>> {
@@ -334,8 +278,6 @@ mod tests {
         for (dtype, bytes) in [(GgmlDType::Q4_1, 20), (GgmlDType::Q5_0, 22), (GgmlDType::Q5_1, 24)]
         {
             let kind = TensorType::Candle(dtype);
-            assert!(Weight::quantized(dtype, &vec![0; 3 * bytes], 96).is_err(), "{dtype:?}");
-            assert!(Weight::quantized(dtype, &vec![0; 4 * bytes], 128).is_ok(), "{dtype:?}");
             let on_device = |blocks: usize| {
                 let zeros = vec![0; blocks * bytes];
                 Linear::on_device(kind, &zeros, blocks * 32, None, &Device::Cpu)
@@ -361,9 +303,7 @@ mod tests {
     #[test]
     fn packed_products_are_no_further_off_than_those_of_candle() {
         let rows = tensor(64, 0.25);
-        let by_candle =
-            unpacked().filter(|(_, linear)| matches!(linear.weight, Weight::Quantized { .. }));
-        for (kind, candle) in by_candle {
+        for (kind, candle) in by_candle() {
             let (ours, theirs) = (share_off(&linear(kind), &rows), share_off(&candle, &rows));
             assert!(ours < theirs * 1.02, "{kind:?}: {ours} and {theirs}");
         }
@@ -380,7 +320,7 @@ mod tests {
             let ours = linear.forward(&rows).expect("multiplies");
             let off = (ours - exact).and_then(|off| off.abs()?.max_all()?.to_scalar::<f32>());
             // With quantized weights the rows are rounded to eight bits.
-            let is_exact = !matches!(linear.weight, Weight::Packed(_) | Weight::Quantized { .. });
+            let is_exact = !matches!(linear.weight, Weight::Packed(_));
             let allowed = if is_exact { 1e-3 } else { 1.0 };
             assert!(off.expect("a number") < allowed, "{kind:?}");
         }

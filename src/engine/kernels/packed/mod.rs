@@ -161,9 +161,6 @@ pub(crate) fn packed_bytes(kind: TensorType, outputs: usize, columns: usize) -> 
     Some(tiles * size.lines * size_of::<Line>() + heads)
 }
 
-/// Whether weights are packed. On ARM candle has kernels for its vectors, and these have none.
-pub(crate) const PACKS: bool = !cfg!(target_arch = "aarch64");
-
 /// Packs up to sixteen rows.
 fn pack_tile(format: &Format, rows: &[u8], row_bytes: usize, lines: &mut [Line], heads: &mut [u8]) {
     let layout = format.layout;

@@ -213,6 +213,33 @@ fn in_plain_rust(target: Target, tiles: Tiles<'_>, pieces: &[Piece], count: usiz
 }
 
 #[test]
+fn rows_of_any_number_of_blocks_give_the_same_bits() {
+    if Target::best() == Target::Portable {
+        return;
+    }
+    // Eleven groups, which are no multiple of what the kernels take together, and the largest
+    // activations that there are, so that no sum of products may be too narrow for them.
+    let columns = 11 * GROUP;
+    for kind in TYPES.into_iter().filter(|kind| kind.block_size() == GROUP) {
+        for blocks in [Blocks::Noise, Blocks::Every(0xff), Blocks::Every(0x80), Blocks::Zero] {
+            let bytes = bytes(kind, blocks, 0.5);
+            let whole = OUTPUTS * kind.row_bytes(columns);
+            let matrix = PackedMatrix::pack(kind, &bytes[..whole], columns, &Rooms::default());
+            let matrix = matrix.expect("a packed type");
+            for numbers in [rows(9), vec![1.0; 9 * columns], vec![-1.0; 9 * columns]] {
+                let rows = Activations::quantize(&numbers[..9 * columns], columns);
+                let plain = products(&[&matrix], &rows, Instructions::Portable).remove(0);
+                for instructions in Instructions::available() {
+                    let out = products(&[&matrix], &rows, instructions).remove(0);
+                    let is_same = bits(&out) == bits(&plain);
+                    assert!(is_same, "{kind:?}, {blocks:?}, {instructions:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn plain_rust_without_fused_instructions_is_close_to_it_with_them() {
     for kind in TYPES {
         let matrix = packed(kind, &bytes(kind, Blocks::Noise, 0.01));
