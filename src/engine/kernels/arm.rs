@@ -1,5 +1,4 @@
-//! Products of bytes on 64-bit ARM, one instruction each: the standard library has no stable functions
-//! for them.
+//! Products of bytes on 64-bit ARM: the standard library has no stable functions for these instructions.
 //!
 //! That the machine has an instruction is proved by a value, and not a feature of the functions: those
 //! with a feature would not become part of others without it, which they share with other ways to
@@ -36,25 +35,32 @@ impl Dotprod {
         sum
     }
 
-    /// Adds to each of four numbers the products of four bytes of `many` with the four at a place of
-    /// `few`.
+    /// Adds to each of four numbers the products of four bytes of each of `many` with four of `few`: of
+    /// the first with the first, and so on.
+    ///
+    /// All in one piece, or the compiler takes eight rows of this for too much to lay out one by one,
+    /// and keeps their sums in memory.
     #[inline]
-    pub(crate) fn dot_with<const PLACE: usize>(
+    pub(crate) fn dot_fours(
         self,
         mut sum: int32x4_t,
-        many: int8x16_t,
+        many: &[int8x16_t; 4],
         few: int8x16_t,
     ) -> int32x4_t {
-        const { assert!(PLACE < 4, "there are four fours") };
         // SAFETY: the instruction was detected, and reads and writes registers alone.
         unsafe {
             asm!(
                 ".arch_extension dotprod",
-                "sdot {sum:v}.4s, {many:v}.16b, {few:v}.4b[{place}]",
+                "sdot {sum:v}.4s, {first:v}.16b, {few:v}.4b[0]",
+                "sdot {sum:v}.4s, {second:v}.16b, {few:v}.4b[1]",
+                "sdot {sum:v}.4s, {third:v}.16b, {few:v}.4b[2]",
+                "sdot {sum:v}.4s, {fourth:v}.16b, {few:v}.4b[3]",
                 sum = inout(vreg) sum,
-                many = in(vreg) many,
+                first = in(vreg) many[0],
+                second = in(vreg) many[1],
+                third = in(vreg) many[2],
+                fourth = in(vreg) many[3],
                 few = in(vreg) few,
-                place = const PLACE,
                 options(pure, nomem, nostack, preserves_flags),
             );
         }

@@ -71,29 +71,33 @@ impl Pair {
     #[inline]
     fn of<const LAYOUT: usize>(first: &Piece, second: &Piece) -> Self {
         let layout = const { layout(LAYOUT) };
-        let whole = |of: [i32; 2]| {
-            let [first, second] = of.map(|less| vdup_n_s32(start(layout, less)));
-            vcombine_s32(first, second)
-        };
-        let number = |of: [f32; 2]| {
-            let [first, second] = of.map(|number| vdup_n_f32(number));
-            vcombine_f32(first, second)
+        let codes = |at: usize| vcombine_s8(eight(first, at), eight(second, at));
+        let beginning = |first: i32, second: i32| {
+            vcombine_s32(vdup_n_s32(start(layout, first)), vdup_n_s32(start(layout, second)))
         };
         let (starts, unders) = if layout.code().parts() == 1 {
-            ([[first.less, second.less]; 2], [[first.under, second.under]; 2])
+            let (start, under) =
+                (beginning(first.less, second.less), both(first.under, second.under));
+            ([start; 2], [under; 2])
         } else {
-            let part = |part: usize| [first.half_less[part], second.half_less[part]];
-            let under = |part: usize| [first.half_under[part], second.half_under[part]];
+            let part = |at: usize| beginning(first.half_less[at], second.half_less[at]);
+            let under = |at: usize| both(first.half_under[at], second.half_under[at]);
             ([part(0), part(1)], [under(0), under(1)])
         };
-        let codes = |at: usize| vcombine_s8(eight(first, at), eight(second, at));
         Self {
             codes: [codes(0), codes(1), codes(2), codes(3)],
-            scale: number([first.scale, second.scale]),
-            starts: starts.map(whole),
-            unders: unders.map(number),
+            scale: both(first.scale, second.scale),
+            starts,
+            unders,
         }
     }
+}
+
+/// A number for each of two rows of activations.
+#[target_feature(enable = "neon")]
+#[inline]
+fn both(first: f32, second: f32) -> float32x4_t {
+    vcombine_f32(vdup_n_f32(first), vdup_n_f32(second))
 }
 
 /// Eight codes of a group at a place, in eights.
@@ -206,7 +210,8 @@ fn large<const LAYOUT: usize, const PAIRS: usize>(
     let lines = lines.chunks_exact(layout.code().lines()).zip(groups);
     for (group, (lines, pairs)) in lines.enumerate() {
         let weights = by_eights(unpack::<LAYOUT>(lines, quarter));
-        let scales = scales::<LAYOUT>(heads, group, quarter).map(|scales| sides(scales));
+        let [scales, more] = scales::<LAYOUT>(heads, group, quarter);
+        let scales = [sides(scales), sides(more)];
         for (pair, inner) in pairs.iter().zip(&mut inner) {
             let products = products::<LAYOUT>(i8mm, &weights, pair, scales);
             for side in 0..2 {
@@ -218,12 +223,12 @@ fn large<const LAYOUT: usize, const PAIRS: usize>(
     if layout.code().has_minima() {
         let mut under = [[vdupq_n_f32(0.0); 2]; PAIRS];
         for (group, pairs) in groups.iter().enumerate() {
-            let minima = minima::<LAYOUT>(heads, group, quarter).map(|minima| sides(minima));
+            let [first, second] = minima::<LAYOUT>(heads, group, quarter);
+            let minima = [sides(first), sides(second)];
             for (pair, under) in pairs.iter().zip(&mut under) {
-                let parts = minima.iter().zip(pair.unders).take(layout.code().parts());
-                for (minima, of_pair) in parts {
+                for part in 0..layout.code().parts() {
                     for side in 0..2 {
-                        under[side] = vfmaq_f32(under[side], minima[side], of_pair);
+                        under[side] = vfmaq_f32(under[side], minima[part][side], pair.unders[part]);
                     }
                 }
             }
@@ -260,16 +265,18 @@ fn products<const LAYOUT: usize>(
     let layout = const { layout(LAYOUT) };
     if layout.code().parts() == 1 {
         let dots = dots(i8mm, weights, &pair.codes, pair.starts[0]);
-        return [0, 1].map(|side| vmulq_f32(vcvtq_f32_s32(dots[side]), scales[side]));
+        let product = |side: usize| vmulq_f32(vcvtq_f32_s32(dots[side]), scales[side]);
+        return [product(0), product(1)];
     }
     let ([a, b], [w, x]) = (weights.as_chunks::<2>().0, pair.codes.as_chunks::<2>().0) else {
         return scales;
     };
     let [first, second] = [dots(i8mm, a, w, pair.starts[0]), dots(i8mm, b, x, pair.starts[1])];
-    [0, 1].map(|side| {
+    let product = |side: usize| {
         let product = vmulq_f32(vcvtq_f32_s32(first[side]), scales[side]);
         vfmaq_f32(product, vcvtq_f32_s32(second[side]), more[side])
-    })
+    };
+    [product(0), product(1)]
 }
 
 #[target_feature(enable = "neon")]
@@ -292,11 +299,14 @@ fn dots<const EIGHTS: usize>(
 #[target_feature(enable = "neon")]
 #[inline]
 fn by_eights(quads: [int8x16_t; 8]) -> [Sides<int8x16_t>; 4] {
-    let quads = quads.map(|quad| vreinterpretq_s32_s8(quad));
-    [0, 2, 4, 6].map(|at| {
-        let (left, right) = (quads[at], quads[at + 1]);
-        [vzip1q_s32(left, right), vzip2q_s32(left, right)].map(|eight| vreinterpretq_s8_s32(eight))
-    })
+    let sides = |at: usize| {
+        let (left, right) = (vreinterpretq_s32_s8(quads[at]), vreinterpretq_s32_s8(quads[at + 1]));
+        [
+            vreinterpretq_s8_s32(vzip1q_s32(left, right)),
+            vreinterpretq_s8_s32(vzip2q_s32(left, right)),
+        ]
+    };
+    [sides(0), sides(2), sides(4), sides(6)]
 }
 
 /// A number of each of four rows of weights as they lie in the results.

@@ -115,13 +115,10 @@ fn in_fours<const QUADS: usize>(
 ) -> int32x4_t {
     let mut sum = start;
     let fours = weights.as_chunks::<4>().0.iter().zip(codes.as_chunks::<4>().0);
-    for ([a, b, c, d], codes) in fours {
+    for (weights, codes) in fours {
         // SAFETY: an array of 16 bytes is read.
         let codes = unsafe { vld1q_s8(codes.as_ptr().cast()) };
-        sum = dotprod.dot_with::<0>(sum, *a, codes);
-        sum = dotprod.dot_with::<1>(sum, *b, codes);
-        sum = dotprod.dot_with::<2>(sum, *c, codes);
-        sum = dotprod.dot_with::<3>(sum, *d, codes);
+        sum = dotprod.dot_fours(sum, weights, codes);
     }
     sum
 }
