@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Answer, Home, OWNER, PASSWORD, Server, text};
+use common::{Answer, Home, OWNER, PASSWORD, Server, text, wait_for};
 use serde_json::json;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -24,6 +24,9 @@ const ALWAYS: [(&str, &str); 9] = [
     ("x-frame-options", "DENY"),
     ("permissions-policy", "camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
 ];
+/// What stands on answers in events too. Proxies that gather answers until they are whole are asked not to.
+const STREAMED: [(&str, &str); 2] =
+    [("content-type", "text/event-stream; charset=utf-8"), ("x-accel-buffering", "no")];
 /// What tells strangers about the inside, or lets other pages in.
 const NEVER: [&str; 7] = [
     "server",
@@ -40,6 +43,8 @@ const NEVER: [&str; 7] = [
 enum Kept {
     /// Not at all.
     Never,
+    /// Not at all, and nobody on its way gathers or packs it: an answer in events.
+    Streamed,
     /// As long as its tag is asked about each time.
     Asked,
 }
@@ -54,8 +59,19 @@ fn check(what: &str, answer: &Answer, status: u16, kept: Kept) {
         assert!(!answer.headers.contains_key(name), "{what} has {name}");
     }
     let cache: Vec<_> = answer.headers.get_all("cache-control").iter().collect();
-    let expected = if kept == Kept::Never { "no-store" } else { "no-cache" };
+    let expected = match kept {
+        Kept::Never => "no-store",
+        Kept::Streamed => "no-store, no-transform",
+        Kept::Asked => "no-cache",
+    };
     assert_eq!(cache, [expected], "{what}");
+    if kept == Kept::Streamed {
+        for (name, value) in STREAMED {
+            let found: Vec<_> = answer.headers.get_all(name).iter().collect();
+            assert_eq!(found, [value], "{what}: {name}");
+        }
+        assert!(!answer.headers.contains_key("content-encoding"), "{what}");
+    }
     assert_eq!(answer.headers.contains_key("etag"), kept == Kept::Asked, "{what}");
     let ids: Vec<_> = answer.headers.get_all("x-request-id").iter().collect();
     assert_eq!(ids.len(), 1, "{what}");
@@ -87,14 +103,48 @@ fn every_answer_has_the_headers_that_bind_browsers() {
     let body = json!({"model": "guide", "max_tokens": 2,
         "messages": [{"role": "user", "content": "hello"}]});
     check("an answer", &program.post(CHAT, &body), 200, Kept::Never);
-    let mut streamed = body.clone();
-    streamed["stream"] = json!(true);
-    let streamed = program.post(CHAT, &streamed);
-    check("a stream", &streamed, 200, Kept::Never);
-    // Proxies that keep answers back until they are complete are asked not to.
-    assert_eq!(streamed.headers["x-accel-buffering"], "no");
-    assert_eq!(streamed.headers["content-type"], "text/event-stream; charset=utf-8");
     check("a sign-in", &sign_in(&server, PASSWORD), 200, Kept::Never);
+}
+
+#[test]
+fn every_answer_in_events_has_the_headers_that_keep_proxies_from_holding_it_back() {
+    let home = Home::prepared();
+    let server = Server::start(&home);
+    // As browsers and clients do, which take what is packed.
+    let program = server.with_key(&home.key()).with("accept-encoding", "gzip, br, zstd");
+    let messages = json!([{"role": "user", "content": "hello"}]);
+    for (path, mut body) in [
+        (CHAT, json!({"max_tokens": 40, "messages": messages})),
+        ("/v1/completions", json!({"max_tokens": 40, "prompt": "hello"})),
+        ("/v1/responses", json!({"max_output_tokens": 40, "input": "hello"})),
+        ("/v1/messages", json!({"max_tokens": 40, "messages": messages})),
+    ] {
+        (body["model"], body["stream"]) = (json!("guide"), json!(true));
+        check(path, &program.post(path, &body), 200, Kept::Streamed);
+        // The second one comes from what is kept.
+        let named = program.clone().with("idempotency-key", path);
+        for is_again in [false, true] {
+            let answer = named.post(path, &body);
+            check(path, &answer, 200, Kept::Streamed);
+            assert_eq!(answer.headers.contains_key("idempotency-replayed"), is_again, "{path}");
+        }
+    }
+    let person = server.sign_in();
+    let begin = || format!("/api/conversations/{}", person.begin_conversation("Greeting"));
+    let content = json!({"content": "hello"});
+    let said = person.client.post(&format!("{}/messages", begin()), &content);
+    check("a chat of the web app", &said, 200, Kept::Streamed);
+    // The answer may have ended before somebody comes to follow it: then once more.
+    wait_for("an answer that is followed", || {
+        let path = begin();
+        let running = person.client.stream(&format!("{path}/messages"), &content);
+        let followed = person.client.get(&format!("{path}/stream"));
+        assert!(running.count() > 0, "it is answered");
+        if followed.status == 200 {
+            check("an answer that is followed", &followed, 200, Kept::Streamed);
+        }
+        followed.status == 200
+    });
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path, Query};
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -18,7 +17,7 @@ use super::reading::Reading;
 use crate::access::Grant;
 use crate::access::permission::Chat as MayChat;
 use crate::ids::{ConversationId, MessageId, SharedPromptId};
-use crate::web::{Answer, ApiError, Body, Empty, ErrorCode};
+use crate::web::{self, Answer, ApiError, Body, Empty, ErrorCode};
 
 const LIMIT_MAX: u32 = 200;
 const LIMIT_DEFAULT: u32 = 50;
@@ -221,11 +220,7 @@ fn check_model(model: Option<&str>) -> Result<(), ApiError> {
 }
 
 fn event_stream(reading: Reading) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .insert_header(("x-accel-buffering", "no"))
-        .streaming(events(reading))
+    web::events::stream().streaming(events(reading))
 }
 
 fn events(reading: Reading) -> impl Stream<Item = Result<Bytes, Infallible>> {

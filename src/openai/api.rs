@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::{Data, Path, Query};
 use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
@@ -32,7 +32,7 @@ use crate::gate::standing::Dialect;
 use crate::gate::{
     EmbedAsk, ExchangeHandle, ExchangeRequest, Gate, Model, ModelKind, Purpose, ReadAsk, Spell, Way,
 };
-use crate::web::{ApiError, Body, ErrorCode};
+use crate::web::{self, ApiError, Body, ErrorCode};
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -220,11 +220,7 @@ impl OpenAi {
         };
         let whole = Whole::default();
         let body = events::written(opening, caller.request, self.heartbeat, whole.clone());
-        let mut response = HttpResponse::Ok()
-            .insert_header((CONTENT_TYPE, "text/event-stream; charset=utf-8"))
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .insert_header(("x-accel-buffering", "no"))
-            .streaming(body);
+        let mut response = web::events::stream().streaming(body);
         response.extensions_mut().insert(whole);
         response
     }

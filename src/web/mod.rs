@@ -9,6 +9,7 @@ pub mod coding;
 pub mod connections;
 mod cors;
 pub mod error;
+pub mod events;
 mod forwarded;
 pub mod network;
 pub mod patience;

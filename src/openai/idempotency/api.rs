@@ -8,7 +8,7 @@ use std::pin::Pin;
 
 use actix_web::body::{BodyStream, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
@@ -23,6 +23,7 @@ use crate::access::Authenticator;
 use crate::access::permission::Permission;
 use crate::openai::events::Whole;
 use crate::web::body::body_error;
+use crate::web::events::untouched;
 use crate::web::programs::is_of_programs;
 use crate::web::{ApiError, ErrorCode};
 
@@ -81,8 +82,7 @@ fn again(answer: Answer) -> HttpResponse {
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, answer.kind));
-        response.insert_header((CACHE_CONTROL, "no-store"));
-        response.insert_header(("x-accel-buffering", "no"));
+        untouched(&mut response);
         response.body(answer.body)
     };
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
