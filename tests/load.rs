@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::crowd::{Asker, Door, HERE, Hearing, exactly};
-use common::{Client, Home, Server, Session, wait_for};
+use common::guides::long_guide;
+use common::raw::Raw;
+use common::{Client, Home, Server, Session, frames, text, wait_for};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::{Builder, Runtime};
@@ -313,6 +315,70 @@ fn a_slow_reader_holds_up_nobody_and_is_told_all_of_it() {
     let told = hearing.told.whole().expect("all of it");
     assert_eq!((told.completion_tokens, &*told.finish), (CHOICES * LONG, "length"));
     numbers.wait_for_rest();
+}
+
+/// Streams that nobody reads, and the tokens that each asks for.
+const UNREAD: usize = 24;
+const UNREAD_TOKENS: u64 = 4_000;
+/// What they may take all together: twice what they take, and a small part of what their answers would.
+const UNREAD_KIB_MAX: u64 = 64 << 10;
+
+#[test]
+fn streams_that_nobody_reads_take_no_more_memory_however_long_they_stand() {
+    let home = Home::prepared();
+    let model = long_guide(&home, "guide-long");
+    let mut arguments = vec!["--model", text(&model)];
+    for setting in [
+        "limits.person.concurrent=0",
+        "limits.person.tokens_per_minute=0",
+        "limits.key.concurrent=0",
+        "limits.key.tokens_per_minute=0",
+        "engine.streams_max=24",
+        "server.write_timeout_ms=600000",
+    ] {
+        arguments.extend(["--set", setting]);
+    }
+    let server = Server::start_with(&home, &arguments);
+    let (owner, key) = (server.sign_in(), home.key());
+    let (numbers, guest) = (Numbers::of(&server, &owner), server.invite(&owner, "member").key());
+    let mut body = much();
+    (body["model"], body["n"], body["max_tokens"]) = (json!("guide-long"), json!(1), json!(8));
+    let door = "/v1/chat/completions";
+    server.with_key(&key).post(door, &body).expect(200);
+    let before = server.resident_kib();
+    body["max_tokens"] = json!(UNREAD_TOKENS);
+    let ask = [frames::hello(), frames::post(1, door, &key, &body.to_string())].concat();
+    // Over HTTP/2 the server stands where the client's window ends. Over HTTP/1.1 the system takes megabytes
+    // of each stream first, and it takes minutes to make them.
+    let begin = |_| {
+        let mut raw = server.raw_from("127.0.0.1", &["h2"]).expect("a place");
+        raw.send(&ask).expect("taken");
+        raw
+    };
+    let unread: Vec<Raw> = (0..UNREAD).map(begin).collect();
+    let all_stand = || numbers.sum("strongroom_exchanges_running", &[]) == UNREAD as f64;
+    let mut stands_at = before;
+    wait_for("the memory to come to rest", || {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = server.resident_kib();
+        assert!(now < before + UNREAD_KIB_MAX, "{before} KiB before, {now} KiB while nobody reads");
+        let is_at_rest = now < stands_at + 512;
+        stands_at = now;
+        is_at_rest && all_stand()
+    });
+    let (way, runtime) = (Door::of(&server), clients());
+    for _ in 0..6 {
+        runtime.block_on(asks(way.clone(), guest.clone(), 1, 12));
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let after = server.resident_kib();
+    assert!(after < before + UNREAD_KIB_MAX, "{before}, {stands_at}, and {after} KiB");
+    assert!(all_stand(), "nobody was given up");
+    drop(unread);
+    wait_for("their ends", || numbers.exchanges("cancelled") == UNREAD as f64);
+    numbers.wait_for_rest();
+    let written = numbers.written();
+    assert!(written < (UNREAD as u64 * UNREAD_TOKENS / 4) as f64, "{written} tokens for nobody");
 }
 
 #[test]
