@@ -1,11 +1,14 @@
-//! Budgets of a month, of one key and of a group of people, as programs meet them over TLS: what is
-//! refused, for how long, and that neither a sudden death nor another member gives anything back.
+//! Budgets of a minute, a day and a month, of one key and of a group of people, as programs meet them over
+//! TLS: what is refused, for how long, and that neither a sudden death nor another member gives anything back.
 #![allow(clippy::panic, reason = "a helper fails as its test does")]
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{Answer, Client, GUIDE, Home, Server, Session, both};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 const COMPLETIONS: &str = "/v1/completions";
 /// Nothing but what a test sets itself.
@@ -19,10 +22,23 @@ const NO_LIMITS: [&str; 8] = [
     "limits.key.tokens_per_day=0",
     "limits.key.concurrent=0",
 ];
-/// The longest month, in seconds.
-const MONTH_S: u64 = 31 * 86_400;
+const DAY_S: u64 = 86_400;
+/// The longest month.
+const MONTH_S: u64 = 31 * DAY_S;
+/// No test here takes longer.
+const TEST_S: u64 = 120;
+
+/// Days and months end at midnight in UTC, and their budgets with them: no test begins shortly before.
+fn wait_for_midnight_where_it_is_near() {
+    let now = OffsetDateTime::now_utc();
+    let left = DAY_S - u64::from(now.hour()) * 3_600 - u64::from(now.minute()) * 60;
+    if left <= TEST_S {
+        std::thread::sleep(Duration::from_secs(left));
+    }
+}
 
 fn start(home: &Home, settings: &[&str]) -> Server {
+    wait_for_midnight_where_it_is_near();
     let all = NO_LIMITS.iter().chain(settings).flat_map(|setting| ["--set", *setting]);
     Server::start_with(home, &all.collect::<Vec<_>>())
 }
@@ -163,6 +179,98 @@ fn two_members_of_a_group_use_up_its_budget_together() {
     check_exhausted(&mine.post(COMPLETIONS, &completion(30)));
     assert_eq!(owner.client.send("DELETE", &path, None).status, 204);
     mine.post(COMPLETIONS, &completion(30)).expect(200);
+}
+
+/// A member of a group, and how their programs ask.
+struct Member {
+    session: Session,
+    key: String,
+}
+
+/// The owner and a guest, in a group that has these limits.
+fn two_in_a_group(server: &Server, limits: &Value) -> [Member; 2] {
+    let owner = server.sign_in();
+    let guest = server.invite(&owner, "member");
+    let add = json!([id_of(&owner), id_of(&guest)]);
+    let group = json!({"name": "research", "limits": limits, "add": add});
+    owner.client.post("/api/admin/groups", &group).expect(201);
+    [owner, guest].map(|session| Member { key: session.key(), session })
+}
+
+/// Holds a refusal against what clients read of a rate of a group that is used up.
+fn check_rate(answer: &Answer, kind: &str, limit: u64) {
+    let error = answer.expect(429)["error"].clone();
+    let expected = (&json!("rate_limit_exceeded"), &json!(kind));
+    assert_eq!((&error["code"], &error["type"]), expected, "{error}");
+    let words = format!("Your group's limit of {limit} {kind} a minute");
+    assert!(error["message"].as_str().is_some_and(|message| message.contains(&words)), "{error}");
+    assert_eq!(header(answer, &format!("x-ratelimit-limit-{kind}")), limit.to_string());
+    assert!(answer.headers.get("x-should-retry").is_none_or(|value| value != "false"));
+    let seconds: u64 = header(answer, "retry-after").parse().expect("whole seconds");
+    assert!((1..=60).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn the_rate_of_a_group_is_that_of_both_members_together_and_comes_back() {
+    for (kind, limit) in [("requests", 20), ("tokens", 600)] {
+        let home = Home::prepared();
+        let server = start(&home, &[]);
+        let limits = json!({(format!("{kind}_per_minute")): limit});
+        let [owner, guest] = two_in_a_group(&server, &limits);
+        let outsider = server.invite_as(&owner.session, "outsider", "member").key();
+        let [mine, theirs] = [&owner, &guest].map(|member| server.with_key(&member.key));
+        let begun = Instant::now();
+        let first = mine.post(COMPLETIONS, &completion(20)).expect(200);
+        let each = first["usage"]["total_tokens"].as_u64().expect("a number");
+        let (by_guest, refused) = until_refused(&theirs, 20);
+        check_rate(&refused, kind, limit);
+        // What has come back by now is soon used up.
+        let (by_owner, refused) = until_refused(&mine, 20);
+        check_rate(&refused, kind, limit);
+        let one = if kind == "tokens" { each } else { 1 };
+        let taken = (each + by_guest + by_owner) / each * one;
+        let given = limit + limit * begun.elapsed().as_millis() as u64 / 60_000;
+        // Alone, each of them would have had as much.
+        assert!((limit - one..=given + one).contains(&taken), "{taken} {kind} of {given}");
+        server.with_key(&outsider).post(COMPLETIONS, &completion(20)).expect(200);
+        let seconds = header(&refused, "retry-after").parse().expect("whole seconds");
+        std::thread::sleep(Duration::from_secs(seconds));
+        theirs.post(COMPLETIONS, &completion(20)).expect(200);
+    }
+}
+
+#[test]
+fn the_day_of_a_group_is_used_up_by_both_members_and_stays_so_after_a_sudden_death() {
+    for (kind, limit) in [("requests", 5), ("tokens", 200)] {
+        let home = Home::prepared();
+        let server = start(&home, &[]);
+        let limits = json!({(format!("{kind}_per_day")): limit});
+        let [owner, guest] = two_in_a_group(&server, &limits);
+        let outsider = server.invite_as(&owner.session, "outsider", "member").key();
+        let check = |answer: &Answer| {
+            let (said, words) = (check_exhausted(answer), format!("limit of {limit} {kind} a day"));
+            assert!(said.contains(&format!("Your group's {words}")), "{said}");
+            let seconds: u64 = header(answer, "retry-after").parse().expect("whole seconds");
+            assert!(seconds <= DAY_S, "{seconds}");
+        };
+        let ask = |server: &Server, member: &Member| {
+            server.with_key(&member.key).post(COMPLETIONS, &completion(30))
+        };
+        ask(&server, &owner).expect(200);
+        let (used, refused) = until_refused(&server.with_key(&guest.key), 30);
+        assert!(used > 0, "there was something left");
+        check(&refused);
+        check(&ask(&server, &owner));
+        for member in [&owner, &guest] {
+            let told = usage(&member.session)["groups"][0]["usage"].clone();
+            assert_eq!(told[format!("{kind}_day")]["limit"], limit, "{told}");
+        }
+        server.kill();
+        let server = start(&home, &[]);
+        check(&ask(&server, &owner));
+        check(&ask(&server, &guest));
+        server.with_key(&outsider).post(COMPLETIONS, &completion(30)).expect(200);
+    }
 }
 
 #[test]
