@@ -1,7 +1,7 @@
 //! Variants of the built-in model's file, of the same length, for what the guide itself does not show.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -37,6 +37,14 @@ pub fn thinking_guide(home: &Home, name: &str) -> PathBuf {
     assert_eq!(filled.len(), length, "it fits");
     bytes[begin..begin + length].copy_from_slice(filled.as_bytes());
     home.write(&format!("{name}.gguf"), bytes)
+}
+
+/// The number that a model's file has under this key.
+pub fn number(file: &Path, key: &str) -> u32 {
+    let bytes = fs::read(file).expect("the file is there");
+    // After the key comes the number of its type.
+    let at = after(&bytes, key.as_bytes()) + 4;
+    bytes[at..at + 4].try_into().map(u32::from_le_bytes).expect("four bytes")
 }
 
 fn guide() -> Vec<u8> {
