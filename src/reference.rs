@@ -57,6 +57,13 @@ fn parameters_of_responses() {
 }
 
 #[test]
+fn parameters_of_addresses() {
+    for (page, name, table) in openai::address_markdown() {
+        keep(page, name, &table);
+    }
+}
+
+#[test]
 fn categories_of_moderations() {
     keep("openai-compat.md", "moderation-categories", &openai::moderations_markdown());
 }

@@ -1,5 +1,6 @@
 //! OpenAI wire formats to gate requests and back; Anthropic's in `anthropic/`.
 
+mod addresses;
 mod answer;
 pub(crate) mod anthropic;
 pub(crate) mod api;
@@ -29,6 +30,8 @@ mod token_answer;
 mod token_request;
 mod tools;
 
+#[cfg(test)]
+pub(crate) use addresses::markdown as address_markdown;
 #[cfg(test)]
 pub(crate) use anthropic::markdown as anthropic_markdown;
 #[cfg(test)]

@@ -252,7 +252,8 @@ pub(super) fn unknown(name: &str) -> ApiError {
         .param(shown)
 }
 
-fn unsupported(name: &str, parameter: &Parameter, reason: &str) -> ApiError {
+/// A value that cannot be done.
+pub(super) fn unsupported(name: &str, parameter: &Parameter, reason: &str) -> ApiError {
     ApiError::new(ErrorCode::UnsupportedParameter)
         .message(format!(
             "`{name}` with this value is not supported: {reason}. Accepted: {}.",

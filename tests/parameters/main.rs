@@ -1,9 +1,10 @@
 //! Every parameter of every endpoint, as the tables in docs/openai-compat.md and docs/anthropic-compat.md
 //! have it: the real server is sent each, one after the other, on top of a request that is right, with values
-//! that it takes and with values that it refuses. The tables are made from the code that reads requests (a
-//! test beside that holds them to it); a row without an example in `examples` or `others` fails, so that a new parameter
-//! brings its own.
+//! that it takes and with values that it refuses. What stands in an address is sent there. The tables are made
+//! from the code that reads requests (a test beside that holds them to it); a row without an example in `examples`,
+//! `others` or `addresses` fails, so that a new parameter brings its own.
 
+mod addresses;
 #[path = "../common/mod.rs"]
 mod common;
 mod examples;
@@ -12,6 +13,7 @@ mod table;
 
 use std::path::Path;
 
+use addresses::Known;
 use common::{Answer, Client, GUIDE, Home, Server, text};
 use examples::{Example, UNSUPPORTED};
 use others::{JUDGING, MAKING, NESTED};
@@ -23,18 +25,60 @@ const ANYTHING: [&str; 3] = ["7", "\"other\"", "{\"a\": [1]}"];
 /// Values that mean something else than what happens anyway, whatever that is.
 const SOMETHING_ELSE: [&str; 5] = ["7", "\"other\"", "{\"a\": 1}", "[{}]", "true"];
 
+/// Where the parameters of a request stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Body,
+    Address,
+    /// The same, of a client of Anthropic's.
+    TheirAddress,
+}
+
 /// An address, and a request to it that is right.
 struct Endpoint {
     /// Its name in the tables.
     name: &'static str,
-    path: &'static str,
+    path: String,
+    place: Place,
+    /// All parameters of that request, wherever they stand.
     body: Value,
     examples: Vec<Example>,
 }
 
+/// Those whose parameters stand in the address.
+fn asked_by_address(known: &Known) -> Vec<Endpoint> {
+    let of = |name, path: &str, body, examples| {
+        let place = if path == "models" { Place::TheirAddress } else { Place::Address };
+        Endpoint { name, path: format!("/v1/{path}"), place, body, examples }
+    };
+    let (from, nothing) = (json!({"start_time": addresses::yesterday()}), json!({}));
+    let (kept, usage) = (format!("responses/{}", known.response), addresses::usage(known));
+    let items = format!("{kept}/input_items");
+    vec![
+        of(
+            "usage of completions",
+            "organization/usage/completions",
+            from.clone(),
+            addresses::usage_of_completions(known),
+        ),
+        of("other usage", "organization/usage/embeddings", from.clone(), usage.clone()),
+        of("other usage", "organization/usage/moderations", from.clone(), usage),
+        of("costs", "organization/costs", from, addresses::costs(known)),
+        of("a response", &kept, nothing.clone(), addresses::response()),
+        of("input items", &items, nothing.clone(), addresses::input_items(known)),
+        of("models", "models", nothing, addresses::models()),
+    ]
+}
+
 fn endpoints(kept: &str) -> Vec<Endpoint> {
     let said = json!([{"role": "user", "content": "Hello"}]);
-    let of = |name, path, body, examples| Endpoint { name, path, body, examples };
+    let of = |name, path: &str, body, examples| Endpoint {
+        name,
+        path: path.to_owned(),
+        place: Place::Body,
+        body,
+        examples,
+    };
     vec![
         of(
             "chat",
@@ -116,6 +160,44 @@ fn serve(home: &Home) -> Server {
     Server::start_with(home, &arguments)
 }
 
+impl Endpoint {
+    /// Sends a request with these parameters.
+    fn ask(&self, client: &Client, parameters: &Value) -> Answer {
+        if self.place == Place::Body {
+            return client.post(&self.path, parameters);
+        }
+        let mut query = Vec::new();
+        for (name, value) in parameters.as_object().expect("an object") {
+            let values: &[Value] = match value {
+                Value::Null => &[],
+                Value::Array(values) => values.as_slice(),
+                one => std::slice::from_ref(one),
+            };
+            query.extend(values.iter().map(|value| {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                format!("{}={}", encoded(name), encoded(&text))
+            }));
+        }
+        let address = format!("{}?{}", self.path, query.join("&"));
+        if self.place == Place::TheirAddress {
+            return client.clone().with("anthropic-version", "2023-06-01").get(&address);
+        }
+        client.get(&address)
+    }
+}
+
+/// A name or a value as it stands in an address.
+fn encoded(text: &str) -> String {
+    let one = |byte: u8| {
+        if byte.is_ascii_alphanumeric() {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    };
+    text.bytes().map(one).collect()
+}
+
 /// What was not as the tables say.
 struct Faults<'a> {
     client: &'a Client,
@@ -131,7 +213,7 @@ impl Faults<'_> {
             body[name] = value.clone();
         }
         body[name] = value.clone();
-        self.client.post(self.endpoint.path, &body)
+        self.endpoint.ask(self.client, &body)
     }
 
     fn add(&mut self, name: &str, value: &Value, expected: &str, answer: &Answer) {
@@ -236,7 +318,7 @@ fn param(answer: &Answer) -> String {
 
 fn faults(client: &Client, endpoint: &Endpoint, rows: &[Row]) -> Vec<String> {
     let mut faults = Faults { client, endpoint, found: Vec::new() };
-    let plain = client.post(endpoint.path, &endpoint.body);
+    let plain = endpoint.ask(client, &endpoint.body);
     if plain.status != 200 {
         faults.add("nothing", &endpoint.body, "taken", &plain);
         return faults.found;
@@ -264,10 +346,16 @@ fn faults(client: &Client, endpoint: &Endpoint, rows: &[Row]) -> Vec<String> {
 fn each_parameter_of_the_tables_is_taken_and_refused_as_they_say() {
     let home = Home::prepared();
     let mut server = serve(&home);
-    let client = server.with_key(&home.key());
+    let scopes = json!({"name": "all of it", "scopes": ["api.use", "usage.read"]});
+    let (key, secret) = server.sign_in().make_key(&scopes);
+    let client = server.with_key(&secret);
     let kept = json!({"model": GUIDE, "input": "Hello", "max_output_tokens": 2, "store": true});
     let kept = client.post("/v1/responses", &kept).expect(200);
-    let endpoints = endpoints(kept["id"].as_str().expect("an id"));
+    let response = kept["id"].as_str().expect("an id").to_owned();
+    let items = client.get(&format!("/v1/responses/{response}/input_items")).expect(200);
+    let item = items["first_id"].as_str().expect("an id").to_owned();
+    let mut endpoints = endpoints(&response);
+    endpoints.extend(asked_by_address(&Known { response, item, key }));
     let rows = table::all();
     for row in &rows {
         let is_there = endpoints.iter().any(|endpoint| endpoint.name == row.on);

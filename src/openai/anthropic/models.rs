@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::gate::Model;
+use crate::openai::addresses::{Address, honoured};
 use crate::openai::fields::wrong;
 use crate::openai::parameters::unknown;
 use crate::web::ApiError;
@@ -73,26 +74,24 @@ impl Page {
     pub(crate) fn read(query: &[(String, String)]) -> Result<Self, ApiError> {
         let mut page = Self { cursor: None, limit: LIMIT, is_active: true };
         let mut stages: Vec<&str> = Vec::new();
-        for (name, value) in query {
-            match name.as_str() {
+        for (name, value) in honoured(query, Address::TheirModels)? {
+            match name {
                 "after_id" | "before_id" if page.cursor.is_some() => {
                     return Err(wrong(name, "one of `after_id` and `before_id`, once"));
                 }
-                "after_id" => page.cursor = Some(Cursor::After(value.clone())),
-                "before_id" => page.cursor = Some(Cursor::Before(value.clone())),
+                "after_id" => page.cursor = Some(Cursor::After(value.to_owned())),
+                "before_id" => page.cursor = Some(Cursor::Before(value.to_owned())),
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
                     page.limit =
                         limit.ok_or_else(|| wrong(name, "a whole number from 1 to 1000"))?;
                 }
-                "lifecycle" | "lifecycle[]" if STAGES.contains(&value.as_str()) => {
+                "lifecycle" | "lifecycle[]" if STAGES.contains(&value) => {
                     stages.push(value);
                 }
                 "lifecycle" | "lifecycle[]" => {
                     return Err(wrong("lifecycle", "`active`, `deprecated` or `retired`"));
                 }
-                // The address of betas gives the same; and there are no workspaces.
-                "beta" | "workspace_id" => {}
                 _ => return Err(unknown(name)),
             }
         }

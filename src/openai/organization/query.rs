@@ -3,6 +3,7 @@
 use super::answer::Kind;
 use crate::gate::Purpose;
 use crate::ids::{KeyId, UserId};
+use crate::openai::addresses::{Address, honoured};
 use crate::openai::fields::wrong;
 use crate::openai::parameters::unknown;
 use crate::usage::{By, HOURS_DAYS, LISTED_MAX, SYSTEM, Selection, Span, Width};
@@ -42,7 +43,7 @@ impl Query {
     /// Reads the query of an address; `now` in seconds.
     pub(super) fn read(kind: Kind, pairs: &[(String, String)], now: i64) -> Result<Self, ApiError> {
         let mut parameters = Parameters::default();
-        for (name, value) in pairs {
+        for (name, value) in honoured(pairs, address(kind))? {
             parameters.take(kind, name, value)?;
         }
         parameters.selection.kinds = purposes(kind);
@@ -60,7 +61,6 @@ impl Query {
 
 impl Parameters {
     fn take(&mut self, kind: Kind, name: &str, value: &str) -> Result<(), ApiError> {
-        let is_costs = kind == Kind::Costs;
         match name.strip_suffix("[]").unwrap_or(name) {
             "start_time" => once(&mut self.start, name, whole(name, value)?),
             "end_time" => once(&mut self.end, name, whole(name, value)?),
@@ -72,12 +72,11 @@ impl Parameters {
             }
             "bucket_width" => match value {
                 "1d" => once(&mut self.width, name, Width::Day),
-                "1h" if !is_costs => once(&mut self.width, name, Width::Hour),
-                "1h" => Err(unsupported(name, "costs are given by the day")),
+                "1h" => once(&mut self.width, name, Width::Hour),
                 "1m" => Err(unsupported(name, "use is summed up by the hour and by the day")),
                 _ => Err(wrong(name, "`1d` or `1h`")),
             },
-            "user_ids" if !is_costs => {
+            "user_ids" => {
                 let is_one = value == SYSTEM || UserId::parse(value).is_ok();
                 add(&mut self.selection.users, name, value, is_one, "ids of people (usr_…)")
             }
@@ -85,20 +84,11 @@ impl Parameters {
                 let is_one = KeyId::parse(value).is_ok();
                 add(&mut self.selection.keys, name, value, is_one, "ids of keys (key_…)")
             }
-            "models" if !is_costs => {
-                let is_one = (1..=NAME_MAX).contains(&value.len());
-                add(&mut self.selection.models, name, value, is_one, "names of models")
-            }
-            "line_items" if is_costs => {
+            "models" | "line_items" => {
                 let is_one = (1..=NAME_MAX).contains(&value.len());
                 add(&mut self.selection.models, name, value, is_one, "names of models")
             }
             "group_by" => value.split(',').try_for_each(|one| self.group(kind, name, one)),
-            "project_ids" => Err(unsupported(name, "there are no projects here")),
-            "batch" if kind == Kind::Completions && value == "false" => Ok(()),
-            "batch" if kind == Kind::Completions => {
-                Err(unsupported(name, "use is not kept apart by batch"))
-            }
             _ => Err(unknown(name)),
         }
     }
@@ -161,6 +151,15 @@ impl Parameters {
         }
         let span = Span { width, first: begin, end: end.min(begin.saturating_add(limit)) };
         Ok(Query { span, end, selection: self.selection, by: self.by })
+    }
+}
+
+/// Where its parameters stand in the table.
+fn address(kind: Kind) -> Address {
+    match kind {
+        Kind::Completions => Address::UsageOfCompletions,
+        Kind::Embeddings | Kind::Moderations => Address::OtherUsage,
+        Kind::Costs => Address::Costs,
     }
 }
 

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::items::Item;
-use super::request::{check_included, unsupported};
+use super::request::check_included;
+use crate::openai::addresses::{Address, honoured};
 use crate::openai::fields::wrong;
 use crate::openai::parameters::unknown;
 use crate::web::ApiError;
@@ -33,13 +34,10 @@ pub(super) struct Items {
 
 /// Holds the query of a response against what there is: nothing of it is streamed again.
 pub(super) fn shown(query: &[(String, String)]) -> Result<(), ApiError> {
-    for (name, value) in query {
-        match (name.as_str(), value.as_str()) {
+    for (name, value) in honoured(query, Address::Response)? {
+        match (name, value) {
             ("include" | "include[]", name) => check_included("include", name)?,
-            ("stream", "false") | ("include_obfuscation", "true" | "false") => {}
-            ("stream" | "starting_after", _) => {
-                return Err(unsupported(name, "a response that is kept is given whole"));
-            }
+            ("include_obfuscation", "true" | "false") => {}
             ("include_obfuscation", _) => return Err(wrong(name, "true or false")),
             _ => return Err(unknown(name)),
         }
@@ -51,17 +49,17 @@ impl Page {
     /// Reads the query of a list.
     pub(super) fn read(query: &[(String, String)]) -> Result<Self, ApiError> {
         let mut page = Self { after: None, limit: LIMIT, is_newest_first: true };
-        for (name, value) in query {
-            match name.as_str() {
+        for (name, value) in honoured(query, Address::InputItems)? {
+            match name {
                 "include" | "include[]" => check_included("include", value)?,
-                "after" => page.after = Some(value.clone()),
+                "after" => page.after = Some(value.to_owned()),
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
                     page.limit =
                         limit.ok_or_else(|| wrong(name, "a whole number from 1 to 100"))?;
                 }
                 "order" => {
-                    page.is_newest_first = match value.as_str() {
+                    page.is_newest_first = match value {
                         "desc" => true,
                         "asc" => false,
                         _ => return Err(wrong(name, "`asc` or `desc`")),

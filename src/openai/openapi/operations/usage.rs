@@ -5,7 +5,7 @@ use crate::web::ErrorCode;
 
 const USAGE: &str = "Usage";
 const SECONDS: &str = r#"{"type": "integer", "minimum": 0, "maximum": 1099511627776}"#;
-const NAMES: &str = r#"{"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 128}, "maxItems": 100}"#;
+const NAMES: &str = r#"{"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 128}, "maxItems": 32}"#;
 
 const START: Field = Field {
     is_required: true,
@@ -33,12 +33,12 @@ const LIMIT: Field = query(
 );
 const PEOPLE: Field = query(
     "user_ids",
-    r#"{"type": "array", "items": {"type": "string", "pattern": "^(system|usr_[0-9a-f]{32})$"}, "maxItems": 100}"#,
+    r#"{"type": "array", "items": {"type": "string", "pattern": "^(system|usr_[0-9a-f]{32})$"}, "maxItems": 32}"#,
     "only what these people used; also as `user_ids[]`",
 );
 const KEYS: Field = query(
     "api_key_ids",
-    r#"{"type": "array", "items": {"type": "string", "pattern": "^key_[0-9a-f]{32}$"}, "maxItems": 100}"#,
+    r#"{"type": "array", "items": {"type": "string", "pattern": "^key_[0-9a-f]{32}$"}, "maxItems": 32}"#,
     "only what came with these keys; also as `api_key_ids[]`",
 );
 const OF_MODELS: Field = query("models", NAMES, "only what these models did; also as `models[]`");
