@@ -80,11 +80,13 @@ fn errors() {
             code.status().as_u16().to_string(),
             format!("`{}`", code.name()),
             format!("`{}`", code.kind()),
+            code.names().describe(),
             retry(&(*code).into()),
             code.default_message().to_owned(),
         ]
     });
-    keep("api.md", "errors", &table(&["status", "code", "type", "again", "meaning"], rows));
+    let columns = ["status", "code", "type", "param", "again", "meaning"];
+    keep("api.md", "errors", &table(&columns, rows));
 }
 
 #[test]

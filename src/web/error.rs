@@ -102,6 +102,27 @@ impl ErrorCode {
         }
     }
 
+    /// The parameter that an error of this code names.
+    pub fn names(self) -> Names {
+        match self {
+            Self::UnknownParameter | Self::UnsupportedParameter => Names::AtFault,
+            Self::InvalidRequest
+            | Self::InvalidValue
+            | Self::ContextLengthExceeded
+            | Self::NotFound
+            | Self::Conflict => Names::AtFaultOrNone,
+            Self::IdempotencyKeyReused | Self::IdempotencyInProgress => {
+                Names::One("idempotency-key")
+            }
+            Self::PromptGone => Names::One("prompt"),
+            Self::PayloadTooLarge => Names::One("body"),
+            // None where the address names it.
+            Self::ModelNotFound => Names::OneOrNone("model"),
+            Self::UnsupportedMediaType => Names::OneOrNone("content-encoding"),
+            _ => Names::None,
+        }
+    }
+
     /// Whether clients may ask again by themselves. They do after 408, 409, 429 and every 5xx unless
     /// they are told otherwise; they are where somebody has to act first, or where the same work
     /// would end the same way.
@@ -118,6 +139,34 @@ impl ErrorCode {
                 | Self::AuditUnavailable
                 | Self::TimeLimit
         )
+    }
+}
+
+/// Which parameter the errors of a code name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// None.
+    None,
+    /// Always this one.
+    One(&'static str),
+    /// This one, or none.
+    OneOrNone(&'static str),
+    /// That which the request had wrong.
+    AtFault,
+    /// The same, where it is one parameter that is wrong.
+    AtFaultOrNone,
+}
+
+impl Names {
+    /// In words, for the documentation.
+    pub fn describe(self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::One(name) => format!("`{name}`"),
+            Self::OneOrNone(name) => format!("`{name}`, or none"),
+            Self::AtFault => "the parameter at fault".to_owned(),
+            Self::AtFaultOrNone => "the parameter at fault, or none".to_owned(),
+        }
     }
 }
 
