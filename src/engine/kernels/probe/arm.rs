@@ -1,4 +1,8 @@
 //! Products of bytes on 64-bit ARM. All bytes of a tile are below 128, and so may be signed.
+#![expect(
+    unsafe_code,
+    reason = "vectors are read from memory, and the best instructions are assembler"
+)]
 
 use std::arch::aarch64::{
     int8x16_t, int32x4_t, vaddvq_s32, vcombine_s8, vdupq_n_s8, vdupq_n_s32, vget_low_s8, vld1_s8,
