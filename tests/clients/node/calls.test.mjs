@@ -7,9 +7,7 @@ import OpenAI from "openai";
 const model = "guide";
 const messages = [{ role: "user", content: "What are you, and what can you do?" }];
 // Lasts until it is ended.
-const endless = {
-  model: "guide-narrow", messages, max_tokens: 4000, structured_outputs: { regex: "[a-z ]{16000}" },
-};
+const endless = { model: "guide-narrow", messages, ...JSON.parse(process.env.STRONGROOM_ENDLESS) };
 const hasty = new OpenAI({ maxRetries: 0 });
 
 const ask = (client, options = {}) =>

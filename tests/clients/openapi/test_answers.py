@@ -15,10 +15,11 @@ SAID = [{"role": "user", "content": "Who are you?"}]
 CARD = [{"role": "user", "content": "My card is 4111 1111 1111 1111."}]
 ADD = {"name": "add", "description": "Adds.", "parameters": {"type": "object", "properties": {
     "a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a", "b"], "additionalProperties": False}}
-SHORT = {"model": "guide", "max_tokens": 8, "messages": SAID}
+# Each answer is the same each time: with another one now and then no call would be made, or nothing be said.
+SHORT = {"model": "guide", "max_tokens": 8, "messages": SAID, "seed": 7}
 LONG = SHORT | {"model": "guide-long", "max_tokens": 200}
-TEXT = {"model": "guide", "prompt": "A", "max_tokens": 4}
-ITEMS = {"model": "guide", "input": "Who are you?", "max_output_tokens": 8, "store": False}
+TEXT = {"model": "guide", "prompt": "A", "max_tokens": 4, "seed": 7}
+ITEMS = {"model": "guide", "input": "Who are you?", "max_output_tokens": 8, "store": False, "seed": 7}
 THINKING = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
 SCHEMA = {"type": "object", "properties": {"a": {"enum": ["b"]}}, "required": ["a"], "additionalProperties": False}
 

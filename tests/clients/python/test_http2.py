@@ -14,7 +14,7 @@ import h2.connection
 import h2.events
 import httpx2
 from h2.errors import ErrorCodes
-from test_calls import ENDLESS, context
+from test_calls import context
 from test_openai import QUESTION
 
 BASE = os.environ["OPENAI_BASE_URL"]
@@ -28,8 +28,7 @@ def body_of(**options):
     return {"model": "guide", "messages": QUESTION, "seed": 7, "max_tokens": 24, "temperature": 0.7} | options
 
 
-# As `ENDLESS`, but no client of OpenAI's is here to unpack `extra_body`.
-ENDLESS_BODY = body_of(model="guide-long", stream=True, max_tokens=ENDLESS["max_tokens"], **ENDLESS["extra_body"])
+ENDLESS = body_of(model="guide-long", stream=True) | json.loads(os.environ["STRONGROOM_ENDLESS"])
 
 
 @contextlib.asynccontextmanager
@@ -100,7 +99,7 @@ def test_many_requests_at_once_share_one_connection():
 def test_a_stream_that_is_left_in_its_middle_is_in_nobodys_way():
     async def work():
         async with client_of() as client:
-            async with client.stream("POST", "chat/completions", json=ENDLESS_BODY) as left:
+            async with client.stream("POST", "chat/completions", json=ENDLESS) as left:
                 async for line in left.aiter_lines():
                     if (chunk := data_of(line)) and said([chunk]):
                         break
@@ -197,7 +196,7 @@ def test_a_stream_that_is_reset_ends_the_work_and_the_others_go_on():
     wait_until(lambda: count("strongroom_exchanges_running") == 0)
     before = ended_by_leaving()
     with Plain() as connection:
-        first, other = connection.ask(ENDLESS_BODY), connection.ask(ENDLESS_BODY)
+        first, other = connection.ask(ENDLESS), connection.ask(ENDLESS)
         texts = connection.texts
         connection.read_until(lambda: all(texts[one].count("data: ") > 2 for one in (first, other)))
         connection.leave(first)

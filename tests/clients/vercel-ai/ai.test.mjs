@@ -15,6 +15,9 @@ const where = { baseURL: process.env.OPENAI_BASE_URL, name: "strongroom", apiKey
 const provider = createOpenAICompatible({ ...where, includeUsage: true, supportsStructuredOutputs: true });
 const model = provider("guide-long");
 const usual = { model, seed: 7, maxOutputTokens: 60, maxRetries: 0 };
+// Lasts until it is ended.
+const { max_tokens: maxOutputTokens, ...more } = JSON.parse(process.env.STRONGROOM_ENDLESS);
+const endless = { maxOutputTokens, providerOptions: { strongroom: more } };
 const question = { instructions: "Answer in one sentence.", prompt: "What are you?" };
 
 const collect = async (stream) => {
@@ -224,13 +227,12 @@ describe("what goes wrong", () => {
   });
 
   test("ends after so many tries", async () => {
-    const endless = { strongroom: { structured_outputs: { regex: "[a-z ]{16000}" } } };
     let isWaiting;
     const bothAreIn = new Promise((resolve) => { isWaiting = resolve; });
     const { through } = watched(({ length }) => length === 2 && isWaiting());
     const leave = new AbortController();
     const begin = () => streamText({
-      ...usual, ...question, model: through("guide-narrow"), maxOutputTokens: 4000, providerOptions: endless,
+      ...usual, ...question, model: through("guide-narrow"), ...endless,
       abortSignal: leave.signal, onError() {},
     }).fullStream[Symbol.asyncIterator]();
     const running = begin();
@@ -245,9 +247,8 @@ describe("what goes wrong", () => {
 
   test("is an abort, which a stream tells as its last part", async () => {
     const abort = new AbortController();
-    const endless = { strongroom: { structured_outputs: { regex: "[a-z ]{16000}" } } };
     const result = streamText({
-      ...usual, ...question, maxOutputTokens: 4000, providerOptions: endless, abortSignal: abort.signal,
+      ...usual, ...question, ...endless, abortSignal: abort.signal,
     });
     const kinds = [];
     for await (const { type } of result.fullStream) {
