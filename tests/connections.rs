@@ -10,7 +10,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use common::raw::{Raw, has_closed};
-use common::{GUIDE, Home, Server, frames, wait_for};
+use common::{GUIDE, Home, Server, frames, pause, wait_for};
 use serde_json::json;
 
 const ALIVE: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
@@ -200,10 +200,11 @@ fn who_leaves_before_the_answer_has_a_line_in_the_log() {
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
+    let mut turn = 0;
     wait_for("a line for who left", || {
         let mut raw = server.raw();
         raw.send(request.as_bytes()).expect("taken");
-        std::thread::sleep(Duration::from_millis(50));
+        pause(&mut turn);
         drop(raw);
         std::thread::sleep(Duration::from_millis(200));
         let log = server.log();

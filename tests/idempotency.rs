@@ -2,10 +2,8 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::client::Client;
-use common::{Answer, GUIDE, Home, Server, Session, wait_for};
+use common::{Answer, GUIDE, Home, Server, Session, pause, wait_for};
 use serde_json::{Value, json};
 
 const COMPLETIONS: &str = "/v1/completions";
@@ -105,11 +103,10 @@ fn a_request_that_is_being_answered_is_not_answered_twice() {
         "logit_bias": {"0": -100, "1": -100, "2": -100}});
     let mut turn = 0;
     wait_for("two at the same time", || {
-        turn += 1;
         let name = format!("turn-{turn}");
         std::thread::scope(|scope| {
             let first = scope.spawn(|| ask(&program, &name, COMPLETIONS, &long));
-            std::thread::sleep(Duration::from_millis(30));
+            pause(&mut turn);
             let second = ask(&program, &name, COMPLETIONS, &long);
             let first = first.join().expect("it is answered");
             let (answer, other) =

@@ -349,6 +349,14 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Waits a moment, which has another length each time: what is met in its middle on a slow machine has ended by
+/// then on a fast one.
+pub fn pause(turn: &mut usize) {
+    const MS: [u64; 4] = [50, 20, 5, 1];
+    std::thread::sleep(Duration::from_millis(MS[*turn % MS.len()]));
+    *turn += 1;
+}
+
 /// Says that this test cannot do its work on this machine. `tests/run` counts these lines.
 pub fn skip(test: &str, reason: &str) {
     // Not `eprintln!`: the test runner keeps that to itself where a test passes.
