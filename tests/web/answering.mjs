@@ -58,11 +58,17 @@ export function answering() {
   });
 
   test("a long answer grows on the page while it is written, and says why it was cut", async () => {
-    const { page } = world;
+    const { page, server } = world;
     await page.locator(".new-chat").click();
     await choose("storyteller");
     const seen = await recordAnswer();
-    await ask("Tell me a story without an end.");
+    // Met while it begins: a fast machine could write all of it between two pictures of the page.
+    await server.slowly(async () => {
+      await meet("Tell me a story without an end.");
+      await page.waitForFunction(() => /** @type {any} */ (globalThis).seen.length >= 3);
+    });
+    await answers().last().locator(".figures").waitFor({ state: "attached" });
+    await sendButton().waitFor();
     const steps = await seen();
     const last = steps.at(-1)?.length ?? 0;
     const early = steps.filter((one) => one.isWriting && one.length < last * 0.8);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { check as checkVendor } from "../../static/vendor/update.mjs";
 import { openBrowser, openPage } from "./browser.mjs";
-import { answers, composer, look, passwords, recordAnswer, sendButton, world } from "./world.mjs";
+import { answers, composer, look, passwords, sendButton, world } from "./world.mjs";
 
 const STEPS_MAX = 40;
 
@@ -78,17 +78,15 @@ export function firstStart() {
     await look("welcome");
   });
 
-  test("the first question is typed, sent and answered word by word, by keyboard alone", async () => {
-    const { page, server } = world;
-    const seen = await recordAnswer();
+  test("the first question is typed, sent and answered, by keyboard alone", async () => {
+    const { page } = world;
     await tabTo(composer());
     await page.keyboard.type("Who are you?");
-    await server.slowly(async () => {
-      await page.keyboard.press("Enter");
-      await sendButton().waitFor();
-    });
-    const steps = (await seen()).filter((one) => one.isWriting);
-    assert.ok(steps.length >= 2, `the answer came in ${steps.length} steps`);
+    await page.keyboard.press("Enter");
+    // How long this answer is hangs on chance, and a short one comes at once; that one grows is tested with a long one.
+    await answers().last().locator(".answer").filter({ hasText: /\w/ }).waitFor();
+    await answers().last().locator(".figures").waitFor({ state: "attached" });
+    await sendButton().waitFor();
     assert.match(new URL(page.url()).pathname, /^\/c\//);
     await tabTo(answers().last().getByRole("button", { name: "Copy answer" }));
     await page.keyboard.press("Enter");

@@ -12,6 +12,8 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const guide = join(root, "models/guide/guide.gguf");
 const START_MS = 60_000;
 const STOP_MS = 30_000;
+/** Tokens that a question and an answer without an end have room for. */
+const CONTEXT = 2048;
 /** Of each stretch of time, the server runs this long and stands still for the rest, while it is slow. */
 const RUNS_MS = 6;
 const STANDS_MS = 60;
@@ -29,16 +31,19 @@ function freePort() {
 }
 
 /**
- * The guide, but nothing that it says ends its answer: it goes on until its context is full.
+ * The guide, but nothing that it says ends its answer: it goes on until its context is full. That is four times the
+ * guide's, so that on a fast machine too an answer lasts longer than what is done in its middle.
  * @param {Buffer} file
  */
 function endless(file) {
   let text = file.toString("latin1");
   for (const mark of ["<|im_end|>", "<|endoftext|>"]) text = text.replaceAll(mark, mark.replace("end", "mid"));
   const made = Buffer.from(text, "latin1");
-  const key = "tokenizer.ggml.eos_token_id";
-  // After the key: the type of its value, then the value. Token 0 only ever fills gaps.
-  made.writeUInt32LE(0, made.indexOf(key) + key.length + 4);
+  // After the key: the type of its value, then the value.
+  const write = (/** @type {string} */ key, /** @type {number} */ value) => made.writeUInt32LE(value, made.indexOf(key) + key.length + 4);
+  // Token 0 only ever fills gaps.
+  write("tokenizer.ggml.eos_token_id", 0);
+  write("llama.context_length", CONTEXT);
   return made;
 }
 
