@@ -328,7 +328,7 @@ fn anthropic_s_clients_read_where_they_stand_in_their_own_headers() {
             assert_eq!(left, header(answer, &format!("x-ratelimit-remaining-{kind}")));
             let reset = header(answer, &format!("anthropic-ratelimit-{kind}-reset"));
             let format = &time::format_description::well_known::Rfc3339;
-            assert!(time::OffsetDateTime::parse(reset, format).is_ok(), "{reset}");
+            assert!(OffsetDateTime::parse(reset, format).is_ok(), "{reset}");
         }
     }
     let others = client.get("/v1/models");

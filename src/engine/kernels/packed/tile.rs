@@ -64,14 +64,11 @@ pub(super) type Results<'a> = [&'a mut [MaybeUninit<f32>]];
 #[inline]
 pub(super) fn write(of_row: &mut [MaybeUninit<f32>], at: usize, lanes: &Lanes) {
     let out = &mut of_row[at * LANES..];
-    match out.first_chunk_mut::<LANES>() {
-        Some(whole) => {
-            whole.write_copy_of_slice(&lanes.0);
-        }
-        None => {
-            let width = out.len();
-            out.write_copy_of_slice(&lanes.0[..width]);
-        }
+    if let Some(whole) = out.first_chunk_mut::<LANES>() {
+        whole.write_copy_of_slice(&lanes.0);
+    } else {
+        let width = out.len();
+        out.write_copy_of_slice(&lanes.0[..width]);
     }
 }
 
