@@ -132,11 +132,12 @@ describe("what is kept", () => {
     assert.deepEqual(items.map(({ content }) => content[0].text), ["Why?"]);
     await assert.rejects(client.responses.cancel(first.id), OpenAI.BadRequestError);
     await client.responses.delete(first.id);
+    // Asked one after the other: one that is refused before it is waited for would fail the test.
     for (const gone of [
-      client.responses.retrieve(first.id),
-      client.responses.cancel(first.id),
-      client.responses.retrieve(alone.id),
-      ask({ previous_response_id: second.id }),
+      () => client.responses.retrieve(first.id),
+      () => client.responses.cancel(first.id),
+      () => client.responses.retrieve(alone.id),
+      () => ask({ previous_response_id: second.id }),
     ]) {
       await assert.rejects(gone, OpenAI.NotFoundError);
     }
