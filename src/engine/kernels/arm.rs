@@ -4,6 +4,7 @@
 //! with a feature would not become part of others without it, which they share with other ways to
 //! multiply. The assembler is told of it instead.
 #![expect(unsafe_code, reason = "instructions that the compiler does not know")]
+#![expect(clippy::unused_self, reason = "who has it may use the instructions")]
 
 use std::arch::aarch64::{int8x16_t, int32x4_t};
 use std::arch::{asm, is_aarch64_feature_detected};

@@ -14,7 +14,7 @@ use std::arch::aarch64::{
 };
 
 use super::format::{Code, Heads, Layout, layout};
-use super::lines::{LANES, Lanes};
+use super::lines::LANES;
 pub(super) use pairs::multiply_pairs;
 pub(super) use single::{InPairs, multiply};
 

@@ -226,9 +226,10 @@ fn large<const LAYOUT: usize, const PAIRS: usize>(
             let [first, second] = minima::<LAYOUT>(heads, group, quarter);
             let minima = [sides(first), sides(second)];
             for (pair, under) in pairs.iter().zip(&mut under) {
-                for part in 0..layout.code().parts() {
+                let parts = minima.iter().zip(pair.unders).take(layout.code().parts());
+                for (minima, of_pair) in parts {
                     for side in 0..2 {
-                        under[side] = vfmaq_f32(under[side], minima[part][side], pair.unders[part]);
+                        under[side] = vfmaq_f32(under[side], minima[side], of_pair);
                     }
                 }
             }

@@ -11,11 +11,11 @@ use std::arch::aarch64::{
 
 use super::super::activations::Piece;
 use super::super::dispatch::{bring_for_few, for_layout, for_rows};
-use super::super::format::{Heads, Layout, layout};
-use super::super::lines::{LANES, Lanes, Line};
+use super::super::format::{Layout, layout};
+use super::super::lines::{Lanes, Line};
 use super::super::tile::Tile;
 use super::unpack::unpack;
-use super::{QUARTER, STRETCH, is_signed, minima, minimum, scale, scales, start};
+use super::{QUARTER, STRETCH, minima, minimum, scale, scales, start};
 use crate::engine::kernels::arm::Dotprod;
 
 /// Multiplies a tile with as many rows as `out` has, at most eight.
