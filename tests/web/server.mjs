@@ -13,7 +13,7 @@ const guide = join(root, "models/guide/guide.gguf");
 const START_MS = 60_000;
 const STOP_MS = 30_000;
 /** Tokens that a question and an answer without an end have room for. */
-const CONTEXT = 2048;
+const CONTEXT = 1024;
 /** Of each stretch of time, the server runs this long and stands still for the rest, while it is slow. */
 const RUNS_MS = 6;
 const STANDS_MS = 60;
@@ -31,7 +31,7 @@ function freePort() {
 }
 
 /**
- * The guide, but nothing that it says ends its answer: it goes on until its context is full. That is four times the
+ * The guide, but nothing that it says ends its answer: it goes on until its context is full. That is twice the
  * guide's, so that on a fast machine too an answer lasts longer than what is done in its middle.
  * @param {Buffer} file
  */
