@@ -13,7 +13,7 @@ mod source;
 
 use std::ops::Range;
 
-use super::kernels::{Ahead, Kernel, Target, exp, for_each, multiply_add};
+use super::kernels::{Ahead, Kernel, Mix, Target, WIDE, exp, for_each};
 use super::kv::{BLOCK_TOKENS, BlockId, Place, Storage};
 use source::{Parts, Source, Whole};
 
@@ -138,6 +138,8 @@ struct Running {
 }
 
 type Scores = [f32; BLOCK_TOKENS];
+
+const _: () = assert!(BLOCK_TOKENS == WIDE, "the scores of a block are one sum");
 
 impl Kernel for Tile<'_, '_, '_> {
     type Output = ();
@@ -279,7 +281,7 @@ impl Part<'_> {
         mixed: &mut [f32],
         seen: impl Fn(usize) -> Range<usize> + Copy,
     ) {
-        let mut scores = self.scores::<S, R, FUSED>(source);
+        let mut scores = self.scores::<S, R>(source);
         for (row, scores) in scores.iter_mut().enumerate() {
             let seen = seen(row);
             if seen.is_empty() {
@@ -313,81 +315,69 @@ impl Part<'_> {
         let used = (0..R).map(|row| seen(row).end).max().unwrap_or(0);
         for first in (0..used).step_by(S::TOKENS) {
             let tokens = first..used.min(first + S::TOKENS);
-            self.add_values::<R, FUSED>(source.values(tokens.clone()), tokens, &scores, mixed);
+            let values = source.values(tokens.clone());
+            let mixed = &mut mixed[..R * self.head_dim];
+            add_values::<R>(values, &tokens, &scores, self.next[1], mixed);
         }
     }
 
     #[inline(always)]
-    fn scores<S: Source, const R: usize, const FUSED: bool>(&self, source: &mut S) -> [Scores; R] {
+    fn scores<S: Source, const R: usize>(&self, source: &mut S) -> [Scores; R] {
         let mut scores = [[0.0; BLOCK_TOKENS]; R];
-        let queries: [&[f32]; R] = std::array::from_fn(|row| {
-            &self.queries[row * self.head_dim..(row + 1) * self.head_dim]
-        });
         for first in (0..self.head_dim).step_by(S::ELEMENTS) {
-            let keys = source.keys(first..self.head_dim.min(first.saturating_add(S::ELEMENTS)));
-            for (element, keys) in (first..).zip(keys.as_chunks::<BLOCK_TOKENS>().0) {
-                self.next[0].bring(element);
-                for row in 0..R {
-                    let query = queries[row][element];
-                    for (score, key) in scores[row].iter_mut().zip(keys) {
-                        *score = multiply_add::<FUSED>(query, *key, *score);
-                    }
-                }
+            let elements = first..self.head_dim.min(first.saturating_add(S::ELEMENTS));
+            let keys = source.keys(elements.clone());
+            let queries = std::array::from_fn(|row| {
+                &self.queries[row * self.head_dim..][..self.head_dim][elements.clone()]
+            });
+            Mix {
+                weights: queries,
+                rows: keys,
+                stride: BLOCK_TOKENS,
+                next: self.next[0],
+                line: first,
+                sums: &mut scores,
             }
+            .run(Target::best());
         }
         scores
     }
+}
 
-    /// Adds the values of some tokens, [tokens, head_dim].
-    #[inline(always)]
-    fn add_values<const R: usize, const FUSED: bool>(
-        &self,
-        values: &[f32],
-        tokens: Range<usize>,
-        weights: &[Scores; R],
-        mixed: &mut [f32],
-    ) {
-        let mut column = 0;
-        while column + 32 <= self.head_dim {
-            self.add_columns::<R, 32, FUSED>(column, values, tokens.clone(), weights, mixed);
-            column += 32;
-        }
-        while column + 8 <= self.head_dim {
-            self.add_columns::<R, 8, FUSED>(column, values, tokens.clone(), weights, mixed);
-            column += 8;
-        }
-        while column < self.head_dim {
-            self.add_columns::<R, 1, FUSED>(column, values, tokens.clone(), weights, mixed);
-            column += 1;
-        }
-    }
-
-    #[inline(always)]
-    fn add_columns<const R: usize, const W: usize, const FUSED: bool>(
-        &self,
-        column: usize,
-        values: &[f32],
-        tokens: Range<usize>,
-        weights: &[Scores; R],
-        mixed: &mut [f32],
-    ) {
-        let mut sums = [[0.0; W]; R];
+/// Adds the values of some tokens, [tokens, head_dim], weighed.
+fn add_values<const R: usize>(
+    values: &[f32],
+    tokens: &Range<usize>,
+    weights: &[Scores; R],
+    next: Ahead<'_>,
+    mixed: &mut [f32],
+) {
+    let head_dim = mixed.len() / R;
+    let target = Target::best();
+    let mut column = 0;
+    while column < head_dim {
+        let width = WIDE.min(head_dim - column);
+        let mut sums = [[0.0; WIDE]; R];
         for (row, sums) in sums.iter_mut().enumerate() {
-            sums.copy_from_slice(&mixed[row * self.head_dim + column..][..W]);
+            sums[..width].copy_from_slice(&mixed[row * head_dim + column..][..width]);
         }
-        for (token, values) in tokens.zip(values.chunks_exact(self.head_dim)) {
-            let Some(values) = values[column..].first_chunk::<W>() else { break };
-            self.next[1].bring(column / W * BLOCK_TOKENS + token);
-            for row in 0..R {
-                let weight = weights[row][token];
-                for (sum, value) in sums[row].iter_mut().zip(values) {
-                    *sum = multiply_add::<FUSED>(weight, *value, *sum);
-                }
+        let weights = std::array::from_fn(|row| &weights[row][tokens.clone()]);
+        let line = column / WIDE * BLOCK_TOKENS + tokens.start;
+        if width == WIDE {
+            let rows = &values[column..];
+            Mix { weights, rows, stride: head_dim, next, line, sums: &mut sums }.run(target);
+        } else {
+            let mut rows = [0.0; BLOCK_TOKENS * WIDE];
+            let narrow = rows.as_chunks_mut::<WIDE>().0.iter_mut();
+            for (row, values) in narrow.zip(values.chunks_exact(head_dim)) {
+                row[..width].copy_from_slice(&values[column..]);
             }
+            Mix { weights, rows: &rows, stride: WIDE, next, line, sums: &mut sums }.run(target);
         }
         for (row, sums) in sums.iter().enumerate() {
-            mixed[row * self.head_dim + column..][..W].copy_from_slice(sums);
+            mixed[row * head_dim + column..][..width].copy_from_slice(&sums[..width]);
         }
+        column += width;
     }
 }
 

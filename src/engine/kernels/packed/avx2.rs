@@ -30,7 +30,9 @@ fn by_rows<const LAYOUT: usize>(tiles: Tiles<'_>, pieces: &[Piece], out: &mut Re
     for_rows!(out.len(), rows::<LAYOUT>(tiles, pieces, out));
 }
 
+/// A function of its own for each: with all of them in one the compiler no longer keeps sums in registers.
 #[target_feature(enable = "avx2,fma,f16c")]
+#[inline(never)]
 fn rows<const LAYOUT: usize, const ROWS: usize>(
     tiles: Tiles<'_>,
     pieces: &[Piece],
