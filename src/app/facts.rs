@@ -31,6 +31,7 @@ pub(super) fn instructions(settings: &Settings) -> InstructionSet {
         config::Instructions::Portable => InstructionSet::Portable,
         config::Instructions::Avx2 => InstructionSet::Avx2,
         config::Instructions::Avx512 => InstructionSet::Avx512,
+        config::Instructions::Amx => InstructionSet::Amx,
         config::Instructions::Neon => InstructionSet::Neon,
         config::Instructions::Dotprod => InstructionSet::Dotprod,
         config::Instructions::I8mm => InstructionSet::I8mm,

@@ -21,6 +21,7 @@ pub enum Instructions {
     Portable,
     Avx2,
     Avx512,
+    Amx,
     Neon,
     Dotprod,
     I8mm,

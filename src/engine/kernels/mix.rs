@@ -35,7 +35,7 @@ impl<const R: usize> Mix<'_, R> {
         match target {
             // SAFETY: the target is listed only where the instructions were detected.
             #[cfg(target_arch = "x86_64")]
-            Target::Avx512 => unsafe { x86::in_512_bits(self) },
+            Target::Avx512 | Target::Amx => unsafe { x86::in_512_bits(self) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Target::Avx2 => unsafe { x86::in_256_bits(self) },

@@ -1,5 +1,7 @@
 //! The one place of the engine where `unsafe` may stand: each use is short, stated and tested.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 mod blocks;

@@ -15,6 +15,8 @@
 
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "x86_64")]
+use super::amx::Amx;
 #[cfg(target_arch = "aarch64")]
 use super::arm::{Dotprod, I8mm};
 
@@ -38,6 +40,9 @@ pub(crate) enum Target {
     /// 512-bit vectors.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same with products of matrices of bytes.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     /// 128-bit vectors, which every machine of this architecture has.
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -63,6 +68,8 @@ pub enum InstructionSet {
     Avx2,
     /// 512-bit vectors.
     Avx512,
+    /// The same with products of matrices of bytes.
+    Amx,
     /// The vectors of 64-bit ARM.
     Neon,
     /// The same with products of bytes in one step.
@@ -92,8 +99,12 @@ pub fn set_instructions(set: InstructionSet) -> Result<(), InstructionsError> {
         InstructionSet::Avx2 => Target::Avx2,
         #[cfg(target_arch = "x86_64")]
         InstructionSet::Avx512 => Target::Avx512,
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Amx => Target::Amx,
         #[cfg(not(target_arch = "x86_64"))]
-        InstructionSet::Avx2 | InstructionSet::Avx512 => return Err(InstructionsError::Missing),
+        InstructionSet::Avx2 | InstructionSet::Avx512 | InstructionSet::Amx => {
+            return Err(InstructionsError::Missing);
+        }
         #[cfg(target_arch = "aarch64")]
         InstructionSet::Neon => Target::Neon,
         #[cfg(target_arch = "aarch64")]
@@ -133,6 +144,9 @@ impl Target {
                 && is_x86_feature_detected!("avx512vl")
             {
                 targets.push(Self::Avx512);
+                if is_x86_feature_detected!("avx512vnni") && Amx::detect().is_some() {
+                    targets.push(Self::Amx);
+                }
             }
         }
         #[cfg(target_arch = "aarch64")]
@@ -162,7 +176,7 @@ impl Target {
             Self::Avx2 => unsafe { run_avx2(kernel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => unsafe { run_avx512(kernel) },
+            Self::Avx512 | Self::Amx => unsafe { run_avx512(kernel) },
         }
     }
 }

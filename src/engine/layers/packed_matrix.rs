@@ -11,8 +11,9 @@ pub(super) fn packed_products(matrices: &[&PackedMatrix], rows: &Tensor) -> Resu
     if let Some(other) = matrices.iter().find(|matrix| matrix.columns() != columns) {
         bail!("a product of {columns} columns with weights of {}", other.columns());
     }
-    let rows = with_elements(rows, |rows| Activations::quantize(rows, columns))?;
-    products(matrices, &rows, Instructions::best())
+    let best = Instructions::best();
+    let rows = with_elements(rows, |rows| Activations::quantize(rows, columns, best))?;
+    products(matrices, &rows)
         .into_iter()
         .zip(matrices)
         .map(|(product, matrix)| Tensor::from_vec(product, (count, matrix.outputs()), &Device::Cpu))

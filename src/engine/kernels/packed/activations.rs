@@ -4,11 +4,14 @@
 
 use std::mem::MaybeUninit;
 
+use super::Instructions;
 use super::format::GROUP;
 use crate::engine::kernels::{Kernel, Target, for_each};
 
 /// Rows that a kernel takes at once.
 pub(super) const PANEL: usize = 8;
+/// Rows that the kernel for tiles of bytes takes at once.
+pub(super) const WIDE: usize = 16;
 
 /// A group of 32 columns of a row: `x = scale * code`.
 ///
@@ -30,34 +33,54 @@ pub(super) struct Piece {
     pub(super) half_under: [f32; 2],
 }
 
+/// The same of sixteen rows, for products of tiles of bytes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct WidePiece {
+    pub(super) codes: [[u8; GROUP]; WIDE],
+    pub(super) scale: [f32; WIDE],
+    pub(super) under: [f32; WIDE],
+    pub(super) half_under: [[f32; WIDE]; 2],
+}
+
 /// Rows of activations, quantized once for all products with them.
 #[derive(Debug)]
 pub(crate) struct Activations {
-    /// [panels][groups][rows of the panel]: panels of `PANEL` rows, the last with the rest.
+    /// The first rows, where the instructions take so many at once, [panels][groups]: panels of `WIDE` rows.
+    wide: Box<[WidePiece]>,
+    /// The other rows, [panels][groups][rows of the panel]: panels of `PANEL` rows, the last with the rest.
     pieces: Box<[Piece]>,
     count: usize,
     groups: usize,
+    instructions: Instructions,
 }
 
 impl Activations {
-    /// Quantizes rows [count, columns]. The columns, and some, divide into groups.
-    pub(crate) fn quantize(rows: &[f32], columns: usize) -> Self {
+    /// Quantizes rows [count, columns] for products by some instructions. The columns, and some, divide
+    /// into groups.
+    pub(crate) fn quantize(rows: &[f32], columns: usize, instructions: Instructions) -> Self {
         let (groups, width) = (columns / GROUP, columns.max(1));
         let count = rows.len() / width;
-        let rows = &rows[..count * width];
-        let mut pieces = Box::new_uninit_slice(count * groups);
+        let panels = if instructions.take_wide_panels() { count / WIDE } else { 0 };
+        let in_wide = panels * WIDE;
+        let (of_wide, rows) = rows[..count * width].split_at(in_wide * width);
+        let mut wide = Box::new_uninit_slice(panels * groups);
+        let panels = wide.chunks_mut(groups.max(1)).zip(of_wide.chunks_exact(WIDE * width));
+        for_each(panels, |(wide, rows)| Target::best().run(QuantizeWide { rows, columns, wide }));
+        let mut pieces = Box::new_uninit_slice((count - in_wide) * groups);
         let panels = pieces.chunks_mut((PANEL * groups).max(1)).zip(rows.chunks(PANEL * width));
         let quantize = |rows: &[f32], pieces: &mut [MaybeUninit<Piece>]| {
             Target::best().run(Quantize { rows, columns, pieces });
         };
-        if count <= PANEL {
+        if count - in_wide <= PANEL {
             panels.for_each(|(pieces, rows)| quantize(rows, pieces));
         } else {
             for_each(panels, |(pieces, rows)| quantize(rows, pieces));
         }
         // SAFETY: there are as many panels of rows as of pieces, which have every piece, and `Quantize` writes
-        // one for each group of each of its rows.
-        Self { pieces: unsafe { pieces.assume_init() }, count, groups }
+        // one for each group of each of its rows, `QuantizeWide` one for each group.
+        let (wide, pieces) = unsafe { (wide.assume_init(), pieces.assume_init()) };
+        Self { wide, pieces, count, groups, instructions }
     }
 
     /// How many rows there are.
@@ -70,7 +93,23 @@ impl Activations {
         self.groups * GROUP
     }
 
-    /// The panels, each [groups][rows of the panel].
+    /// What they are multiplied by.
+    pub(super) fn instructions(&self) -> Instructions {
+        self.instructions
+    }
+
+    /// The wide panels, each [groups].
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn wide_panels(&self) -> std::slice::ChunksExact<'_, WidePiece> {
+        self.wide.chunks_exact(self.groups.max(1))
+    }
+
+    /// How many rows the wide panels have.
+    pub(super) fn in_wide_panels(&self) -> usize {
+        self.wide.len() / self.groups.max(1) * WIDE
+    }
+
+    /// The other panels, each [groups][rows of the panel].
     pub(super) fn panels(&self) -> std::slice::Chunks<'_, Piece> {
         self.pieces.chunks((PANEL * self.groups).max(1))
     }
@@ -84,6 +123,15 @@ impl Piece {
         half_less: [0; 2],
         under: 0.0,
         half_under: [0.0; 2],
+    };
+}
+
+impl WidePiece {
+    const ZERO: Self = Self {
+        codes: [[0; GROUP]; WIDE],
+        scale: [0.0; WIDE],
+        under: [0.0; WIDE],
+        half_under: [[0.0; WIDE]; 2],
     };
 }
 
@@ -107,6 +155,36 @@ impl Kernel for Quantize<'_> {
             for (group, numbers) in row.as_chunks::<GROUP>().0.iter().enumerate() {
                 pieces[group * count + at].write(quantized(numbers));
             }
+        }
+    }
+}
+
+/// Quantizes the rows of a wide panel.
+struct QuantizeWide<'a> {
+    /// [rows, columns]
+    rows: &'a [f32],
+    columns: usize,
+    /// [groups], all of them written.
+    wide: &'a mut [MaybeUninit<WidePiece>],
+}
+
+impl Kernel for QuantizeWide<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Self { rows, columns, wide } = self;
+        for (group, into) in wide.iter_mut().enumerate() {
+            let mut wide = WidePiece::ZERO;
+            for (at, row) in rows.chunks_exact(columns).enumerate() {
+                let piece = quantized(&row.as_chunks::<GROUP>().0[group]);
+                wide.codes[at].copy_from_slice(piece.codes.as_flattened());
+                (wide.scale[at], wide.under[at]) = (piece.scale, piece.under);
+                for (half, under) in wide.half_under.iter_mut().zip(piece.half_under) {
+                    half[at] = under;
+                }
+            }
+            into.write(wide);
         }
     }
 }

@@ -81,17 +81,13 @@ fn small<const LAYOUT: usize, const ROWS: usize>(
 ) {
     bring_for_few::<_, ROWS>(lines);
     let weights = unpack::<LAYOUT>(lines);
-    let scale = match const { layout(LAYOUT).heads() } {
-        Heads::Exponent => half_powers(heads),
-        _ => halves(heads, 0),
-    };
+    let [scale, base] = of_block::<LAYOUT>(heads);
     for (piece, sum) in pieces.iter().zip(&mut *sums) {
         let dot = dot::<8>(&weights, &piece.codes, start::<LAYOUT>(piece.less));
         let product = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(piece.scale));
         *sum = _mm512_fmadd_ps(product, scale, *sum);
     }
     if const { layout(LAYOUT).code().has_minima() } {
-        let base = halves(heads, 1);
         for (piece, sum) in pieces.iter().zip(sums) {
             *sum = _mm512_fnmadd_ps(base, _mm512_set1_ps(piece.under), *sum);
         }
@@ -143,6 +139,21 @@ fn large<const LAYOUT: usize, const ROWS: usize>(
     }
 }
 
+/// The scale of a block, and what multiplies minima or is taken away.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
+#[inline]
+pub(super) fn of_block<const LAYOUT: usize>(heads: &[u8]) -> [__m512; 2] {
+    let minimum = if const { layout(LAYOUT).heads().halves() } == 2 {
+        halves(heads, 1)
+    } else {
+        _mm512_setzero_ps()
+    };
+    match const { layout(LAYOUT).heads() } {
+        Heads::Exponent => [half_powers(heads), minimum],
+        _ => [halves(heads, 0), minimum],
+    }
+}
+
 /// The products of a group, with the scales of its parts alone.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
 #[inline]
@@ -167,7 +178,7 @@ fn product<const LAYOUT: usize>(
 /// What multiplies the scale of a block in the parts of a group.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
 #[inline]
-fn scales<const LAYOUT: usize>(heads: &[u8], group: usize) -> [__m512; 2] {
+pub(super) fn scales<const LAYOUT: usize>(heads: &[u8], group: usize) -> [__m512; 2] {
     match const { layout(LAYOUT).heads() } {
         Heads::FineScalesAndMinima => {
             let low = |part: usize| _mm_and_si128(bytes(heads, 4 + part), _mm_set1_epi8(15));
@@ -184,7 +195,7 @@ fn scales<const LAYOUT: usize>(heads: &[u8], group: usize) -> [__m512; 2] {
 /// What multiplies the minimum of a block in the parts of a group.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")]
 #[inline]
-fn minima<const LAYOUT: usize>(heads: &[u8], group: usize) -> [__m512; 2] {
+pub(super) fn minima<const LAYOUT: usize>(heads: &[u8], group: usize) -> [__m512; 2] {
     match const { layout(LAYOUT).heads() } {
         Heads::FineScalesAndMinima => {
             let high = |part: usize| {
@@ -265,7 +276,7 @@ fn dot<const QUADS: usize>(
 /// The lines of whole codes. See `lines` for where their bits are.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn unpack<const LAYOUT: usize>(packed: &[Line]) -> [__m512i; 8] {
+pub(super) fn unpack<const LAYOUT: usize>(packed: &[Line]) -> [__m512i; 8] {
     let bits = const { layout(LAYOUT).code().bits() };
     let mut whole = [_mm512_setzero_si512(); 8];
     if bits == 8 {

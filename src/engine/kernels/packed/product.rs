@@ -7,29 +7,28 @@ use smallvec::SmallVec;
 
 use super::activations::PANEL;
 use super::lines::LANES;
-use super::{Activations, Instructions, PackedMatrix};
-use crate::engine::kernels::for_each;
+use super::{Activations, PackedMatrix};
+use crate::engine::kernels::{for_each, threads};
 
 /// Tiles of 16 outputs that a thread takes at a time, at least.
 const PART: usize = 4;
+/// The same where rows come in wide panels, and there are enough tiles for all threads: those share the
+/// reading of the rows.
+const WIDE_PART: usize = 8;
 /// Parts that a matrix is cut into at most: enough for many threads to end together.
 const PARTS: usize = 256;
 
 /// The products of several matrices with the same rows, each [rows, outputs]. The matrices have as
 /// many columns as the rows.
-pub(crate) fn products(
-    matrices: &[&PackedMatrix],
-    rows: &Activations,
-    instructions: Instructions,
-) -> Vec<Vec<f32>> {
+pub(crate) fn products(matrices: &[&PackedMatrix], rows: &Activations) -> Vec<Vec<f32>> {
     let place = |matrix: &&PackedMatrix| Box::new_uninit_slice(matrix.outputs() * rows.count());
     let mut all: Vec<Box<[MaybeUninit<f32>]>> = matrices.iter().map(place).collect();
     let mut parts = Vec::new();
     for (matrix, out) in matrices.iter().zip(&mut all) {
         assert_eq!(matrix.columns(), rows.columns(), "checked by the caller");
-        parts.extend(cut(matrix, out));
+        parts.extend(cut(matrix, rows, out));
     }
-    for_each(parts, |part| part.multiply(rows, instructions));
+    for_each(parts, |part| part.multiply(rows));
     // SAFETY: the parts of `cut` together have every number of `all`, and `multiply` writes all that a
     // part has; had one of them panicked, `for_each` would have, too.
     all.into_iter().map(|out| unsafe { out.assume_init() }.into_vec()).collect()
@@ -44,10 +43,15 @@ struct Part<'a> {
     out: SmallVec<[&'a mut [MaybeUninit<f32>]; PANEL]>,
 }
 
-fn cut<'a>(matrix: &'a PackedMatrix, out: &'a mut [MaybeUninit<f32>]) -> Vec<Part<'a>> {
-    let outputs = matrix.outputs().max(1);
-    let count = out.len() / outputs;
-    let tiles = matrix.tiles().div_ceil(PARTS).max(PART);
+fn cut<'a>(
+    matrix: &'a PackedMatrix,
+    rows: &Activations,
+    out: &'a mut [MaybeUninit<f32>],
+) -> Vec<Part<'a>> {
+    let (outputs, count) = (matrix.outputs().max(1), rows.count());
+    let is_wide = rows.in_wide_panels() > 0 && matrix.tiles() >= 2 * WIDE_PART * threads();
+    let least = if is_wide { WIDE_PART } else { PART };
+    let tiles = matrix.tiles().div_ceil(PARTS).max(least);
     let mut parts: Vec<Part<'_>> = (0..matrix.tiles())
         .step_by(tiles)
         .map(|first| Part { matrix, first, out: SmallVec::with_capacity(count) })
@@ -63,11 +67,9 @@ fn cut<'a>(matrix: &'a PackedMatrix, out: &'a mut [MaybeUninit<f32>]) -> Vec<Par
 impl Part<'_> {
     /// Writes all results. Each panel of rows stays in the nearest cache while the tiles pass by, and
     /// the tiles in the next.
-    fn multiply(&mut self, rows: &Activations, instructions: Instructions) {
+    fn multiply(&mut self, rows: &Activations) {
         let count = self.out.first().map_or(0, |out| out.len().div_ceil(LANES));
         let tiles = self.matrix.some(self.first..self.first + count);
-        for (pieces, out) in rows.panels().zip(self.out.chunks_mut(PANEL)) {
-            instructions.multiply(tiles, pieces, out);
-        }
+        rows.instructions().multiply_all(tiles, rows, &mut self.out);
     }
 }

@@ -144,7 +144,7 @@ fn seen(rows: &Activations) -> Vec<f64> {
 }
 
 fn product(matrix: &PackedMatrix, rows: &[f32], instructions: Instructions) -> Vec<f32> {
-    products(&[matrix], &Activations::quantize(rows, COLUMNS), instructions).remove(0)
+    products(&[matrix], &Activations::quantize(rows, COLUMNS, instructions)).remove(0)
 }
 
 fn bits(numbers: &[f32]) -> Vec<u32> {
@@ -153,8 +153,8 @@ fn bits(numbers: &[f32]) -> Vec<u32> {
 
 fn check(kind: TensorType, blocks: Blocks, scale: f32) {
     let bytes = bytes(kind, blocks, scale);
-    let (matrix, weights, rows) = (packed(kind, &bytes), full(kind, &bytes), rows(11));
-    let seen = seen(&Activations::quantize(&rows, COLUMNS));
+    let (matrix, weights, rows) = (packed(kind, &bytes), full(kind, &bytes), rows(27));
+    let seen = seen(&Activations::quantize(&rows, COLUMNS, Instructions::Portable));
     for instructions in Instructions::available() {
         let out = product(&matrix, &rows, instructions);
         for (at, got) in out.iter().enumerate() {
@@ -226,12 +226,15 @@ fn rows_of_any_number_of_blocks_give_the_same_bits() {
             let whole = OUTPUTS * kind.row_bytes(columns);
             let matrix = PackedMatrix::pack(kind, &bytes[..whole], columns, &Rooms::default());
             let matrix = matrix.expect("a packed type");
-            for numbers in [rows(9), vec![1.0; 9 * columns], vec![-1.0; 9 * columns]] {
-                let rows = Activations::quantize(&numbers[..9 * columns], columns);
-                let plain = products(&[&matrix], &rows, Instructions::Portable).remove(0);
+            for numbers in [rows(17), vec![1.0; 17 * columns], vec![-1.0; 17 * columns]] {
+                let product = |instructions| {
+                    let rows =
+                        Activations::quantize(&numbers[..17 * columns], columns, instructions);
+                    bits(&products(&[&matrix], &rows).remove(0))
+                };
+                let plain = product(Instructions::Portable);
                 for instructions in Instructions::available() {
-                    let out = products(&[&matrix], &rows, instructions).remove(0);
-                    let is_same = bits(&out) == bits(&plain);
+                    let is_same = product(instructions) == plain;
                     assert!(is_same, "{kind:?}, {blocks:?}, {instructions:?}");
                 }
             }
@@ -240,10 +243,45 @@ fn rows_of_any_number_of_blocks_give_the_same_bits() {
 }
 
 #[test]
+fn more_tiles_and_columns_than_are_taken_at_once_give_the_same_bits() {
+    if Target::best() == Target::Portable {
+        return;
+    }
+    // 72 groups and 18 tiles, the last with seven rows; two wide panels and a row.
+    let (columns, outputs, count) = (2304, 17 * LANES + 7, 33);
+    let numbers: Vec<f32> = rows(count * columns / COLUMNS + 1)[..count * columns].to_vec();
+    for kind in TYPES {
+        let bytes: Vec<u8> = bytes(kind, Blocks::Noise, 0.01)
+            .into_iter()
+            .cycle()
+            .take(outputs * kind.row_bytes(columns))
+            .collect();
+        let matrix = PackedMatrix::pack(kind, &bytes, columns, &Rooms::default());
+        let matrix = matrix.expect("a packed type");
+        let plain = multiplied(&matrix, &numbers, Instructions::Portable);
+        for instructions in Instructions::available() {
+            let out = multiplied(&matrix, &numbers, instructions);
+            assert!(bits(&out) == bits(&plain), "{kind:?}, {instructions:?}");
+        }
+    }
+}
+
+/// The products with all tiles in one piece.
+#[expect(unsafe_code, reason = "results are written to memory that holds nothing yet")]
+fn multiplied(matrix: &PackedMatrix, numbers: &[f32], instructions: Instructions) -> Vec<f32> {
+    let rows = Activations::quantize(numbers, matrix.columns(), instructions);
+    let mut out = Box::new_uninit_slice(rows.count() * matrix.outputs());
+    let mut places: Vec<_> = out.chunks_exact_mut(matrix.outputs()).collect();
+    instructions.multiply_all(matrix.some(0..matrix.tiles()), &rows, &mut places);
+    // SAFETY: the kernel writes all that it is given, and was given all.
+    unsafe { out.assume_init() }.into_vec()
+}
+
+#[test]
 fn plain_rust_without_fused_instructions_is_close_to_it_with_them() {
     for kind in TYPES {
         let matrix = packed(kind, &bytes(kind, Blocks::Noise, 0.01));
-        let rows = Activations::quantize(&rows(3), COLUMNS);
+        let rows = Activations::quantize(&rows(3), COLUMNS, Instructions::Portable);
         let pieces = rows.panels().next().expect("a panel");
         let plain = in_plain_rust(Target::Portable, matrix.some(4..6), pieces, 3);
         let fused = in_plain_rust(Target::best(), matrix.some(4..6), pieces, 3);
@@ -326,10 +364,9 @@ fn several_products_are_those_of_each() {
         TensorType::Candle(GgmlDType::Q6K),
         &bytes(TensorType::Candle(GgmlDType::Q6K), Blocks::Noise, 0.01),
     );
-    let rows = rows(9);
-    let activations = Activations::quantize(&rows, COLUMNS);
+    let rows = rows(25);
     let best = Instructions::best();
-    let all = products(&[&one, &other], &activations, best);
+    let all = products(&[&one, &other], &Activations::quantize(&rows, COLUMNS, best));
     assert!(all == [product(&one, &rows, best), product(&other, &rows, best)]);
 }
 
@@ -355,8 +392,12 @@ fn matrices_without_rows_or_columns_are_empty() {
     assert_eq!((narrow.outputs(), narrow.columns()), (0, 0));
     let none = none(GgmlDType::Q8_0, 64).expect("a packed type");
     assert_eq!((none.outputs(), none.columns()), (0, 64));
-    let activations = Activations::quantize(&[1.0; 128], 64);
-    assert_eq!(products(&[&none], &activations, Instructions::best()), [vec![0.0_f32; 0]]);
+    for instructions in Instructions::available() {
+        let rows = Activations::quantize(&[1.0; 18 * 64], 64, instructions);
+        assert_eq!(products(&[&none], &rows), [vec![0.0_f32; 0]]);
+        let rows = Activations::quantize(&[], 0, instructions);
+        assert_eq!(products(&[&narrow], &rows), [vec![0.0_f32; 0]]);
+    }
     assert_eq!(packed_bytes(TensorType::Candle(GgmlDType::F16), 1, 64), None);
 }
 
@@ -366,7 +407,7 @@ fn codes_are_the_nearest_and_scales_are_of_the_group() {
     row[3] = -2.0;
     row[20] = 1.0;
     row[40] = 1e-42;
-    let rows = Activations::quantize(&row, 64);
+    let rows = Activations::quantize(&row, 64, Instructions::Portable);
     let pieces: Vec<Piece> = rows.panels().flatten().copied().collect();
     let codes: Vec<i8> =
         pieces[0].codes.as_flattened().iter().map(|code| code.cast_signed()).collect();

@@ -9,18 +9,21 @@
 #![expect(clippy::inline_always, reason = "the plain kernel is compiled once for each target")]
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::TileSize;
-use super::activations::{PANEL, Piece};
+use super::activations::{Activations, PANEL, Piece};
 use super::format::Layout;
 use super::lines::{LANES, Lanes, Line};
 #[cfg(target_arch = "aarch64")]
 use super::neon;
 use super::portable::Portable;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
+use super::{amx, avx2, avx512};
 use crate::engine::kernels::Target;
+#[cfg(target_arch = "x86_64")]
+use crate::engine::kernels::amx::Amx;
 #[cfg(target_arch = "aarch64")]
 use crate::engine::kernels::arm::{Dotprod, I8mm};
 
@@ -47,6 +50,21 @@ pub(super) struct Tiles<'a> {
 }
 
 impl<'a> Tiles<'a> {
+    /// How many there are.
+    pub(super) fn count(self) -> usize {
+        self.lines.len() / self.size.lines.max(1)
+    }
+
+    /// Some of them.
+    pub(super) fn some(self, range: Range<usize>) -> Self {
+        Self {
+            lines: &self.lines[range.start * self.size.lines..range.end * self.size.lines],
+            heads: &self.heads
+                [range.start * self.size.head_bytes..range.end * self.size.head_bytes],
+            ..self
+        }
+    }
+
     /// One after the other.
     #[inline]
     pub(super) fn each(self) -> impl Iterator<Item = Tile<'a>> {
@@ -100,6 +118,9 @@ pub(crate) enum Instructions {
     /// Products of bytes in one step, 512 bits wide.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    /// Products of whole matrices of bytes, where there are many rows.
+    #[cfg(target_arch = "x86_64")]
+    Amx(Amx),
     /// Products of bytes in two steps, 128 bits wide.
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -131,13 +152,16 @@ impl Instructions {
         match target {
             Target::Portable => Self::Portable,
             #[cfg(target_arch = "x86_64")]
-            Target::Avx2 | Target::Avx512 => {
+            Target::Avx2 | Target::Avx512 | Target::Amx => {
                 let has_halves = is_x86_feature_detected!("f16c");
                 let has_products = is_x86_feature_detected!("avx512vnni");
-                match (has_halves, has_products && target == Target::Avx512) {
+                match (has_halves, has_products && target != Target::Avx2) {
                     (false, _) => Self::Portable,
                     (true, false) => Self::Avx2,
-                    (true, true) => Self::Avx512Vnni,
+                    (true, true) => match Amx::detect() {
+                        Some(amx) if target == Target::Amx => Self::Amx(amx),
+                        _ => Self::Avx512Vnni,
+                    },
                 }
             }
             #[cfg(target_arch = "aarch64")]
@@ -148,6 +172,33 @@ impl Instructions {
                 (Some(dotprod), _) => Self::Dotprod(dotprod),
                 (None, _) => Self::Neon,
             },
+        }
+    }
+
+    /// Whether activations come in wide panels, too.
+    pub(super) fn take_wide_panels(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if matches!(self, Self::Amx(_)) {
+            return true;
+        }
+        false
+    }
+
+    /// Multiplies tiles with all rows, which were quantized for these instructions, and writes all of `out`, [rows].
+    pub(super) fn multiply_all(self, tiles: Tiles<'_>, rows: &Activations, out: &mut Results<'_>) {
+        #[cfg(target_arch = "x86_64")]
+        let out = match self {
+            Self::Amx(amx) => {
+                let (of_panels, rest) = out.split_at_mut(rows.in_wide_panels());
+                // SAFETY: `of` gives this only where the instructions were detected, and the variants
+                // are made nowhere else.
+                unsafe { amx::multiply(amx, tiles, rows.wide_panels(), of_panels) };
+                rest
+            }
+            _ => out,
+        };
+        for (pieces, out) in rows.panels().zip(out.chunks_mut(PANEL)) {
+            self.multiply(tiles, pieces, out);
         }
     }
 
@@ -162,7 +213,7 @@ impl Instructions {
             Self::Avx2 => unsafe { avx2::multiply(tiles, pieces, out) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => unsafe { avx512::multiply(tiles, pieces, out) },
+            Self::Avx512Vnni | Self::Amx(_) => unsafe { avx512::multiply(tiles, pieces, out) },
             #[cfg(target_arch = "aarch64")]
             Self::Neon => tile_by_tile(tiles, out, |tile, sums| {
                 // SAFETY: NEON is part of 64-bit ARM.
