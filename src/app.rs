@@ -61,7 +61,7 @@ pub use bench::serve_engine;
 pub(crate) use control::{is_served, send_order, send_passphrase};
 use facts::library_options;
 use facts::policy;
-pub(crate) use facts::{guard_in_words, last_fairness_run};
+pub(crate) use facts::{guard_in_words, instructions, last_fairness_run};
 pub(crate) use group_orders::GroupOrder;
 pub(crate) use home::{Home, ask_new_passphrase};
 pub(crate) use orders::{Operator, Order};

@@ -25,7 +25,7 @@ pub(crate) fn last_fairness_run(db: &Connection) -> Result<Option<FairnessRun>, 
 }
 
 /// What the processor computes with.
-pub(super) fn instructions(settings: &Settings) -> InstructionSet {
+pub(crate) fn instructions(settings: &Settings) -> InstructionSet {
     match settings.engine.instructions {
         config::Instructions::Auto => InstructionSet::Auto,
         config::Instructions::Portable => InstructionSet::Portable,

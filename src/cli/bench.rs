@@ -1,5 +1,5 @@
 //! `strongroom bench`: how fast a model answers on this machine, beside what the machine could give.
-//! Needs no server, no configuration and no data directory.
+//! Needs no server and no data directory; of a configuration, what the processor computes with counts.
 
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
@@ -10,8 +10,9 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::Ended;
-use super::options::out;
-use crate::engine::{KvPrecision, Weights, set_threads, threads};
+use super::options::{Common, out};
+use crate::app;
+use crate::engine::{KvPrecision, Weights, set_instructions, set_threads, threads};
 use crate::speed::chance::{self, Kind, Shape};
 use crate::speed::{self, Asked, Expectation, Nameless, write_new};
 
@@ -21,7 +22,7 @@ const TEXT_BYTES_MAX: u64 = 16 << 20;
 /// Measure how fast models answer on this machine.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  strongroom bench\n  strongroom bench --model models/qwen3-4b-q4_k_m.gguf --threads 8\n  strongroom bench --shape 8b --json > here.json\n  strongroom bench --model models/qwen3-4b-q4_k_m.gguf --text report.txt\n\nEach figure stands beside its limit: what no program can pass that reads each weight once for a token, or multiplies it once. Nothing else should run meanwhile. It takes some minutes on a small machine."
+    after_help = "Examples:\n  strongroom bench\n  strongroom bench --model models/qwen3-4b-q4_k_m.gguf --threads 8\n  strongroom bench --shape 8b --json > here.json\n  strongroom bench --model models/qwen3-4b-q4_k_m.gguf --text report.txt\n  strongroom bench --set engine.instructions=avx2\n\nEach figure stands beside its limit: what no program can pass that reads each weight once for a token, or multiplies it once. Nothing else should run meanwhile. It takes some minutes on a small machine."
 )]
 pub(super) struct Bench {
     /// The model to measure with; without it, one of a usual shape with weights of chance is made and
@@ -88,9 +89,11 @@ fn names<T>(all: &[(&str, T)]) -> String {
 }
 
 impl Bench {
-    pub(super) fn run(self) -> Result<Ended> {
+    pub(super) fn run(self, common: &Common) -> Result<Ended> {
+        let config = common.config(Vec::new())?;
         // Before anything else: a second thread would be too late.
         set_threads(self.threads.unwrap_or(0).into())?;
+        set_instructions(app::instructions(config.settings())).context("engine.instructions")?;
         if let Some(path) = &self.write {
             write_new(path, |file| chance::write(file, &self.shape(), self.kind))
                 .with_context(|| format!("{} cannot be made", path.display()))?;

@@ -120,7 +120,7 @@ fn run(command: Command, common: &Common) -> anyhow::Result<Ended> {
         Command::Backup(command) => command.run(common),
         Command::Models(command) => command.run(common),
         Command::Eval(command) => command.run(common),
-        Command::Bench(command) => command.run(),
+        Command::Bench(command) => command.run(common),
         Command::Config(command) => command.run(common),
         Command::Doctor(command) => command.run(common),
         Command::Sbom(_) => monitor::Sbom::run(),

@@ -17,7 +17,8 @@ use super::kernels::{Ahead, Kernel, Mix, Target, WIDE, exp, for_each};
 use super::kv::{BLOCK_TOKENS, BlockId, Place, Storage};
 use source::{Parts, Source, Whole};
 
-/// So many queries, and no more, widen keys and values in parts.
+/// So many queries, and no more, widen keys and values in parts. So many go over a block at once, or twice
+/// as many where the registers hold their sums.
 const FEW: usize = 4;
 
 /// Rows of a tile: enough to share a block among, few enough to spread over the threads.
@@ -169,6 +170,7 @@ impl Kernel for Tile<'_, '_, '_> {
         let seen = seen_by(rows.len() - 1);
         // The first position that the first row of the tile sees; the others see none before it.
         let first_seen = window.map_or(0, |window| (first_position + 1).saturating_sub(window));
+        let has_many = count > FEW && Target::best().has_registers_for(2 * FEW);
         let blocks = self.item.run.blocks;
         let blocks = &blocks[..seen.div_ceil(BLOCK_TOKENS).min(blocks.len())];
         for (index, &block) in blocks.iter().enumerate().skip(first_seen / BLOCK_TOKENS) {
@@ -195,7 +197,8 @@ impl Kernel for Tile<'_, '_, '_> {
             });
             let mut at = skip;
             while at < count {
-                let to = count.min(at + FEW);
+                let some = if has_many && at + 2 * FEW <= count { 2 * FEW } else { FEW };
+                let to = count.min(at + some);
                 let part = Part {
                     queries: &queries[at * head_dim..to * head_dim],
                     head_dim,
@@ -206,7 +209,11 @@ impl Kernel for Tile<'_, '_, '_> {
                 let mixed = &mut mixed[at * head_dim..to * head_dim];
                 let seen = |row| seen_of(at + row);
                 if let Some(mut whole) = whole {
-                    part.mix::<_, FUSED>(&mut whole, running, mixed, seen);
+                    if some > FEW {
+                        part.mix_rows::<_, { 2 * FEW }, FUSED>(&mut whole, running, mixed, seen);
+                    } else {
+                        part.mix::<_, FUSED>(&mut whole, running, mixed, seen);
+                    }
                 } else {
                     let (cache, place) = (self.cache, place(block));
                     let mut parts = Parts { cache, place, wide: &mut part_scratch };
@@ -247,7 +254,7 @@ impl Tile<'_, '_, '_> {
 
 /// A few queries and one block.
 struct Part<'a> {
-    /// [queries, head_dim], at most `FEW`
+    /// [queries, head_dim], at most twice `FEW`
     queries: &'a [f32],
     head_dim: usize,
     cap: Option<f32>,

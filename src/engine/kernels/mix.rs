@@ -28,6 +28,18 @@ pub(crate) struct Mix<'a, const R: usize> {
     pub(crate) sums: &'a mut [[f32; WIDE]; R],
 }
 
+impl Target {
+    /// Whether the sums of so many rows, and what is added to them, have room in the registers.
+    pub(crate) fn has_registers_for(self, rows: usize) -> bool {
+        match self {
+            // 32 of them, two for each row.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 | Self::Amx => 2 * rows <= 24,
+            _ => rows <= 4,
+        }
+    }
+}
+
 impl<const R: usize> Mix<'_, R> {
     /// Computes them with the instructions of a target.
     #[inline]
@@ -196,6 +208,7 @@ mod tests {
             hold::<2>(count, stride);
             hold::<3>(count, stride);
             hold::<4>(count, stride);
+            hold::<8>(count, stride);
         }
     }
 }

@@ -155,8 +155,11 @@ impl Storage {
         let CacheShape { kv_heads, head_dim, .. } = self.shape;
         let (piece, start) = (self.shape.piece(), self.shape.start(place));
         let own = |rows: &[f32]| -> SmallVec<[f32; FEW]> {
-            let rows = rows.chunks_exact(kv_heads * head_dim);
-            rows.flat_map(|row| &row[place.head * head_dim..][..head_dim]).copied().collect()
+            let mut own = SmallVec::with_capacity(rows.len() / kv_heads);
+            for row in rows.chunks_exact(kv_heads * head_dim) {
+                own.extend_from_slice(&row[place.head * head_dim..][..head_dim]);
+            }
+            own
         };
         let (keys, values) = (own(keys), own(values));
         let (keys_at, values_at) = (start..start + piece, start + piece + offset * head_dim);
