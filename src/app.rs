@@ -161,7 +161,7 @@ impl App {
         let monitor = open_monitor(home, &settings, (&db, &audit));
         let ends = gate.clone();
         registry.on_revocation(move |what| {
-            ends.revoke(what);
+            ends.revoke(&what);
         });
         Ok(Self {
             settings,

@@ -57,6 +57,7 @@ fn people(routes: Routes) -> Routes {
         .delete("/api/me/sessions/{id}", accounts::api::end_session)
         .get("/api/me/keys", keys::api::list)
         .post("/api/me/keys", keys::api::create)
+        .patch("/api/me/keys/{id}", keys::api::change)
         .delete("/api/me/keys/{id}", keys::api::revoke)
         .get("/api/me/usage", usage::api::own)
         .get("/api/models", models::api::list)

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use super::changes::{Withdrawn, withdrawn};
 use super::permission::Permission;
 use super::refusals::{Refusals, Source};
-use super::registry::Registry;
+use super::registry::{KeyEntry, KeyRefusal, Registry};
 use super::token::{self, TokenKind};
 use super::{Caller, KeyContext, Via};
 use crate::audit::{Action, Actor, AuditError, Event, Outcome};
@@ -35,6 +35,29 @@ pub(crate) const PLAIN_COOKIE_NAME: &str = "strongroom";
 /// The header that proves a request comes from our own page.
 pub(crate) const CSRF_HEADER: HeaderName = HeaderName::from_static("x-strongroom-csrf");
 const API_KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Who is not let in: what they are answered, and the key of theirs that is good elsewhere.
+struct Stranger {
+    error: ApiError,
+    elsewhere: Option<Arc<KeyEntry>>,
+}
+
+impl From<ApiError> for Stranger {
+    fn from(error: ApiError) -> Self {
+        Self { error, elsewhere: None }
+    }
+}
+
+impl From<KeyRefusal> for Stranger {
+    /// The same answer for all: whoever found a key is not told that it would do elsewhere.
+    fn from(refusal: KeyRefusal) -> Self {
+        let elsewhere = match refusal {
+            KeyRefusal::Unknown => None,
+            KeyRefusal::Elsewhere(key) => Some(key),
+        };
+        Self { error: ErrorCode::InvalidApiKey.into(), elsewhere }
+    }
+}
 
 /// Which credential a path takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,7 +108,7 @@ impl Authenticator {
     ) -> Result<Caller, ApiError> {
         let caller = match self.identify(request) {
             Ok(caller) => caller,
-            Err(error) => return Err(self.not_identified(request, error).await),
+            Err(stranger) => return Err(self.not_let_in(request, stranger).await),
         };
         know(request, caller.clone());
         if let Some(permission) = needed
@@ -112,8 +135,20 @@ impl Authenticator {
                 know(request, caller);
                 Ok(())
             }
-            Err(error) => Err(self.not_identified(request, error).await),
+            Err(stranger) => Err(self.not_let_in(request, stranger).await),
         }
+    }
+
+    /// Puts on record that somebody is not let in. Of a good key that came from elsewhere the record
+    /// says whose it is, and it counts among what is told of people: no flood of strangers hides it.
+    async fn not_let_in(&self, request: &HttpRequest, stranger: Stranger) -> ApiError {
+        let Stranger { error, elsewhere } = stranger;
+        let Some(key) = elsewhere else { return self.not_identified(request, error).await };
+        let actor = Actor::Key { user: key.user, key: key.id };
+        let event = Event::new(Action::KeyRefuse, Outcome::Denied, actor)
+            .subject(key.id)
+            .from_request(peer(request), request_id(request));
+        self.record(event, Source::Person(key.user)).await.err().unwrap_or(error)
     }
 
     /// Puts on record that somebody did not show who they are, and gives what they are answered.
@@ -137,35 +172,38 @@ impl Authenticator {
         })
     }
 
-    fn identify(&self, request: &HttpRequest) -> Result<Caller, ApiError> {
+    fn identify(&self, request: &HttpRequest) -> Result<Caller, Stranger> {
         let door = door_of(request.path());
         // As it is routed, that is with what was written as `%76` read: one that leads elsewhere than it
         // says takes neither credential.
         if door_of(request.match_info().as_str()) != door {
-            return Err(ErrorCode::NotFound.into());
+            return Err(ApiError::from(ErrorCode::NotFound).into());
         }
         let key = presented_key(request)?;
         let cookie = presented_cookie(request, self.cookie_name())?;
-        match (door, key, cookie) {
-            (Door::Programs, Some(key), None) => self.by_key(request, &key),
-            (Door::Programs, None, _) => Err(ApiError::new(ErrorCode::InvalidApiKey)
-                .message("Send an API key: `Authorization: Bearer sr-…`.")),
-            (Door::Web, None, Some(cookie)) => self.by_session(request, &cookie),
-            (Door::Web, None, None) => Err(ErrorCode::NotSignedIn.into()),
-            (_, Some(_), Some(_)) => Err(ApiError::new(ErrorCode::InvalidRequest)
-                .message("Send an API key or a session cookie, not both.")),
-            (Door::Web, Some(_), None) => Err(ApiError::new(ErrorCode::NotSignedIn)
-                .message("API keys work below /v1 only; this address is for the web app.")),
-        }
+        let refused = match (door, key, cookie) {
+            (Door::Programs, Some(key), None) => return self.by_key(request, &key),
+            (Door::Programs, None, _) => ApiError::new(ErrorCode::InvalidApiKey)
+                .message("Send an API key: `Authorization: Bearer sr-…`."),
+            (Door::Web, None, Some(cookie)) => return Ok(self.by_session(request, &cookie)?),
+            (Door::Web, None, None) => ErrorCode::NotSignedIn.into(),
+            (_, Some(_), Some(_)) => ApiError::new(ErrorCode::InvalidRequest)
+                .message("Send an API key or a session cookie, not both."),
+            (Door::Web, Some(_), None) => ApiError::new(ErrorCode::NotSignedIn)
+                .message("API keys work below /v1 only; this address is for the web app."),
+        };
+        Err(refused.into())
     }
 
-    fn by_key(&self, request: &HttpRequest, secret: &str) -> Result<Caller, ApiError> {
+    /// The one place where a key opens anything, whatever header it came in.
+    fn by_key(&self, request: &HttpRequest, secret: &str) -> Result<Caller, Stranger> {
         let refused = || ApiError::from(ErrorCode::InvalidApiKey);
         if !token::is_well_formed(TokenKind::Key, secret) {
-            return Err(refused());
+            return Err(refused().into());
         }
         let hash = self.blind(BlindPurpose::ApiKey, secret)?;
-        let key = self.registry.use_key(&hash, self.clock.now()).ok_or_else(refused)?;
+        let address = peer(request);
+        let key = self.registry.use_key(&hash, self.clock.now(), address)?;
         let person = self.registry.person(key.user).filter(|one| !one.is_disabled);
         let person = person.ok_or_else(refused)?;
         Ok(Caller {
@@ -177,7 +215,7 @@ impl Authenticator {
                 models: key.models.clone(),
                 limits: key.limits,
             }),
-            address: peer(request),
+            address,
             request: request_id(request),
         })
     }

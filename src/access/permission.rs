@@ -48,7 +48,7 @@ pub(crate) trait PermissionMarker: 'static {
 permissions! {
     Chat "chat" [Owner, Admin, Operator, Member] "Talk to the models in the web app, and keep conversations.";
     UseApi "api.use" [Owner, Admin, Operator, Member, Service] "Use the models through the API.";
-    ManageOwnKeys "keys.own" [Owner, Admin, Operator, Member] "Make and revoke API keys of one's own.";
+    ManageOwnKeys "keys.own" [Owner, Admin, Operator, Member] "Make, change and revoke API keys of one's own.";
     ManagePeople "people.manage" [Owner, Admin] "Invite, disable and change the roles of people.";
     ReadPeople "people.read" [Owner, Admin, Auditor] "See who has an account, and with which roles.";
     ReadModels "models.read" [Owner, Admin, Operator, Auditor] "See every model, where it came from and who may use it.";

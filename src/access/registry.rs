@@ -8,6 +8,7 @@ mod entries;
 mod tests;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,8 +16,9 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use entries::Table;
-pub(crate) use entries::{KeyEntry, KeyTerms, PersonEntry, SessionEntry};
+pub(crate) use entries::{KeyEntry, KeyTerms, PersonEntry, SessionEntry, TurnedAway};
 
+use super::networks::Networks;
 use super::permission::BuiltinRole;
 use super::{Caller, Via};
 use crate::clock::Timestamp;
@@ -26,7 +28,7 @@ use crate::ids::{KeyId, SessionId, UserId};
 pub(crate) type SecretHash = [u8; 32];
 
 /// What was withdrawn: whatever runs on it is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Revocation {
     /// A person was disabled or deleted, or has other roles now.
     Person(UserId),
@@ -34,18 +36,32 @@ pub(crate) enum Revocation {
     Session(SessionId),
     /// A key was revoked.
     Key(KeyId),
+    /// A key is let in from these networks alone now.
+    Elsewhere(KeyId, Networks),
 }
 
 impl Revocation {
     /// Whether it took away what let this caller in.
-    pub(crate) fn concerns(self, caller: &Caller) -> bool {
+    pub(crate) fn concerns(&self, caller: &Caller) -> bool {
         match (self, &caller.via) {
-            (Self::Person(user), _) => caller.user == user,
-            (Self::Session(session), Via::Session(id)) => *id == session,
-            (Self::Key(key), Via::Key(context)) => context.id == key,
-            (Self::Session(_) | Self::Key(_), _) => false,
+            (Self::Person(user), _) => caller.user == *user,
+            (Self::Session(session), Via::Session(id)) => id == session,
+            (Self::Key(key), Via::Key(context)) => context.id == *key,
+            (Self::Elsewhere(key, networks), Via::Key(context)) => {
+                context.id == *key && !networks.admit(caller.address)
+            }
+            (Self::Session(_) | Self::Key(_) | Self::Elsewhere(..), _) => false,
         }
     }
+}
+
+/// Why a key is not let in.
+#[derive(Debug)]
+pub(crate) enum KeyRefusal {
+    /// There is none with this hash, or its time is over.
+    Unknown,
+    /// It is good, and came from outside of its networks.
+    Elsewhere(Arc<KeyEntry>),
 }
 
 type Listener = Box<dyn Fn(Revocation) + Send + Sync>;
@@ -81,12 +97,16 @@ impl Registry {
         self.people.read().get(&user).cloned()
     }
 
-    /// Whether everything that let the caller in still stands: the session or key, an account that
-    /// is on, and the same roles. For whoever was let in a while ago and acts only now.
+    /// Whether everything that let the caller in still stands: the session or key, the network that
+    /// they are in, an account that is on, and the same roles. For whoever was let in a while ago and
+    /// acts only now.
     pub(crate) fn holds(&self, caller: &Caller) -> bool {
         let is_in = match &caller.via {
             Via::Session(id) => self.sessions.read().of(caller.user, *id).is_some(),
-            Via::Key(key) => self.keys.read().of(caller.user, key.id).is_some(),
+            Via::Key(key) => {
+                let admits = |key: &Arc<KeyEntry>| key.networks.read().admit(caller.address);
+                self.keys.read().of(caller.user, key.id).is_some_and(admits)
+            }
             Via::System => return true,
         };
         let has_roles = |person: &PersonEntry| {
@@ -170,6 +190,15 @@ impl Registry {
         }
     }
 
+    /// Says from where a key of a person is let in from now on; what runs on it elsewhere ends, and
+    /// what was turned away and would not be now is forgotten.
+    pub(crate) fn put_networks(&self, user: UserId, id: KeyId, networks: Networks) {
+        let Some(key) = self.keys.read().of(user, id).cloned() else { return };
+        *key.networks.write() = networks.clone();
+        key.turned_away.lock().take_if(|one| networks.admit(one.address));
+        self.withdraw(Revocation::Elsewhere(id, networks));
+    }
+
     /// The live session with this hash; using it keeps it from going idle.
     pub(crate) fn use_session(
         &self,
@@ -193,14 +222,24 @@ impl Registry {
         Some(session)
     }
 
-    /// The live key with this hash.
-    pub(crate) fn use_key(&self, hash: &SecretHash, now: Timestamp) -> Option<Arc<KeyEntry>> {
-        let key = self.keys.read().by_hash.get(hash).cloned()?;
+    /// The live key with this hash, for somebody at this address. One that is not let in from there is
+    /// not used by that.
+    pub(crate) fn use_key(
+        &self,
+        hash: &SecretHash,
+        now: Timestamp,
+        address: Option<IpAddr>,
+    ) -> Result<Arc<KeyEntry>, KeyRefusal> {
+        let key = self.keys.read().by_hash.get(hash).cloned().ok_or(KeyRefusal::Unknown)?;
         if key.expires_at.is_some_and(|end| now >= end) {
-            return None;
+            return Err(KeyRefusal::Unknown);
+        }
+        if !key.networks.read().admit(address) {
+            *key.turned_away.lock() = Some(TurnedAway { at: now, address });
+            return Err(KeyRefusal::Elsewhere(key));
         }
         key.used_at.store(now.ms(), Ordering::Relaxed);
-        Some(key)
+        Ok(key)
     }
 
     /// When a session was last used, where it is live.
@@ -211,6 +250,11 @@ impl Registry {
     /// When a key was last used, where it was since the start.
     pub(crate) fn key_used_at(&self, id: KeyId) -> Option<Timestamp> {
         self.keys.read().by_id(id).and_then(|key| key.used_at())
+    }
+
+    /// When and from where a key was last turned away, where it was since the start.
+    pub(crate) fn key_turned_away(&self, id: KeyId) -> Option<TurnedAway> {
+        self.keys.read().by_id(id).and_then(|key| *key.turned_away.lock())
     }
 
     /// When sessions were last used, of those of which the disk does not know it yet.
@@ -254,7 +298,7 @@ impl Registry {
 
     fn withdraw(&self, what: Revocation) {
         for listener in self.listeners.read().iter() {
-            listener(what);
+            listener(what.clone());
         }
     }
 }

@@ -9,6 +9,7 @@ mod groups;
 mod idempotency;
 mod links;
 mod monitor;
+mod networks;
 mod prompts;
 mod refusals;
 mod revocation;

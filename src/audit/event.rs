@@ -64,7 +64,9 @@ actions! {
     PeopleRead "people.read" "The list of people was read.";
     GroupChange "group.change" "A group of people was made or deleted, or its name, limits or members were changed.";
     KeyCreate "key.create" "An API key was made.";
+    KeyNetworks "key.networks" "From which networks an API key is let in was changed.";
     KeyRevoke "key.revoke" "An API key was revoked.";
+    KeyRefuse "key.refuse" "A good API key came from outside of its networks, and was not let in.";
     ModelLoad "model.load" "A model was loaded; `started` where somebody asked for it.";
     ModelUnload "model.unload" "A model was unloaded; `started` where somebody asked for it.";
     ModelCancel "model.cancel" "The loading of a model was cancelled.";

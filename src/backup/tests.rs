@@ -390,8 +390,8 @@ fn a_restore_ends_sessions_links_and_keys_in_the_transaction_that_records_it() {
             "INSERT INTO users VALUES ('{user}', 'ada', x'00', NULL, 0, 1, x'00');
              INSERT INTO sessions VALUES ('s', '{user}', x'01', 1, 1, 9999, NULL, x'00', x'00');
              INSERT INTO links VALUES ('l', 'invitation', x'02', '{user}', NULL, 1, 9999, x'00');
-             INSERT INTO api_keys VALUES ('{}', '{user}', x'00', x'03', 'abcd', '[]', NULL, 1, NULL, NULL, x'00', NULL);
-             INSERT INTO api_keys VALUES ('{}', '{user}', x'00', x'04', 'dead', '[]', NULL, 1, 4000, NULL, x'00', NULL);",
+             INSERT INTO api_keys VALUES ('{}', '{user}', x'00', x'03', 'abcd', '[]', NULL, 1, NULL, NULL, x'00', NULL, NULL);
+             INSERT INTO api_keys VALUES ('{}', '{user}', x'00', x'04', 'dead', '[]', NULL, 1, 4000, NULL, x'00', NULL, NULL);",
             KeyId::new(),
             KeyId::new(),
         );

@@ -56,6 +56,11 @@ pub(super) const ALL: &[Migration] = &[
         name: "kept_answers",
         sql: include_str!("migrations/0016_kept_answers.sql"),
     },
+    Migration {
+        number: 17,
+        name: "key_networks",
+        sql: include_str!("migrations/0017_key_networks.sql"),
+    },
 ];
 
 /// Brings the database up to the last of `steps`, each in a transaction of its own.

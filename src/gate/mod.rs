@@ -346,12 +346,12 @@ impl Gate {
 
     /// Ends every exchange that the withdrawn thing had let in, within one step; says how many. Of a
     /// person, nothing stays in the caches.
-    pub(crate) fn revoke(&self, what: Revocation) -> usize {
+    pub(crate) fn revoke(&self, what: &Revocation) -> usize {
         let ended = self.inner.running.revoke(what);
         if let Revocation::Person(user) = what {
             for model in self.inner.parts.catalog.all() {
                 if let Some(engine) = &model.engine {
-                    engine.forget(domain(user));
+                    engine.forget(domain(*user));
                 }
             }
         }

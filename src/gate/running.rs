@@ -62,7 +62,7 @@ impl Running {
     }
 
     /// Ends what the withdrawn thing had let in; says how many.
-    pub(super) fn revoke(&self, what: Revocation) -> usize {
+    pub(super) fn revoke(&self, what: &Revocation) -> usize {
         let state = self.shared.state.lock();
         let mut count = 0;
         for (_, end) in state.places.values().filter(|(caller, _)| what.concerns(caller)) {
@@ -155,12 +155,12 @@ mod tests {
         let other = caller();
         let mut place = running.enter(&with_key).expect("open");
         let mut untouched = running.enter(&other).expect("open");
-        assert_eq!(running.revoke(Revocation::Key(KeyId::new())), 0);
-        assert_eq!(running.revoke(Revocation::Key(key)), 1);
+        assert_eq!(running.revoke(&Revocation::Key(KeyId::new())), 0);
+        assert_eq!(running.revoke(&Revocation::Key(key)), 1);
         assert_eq!(place.ended().await, End::Revoked);
         let waited = tokio::time::timeout(Duration::from_millis(1), untouched.ended()).await;
         assert!(waited.is_err());
-        assert_eq!(running.revoke(Revocation::Person(other.user)), 1);
+        assert_eq!(running.revoke(&Revocation::Person(other.user)), 1);
         assert_eq!(untouched.ended().await, End::Revoked);
     }
 

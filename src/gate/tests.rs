@@ -128,7 +128,7 @@ async fn withdrawn_access_ends_the_answer() {
     let caller = caller_with_key(KeyId::new(), None);
     let key = caller.key().expect("a key").id;
     let handle = house.gate.run(&caller, request("Hello")).await.expect("passes");
-    assert_eq!(house.gate.revoke(Revocation::Key(key)), 1);
+    assert_eq!(house.gate.revoke(&Revocation::Key(key)), 1);
     let (_, last) = read_all(handle).await;
     assert!(matches!(last, Some(ExchangeEvent::Failed(GateError::Revoked))));
     house.engine_is_idle().await;

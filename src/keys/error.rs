@@ -1,7 +1,7 @@
 //! What can go wrong with keys, and what the client sees of it.
 
-use crate::access::Withdrawn;
 use crate::access::authenticate::{audit_error, db_error, vault_error};
+use crate::access::{NetworksError, Withdrawn};
 use crate::audit::AuditError;
 use crate::config::LIMIT_MAX;
 use crate::db::DbError;
@@ -31,6 +31,9 @@ pub(crate) enum KeyError {
         "A limit is a whole number from 1 to {LIMIT_MAX}. Leave out what is not to be limited."
     )]
     BadLimit(&'static str),
+    /// The networks are not accepted.
+    #[error(transparent)]
+    BadNetworks(#[from] NetworksError),
     /// The expiry is not accepted.
     #[error("A key expires after 1 to {0} days, or not at all.")]
     BadExpiry(u32),
@@ -40,6 +43,11 @@ pub(crate) enum KeyError {
     /// What let the caller in was withdrawn.
     #[error(transparent)]
     Withdrawn(#[from] Withdrawn),
+    /// Its row is not as this server wrote it.
+    #[error(
+        "This key was changed in the database and is not let in. Revoke it, and make a new one."
+    )]
+    Altered,
     /// No such key, or not yours.
     #[error("There is nothing here, or it is not yours.")]
     NotFound,
@@ -73,8 +81,11 @@ impl From<KeyError> for ApiError {
             KeyError::UnknownScope | KeyError::NotHeld(_) => with("scopes"),
             KeyError::BadModels | KeyError::UnknownModel(_) => with("models"),
             KeyError::BadLimit(name) => with(&format!("limits.{name}")),
+            KeyError::BadNetworks(_) => with("networks"),
             KeyError::BadExpiry(_) => with("expires_in_days"),
-            KeyError::TooMany(_) => Self::new(ErrorCode::Conflict).message(said),
+            KeyError::TooMany(_) | KeyError::Altered => {
+                Self::new(ErrorCode::Conflict).message(said)
+            }
             KeyError::Withdrawn(error) => error.into(),
             KeyError::NotFound => ErrorCode::NotFound.into(),
             KeyError::Random => Self::new(ErrorCode::Internal).because(said),

@@ -1,4 +1,4 @@
-//! API keys: making, listing, revoking. Authenticating one is the registry's look-up in `access`.
+//! API keys: making, listing, saying from where they are let in, revoking. Authenticating one is the registry's look-up in `access`.
 
 pub(crate) mod api;
 mod error;
@@ -12,9 +12,9 @@ pub(crate) use error::KeyError;
 use store::NewKey;
 
 use crate::access::permission::{ManageOwnKeys, Permission, PermissionSet};
-use crate::access::registry::{KeyEntry, KeyTerms, Registry};
+use crate::access::registry::{KeyEntry, KeyTerms, Registry, TurnedAway};
 use crate::access::token::{self, TokenKind};
-use crate::access::{Binder, Caller, Changes, Grant};
+use crate::access::{Binder, Caller, Changes, Grant, Networks};
 use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::config::LimitSet;
@@ -67,6 +67,8 @@ pub(crate) struct KeyRequest {
     pub(crate) models: Option<Vec<String>>,
     /// Its own limits, beside those of all keys and of its owner.
     pub(crate) limits: LimitSet,
+    /// Addresses and prefixes that it is let in from; none means everywhere.
+    pub(crate) networks: Vec<String>,
     /// After how many days it stops working.
     pub(crate) expires_in_days: Option<u32>,
 }
@@ -86,6 +88,10 @@ pub(crate) struct KeyView {
     pub(crate) models: Option<Vec<String>>,
     /// Its own limits.
     pub(crate) limits: LimitSet,
+    /// The networks that it is let in from; none means everywhere.
+    pub(crate) networks: Vec<String>,
+    /// When it last came from elsewhere, where it has since the start.
+    pub(crate) turned_away: Option<TurnedAway>,
     /// When it was made.
     pub(crate) created_at: Timestamp,
     /// When it stops working.
@@ -150,6 +156,7 @@ impl Keys {
         if let Some(name) = limits.without_effect() {
             return Err(KeyError::BadLimit(name));
         }
+        let networks = Networks::parse(&request.networks)?;
         let now = self.clock.now();
         let expires_at = match request.expires_in_days {
             None => None,
@@ -165,14 +172,11 @@ impl Keys {
         let place = store::name_place(&row, &owner);
         let sealed = self.vault.seal(Scope::Person(user), &place, name.as_bytes())?;
         let hint = token::hint(&secret);
-        let terms = KeyTerms { scopes, models, limits, expires_at };
+        let terms = KeyTerms { scopes, models, limits, networks, expires_at };
         let new = NewKey { id, user, name: sealed, secret_hash, hint, terms, now };
         let view = new.view(name);
         let entry = KeyEntry::new(id, user, new.terms.clone());
-        let mut event = made_by(caller).subject(id).with("scopes", view.scopes.clone());
-        for (name, limit) in limits.entries() {
-            event = event.with(name, limit);
-        }
+        let event = made_by(caller, &view);
         let audit = self.audit.clone();
         let binder = self.binder.clone();
         let add = move |tx: &Transaction<'_>| -> Result<(), KeyError> {
@@ -196,17 +200,51 @@ impl Keys {
     ) -> Result<Vec<KeyView>, KeyError> {
         let user = grant.caller().user;
         let rows = self.db.read(move |db| store::of(db, user)).await?;
-        let owner = user.to_string();
-        let open = |row: store::KeyRow| {
-            let id = row.view.id.to_string();
-            let name =
-                self.vault.open(Scope::Person(user), &store::name_place(&id, &owner), &row.name)?;
-            let mut view = row.view;
-            view.name = String::from_utf8_lossy(&name).into_owned();
-            view.last_used_at = self.registry.key_used_at(view.id).or(view.last_used_at);
-            Ok(view)
+        rows.into_iter().map(|row| self.opened(user, row)).collect()
+    }
+
+    /// A person's key as they see it.
+    fn opened(&self, user: UserId, row: store::KeyRow) -> Result<KeyView, KeyError> {
+        let store::KeyRow { mut view, name } = row;
+        let (id, owner) = (view.id.to_string(), user.to_string());
+        let name = self.vault.open(Scope::Person(user), &store::name_place(&id, &owner), &name)?;
+        view.name = String::from_utf8_lossy(&name).into_owned();
+        view.last_used_at = self.registry.key_used_at(view.id).or(view.last_used_at);
+        view.turned_away = self.registry.key_turned_away(view.id);
+        Ok(view)
+    }
+
+    /// Says from where a key of the caller's own is let in from now on; what runs on it elsewhere
+    /// ends.
+    pub(crate) async fn change_networks(
+        &self,
+        grant: &Grant<ManageOwnKeys>,
+        id: KeyId,
+        networks: &[String],
+    ) -> Result<KeyView, KeyError> {
+        let networks = Networks::parse(networks)?;
+        let caller = grant.caller();
+        let (user, audit, binder) = (caller.user, self.audit.clone(), self.binder.clone());
+        let event = Event::new(Action::KeyNetworks, Outcome::Done, caller.actor())
+            .subject(id)
+            .from_request(caller.address, caller.request)
+            .with("networks", networks.texts());
+        let new = networks.clone();
+        let change = move |tx: &Transaction<'_>| -> Result<_, KeyError> {
+            let row = store::put_networks(tx, &binder, (user, id), &new)?;
+            if row.is_some() {
+                audit.record_in(tx, event)?;
+            }
+            Ok(row)
         };
-        rows.into_iter().map(open).collect()
+        let registry = Arc::clone(&self.registry);
+        let changed = move |row: &Option<store::KeyRow>| {
+            if row.is_some() {
+                registry.put_networks(user, id, networks);
+            }
+        };
+        let row = self.changes.make(caller, change, changed).await?;
+        self.opened(user, row.ok_or(KeyError::NotFound)?)
     }
 
     /// Revokes a key of the caller's own; what runs on it ends.
@@ -251,9 +289,18 @@ impl Keys {
     }
 }
 
-fn made_by(caller: &Caller) -> Event {
-    Event::new(Action::KeyCreate, Outcome::Done, caller.actor())
+fn made_by(caller: &Caller, key: &KeyView) -> Event {
+    let mut event = Event::new(Action::KeyCreate, Outcome::Done, caller.actor())
+        .subject(key.id)
         .from_request(caller.address, caller.request)
+        .with("scopes", key.scopes.clone());
+    for (name, limit) in key.limits.entries() {
+        event = event.with(name, limit);
+    }
+    if key.networks.is_empty() {
+        return event;
+    }
+    event.with("networks", key.networks.clone())
 }
 
 fn check_name(raw: &str) -> Result<String, KeyError> {

@@ -2,11 +2,15 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
+
 use super::SecretHash;
+use crate::access::networks::Networks;
 use crate::access::permission::{BuiltinRole, PermissionSet};
 use crate::clock::Timestamp;
 use crate::config::LimitSet;
@@ -83,8 +87,19 @@ pub(crate) struct KeyTerms {
     pub(crate) models: Option<Vec<String>>,
     /// Its own limits.
     pub(crate) limits: LimitSet,
+    /// From where it is let in.
+    pub(crate) networks: Networks,
     /// When it stops working.
     pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// A good key that was not let in, as it came from outside of its networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TurnedAway {
+    /// When that was.
+    pub(crate) at: Timestamp,
+    /// Where it came from.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// An API key.
@@ -102,6 +117,10 @@ pub(crate) struct KeyEntry {
     pub(crate) limits: LimitSet,
     /// When it stops working.
     pub(crate) expires_at: Option<Timestamp>,
+    /// From where it is let in; its owner may change that.
+    pub(super) networks: RwLock<Networks>,
+    /// When it last came from elsewhere, since the start.
+    pub(super) turned_away: Mutex<Option<TurnedAway>>,
     pub(super) used_at: AtomicI64,
     /// What `used_at` is on disk; 0 for what this process did not write.
     pub(super) kept_at: AtomicI64,
@@ -110,9 +129,21 @@ pub(crate) struct KeyEntry {
 impl KeyEntry {
     /// A key that has not been used since the start.
     pub(crate) fn new(id: KeyId, user: UserId, terms: KeyTerms) -> Self {
-        let KeyTerms { scopes, models, limits, expires_at } = terms;
+        let KeyTerms { scopes, models, limits, networks, expires_at } = terms;
+        let (networks, turned_away) = (RwLock::new(networks), Mutex::default());
         let (used_at, kept_at) = (AtomicI64::new(0), AtomicI64::new(0));
-        Self { id, user, scopes, models, limits, expires_at, used_at, kept_at }
+        Self {
+            id,
+            user,
+            scopes,
+            models,
+            limits,
+            expires_at,
+            networks,
+            turned_away,
+            used_at,
+            kept_at,
+        }
     }
 
     pub(super) fn used_at(&self) -> Option<Timestamp> {

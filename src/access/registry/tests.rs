@@ -1,7 +1,10 @@
 //! What is known in memory of sessions and keys, and what is forgotten.
 
 use super::*;
+use crate::access::KeyContext;
+use crate::access::permission::PermissionSet;
 use crate::clock::DRIFT;
+use crate::config::LimitSet;
 
 const IDLE: Duration = Duration::from_hours(1);
 
@@ -52,6 +55,52 @@ fn a_session_that_is_forgotten_ends_what_runs_on_it() {
     assert!(told.lock().is_empty());
     registry.purge(at(3_600_001));
     assert_eq!(*told.lock(), [Revocation::Session(id)]);
+}
+
+#[test]
+fn a_key_is_let_in_from_its_networks_alone_and_is_not_used_from_elsewhere() {
+    let registry = Registry::new(IDLE);
+    let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let listener = Arc::clone(&told);
+    registry.on_revocation(move |what| listener.lock().push(what));
+    let list = |text: &str| Networks::parse(&[text.to_owned()]).expect("a list");
+    let (user, id) = (UserId::new(), KeyId::new());
+    let terms = KeyTerms {
+        scopes: PermissionSet::default(),
+        models: None,
+        limits: LimitSet::default(),
+        networks: list("10.0.0.0/8"),
+        expires_at: Some(at(9)),
+    };
+    registry.put_key([1; 32], KeyEntry::new(id, user, terms));
+    let from = |text: &str| Some(text.parse().expect("an address"));
+    let (inside, outside) = (from("10.0.0.1"), from("192.0.2.7"));
+    let use_it = |now, address| registry.use_key(&[1; 32], at(now), address);
+    let is_elsewhere = |used| matches!(used, Err(KeyRefusal::Elsewhere(_)));
+    for address in [outside, None] {
+        assert!(is_elsewhere(use_it(2, address)), "{address:?}");
+        assert_eq!(registry.key_turned_away(id), Some(TurnedAway { at: at(2), address }));
+    }
+    assert_eq!(registry.key_used_at(id), None);
+    assert!(use_it(3, inside).is_ok());
+    assert_eq!(registry.key_used_at(id), Some(at(3)));
+    registry.put_networks(UserId::new(), id, Networks::default());
+    assert!(is_elsewhere(use_it(4, outside)), "that was nobody's key");
+    registry.put_networks(user, id, list("192.0.2.0/24"));
+    assert_eq!(registry.key_turned_away(id), None, "it would be let in now");
+    assert!(use_it(5, outside).is_ok() && is_elsewhere(use_it(5, inside)));
+    // Whether it is good elsewhere is not looked at once its time is over.
+    assert!(matches!(use_it(9, inside), Err(KeyRefusal::Unknown)));
+    let told = told.lock().clone();
+    let [what] = &told[..] else { panic!("one change") };
+    let caller = |address| Caller {
+        user,
+        via: Via::Key(KeyContext { id, models: None, limits: LimitSet::default() }),
+        address,
+        ..Caller::system()
+    };
+    assert!(what.concerns(&caller(inside)) && !what.concerns(&caller(outside)));
+    assert!(!what.concerns(&Caller { address: inside, ..Caller::system() }));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::access::registry::{KeyEntry, KeyTerms};
-use crate::access::{Caller, KeyContext, Registry, Via};
+use crate::access::{Caller, KeyContext, Networks, Registry, Via};
 use crate::config::LimitSet;
 use crate::db::{Db, DbError, Transaction};
 use crate::gate::testing::admit;
@@ -120,7 +120,8 @@ async fn a_key_that_is_limited_to_other_models_opens_none_of_it() {
         let models: Option<Vec<String>> = Some(models.iter().map(|name| (*name).into()).collect());
         let limits = LimitSet::default();
         let (id, user, scopes) = (KeyId::new(), desk.ann.user, desk.ann.permissions);
-        let terms = KeyTerms { scopes, models: models.clone(), limits, expires_at: None };
+        let networks = Networks::default();
+        let terms = KeyTerms { scopes, models: models.clone(), limits, networks, expires_at: None };
         let mut hash = [0; 32];
         hash[..16].copy_from_slice(id.as_bytes());
         let entry = KeyEntry::new(id, user, terms);
