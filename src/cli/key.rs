@@ -59,6 +59,10 @@ enum KeyCommand {
         name: String,
         #[command(flatten)]
         limits: LimitFlags,
+        /// An address or a prefix that the key is let in from, such as 192.0.2.7 or 10.0.0.0/8; may be
+        /// given again, up to 16 times. Without it, the key is let in from everywhere.
+        #[arg(long = "network", value_name = "NETWORK")]
+        networks: Vec<String>,
         /// The new file (mode 0600) that the key is written to.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -113,12 +117,12 @@ impl Key {
                     "The passphrase is changed. Backups that were made before open with the old one."
                 )?;
             }
-            KeyCommand::Create { user, name, limits, out: path, .. } => {
+            KeyCommand::Create { user, name, limits, networks, out: path, .. } => {
                 let people = app.accounts.people_at_console()?;
                 let person = people.iter().find(|person| person.username == user);
                 let person = person.with_context(|| format!("there is nobody called `{user}`"))?;
                 let limits = limits.set();
-                let request = KeyRequest { name, limits, ..KeyRequest::default() };
+                let request = KeyRequest { name, limits, networks, ..KeyRequest::default() };
                 let (view, secret) =
                     runtime.block_on(app.keys.create_at_console(person.id, request))?;
                 write_secret(&path, &secret)?;

@@ -199,6 +199,7 @@ mod tests {
             "strongroom user group create research --tokens-per-month 1000000 --add ada --add bo",
             "strongroom user group change research --no-limits --remove ada --rename science",
             "strongroom key create --user ada --out K --tokens-per-day 1000 --requests-per-minute 9",
+            "strongroom key create --user ada --out K --network 10.0.0.0/8 --network 2001:db8::1",
             "strongroom models list --json --data-dir D",
             "strongroom models load qwen3-4b",
             "strongroom models scan",
