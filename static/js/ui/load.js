@@ -36,31 +36,32 @@ export function Loaded({ from, children }) {
 }
 
 /**
- * Work that a person starts: once at a time, however often they press. What went wrong stays in sight.
+ * Work that a person starts: once at a time, however often they press. What went wrong stays in sight; `param` names the
+ * field that it is about, where the server did.
  * @template {any[]} T
  * @param {(...given: T) => Promise<unknown>} work
- * @returns {{ isBusy: boolean, error: string, run: (...given: T) => Promise<void> }}
+ * @returns {{ isBusy: boolean, error: string, param: string, run: (...given: T) => Promise<void> }}
  */
 export function useTask(work) {
-  const [state, setState] = useState({ isBusy: false, error: "" });
+  const [state, setState] = useState({ isBusy: false, error: "", param: "" });
   const isRunning = useRef(false);
   const run = async (/** @type {T} */ ...given) => {
     if (isRunning.current) return;
     isRunning.current = true;
-    setState({ isBusy: true, error: "" });
-    let error = "";
-    try { await work(...given); } catch (/** @type {any} */ cause) { error = cause.message; }
+    setState({ isBusy: true, error: "", param: "" });
+    let [error, param] = ["", ""];
+    try { await work(...given); } catch (/** @type {any} */ cause) { [error, param] = [cause.message, cause.param ?? ""]; }
     isRunning.current = false;
-    setState({ isBusy: false, error });
+    setState({ isBusy: false, error, param });
   };
   return { ...state, run };
 }
 
 /**
- * A form whose button does one thing, once.
- * @param {{ task: ReturnType<typeof useTask>, class?: string, children?: any }} props
+ * A form whose button does one thing, once. What is wrong with one of `fields` is left to that field to say.
+ * @param {{ task: ReturnType<typeof useTask>, class?: string, fields?: string[], children?: any }} props
  */
-export function TaskForm({ task, class: extra, children }) {
+export function TaskForm({ task, class: extra, fields = [], children }) {
   return html`<form class=${extra ?? "stack"} aria-busy=${String(task.isBusy)} onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); void task.run(); }}>
-    ${task.error && html`<${Notice} kind="bad" role="alert">${task.error}</${Notice}>`}${children}</form>`;
+    ${task.error && !fields.includes(task.param) && html`<${Notice} kind="bad" role="alert">${task.error}</${Notice}>`}${children}</form>`;
 }

@@ -10,19 +10,19 @@ export function Brand({ children }) {
 }
 
 /**
- * A labelled field. `error` is tied to the input, so that screen readers say it.
+ * A labelled field, of several lines where it has `rows`. `error` is tied to the input, so that screen readers say it.
  * @param {{ label: string, value: string, onInput: (value: string) => void, type?: string, hint?: any, error?: string | null,
- *   autocomplete?: string, required?: boolean, name?: string, maxlength?: number, autofocus?: boolean, class?: string, placeholder?: string, spellcheck?: boolean }} props
+ *   autocomplete?: string, required?: boolean, name?: string, maxlength?: number, rows?: number, autofocus?: boolean, class?: string, placeholder?: string, spellcheck?: boolean }} props
  */
 export function Field(props) {
   const id = useId();
   const [isShown, setShown] = useState(false);
-  const input = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const input = useRef(/** @type {any} */ (null));
   useEffect(() => { if (props.autofocus) input.current?.focus(); }, []);
   const isPassword = props.type === "password";
   const described = [props.hint && `${id}-hint`, props.error && `${id}-wrong`].filter(Boolean).join(" ");
-  const control = html`<input ref=${input} id=${id} class=${`input ${props.class ?? ""}`} name=${props.name}
-    type=${isPassword && isShown ? "text" : props.type ?? "text"} value=${props.value} required=${props.required}
+  const control = html`<${props.rows ? "textarea" : "input"} ref=${input} id=${id} class=${`input ${props.class ?? ""}`} name=${props.name}
+    type=${props.rows ? undefined : isPassword && isShown ? "text" : props.type ?? "text"} rows=${props.rows} value=${props.value} required=${props.required}
     maxlength=${props.maxlength ?? 256} autocomplete=${props.autocomplete ?? "off"} placeholder=${props.placeholder}
     autocapitalize="none" spellcheck=${props.spellcheck ?? false} aria-invalid=${props.error ? "true" : undefined}
     aria-describedby=${described || undefined}
