@@ -57,7 +57,11 @@ fn bodies_that_are_not_json_are_refused() {
 }
 
 /// Every address below `/api` that takes a body, and a field of it.
-fn addresses(conversation: &str, person: &str) -> Vec<(&'static str, String, &'static str)> {
+fn addresses(
+    conversation: &str,
+    person: &str,
+    key: &str,
+) -> Vec<(&'static str, String, &'static str)> {
     let post = ["POST"; 9].into_iter().zip([
         ("/api/session", "username"),
         ("/api/setup", "username"),
@@ -75,6 +79,7 @@ fn addresses(conversation: &str, person: &str) -> Vec<(&'static str, String, &'s
     all.push(("POST", format!("{conversation}/messages"), "content"));
     all.push(("PATCH", conversation, "title"));
     all.push(("PATCH", "/api/me".to_owned(), "display_name"));
+    all.push(("PATCH", format!("/api/me/keys/{key}"), "networks"));
     all.push(("PATCH", format!("/api/admin/people/{person}"), "roles"));
     all.push(("PATCH", "/api/admin/models/guide".to_owned(), "roles"));
     all
@@ -90,8 +95,10 @@ fn every_address_of_the_web_app_refuses_broken_bodies_and_changes_nothing() {
     let mut server = Server::start(&home);
     let session = server.sign_in();
     let id = session.begin_conversation("Unchanged");
+    let (key, _) = session.make_key(&json!({"name": "unchanged"}));
     let before = state(&session);
-    for (method, path, field) in addresses(&id, before.1.as_str().expect("an id")) {
+    for (method, path, field) in addresses(&id, before.1.as_str().expect("an id"), &key) {
+        let is_list = ["roles", "networks"].contains(&field);
         let send = |kind: &str, body: Vec<u8>| {
             let sent =
                 session.client.try_send(method, &path, &[("content-type", kind)], Some(body));
@@ -107,7 +114,7 @@ fn every_address_of_the_web_app_refuses_broken_bodies_and_changes_nothing() {
                 continue;
             }
             // What begins as the wrong kind of value is refused there, and not read on.
-            let is_read_on = field != "roles" && !what.starts_with("deep");
+            let is_read_on = !is_list && !what.starts_with("deep");
             let code = if is_read_on { "invalid_json".to_owned() } else { answer.code() };
             check(&place(what), &answer, 400, &code);
             assert!(code.starts_with("invalid_") || code == "unknown_parameter", "{code}");
@@ -120,7 +127,7 @@ fn every_address_of_the_web_app_refuses_broken_bodies_and_changes_nothing() {
             let param = body["error"]["param"].as_str().expect("it names the parameter");
             assert!(param.starts_with(field), "{what}: {param}");
         }
-        let value = if field == "roles" { json!(["member"]) } else { json!(CANARY) };
+        let value = if is_list { json!(["member"]) } else { json!(CANARY) };
         let doubled = format!(r#"{{"{field}": {value}, "{field}": {value}}}"#);
         check(&place("doubled"), &send("application/json", doubled.into()), 400, "invalid_request");
         let unknown = json!({ "colour": CANARY }).to_string();
@@ -248,8 +255,9 @@ fn bodies_of_ten_megabytes_are_refused_before_they_are_read() {
     check("a long message", &long, 400, "invalid_value");
     let large = json!({ "content": "a".repeat(2 << 20) });
     check("a large message", &session.client.post(&path, &large), 413, "payload_too_large");
-    for (method, path, field) in addresses(&id, session.me["person"]["id"].as_str().expect("an id"))
-    {
+    let person = session.me["person"]["id"].as_str().expect("an id");
+    let (key, _) = session.make_key(&json!({"name": "large"}));
+    for (method, path, field) in addresses(&id, person, &key) {
         let body = json!({ field: "a".repeat(2 << 20) });
         let answer = session.client.send(method, &path, Some(&body));
         check(&format!("{method} {path}"), &answer, 413, "payload_too_large");

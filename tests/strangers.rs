@@ -68,6 +68,7 @@ fn class_06_what_belongs_to_somebody_else_is_not_there() {
         ("POST", format!("{path}/messages"), Some(json!({"content": "hello"}))),
         ("POST", format!("{path}/stop"), None),
         ("GET", format!("{path}/stream"), None),
+        ("PATCH", format!("/api/me/keys/{their_key}"), Some(json!({"networks": []}))),
         ("DELETE", format!("/api/me/keys/{their_key}"), None),
         ("DELETE", format!("/api/me/sessions/{their_session}"), None),
     ] {

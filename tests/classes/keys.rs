@@ -65,6 +65,8 @@ fn class_05_each_form_of_a_key_meets_every_rule() {
     let (gone_id, gone) = guest.make_key(&json!({"name": "gone"}));
     let (_, scraper) = owner.make_key(&json!({"name": "numbers", "scopes": ["metrics.read"]}));
     let (_, narrow) = owner.make_key(&json!({"name": "narrow", "models": [GUIDE]}));
+    let (_, here) = guest.make_key(&json!({"name": "here", "networks": ["::1", "127.0.0.0/8"]}));
+    let (_, away) = guest.make_key(&json!({"name": "away", "networks": ["192.0.2.0/24"]}));
     guest.client.send("DELETE", &format!("/api/me/keys/{gone_id}"), None);
 
     let refused = |code: &str, status: u16| vec![(status, code.to_owned()); 6];
@@ -75,7 +77,9 @@ fn class_05_each_form_of_a_key_meets_every_rule() {
     for form in FORMS {
         assert_eq!(answers(&by(&server, form, &good)), fine, "{form:?}");
         assert_eq!(answers(&by(&server, form, &narrow)), fine, "{form:?}");
+        assert_eq!(answers(&by(&server, form, &here)), fine, "{form:?}");
         assert_eq!(answers(&by(&server, form, &gone)), refused("invalid_api_key", 401), "{form:?}");
+        assert_eq!(answers(&by(&server, form, &away)), refused("invalid_api_key", 401), "{form:?}");
         assert_eq!(answers(&by(&server, form, &scraper)), numbers, "{form:?}");
     }
     // A model that is not the key's, or not its owner's any more.
@@ -166,7 +170,7 @@ fn class_05_what_is_withdrawn_ends_the_streams_that_run_on_it() {
     let change = |change: Value| owner.client.send("PATCH", &person, Some(&change)).expect(200);
     let endless = json!({"model": "guide-long", "max_tokens": 30_000, "stream": true,
         "logit_bias": no_end(), "messages": [{"role": "user", "content": "Hello"}]});
-    for (form, how) in FORMS.iter().zip(["key", "person", "roles", "person"]) {
+    for (form, how) in FORMS.iter().zip(["key", "person", "roles", "networks"]) {
         // On a fast machine the answer may end before that: then once more.
         wait_for(&format!("a stream to end by its {how}"), || {
             let session = guest_again(&server);
@@ -176,6 +180,11 @@ fn class_05_what_is_withdrawn_ends_the_streams_that_run_on_it() {
             match how {
                 "key" => {
                     drop(session.client.send("DELETE", &format!("/api/me/keys/{key_id}"), None));
+                }
+                "networks" => {
+                    let path = format!("/api/me/keys/{key_id}");
+                    let elsewhere = json!({"networks": ["192.0.2.0/24"]});
+                    session.client.send("PATCH", &path, Some(&elsewhere)).expect(200);
                 }
                 "roles" => drop(change(json!({"roles": ["auditor"]}))),
                 _ => drop(change(json!({"disabled": true}))),

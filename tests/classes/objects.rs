@@ -104,6 +104,7 @@ fn nobodys(id: &str) -> String {
 /// What a body of the route would be, if it were one's own.
 fn body(method: &str, path: &str) -> Option<Value> {
     match method {
+        "PATCH" if path.starts_with("/api/me/keys/") => Some(json!({"networks": ["192.0.2.7"]})),
         "PATCH" => Some(json!({"title": "taken"})),
         "POST" if path.ends_with("/messages") => Some(json!({"content": "Hello"})),
         _ => None,

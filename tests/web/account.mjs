@@ -52,6 +52,51 @@ export function account() {
     await page.getByText("No keys yet").waitFor();
   });
 
+  test("a key is accepted from its networks alone, says which and from where it was refused, and what is no network is told at the field", async () => {
+    const { page } = world;
+    await page.getByRole("button", { name: "New key" }).click();
+    await page.getByLabel("Name", { exact: true }).fill("office");
+    const field = page.getByRole("textbox", { name: "Networks" });
+    await field.fill("192.0.2.7\n10.1.2.3/8");
+    await page.getByRole("button", { name: "Make the key" }).click();
+    const wrong = page.locator("dialog .field .wrong");
+    await wrong.waitFor();
+    assert.match(await wrong.innerText(), /Network 2 of the list.*10\.0\.0\.0\/8/s);
+    assert.equal(await field.getAttribute("aria-invalid"), "true");
+    const described = (await field.getAttribute("aria-describedby"))?.split(" ") ?? [];
+    assert.ok(described.includes(/** @type {string} */ (await wrong.getAttribute("id"))), "screen readers are not told what is wrong");
+    assert.equal(await page.locator("dialog .notice.bad").count(), 0, "it is told twice");
+    await check("key-networks-wrong");
+    await field.fill("192.0.2.7, 10.0.0.0/8\n2001:DB8::/32");
+    await page.getByRole("button", { name: "Make the key" }).click();
+    const secret = await page.locator("dialog .copy-line code").innerText();
+    await page.getByRole("button", { name: "Done" }).click();
+    await page.getByText("from 192.0.2.7, 10.0.0.0/8, 2001:db8::/32 alone").waitFor();
+    assert.equal(await asProgram(secret), 401);
+    await page.reload();
+    await page.getByText(/refused .* from 127\.0\.0\.1, which is in none of its networks/).waitFor();
+    await check("key-networks-list");
+    await page.getByRole("button", { name: "Networks: office" }).click();
+    assert.equal(await field.inputValue(), "192.0.2.7\n10.0.0.0/8\n2001:db8::/32");
+    await field.fill("127.0.0.0/33");
+    await page.locator("dialog").getByRole("button", { name: "Save" }).click();
+    await wrong.waitFor();
+    await check("key-networks");
+    await field.fill("127.0.0.0/8 ::1");
+    await page.locator("dialog").getByRole("button", { name: "Save" }).click();
+    await page.getByText("from 127.0.0.0/8, ::1 alone", { exact: true }).waitFor();
+    assert.equal(await asProgram(secret), 200);
+    assert.equal(await page.getByText("none of its networks").count(), 0, "it is let in from there now");
+    await page.getByRole("button", { name: "Networks: office" }).click();
+    await field.fill("");
+    await page.locator("dialog").getByRole("button", { name: "Save" }).click();
+    await page.getByText("“office” is accepted from everywhere").waitFor();
+    assert.deepEqual((await get("/api/me/keys")).keys[0].networks, []);
+    await page.getByRole("button", { name: "Revoke: office" }).click();
+    await page.locator("dialog").getByRole("button", { name: "Revoke" }).click();
+    await page.getByText("No keys yet").waitFor();
+  });
+
   test("the password is changed with the present one only", async () => {
     const { page } = world;
     await page.getByLabel("Present password", { exact: true }).fill("not the present password");

@@ -1,0 +1,226 @@
+//! Keys that are let in from some networks alone, as programs at several addresses meet them over TLS.
+
+mod common;
+
+use std::fmt::Write as _;
+
+use common::refusal::{CHAT, chat_body, check};
+use common::{Answer, Client, Home, Server, Session, both, text};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+const HERE: &str = "127.0.0.1";
+const ELSEWHERE: &str = "127.0.0.2";
+/// Every header that a key may come in, and what stands before it there.
+const FORMS: [(&str, &str); 2] = [("authorization", "Bearer "), ("x-api-key", "")];
+
+/// What a program is answered that sends a request from an address of this machine.
+fn ask(
+    server: &Server,
+    from: &str,
+    (header, value): (&str, &str),
+    path: &str,
+    body: Option<&Value>,
+) -> Answer {
+    let method = if body.is_some() { "POST" } else { "GET" };
+    let mut request =
+        format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{header}: {value}\r\n");
+    let body = body.map(Value::to_string).unwrap_or_default();
+    if method == "POST" {
+        let length = body.len();
+        write!(request, "content-type: application/json\r\ncontent-length: {length}\r\n")
+            .expect("memory");
+    }
+    request.push_str("\r\n");
+    request.push_str(&body);
+    let raw = server.raw_from(from, &[]).expect("a place");
+    raw.exchange(request.as_bytes()).expect("an answer")
+}
+
+/// The same with a key, for the list of models.
+fn models(server: &Server, from: &str, key: &str) -> Answer {
+    ask(server, from, ("authorization", &format!("Bearer {key}")), "/v1/models", None)
+}
+
+fn networks(session: &Session, id: &str, networks: Value) -> Answer {
+    let body = json!({ "networks": networks });
+    session.client.send("PATCH", &format!("/api/me/keys/{id}"), Some(&body))
+}
+
+fn shown(session: &Session, id: &str) -> Value {
+    let listed = session.client.get("/api/me/keys").expect(200);
+    let mut keys = listed["keys"].as_array().expect("a list").iter();
+    keys.find(|key| key["id"] == id).expect("it is there").clone()
+}
+
+/// All of an answer but what is new in each.
+fn told(answer: &Answer) -> (u16, Vec<String>, String) {
+    let is_old = |name: &str| !["x-request-id", "request-id", "date"].contains(&name);
+    let headers = answer.headers.iter().filter(|(name, _)| is_old(name.as_str()));
+    let mut headers: Vec<String> =
+        headers.map(|(name, value)| format!("{name}: {}", value.to_str().expect("text"))).collect();
+    headers.sort_unstable();
+    let mut body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    // Where it stands in Anthropic's shape.
+    if let Some(id) = body.get_mut("request_id") {
+        *id = Value::Null;
+    }
+    (answer.status, headers, body.to_string())
+}
+
+#[test]
+fn class_05_a_key_opens_nothing_from_outside_of_its_networks_whatever_it_comes_in() {
+    let home = Home::prepared();
+    let mut server = Server::start(&home);
+    let owner = server.sign_in();
+    let (id, key) = owner.make_key(&json!({"name": "there", "networks": ["127.0.0.2", "::1"]}));
+    let (gone_id, gone) = owner.make_key(&json!({"name": "gone"}));
+    owner.client.send("DELETE", &format!("/api/me/keys/{gone_id}"), None);
+    let message = json!({"model": common::GUIDE, "max_tokens": 1,
+        "messages": [{"role": "user", "content": "Hello"}]});
+    let chat = chat_body();
+    for (header, begin) in FORMS {
+        let (with, never) = (format!("{begin}{key}"), format!("{begin}{gone}"));
+        for (path, body) in [
+            ("/v1/models", None),
+            (CHAT, Some(&chat)),
+            ("/v1/messages", Some(&message)),
+            ("/v1/messages/count_tokens", Some(&message)),
+        ] {
+            let body = body.cloned().map(|mut body| {
+                if path.ends_with("count_tokens") {
+                    body.as_object_mut().expect("an object").remove("max_tokens");
+                }
+                body
+            });
+            let ask =
+                |from: &str, value: &str| ask(&server, from, (header, value), path, body.as_ref());
+            ask(ELSEWHERE, &with).expect(200);
+            let refused = ask(HERE, &with);
+            assert_eq!((refused.status, refused.code().as_str()), (401, "invalid_api_key"));
+            // Whoever found it is not told that it is a key at all.
+            assert_eq!(told(&refused), told(&ask(HERE, &never)), "{header} {path}");
+        }
+        // What is not there, and what is for a scope that the key has not.
+        assert_eq!(ask(&server, HERE, (header, &with), "/v1/nothing", None).status, 401);
+        assert_eq!(ask(&server, HERE, (header, &with), "/metrics", None).status, 401);
+        assert_eq!(ask(&server, ELSEWHERE, (header, &with), "/metrics", None).status, 403);
+        check(
+            "over HTTP by a client",
+            &server.client().with(header, &with).get("/v1/models"),
+            401,
+            "invalid_api_key",
+        );
+    }
+    let seen = shown(&owner, &id);
+    assert_eq!(seen["networks"], json!(["127.0.0.2", "::1"]));
+    assert_eq!(seen["turned_away"]["address"], HERE, "{seen}");
+    let log = owner.client.get("/api/admin/audit?action=key.refuse").expect(200);
+    let event = &log["events"][0];
+    let person = owner.me["person"]["id"].as_str().expect("an id");
+    assert_eq!(event["actor"], format!("{person}/{id}"), "{event}");
+    assert_eq!((&event["subject"], &event["address"]), (&json!(id), &json!(HERE)), "{event}");
+    assert!(!log.to_string().contains(&key) && !server.log().contains(&key));
+    server.assert_alive();
+}
+
+#[test]
+fn networks_are_changed_while_the_server_runs_and_kept_when_it_stops() {
+    let home = Home::prepared();
+    let server = Server::start(&home);
+    let owner = server.sign_in();
+    let guest = server.invite(&owner, "member");
+    let (id, key) = guest.make_key(&json!({"name": "script"}));
+    models(&server, HERE, &key).expect(200);
+    // Nobody else's, whoever they are.
+    check("somebody else's", &networks(&owner, &id, json!(["127.0.0.2"])), 404, "not_found");
+    for bad in [json!(["127.0.0.1/8"]), json!(["::1", "localhost"]), json!(vec!["::1"; 17])] {
+        let refused = networks(&guest, &id, bad.clone());
+        check(&bad.to_string(), &refused, 400, "invalid_value");
+        assert_eq!(refused.expect(400)["error"]["param"], "networks", "{bad}");
+    }
+    models(&server, HERE, &key).expect(200);
+    let changed = networks(&guest, &id, json!(["127.0.0.2/31", "::ffff:10.0.0.0/104"])).expect(200);
+    assert_eq!(changed["networks"], json!(["127.0.0.2/31", "10.0.0.0/8"]));
+    check("from outside", &models(&server, HERE, &key), 401, "invalid_api_key");
+    models(&server, ELSEWHERE, &key).expect(200);
+    let log = owner.client.get("/api/admin/audit?action=key.networks").expect(200);
+    assert_eq!(log["events"].as_array().map(Vec::len), Some(1), "{log}");
+    assert_eq!(log["events"][0]["detail"]["networks"], changed["networks"]);
+    assert!(server.stop().success());
+
+    let server = Server::start(&home);
+    check("after a start", &models(&server, HERE, &key), 401, "invalid_api_key");
+    models(&server, ELSEWHERE, &key).expect(200);
+    assert!(server.stop().success());
+
+    // Whoever writes to the database and has no key of the vault takes nothing away.
+    let database = Connection::open(home.data().join("strongroom.db")).expect("it opens");
+    let wider = "UPDATE api_keys SET networks = NULL WHERE id = ?1";
+    assert_eq!(database.execute(wider, [&id]).expect("the column is there"), 1);
+    drop(database);
+    let mut server = Server::start(&home);
+    for from in [HERE, ELSEWHERE] {
+        check("a row that was changed", &models(&server, from, &key), 401, "invalid_api_key");
+    }
+    models(&server, HERE, &home.key()).expect(200);
+    server.assert_alive();
+}
+
+#[test]
+fn a_key_that_is_made_at_the_console_is_bound_too() {
+    let home = Home::prepared();
+    let make = |more: &[&str]| {
+        let path = home.path("made");
+        let mut command = vec!["key", "create", "--user", common::OWNER, "--out", text(&path)];
+        command.extend(more);
+        (home.strongroom(&command), path.clone())
+    };
+    for (bad, says) in [
+        ("10.1.2.3/8", "Write `10.0.0.0/8`, or `10.1.2.3` for that address alone."),
+        ("everywhere", "Network 1 of the list is no IPv4 or IPv6 address"),
+    ] {
+        let (output, path) = make(&["--network", bad]);
+        assert!(!output.status.success() && !path.exists(), "{bad}");
+        assert!(both(&output).contains(says), "{bad}: {}", both(&output));
+    }
+    let (output, path) = make(&["--network", "127.0.0.2", "--network", "2001:db8::/32"]);
+    assert!(output.status.success(), "{}", both(&output));
+    let key = std::fs::read_to_string(path).expect("it was written");
+    let server = Server::start(&home);
+    check("from outside", &models(&server, HERE, key.trim()), 401, "invalid_api_key");
+    models(&server, ELSEWHERE, key.trim()).expect(200);
+    let keys = server.sign_in().client.get("/api/me/keys").expect(200);
+    let bound = |key: &&Value| key["networks"] == json!(["127.0.0.2", "2001:db8::/32"]);
+    assert_eq!(keys["keys"].as_array().expect("a list").iter().filter(bound).count(), 1, "{keys}");
+}
+
+#[test]
+fn behind_a_proxy_that_is_trusted_the_client_is_who_it_names() {
+    let home = Home::prepared();
+    let settings =
+        ["server.trusted_proxies=[\"127.0.0.1\"]", "server.forwarded_header=x-forwarded-for"];
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", *setting]).collect();
+    let server = Server::start_with(&home, &settings);
+    let owner = server.sign_in();
+    let (_, key) = owner.make_key(&json!({"name": "office", "networks": ["203.0.113.0/24"]}));
+    let of = |client: &str| -> Client { server.with_key(&key).with("x-forwarded-for", client) };
+    of("203.0.113.5").get("/v1/models").expect(200);
+    of("192.0.2.1, 203.0.113.5").get("/v1/models").expect(200);
+    // What stands left of the proxy's word anybody may have written.
+    for client in ["203.0.113.5, 192.0.2.1", "203.0.114.5", "nonsense"] {
+        check(client, &of(client).get("/v1/models"), 401, "invalid_api_key");
+    }
+    // From a proxy that nobody named, the header says nothing.
+    let header = format!("Bearer {key}\r\nx-forwarded-for: 203.0.113.5");
+    let answer = ask(&server, ELSEWHERE, ("authorization", &header), "/v1/models", None);
+    check("a proxy of one's own", &answer, 401, "invalid_api_key");
+    let log = owner.client.get("/api/admin/audit?action=key.refuse").expect(200);
+    let addresses: Vec<&str> = log["events"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|one| one["address"].as_str())
+        .collect();
+    assert_eq!(addresses, [ELSEWHERE, HERE, "203.0.114.5", "192.0.2.1"]);
+}
