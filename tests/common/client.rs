@@ -93,11 +93,19 @@ impl Client {
         self.try_stream(path, body).unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
-    /// The same; the connection may fail.
+    /// Follows a stream of events that somebody else began; it may be over.
+    pub fn follow(&self, path: &str) -> Result<Events, String> {
+        self.events("GET", path, None)
+    }
+
+    /// Sends a request whose answer is a stream of events; the connection may fail, and it may be refused.
     pub fn try_stream(&self, path: &str, body: &Value) -> Result<Events, String> {
-        let headers = [("content-type", "application/json")];
+        self.events("POST", path, Some(body.to_string().into_bytes()))
+    }
+
+    fn events(&self, method: &str, path: &str, body: Option<Vec<u8>>) -> Result<Events, String> {
         let response =
-            self.exchange("POST", path, &headers, Some(body.to_string().into_bytes()))?;
+            self.exchange(method, path, &[("content-type", "application/json")], body)?;
         if response.status() != 200 {
             let status = response.status();
             let mut body = String::new();
@@ -106,7 +114,9 @@ impl Client {
         }
         let kind = response.headers()["content-type"].to_str().expect("text").to_owned();
         assert!(kind.starts_with("text/event-stream"), "{kind}");
-        Ok(Events { lines: BufReader::new(Box::new(response.into_body().into_reader())) })
+        let headers = response.headers().clone();
+        let lines = BufReader::new(Box::new(response.into_body().into_reader()) as _);
+        Ok(Events { headers, lines })
     }
 
     fn exchange(
@@ -161,6 +171,7 @@ impl Answer {
 
 /// An answer that comes in events.
 pub struct Events {
+    pub headers: HeaderMap,
     lines: BufReader<Box<dyn Read + Send>>,
 }
 
