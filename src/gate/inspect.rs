@@ -1,13 +1,15 @@
 //! The guard on the road: what it does to prompts, and the watch over answers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::Gate;
 use super::catalog::Model;
 use super::error::GateError;
-use super::prompt::{Draft, by_length};
-use super::request::{Notice, NoticeDirection};
+use super::prompt::{Draft, TEXT_WORK, by_length};
+use super::request::{ExchangeRequest, Input, Notice, NoticeDirection};
+use super::{Gate, extent, prompt};
 use crate::access::Caller;
+use crate::engine::Conversation;
 use crate::guard::{Action, Category, Direction, Guard, OutputWatch, Verdict, WatchEvent};
 use crate::limits::Reservation;
 
@@ -24,6 +26,36 @@ impl Gate {
     /// The guard, for showing its policy and trying texts against it.
     pub(crate) fn guard(&self) -> &Guard {
         &self.inner.parts.guard
+    }
+
+    /// The guard's word before somebody waits for a model: what it refuses is refused now, and has
+    /// nothing loaded. What passes is held against the policy again when the whole prompt is known.
+    pub(super) async fn foresee(
+        &self,
+        caller: &Caller,
+        model: &Model,
+        request: ExchangeRequest,
+        reservation: Reservation,
+    ) -> Result<(ExchangeRequest, Reservation), GateError> {
+        if model.engine.is_some() {
+            return Ok((request, reservation));
+        }
+        let count = extent::check(&request.input, request.held_to.as_ref())?;
+        let bytes = request.bytes();
+        let guard = self.guard().clone();
+        let work = move || {
+            let (input, held_to) = (certain(&request), request.held_to.as_ref());
+            let parts = prompt::parts(&input, held_to);
+            let verdict = guard.inspect(&prompt::texts(&input, held_to), parts, Direction::Input);
+            drop(input);
+            (request, verdict)
+        };
+        let (request, verdict) = by_length(bytes + TEXT_WORK * count, work).await?;
+        if verdict.action != Action::Refuse {
+            return Ok((request, reservation));
+        }
+        let passed = self.rule(caller, model, &verdict, reservation).await;
+        passed.map(|(reservation, _)| (request, reservation))
     }
 
     /// Holds every text of the prompt against the policy: lets it pass, changes it, or refuses.
@@ -93,6 +125,23 @@ impl Gate {
         let accounts = reservation.settle(0);
         let recorded = self.record_refusal(caller, model, accounts, found, &why).await;
         recorded.err().unwrap_or(why)
+    }
+}
+
+/// What of a request stands in its prompt, whatever the model is: all of it, or the newest message where
+/// older ones may have to give way.
+fn certain(request: &ExchangeRequest) -> Cow<'_, Input> {
+    match &request.input {
+        Input::Conversation(whole) if request.drops_oldest => {
+            let messages = whole.messages.last().cloned().into_iter().collect();
+            let newest = Conversation {
+                messages,
+                tools: whole.tools.clone(),
+                arguments: whole.arguments.clone(),
+            };
+            Cow::Owned(Input::Conversation(newest))
+        }
+        input => Cow::Borrowed(input),
     }
 }
 

@@ -209,6 +209,8 @@ impl Gate {
         let model = self.authorise(&caller, purpose, request.model.as_deref()).await?;
         // Whoever may ask no more of this model does not have it loaded either.
         self.narrow(&caller, &model, &mut reservation).await?;
+        let foreseen = self.foresee(&caller, &model, request, reservation).await?;
+        let (request, mut reservation) = foreseen;
         let (model, lease) = self.ready(&caller, &model, &mut place, asker).await?;
         place.keep(lease);
         fits(&model, purpose)?;

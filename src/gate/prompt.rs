@@ -26,7 +26,7 @@ const CHAT_ROOM: usize = 256;
 /// Texts longer than this are worked on away from the threads that wait for the network.
 const INLINE_BYTES_MAX: usize = 16 * 1024;
 /// What the guard's work on one more text is like, in bytes of a longer one.
-const TEXT_WORK: usize = 64;
+pub(super) const TEXT_WORK: usize = 64;
 
 /// A request whose tokens are known.
 pub(super) struct Draft {
@@ -259,28 +259,12 @@ impl Draft {
 
     /// The texts, those of names and tools among them.
     pub(super) fn texts(&self) -> Vec<Cow<'_, str>> {
-        let mut texts = Vec::new();
-        for input in self.input.each() {
-            match input {
-                Input::Conversation(conversation) => texts.extend(conversation.texts()),
-                Input::Text(text) => texts.push(text.as_str().into()),
-                Input::Tokens(_) | Input::Several(_) => {}
-            }
-        }
-        texts.extend(self.held_to.iter().flat_map(|held| held.grammar.texts()));
-        texts
+        texts(&self.input, self.held_to.as_ref())
     }
 
     /// Of how many parts the texts are: messages, tools, arguments of the template, a form.
     pub(super) fn parts(&self) -> usize {
-        let input = match &self.input {
-            Input::Conversation(Conversation { messages, tools, arguments }) => {
-                messages.len() + tools.len() + arguments.len()
-            }
-            Input::Text(_) | Input::Tokens(_) => 1,
-            Input::Several(all) => all.len(),
-        };
-        input + usize::from(self.held_to.is_some())
+        parts(&self.input, self.held_to.as_ref())
     }
 
     /// How long the texts are.
@@ -357,6 +341,32 @@ impl Draft {
         };
         self.prompts.into_iter().map(one).collect()
     }
+}
+
+/// The texts of a request.
+pub(super) fn texts<'a>(input: &'a Input, held_to: Option<&'a HeldTo>) -> Vec<Cow<'a, str>> {
+    let mut texts = Vec::new();
+    for input in input.each() {
+        match input {
+            Input::Conversation(conversation) => texts.extend(conversation.texts()),
+            Input::Text(text) => texts.push(text.as_str().into()),
+            Input::Tokens(_) | Input::Several(_) => {}
+        }
+    }
+    texts.extend(held_to.into_iter().flat_map(|held| held.grammar.texts()));
+    texts
+}
+
+/// Of how many parts they are.
+pub(super) fn parts(input: &Input, held_to: Option<&HeldTo>) -> usize {
+    let of_input = match input {
+        Input::Conversation(Conversation { messages, tools, arguments }) => {
+            messages.len() + tools.len() + arguments.len()
+        }
+        Input::Text(_) | Input::Tokens(_) => 1,
+        Input::Several(all) => all.len(),
+    };
+    of_input + usize::from(held_to.is_some())
 }
 
 /// One input in tokens. Those that were given are read as text, so that no token of the caller's is a

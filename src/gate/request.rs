@@ -170,6 +170,11 @@ impl ExchangeRequest {
     pub(crate) fn answers(&self) -> usize {
         self.input.each().len() * self.choices
     }
+
+    /// How long its texts are.
+    pub(super) fn bytes(&self) -> usize {
+        self.input.bytes() + self.held_to.as_ref().map_or(0, |held| held.grammar.bytes())
+    }
 }
 
 /// What the guard did, in a form that may be shown and kept: no text.

@@ -117,6 +117,17 @@ async fn who_waits_for_a_model_hears_of_it_before_the_model_is_there() {
 }
 
 #[tokio::test]
+async fn what_the_guard_refuses_is_told_at_once_and_has_nothing_loaded() {
+    let place = place(&["a"], |_| {}).await;
+    let asked = ExchangeRequest { model: Some("a".into()), ..request("some forbidden words") };
+    let refused = place.house.gate.start(&caller(), asked).await.map(drop);
+    assert!(matches!(refused, Err(GateError::Refused { .. })), "{refused:?}");
+    assert_eq!(place.model("a").state, ModelState::NotLoaded);
+    let events = place.house.events().await;
+    assert_eq!(events.iter().filter(|event| event.starts_with("generation.refuse")).count(), 1);
+}
+
+#[tokio::test]
 async fn what_nobody_asks_leaves_and_comes_back() {
     let idle = Some(Duration::from_mins(5));
     let place = place(&["a"], |options| options.all.idle = idle).await;
