@@ -146,7 +146,7 @@ impl Chat {
         // Whoever has a place at once is told of no queue.
         let first = tokio::time::timeout(AT_ONCE, handle.next()).await;
         if first.is_err() {
-            live.event("queued", json!({ "position": handle.queued.max(1) }));
+            live.event("queued", json!({ "position": handle.line.get().max(1) }));
         }
         let first = first.unwrap_or_default();
         let mut notices = handle.notices.clone();

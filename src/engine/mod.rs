@@ -58,8 +58,8 @@ pub use output::{AnswerParser, Said, Spoken};
 pub use party::{SharedPrefix, Weight};
 pub use progress::LoadProgress;
 pub use request::{
-    Candidate, Domain, Dry, FinishReason, GenerationEvent, GenerationRequest, Sampling, Score,
-    ScoreItem, TokenCount, TokenLogprob, Usage,
+    Candidate, Domain, Dry, FinishReason, GenerationEvent, GenerationRequest, PlaceInLine,
+    Sampling, Score, ScoreItem, TokenCount, TokenLogprob, Usage,
 };
 pub use scheduler::Speculation;
 use scheduler::{EVENTS_MAX, Inbox, NewGeneration, Sequence};
@@ -279,7 +279,8 @@ impl Engine {
             all.push(new);
             generations.push(generation);
         }
-        let sequence = Sequence::generate_all(all).ok_or(EngineError::Internal)?;
+        let mut sequence = Sequence::generate_all(all).ok_or(EngineError::Internal)?;
+        sequence.line = request.line;
         inner.inbox.submit(sequence)?;
         Ok(generations)
     }

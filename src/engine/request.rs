@@ -1,7 +1,7 @@
 //! What goes into the engine and what comes out of it: plain data, no behaviour.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::constraint::Constraint;
@@ -44,6 +44,8 @@ pub struct GenerationRequest {
     pub judges_prompt: bool,
     /// How long the request may take from submission to its end; `None` sets no limit.
     pub time_limit: Option<Duration>,
+    /// Where the request stands while it waits, for whoever keeps a handle of it.
+    pub line: PlaceInLine,
 }
 
 impl GenerationRequest {
@@ -62,6 +64,7 @@ impl GenerationRequest {
             logprobs: None,
             judges_prompt: false,
             time_limit: None,
+            line: PlaceInLine::default(),
         }
     }
 }
@@ -190,6 +193,23 @@ impl TokenCount {
     /// Counts more.
     pub fn add(&self, tokens: u64) {
         self.0.fetch_add(tokens, Ordering::Relaxed);
+    }
+}
+
+/// Where a request stands in the line of those that wait for the engine. Handles of one place: the
+/// engine's changes as others leave the line, and the reader's tells of it.
+#[derive(Clone, Debug, Default)]
+pub struct PlaceInLine(Arc<AtomicUsize>);
+
+impl PlaceInLine {
+    /// How many wait that came before, itself among them; 0 where it does not wait. Whose turn is next
+    /// is a matter of fair shares too: somebody who came later may pass.
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::engine) fn set(&self, place: usize) {
+        self.0.store(place, Ordering::Relaxed);
     }
 }
 

@@ -19,7 +19,7 @@ use super::record::{Begun, Spent, outcome};
 use super::request::{Ending, ExchangeEvent, ExchangeHandle, ExchangeUsage, Notice};
 use super::running::Place;
 use super::{Gate, Generate};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, PlaceInLine};
 use crate::limits::Reservation;
 
 /// Events between the exchange and its reader; a reader who does not read stops the engine there.
@@ -58,7 +58,7 @@ impl Exchange {
             id: self.begun.caller.request,
             model: model.name.clone(),
             prompt_tokens: self.begun.prompt_tokens,
-            queued: 0,
+            line: PlaceInLine::default(),
             dropped: draft.dropped,
             notices: notices.clone(),
             events,
@@ -79,6 +79,7 @@ impl Exchange {
         let weight = self.gate.weight(&self.begun.caller);
         let tokens = draft.prompt_tokens();
         let requests = draft.into_requests(self.begun.caller.user, weight);
+        let line = requests.last().map(|last| last.line.clone()).unwrap_or_default();
         let maker = Arc::clone(&engine);
         // Each answer has a sampler that has seen the prompt.
         let work = tokens.saturating_mul(choices).saturating_mul(size_of::<u32>());
@@ -92,11 +93,10 @@ impl Exchange {
         let made = by_length(work, make).await;
         match made.and_then(|made| made.map_err(GateError::from)) {
             Ok(streams) => {
-                let queued = engine.stats().queued;
                 pumps.iter_mut().zip(streams).for_each(|(pump, stream)| pump.draw_from(stream));
                 let answers = Answers { pumps, choices, lengths, last_word, stop };
                 tokio::spawn(self.drive(answers, engine, reservation));
-                Ok(ExchangeHandle { queued, ..handle })
+                Ok(ExchangeHandle { line, ..handle })
             }
             Err(error) => {
                 let result = Err(error);

@@ -11,8 +11,8 @@ use super::extent;
 use super::generate::Generate;
 use super::request::{ExchangeRequest, HeldTo, Input, Purpose};
 use crate::engine::{
-    AnswerParser, Constraint, Conversation, GenerationRequest, PromptOptions, Role, Sampling,
-    SharedPrefix, ToolChoice, ToolRules, Weight,
+    AnswerParser, Constraint, Conversation, GenerationRequest, PlaceInLine, PromptOptions, Role,
+    Sampling, SharedPrefix, ToolChoice, ToolRules, Weight,
 };
 use crate::ids::UserId;
 use crate::limits::Wanted;
@@ -338,6 +338,7 @@ impl Draft {
             logprobs: self.logprobs,
             judges_prompt,
             time_limit: None,
+            line: PlaceInLine::default(),
         };
         self.prompts.into_iter().map(one).collect()
     }

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use super::error::GateError;
 use super::loaded::ModelKind;
 use crate::access::permission::Permission;
-use crate::engine::{Conversation, Grammar, Sampling, TokenLogprob, ToolRules};
+use crate::engine::{Conversation, Grammar, PlaceInLine, Sampling, TokenLogprob, ToolRules};
 use crate::ids::RequestId;
 
 /// Why somebody asks; decides which permission is needed.
@@ -352,8 +352,8 @@ pub(crate) struct ExchangeHandle {
     pub(crate) model: String,
     /// Tokens of the prompt.
     pub(crate) prompt_tokens: u64,
-    /// Requests of that model that wait, this one included; 0 when it did not have to wait.
-    pub(crate) queued: usize,
+    /// Where it stands among the requests that wait for the model; of several prompts, the last.
+    pub(crate) line: PlaceInLine,
     /// Messages of a chat that were left out, oldest first, so that the rest fits the context.
     pub(crate) dropped: usize,
     /// What the guard did to the prompt.

@@ -67,6 +67,7 @@ impl Inbox {
         if !has_place {
             return Err(EngineError::Busy);
         }
+        sequence.line.set(state.waiting.taken());
         state.arrived.push_back(sequence);
         self.work.notify_one();
         Ok(())

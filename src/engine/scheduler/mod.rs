@@ -300,6 +300,7 @@ impl Scheduler {
             let Some((mut sequence, is_paid)) = self.queue.pop_paid_if(fits) else { return };
             if !sequence.has_started() {
                 sequence.note_paid(is_paid);
+                sequence.line.set(0);
                 self.left_queue.push(sequence.party().domain);
             }
             let (table, cached) =
@@ -352,7 +353,26 @@ impl Scheduler {
         }
     }
 
+    /// Tells those that wait how many still do that came before them.
+    fn tell_places(&mut self) {
+        let mut waiting = Vec::new();
+        self.queue.each(|one| {
+            if !one.has_started() {
+                waiting.push(one.id);
+            }
+        });
+        waiting.sort_unstable();
+        self.queue.each(|one| {
+            if let Ok(before) = waiting.binary_search(&one.id) {
+                one.line.set(before + 1);
+            }
+        });
+    }
+
     fn publish(&mut self) {
+        if !self.left_queue.is_empty() {
+            self.tell_places();
+        }
         let bytes = self.pool.shape().block_bytes();
         let used = self.pool.total_blocks() - self.pool.available_blocks();
         self.stats.running = self.running.len();

@@ -44,6 +44,8 @@ pub(crate) struct Sequence {
     is_forgotten: bool,
     /// Whether its domain paid for its turn.
     is_paid: bool,
+    /// Where it waits.
+    pub(crate) line: crate::engine::PlaceInLine,
 }
 
 enum Work {
@@ -153,6 +155,7 @@ impl Sequence {
             followers: Vec::new(),
             is_forgotten: false,
             is_paid: false,
+            line: crate::engine::PlaceInLine::default(),
         }
     }
 

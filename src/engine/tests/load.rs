@@ -160,6 +160,45 @@ fn a_line_that_one_has_filled_has_places_for_others() {
 }
 
 #[test]
+fn whoever_waits_moves_up_as_others_leave_the_line() {
+    let small = EngineOptions { streams_max: 1, queue_max: 16, ..options() };
+    let Some(engine) = engine(STORIES, small) else { return };
+    let endless = |domain: u128| {
+        let mut request = GenerationRequest::new(engine.tokenize("Once"), 400, Domain(domain));
+        request.sampling.logit_bias = vec![(1, -1_000.0), (2, -1_000.0)];
+        request
+    };
+    let first = begun(engine.generate(endless(1)).expect("accepted"));
+    let (requests, mut waiting): (Vec<_>, Vec<_>) = (2..6)
+        .map(|domain| {
+            let request = endless(domain);
+            let generation = engine.generate(request.clone()).expect("there is room");
+            (request, Some(generation))
+        })
+        .unzip();
+    let last = || requests[3].line.get();
+    // None of them has to have left the line for that, but those before may have.
+    assert!((1..=4).contains(&last()), "{}", last());
+    let until = |most: usize| {
+        let begun = std::time::Instant::now();
+        while last() > most {
+            assert!(begun.elapsed() < Duration::from_mins(2), "{} of {most}", last());
+            std::thread::yield_now();
+        }
+    };
+    // Who gives up is before nobody any more.
+    waiting[1] = None;
+    until(3);
+    waiting[2] = None;
+    until(2);
+    waiting[0] = None;
+    until(1);
+    drop(first);
+    until(0);
+    drop(waiting);
+}
+
+#[test]
 fn who_waits_or_works_too_long_is_told_which() {
     let limited = EngineOptions {
         streams_max: 1,
