@@ -154,6 +154,7 @@ impl App {
             clock: clock.clone(),
             registry: Arc::clone(&registry),
             runtime,
+            heartbeat: settings.api.heartbeat(),
         })?;
         let responses = open_responses(home, &settings, (&db, &audit), (&registry, &gate));
         let usage = Reports::new((&db, &audit), clock, &registry, &settings);
@@ -195,11 +196,10 @@ impl App {
             self.home.clock.clone(),
             self.settings.server.is_https(),
         ));
-        let heartbeat = u64::from(self.settings.api.heartbeat_s);
         let openai = Data::new(OpenAi {
             gate: self.gate.clone(),
             clock: self.home.clock.clone(),
-            heartbeat: (heartbeat > 0).then(|| Duration::from_secs(heartbeat)),
+            heartbeat: self.settings.api.heartbeat(),
         });
         let app = self.clone();
         let body_max = self.settings.server.body_bytes_max as usize;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tracing::{Instrument, Span};
 
 use super::conversations::{Chat, event};
 use super::error::ChatError;
@@ -12,7 +13,7 @@ use super::live::{Asked, Claim, Reader};
 use super::reading::Reading;
 use super::sealing::{self, Place};
 use super::store::{self, Ended};
-use super::turn::{Prepared, Turn};
+use super::turn::{Prepared, REFUSED, Turn};
 use crate::access::Caller;
 use crate::audit::Action;
 use crate::engine::{self, Sampling};
@@ -20,7 +21,7 @@ use crate::gate::{
     Ending, ExchangeEvent, ExchangeHandle, ExchangeRequest, ExchangeUsage, GateError, Input,
     Notice, Purpose,
 };
-use crate::ids::{ConversationId, MessageId, UserId};
+use crate::ids::{ConversationId, MessageId, RequestId, UserId};
 use crate::web::ApiError;
 
 /// How long the last answers may take to be stored.
@@ -80,10 +81,8 @@ impl Chat {
         };
         let (chat, by) = (self.clone(), caller.clone());
         // On its own task: a browser that goes away half-way leaves nothing half-written.
-        let begun = self
-            .parts
-            .runtime
-            .spawn(async move { chat.begin(&by, conversation, ask, model, claim).await });
+        let begin = async move { chat.begin(&by, conversation, ask, model, claim).await };
+        let begun = self.parts.runtime.spawn(begin.instrument(Span::current()));
         match begun.await.unwrap_or_else(|error| Err(ChatError::Gate(error.into())))? {
             Begun::Now(reader) => self.reading(caller, reader),
             Begun::Before(reader) => self.read_again(caller, conversation, reader).await,
@@ -133,8 +132,8 @@ impl Chat {
             stop: Vec::new(),
             logprobs: None,
         };
-        let mut handle = match self.parts.gate.proceed(entry, request).await {
-            Ok(started) => started,
+        let way = match self.parts.gate.proceed(entry, request).await {
+            Ok(way) => way,
             Err(error) => {
                 // Nothing was acknowledged: the conversation is as it was.
                 self.take_back(&turn).await?;
@@ -143,12 +142,15 @@ impl Chat {
         };
         let live = Arc::clone(&claim.live);
         live.event("start", json!({ "user_message_id": turn.asked, "message_id": turn.answer }));
-        // Whoever has a place at once is told of no queue.
-        let first = tokio::time::timeout(AT_ONCE, handle.next()).await;
-        if first.is_err() {
-            live.event("queued", json!({ "position": handle.line.get().max(1) }));
-        }
-        let first = first.unwrap_or_default();
+        let (chat, by) = (self.clone(), caller.clone());
+        let work = async move { chat.see_through(&by, turn, way, claim).await };
+        self.parts.runtime.spawn(work.instrument(Span::current()));
+        Ok(Begun::Now(Reader::new(live)))
+    }
+
+    /// Writes the answer down as it comes, until it ends.
+    pub(super) async fn write(&self, turn: &Turn, mut handle: ExchangeHandle, claim: Claim) {
+        let live = Arc::clone(&claim.live);
         let mut notices = handle.notices.clone();
         if handle.dropped > 0 {
             notices.push(Notice::trimmed(handle.dropped));
@@ -156,27 +158,13 @@ impl Chat {
         for notice in &notices {
             live.notice(notice);
         }
-        let reader = Reader::new(live);
-        let chat = self.clone();
-        self.parts.runtime.spawn(async move {
-            chat.write(&turn, handle, first, notices, claim).await;
-        });
-        Ok(Begun::Now(reader))
-    }
-
-    /// Writes the answer down as it comes, until it ends.
-    async fn write(
-        &self,
-        turn: &Turn,
-        mut handle: ExchangeHandle,
-        first: Option<ExchangeEvent>,
-        mut notices: Vec<Notice>,
-        claim: Claim,
-    ) {
-        let live = Arc::clone(&claim.live);
+        // Whoever has a place at once is told of no queue.
+        let first = tokio::time::timeout(AT_ONCE, handle.next()).await;
+        let mut waits = first.is_err();
+        let mut first = first.unwrap_or_default();
         let mut every = tokio::time::interval(CHECKPOINT_EVERY);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut kept, mut first) = (0, first);
+        let mut kept = 0;
         let result = loop {
             let event = tokio::select! {
                 biased;
@@ -187,6 +175,9 @@ impl Chat {
                     continue;
                 }
                 _ = every.tick() => {
+                    if waits {
+                        live.waits("queued", json!({ "position": handle.line.get().max(1) }));
+                    }
                     let text = live.text();
                     if text.len() > kept {
                         kept = text.len();
@@ -196,7 +187,10 @@ impl Chat {
                 }
             };
             match event {
-                Some(ExchangeEvent::Started) => live.event("started", json!({})),
+                Some(ExchangeEvent::Started) => {
+                    waits = false;
+                    live.starts();
+                }
                 Some(ExchangeEvent::Text { text, .. }) => live.say(&text),
                 // There is one answer, and it is not taken apart.
                 Some(
@@ -214,12 +208,25 @@ impl Chat {
                 None => break Err(GateError::Engine(engine::EngineError::Internal)),
             }
         };
-        let stored = self.store_end(turn, &live.text(), &notices, &result).await;
+        self.close(turn, &notices, result, claim).await;
+    }
+
+    /// Keeps an answer as it ended, and tells its end.
+    pub(super) async fn close(
+        &self,
+        turn: &Turn,
+        notices: &[Notice],
+        result: Result<(Ending, ExchangeUsage), GateError>,
+        claim: Claim,
+    ) {
+        let live = Arc::clone(&claim.live);
+        let stored = self.store_end(turn, &live.text(), notices, &result).await;
         // Before the last word: whoever has read it can ask the next question.
         claim.make_room();
+        let failed = |error: ApiError| error_event(&error, turn.request);
         live.end(Some(match (stored, result) {
-            (Err(error), _) => error_event(error.into()),
-            (Ok(()), Err(error)) => error_event(error.into()),
+            (Err(error), _) => failed(error.into()),
+            (Ok(()), Err(error)) => failed(error.into()),
             (Ok(()), Ok((ending, usage))) => ("done", done(ending, usage)),
         }));
     }
@@ -249,7 +256,10 @@ impl Chat {
         let (owner, conversation, id) = (turn.owner, turn.conversation, turn.answer);
         let (state, finish_reason, usage) = match result {
             Ok((ending, usage)) => ("complete", ending.name(), *usage),
-            Err(_) => ("interrupted", "interrupted", ExchangeUsage::default()),
+            Err(error) => {
+                let why = if error.is_of_what_was_said() { REFUSED } else { "interrupted" };
+                ("interrupted", why, ExchangeUsage::default())
+            }
         };
         let ended = Ended {
             content: sealing::seal(&self.parts.vault, owner, Place::Content(id), text)?,
@@ -303,11 +313,17 @@ enum Begun {
     Before(Reader),
 }
 
-pub(super) fn error_event(error: ApiError) -> (&'static str, serde_json::Value) {
-    ("error", json!(error.body()))
+/// What a reader is told of an error. What an answer of its own says in headers stands in the event:
+/// when to ask again, and what the log has it under.
+pub(super) fn error_event(error: &ApiError, request: RequestId) -> (&'static str, Value) {
+    let mut event = json!(error.body());
+    event["request_id"] = json!(request.to_string());
+    event["retry_after"] =
+        json!(error.wait().map(|wait| wait.as_millis().div_ceil(1_000).max(1) as u64));
+    ("error", event)
 }
 
-fn done(ending: Ending, usage: ExchangeUsage) -> serde_json::Value {
+fn done(ending: Ending, usage: ExchangeUsage) -> Value {
     let seconds = usage.decode.as_secs_f64();
     let rate = if seconds > 0.0 { usage.completion_tokens as f64 / seconds } else { 0.0 };
     json!({

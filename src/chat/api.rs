@@ -22,8 +22,6 @@ use crate::web::{self, Answer, ApiError, Body, Empty, ErrorCode};
 const LIMIT_MAX: u32 = 200;
 const LIMIT_DEFAULT: u32 = 50;
 const SEARCH_BYTES_MAX: usize = 200;
-/// Keeps a silent stream open through proxies.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What a list is narrowed to.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -172,7 +170,8 @@ pub(crate) async fn say(
                 .param("content"));
         }
     };
-    Ok(event_stream(chat.answer(grant.caller(), parse(&id)?, ask, model).await?))
+    let reading = chat.answer(grant.caller(), parse(&id)?, ask, model).await?;
+    Ok(event_stream(reading, chat.heartbeat()))
 }
 
 /// `GET /api/conversations/{id}/stream`
@@ -181,7 +180,8 @@ pub(crate) async fn follow(
     id: Path<String>,
     chat: Data<Chat>,
 ) -> Result<HttpResponse, ApiError> {
-    Ok(event_stream(chat.follow(grant.caller(), parse(&id)?).await?))
+    let reading = chat.follow(grant.caller(), parse(&id)?).await?;
+    Ok(event_stream(reading, chat.heartbeat()))
 }
 
 /// `POST /api/conversations/{id}/stop`
@@ -219,15 +219,21 @@ fn check_model(model: Option<&str>) -> Result<(), ApiError> {
     }
 }
 
-fn event_stream(reading: Reading) -> HttpResponse {
-    web::events::stream().streaming(events(reading))
+fn event_stream(reading: Reading, heartbeat: Option<Duration>) -> HttpResponse {
+    web::events::stream().streaming(events(reading, heartbeat))
 }
 
-fn events(reading: Reading) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    unfold(reading, |mut reading| async move {
-        let news = match tokio::time::timeout(HEARTBEAT, reading.next()).await {
-            Err(_) => return Some((Ok(Bytes::from_static(b": waiting\n\n")), reading)),
-            Ok(news) => news?,
+pub(super) fn events(
+    reading: Reading,
+    heartbeat: Option<Duration>,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    unfold(reading, move |mut reading| async move {
+        let news = match heartbeat {
+            None => reading.next().await?,
+            Some(silence) => match tokio::time::timeout(silence, reading.next()).await {
+                Err(_) => return Some((Ok(Bytes::from_static(b": waiting\n\n")), reading)),
+                Ok(news) => news?,
+            },
         };
         let mut text = String::new();
         for (name, data) in &news {

@@ -46,6 +46,8 @@ pub(crate) struct ChatParts {
     pub(crate) registry: Arc<Registry>,
     /// Where answers are written; it outlives the threads that speak HTTP.
     pub(crate) runtime: tokio::runtime::Handle,
+    /// The silence after which a stream says that it is still there; none: it does not.
+    pub(crate) heartbeat: Option<Duration>,
 }
 
 /// The chat. A handle.
@@ -132,6 +134,11 @@ impl Chat {
             withdrawals,
             searches: Searches::default(),
         })
+    }
+
+    /// The silence after which a stream says that it is still there.
+    pub(super) fn heartbeat(&self) -> Option<Duration> {
+        self.parts.heartbeat
     }
 
     /// Begins a conversation.

@@ -44,6 +44,8 @@ pub(super) struct Live {
 struct State {
     text: String,
     events: Vec<(&'static str, Value)>,
+    /// What is waited for, as long as it is. It changes, and nobody is told how it was before.
+    wait: Option<(&'static str, Value)>,
     /// Earlier answers, which stand until this one has ended.
     replaced: Vec<MessageId>,
     is_over: bool,
@@ -175,6 +177,26 @@ impl Live {
         self.tell();
     }
 
+    /// Says what is waited for, in place of what was said of it before.
+    pub(super) fn waits(&self, name: &'static str, data: Value) {
+        let wait = Some((name, data));
+        let mut state = self.state.lock();
+        let is_known = state.is_over || state.wait == wait;
+        if !is_known {
+            state.wait = wait;
+        }
+        drop(state);
+        if !is_known {
+            self.tell();
+        }
+    }
+
+    /// Says that the prompt is being read: nothing is waited for any more.
+    pub(super) fn starts(&self) {
+        self.state.lock().wait = None;
+        self.event("started", json!({}));
+    }
+
     /// Adds what the guard did.
     pub(super) fn notice(&self, notice: &Notice) {
         self.event("notice", json!(notice));
@@ -185,6 +207,7 @@ impl Live {
         let mut state = self.state.lock();
         if !state.is_over {
             state.events.extend(last);
+            state.wait = None;
             state.is_over = true;
         }
         drop(state);
@@ -208,13 +231,14 @@ pub(crate) struct Reader {
     changed: watch::Receiver<u64>,
     text_read: usize,
     events_read: usize,
+    wait_read: Option<(&'static str, Value)>,
 }
 
 impl Reader {
     /// Reads from the beginning: what is there already comes in one piece.
     pub(super) fn new(live: Arc<Live>) -> Self {
         let changed = live.changed.subscribe();
-        Self { live, changed, text_read: 0, events_read: 0 }
+        Self { live, changed, text_read: 0, events_read: 0, wait_read: None }
     }
 
     /// The next events; none after the last.
@@ -233,7 +257,7 @@ impl Reader {
     }
 
     /// What was added since the last look: the text in one piece, and before it the events that
-    /// are not the last one.
+    /// are not the last one, and what is waited for.
     fn news(&mut self) -> (Vec<(&'static str, Value)>, bool) {
         let state = self.live.state.lock();
         let mut news: Vec<(&'static str, Value)> = Vec::new();
@@ -245,6 +269,10 @@ impl Reader {
             }
         }
         self.events_read = state.events.len();
+        if state.wait != self.wait_read {
+            self.wait_read.clone_from(&state.wait);
+            news.extend(state.wait.clone());
+        }
         if state.text.len() > self.text_read {
             news.push(("delta", json!({ "text": &state.text[self.text_read..] })));
             self.text_read = state.text.len();
@@ -281,6 +309,28 @@ mod tests {
             assert_eq!(reader.next().await, Some(rest));
             assert_eq!(reader.next().await, None);
         }
+    }
+
+    #[tokio::test]
+    async fn a_reader_is_told_of_a_wait_as_it_is_and_not_as_it_was() {
+        let answers = LiveAnswers::default();
+        let claim = claim(&answers, UserId::new(), ConversationId::new()).expect("free");
+        let mut early = Reader::new(Arc::clone(&claim.live));
+        let percent = |percent: u8| ("loading", json!({ "percent": percent }));
+        claim.live.event("start", json!({}));
+        claim.live.waits("loading", percent(10).1);
+        assert_eq!(early.next().await, Some(vec![("start", json!({})), percent(10)]));
+        for read in [10, 20, 30] {
+            claim.live.waits("loading", percent(read).1);
+        }
+        let mut late = Reader::new(Arc::clone(&claim.live));
+        assert_eq!(early.next().await, Some(vec![percent(30)]));
+        assert_eq!(late.next().await, Some(vec![("start", json!({})), percent(30)]));
+        claim.live.starts();
+        assert_eq!(late.next().await, Some(vec![("started", json!({}))]));
+        let mut last = Reader::new(Arc::clone(&claim.live));
+        let told = vec![("start", json!({})), ("started", json!({}))];
+        assert_eq!(last.next().await, Some(told), "of what is over nobody is told");
     }
 
     #[test]

@@ -14,5 +14,6 @@ mod store;
 mod tests;
 mod told;
 mod turn;
+mod waiting;
 
 pub(crate) use conversations::{Chat, ChatParts};

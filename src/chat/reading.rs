@@ -65,7 +65,8 @@ impl Reading {
                 biased;
                 what = self.withdrawn.recv() => if self.has_lost(what) {
                     self.is_over = true;
-                    return Some(vec![error_event(GateError::Revoked.into())]);
+                    let error = GateError::Revoked.into();
+                    return Some(vec![error_event(&error, self.caller.request)]);
                 },
                 news = self.reader.next() => return news,
             }

@@ -2,6 +2,7 @@
 
 mod again;
 mod rights;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,6 +121,7 @@ async fn open(house: &House, registry: &Arc<Registry>) -> Chat {
         clock: house.clock.clone(),
         registry: Arc::clone(registry),
         runtime: tokio::runtime::Handle::current(),
+        heartbeat: None,
     };
     tokio::task::spawn_blocking(|| Chat::open(parts)).await.expect("runs").expect("opens")
 }

@@ -13,13 +13,16 @@ use crate::clock::Timestamp;
 use crate::db::Transaction;
 use crate::engine::{self, Role};
 use crate::gate::Purpose;
-use crate::ids::{ConversationId, MessageId, SharedPromptId, UserId};
+use crate::ids::{ConversationId, MessageId, RequestId, SharedPromptId, UserId};
 
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 const MESSAGES_MAX: usize = 4_000;
+/// How the place of an answer ended whose question was not let through after it was on disk.
+pub(super) const REFUSED: &str = "refused";
 
 /// One turn of a conversation, as it is being prepared.
 pub(super) struct Turn {
+    pub(super) request: RequestId,
     pub(super) owner: UserId,
     pub(super) conversation: ConversationId,
     /// The person's message: a new one with its text, or the last one.
@@ -69,6 +72,7 @@ impl Chat {
             Before { model: conversation.model.clone(), updated_at: conversation.updated_at };
         let model = model.or(conversation.model);
         let mut turn = Turn {
+            request: caller.request,
             owner,
             conversation: id,
             asked: MessageId::new(),
@@ -98,7 +102,7 @@ impl Chat {
         }
         let system = self.system_message(caller, conversation.prompt, turn.model.as_deref())?;
         let mut history: Vec<engine::Message> = system.into_iter().collect();
-        for message in messages.into_iter().filter_map(said) {
+        for message in without_refused(messages).into_iter().filter_map(said) {
             push_turn(&mut history, message);
         }
         if let Some(content) = turn.text.clone() {
@@ -198,6 +202,20 @@ impl Chat {
             })
             .await
     }
+}
+
+/// Without the questions that did not pass, and what stands in the place of their answers: they would
+/// hold up every question after them.
+fn without_refused(messages: Vec<Message>) -> Vec<Message> {
+    let mut kept: Vec<Message> = Vec::with_capacity(messages.len());
+    for message in messages {
+        if message.finish_reason.as_deref() == Some(REFUSED) {
+            kept.pop_if(|asked| asked.role == "user");
+        } else {
+            kept.push(message);
+        }
+    }
+    kept
 }
 
 /// Adds what was said. Two turns of a person in a row, where an answer never came, become one:

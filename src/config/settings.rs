@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -130,6 +131,13 @@ pub struct Api {
     pub store_responses: bool,
     pub responses_days: u32,
     pub idempotency_hours: u32,
+}
+
+impl Api {
+    /// The silence after which a stream says that it is still there; none: it does not.
+    pub fn heartbeat(&self) -> Option<Duration> {
+        (self.heartbeat_s > 0).then(|| Duration::from_secs(self.heartbeat_s.into()))
+    }
 }
 
 /// Sessions, links and passwords.

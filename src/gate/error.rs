@@ -143,6 +143,37 @@ impl GateError {
     }
 }
 
+impl GateError {
+    /// Whether it is what was said that does not pass: the same again would not either.
+    pub(crate) fn is_of_what_was_said(&self) -> bool {
+        match self {
+            Self::Limited(refusal) => refusal.retry_after.is_none(),
+            Self::PromptTooLong { .. }
+            | Self::TextTooLong { .. }
+            | Self::EmptyPrompt { .. }
+            | Self::UnknownToken
+            | Self::OutOfRange { .. }
+            | Self::Grammar { .. }
+            | Self::Template
+            | Self::Refused { .. } => true,
+            Self::NotPermitted
+            | Self::ModelNotFound
+            | Self::ModelNotReady(_)
+            | Self::NotServed(_)
+            | Self::NoMemory(_)
+            | Self::Unloaded
+            | Self::WrongKind(_)
+            | Self::NotRecorded
+            | Self::Busy
+            | Self::Waited
+            | Self::TimeLimit
+            | Self::ShuttingDown
+            | Self::Revoked
+            | Self::Engine(_) => false,
+        }
+    }
+}
+
 impl From<JoinError> for GateError {
     fn from(error: JoinError) -> Self {
         // Work is cancelled where the runtime ends; where it panicked, the fault is ours.

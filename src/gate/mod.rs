@@ -53,7 +53,7 @@ pub(crate) use score::ScoreText;
 pub(crate) use shared::SharedPrompt;
 pub(crate) use tokens::{Read, ReadAsk, Spell, TokenInput};
 pub(crate) use waiting::WaitOptions;
-pub(crate) use way::Way;
+pub(crate) use way::{Rest, Way};
 
 use crate::access::{Caller, Refusals, Revocation};
 use crate::audit::AuditLog;
@@ -152,21 +152,12 @@ impl Gate {
         self.counted(result)
     }
 
-    /// The rest of the road.
-    pub(crate) async fn proceed(
-        &self,
-        entry: Entry,
-        request: ExchangeRequest,
-    ) -> Result<ExchangeHandle, GateError> {
-        self.proceed_for(entry, request, None).await
-    }
-
-    /// The same, for somebody who may stop waiting for the model.
+    /// The rest of the road, for somebody who may stop waiting for the model.
     async fn proceed_for(
         &self,
         entry: Entry,
         request: ExchangeRequest,
-        asker: Option<Asker>,
+        asker: Asker,
     ) -> Result<ExchangeHandle, GateError> {
         let result = self.road(entry, request, asker).await;
         self.counted(result)
@@ -202,7 +193,7 @@ impl Gate {
         &self,
         entry: Entry,
         request: ExchangeRequest,
-        asker: Option<Asker>,
+        asker: Asker,
     ) -> Result<ExchangeHandle, GateError> {
         let Entry { caller, mut place, mut reservation, begun } = entry;
         let purpose = request.purpose;
@@ -211,7 +202,7 @@ impl Gate {
         self.narrow(&caller, &model, &mut reservation).await?;
         let foreseen = self.foresee(&caller, &model, request, reservation).await?;
         let (request, mut reservation) = foreseen;
-        let (model, lease) = self.ready(&caller, &model, &mut place, asker).await?;
+        let (model, lease) = self.ready(&caller, &model, &mut place, Some(asker)).await?;
         place.keep(lease);
         fits(&model, purpose)?;
         let parts = &self.inner.parts;

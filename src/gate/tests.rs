@@ -254,19 +254,6 @@ async fn what_fails_before_its_tokens_are_reserved_has_used_a_request() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_still_being_read_has_a_place_among_those_that_run() {
-    let one = LimitSet { concurrent: Some(1), ..LimitSet::default() };
-    let house = House::with_limits(Scripted::new(&["x"], Then::Finish), one).await;
-    let caller = caller();
-    let entry = house.gate.enter(&caller, Purpose::Api).await.expect("enters");
-    let error = house.gate.run(&caller, request("Hello")).await.expect_err("one at a time");
-    assert!(matches!(error, GateError::Limited(_)), "{error:?}");
-    read_all(house.gate.proceed(entry, request("Hello")).await.expect("passes")).await;
-    drop(house.gate.enter(&caller, Purpose::Api).await.expect("and leaves again"));
-    house.gate.run(&caller, request("Hello")).await.expect("passes");
-}
-
-#[tokio::test]
 async fn an_alias_is_the_model_that_it_stands_for() {
     let house = House::new(Scripted::new(&["x"], Then::Finish)).await;
     let asked = ExchangeRequest { model: Some("gpt-4o".into()), ..request("Hello") };

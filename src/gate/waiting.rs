@@ -12,6 +12,7 @@ use super::Gate;
 use super::catalog::{Model, NotReady, Taken};
 use super::error::GateError;
 use super::lease::Lease;
+use super::request::Purpose;
 use super::running::Place;
 use super::way::Asker;
 use crate::access::Caller;
@@ -114,6 +115,17 @@ impl Gate {
                 },
             }
         }
+    }
+
+    /// How much of the model that a request is for is read, in percent; none where that is not known, or
+    /// not yet.
+    pub(crate) fn percent(
+        &self,
+        caller: &Caller,
+        purpose: Purpose,
+        name: Option<&str>,
+    ) -> Option<u8> {
+        self.asked(caller, purpose, name)?.progress.as_ref()?.percent()
     }
 
     fn still_loading(&self, name: &str) -> GateError {

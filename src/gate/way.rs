@@ -6,9 +6,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::Gate;
 use super::error::GateError;
 use super::request::{ExchangeHandle, ExchangeRequest, Purpose};
+use super::{Entry, Gate};
 use crate::access::Caller;
 
 /// How far somebody has come on the road.
@@ -105,16 +105,38 @@ impl Gate {
         T: Send + 'static,
         E: From<GateError> + Send + 'static,
     {
-        let (gate, by) = (self.clone(), caller.clone());
-        let (asker, Asking { stays, waits }) = Asker::new();
-        let road = async move {
+        let by = caller.clone();
+        let road = |gate: Self, asker| async move {
             let entry = gate.enter(&by, purpose).await?;
             let (request, beside) = prepare.await?;
-            let handle = gate.proceed_for(entry, request, Some(asker)).await?;
+            let handle = gate.proceed_for(entry, request, asker).await?;
             Ok::<_, E>((handle, beside))
         };
-        // On its own task: a caller who goes away half-way leaves no half-written books.
-        let task = self.inner.parts.runtime.spawn(road);
+        self.walk(road).await
+    }
+
+    /// The rest of the road for those who are inside, up to where it is waited for the model.
+    pub(crate) async fn proceed(
+        &self,
+        entry: Entry,
+        request: ExchangeRequest,
+    ) -> Result<Way<(), GateError>, GateError> {
+        let road = |gate: Self, asker| async move {
+            let handle = gate.proceed_for(entry, request, asker).await?;
+            Ok::<_, GateError>((handle, ()))
+        };
+        self.walk(road).await
+    }
+
+    /// Walks a road on a task of its own: a caller who goes away half-way leaves no half-written books.
+    async fn walk<T, E, F>(&self, road: impl FnOnce(Self, Asker) -> F) -> Result<Way<T, E>, E>
+    where
+        T: Send + 'static,
+        E: From<GateError> + Send + 'static,
+        F: Future<Output = Result<(ExchangeHandle, T), E>> + Send + 'static,
+    {
+        let (asker, Asking { stays, waits }) = Asker::new();
+        let task = self.inner.parts.runtime.spawn(road(self.clone(), asker));
         let rest = async move {
             let _stays = stays;
             task.await.unwrap_or_else(|error| Err(GateError::from(error).into()))
@@ -125,5 +147,27 @@ impl Gate {
             end = &mut rest => end.map(|(handle, beside)| Way::Open(handle, beside)),
             Ok(()) = waits => Ok(Way::Waits(rest)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{House, Scripted, Then, caller, request};
+    use super::*;
+    use crate::config::LimitSet;
+
+    #[tokio::test]
+    async fn a_request_that_is_still_being_read_has_a_place_among_those_that_run() {
+        let one = LimitSet { concurrent: Some(1), ..LimitSet::default() };
+        let house = House::with_limits(Scripted::new(&["x"], Then::Finish), one).await;
+        let caller = caller();
+        let entry = house.gate.enter(&caller, Purpose::Api).await.expect("enters");
+        let error = house.gate.run(&caller, request("Hello")).await.expect_err("one at a time");
+        assert!(matches!(error, GateError::Limited(_)), "{error:?}");
+        let way = house.gate.proceed(entry, request("Hello")).await.expect("passes");
+        let (mut handle, ()) = way.through().await.expect("passes");
+        while handle.next().await.is_some() {}
+        drop(house.gate.enter(&caller, Purpose::Api).await.expect("and leaves again"));
+        house.gate.run(&caller, request("Hello")).await.expect("passes");
     }
 }
