@@ -80,8 +80,9 @@ export function errorFrom(body, status, headers) {
   const known = /** @type {Record<string, string>} */ (errors)[code];
   const message = fill(known ?? body?.error?.message ?? errors.internal_error, {
     said: body?.error?.message ?? "",
-    wait: wait(Number(headers?.get("retry-after"))),
-    request: headers?.get("x-request-id") ?? "the time of now",
+    // In a stream, what headers say stands in the event.
+    wait: wait(Number(headers?.get("retry-after") ?? body?.retry_after)),
+    request: headers?.get("x-request-id") ?? body?.request_id ?? "the time of now",
   });
   return new ApiError(status, code, message, body?.error?.param ?? null);
 }

@@ -1,7 +1,7 @@
 // Answers while they are written: word by word, from another model, made again, stopped, met after a reload.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { answers, ask, card, check, composer, get, look, messagesOf, recordAnswer, sendButton, stopButton, stored, world } from "./world.mjs";
+import { answers, ask, card, composer, get, look, messagesOf, recordAnswer, sendButton, stopButton, stored, world } from "./world.mjs";
 
 /** @param {string} name */
 async function choose(name) {
@@ -16,22 +16,6 @@ async function meet(words) {
   await composer().fill(words);
   await composer().press("Enter");
   await answers().nth(before).locator(".answer").filter({ hasText: /\w/ }).waitFor();
-}
-
-/** Answers the next message in the server's place, event by event. */
-async function answerByHand() {
-  await world.page.evaluate(() => {
-    const asked = globalThis.fetch;
-    globalThis.fetch = async (to, options) => {
-      if (!String(to).endsWith("/messages")) return asked(to, options);
-      globalThis.fetch = asked;
-      const body = new ReadableStream({ start: (controller) => { /** @type {any} */ (globalThis).told = controller; } });
-      return new Response(body.pipeThrough(new TextEncoderStream()), { headers: { "content-type": "text/event-stream" } });
-    };
-  });
-  return (/** @type {string} */ event, /** @type {unknown} */ data) => world.page.evaluate((/** @type {string} */ words) => {
-    /** @type {any} */ (globalThis).told.enqueue(words);
-  }, `event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
 }
 
 export function answering() {
@@ -159,35 +143,6 @@ export function answering() {
     assert.equal(await answers().count(), 1);
     assert.ok((await answers().last().locator(".answer").innerText()).length > length, "nothing came after the reload");
     await choose("guide");
-  });
-
-  test("the place in the queue is shown from when the server tells it until the answer begins", async () => {
-    const { page } = world;
-    await page.locator(".new-chat").click();
-    const tell = await answerByHand();
-    await composer().fill("Is there a queue?");
-    await composer().press("Enter");
-    const line = page.locator(".wait-line");
-    const says = (/** @type {string} */ words) => line.getByText(words, { exact: true }).waitFor();
-    await says("Thinking");
-    await tell("start", { user_message_id: "msg_1", message_id: "msg_2" });
-    await says("Thinking");
-    await tell("queued", { position: 3 });
-    await says("2 ahead of you");
-    await check("chat-queue");
-    await tell("queued", { position: 1 });
-    await says("You are next");
-    await tell("started", {});
-    await says("Thinking");
-    await tell("delta", { text: "No more." });
-    await answers().last().getByText("No more.").waitFor();
-    await line.waitFor({ state: "detached" });
-    await tell("notice", { category: "personal.email", action: "redact", direction: "output", count: 2 });
-    await answers().last().getByText("2 details in this answer were replaced.").waitFor();
-    await tell("notice", { category: "injection", action: "flag", direction: "input", count: 1 });
-    await page.locator(".turn.user").last().getByText("The guard noted this message: hint of injection.").waitFor();
-    await tell("done", { finish_reason: "stop", usage: { prompt_tokens: 4, completion_tokens: 2 }, tokens_per_second: 42 });
-    await sendButton().waitFor();
   });
 
   test("what the guard replaced is said, where it happened", async () => {

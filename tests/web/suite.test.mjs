@@ -5,6 +5,7 @@ import { begin, end, world } from "./world.mjs";
 import { firstStart } from "./first-start.mjs";
 import { chat } from "./chat.mjs";
 import { answering } from "./answering.mjs";
+import { waiting } from "./waiting.mjs";
 import { account } from "./account.mjs";
 import { administration } from "./administration.mjs";
 import { models } from "./models.mjs";
@@ -18,7 +19,7 @@ before(begin);
 after(end);
 
 describe("the web app", () => {
-  for (const tests of [firstStart, answering, chat, account, administration, models, instructions, elsewhere, trouble, screens, reference]) tests();
+  for (const tests of [firstStart, answering, waiting, chat, account, administration, models, instructions, elsewhere, trouble, screens, reference]) tests();
 
   test("nothing left the server, and no policy was broken", () => {
     assert.deepEqual(world.problems, []);

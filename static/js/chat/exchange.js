@@ -23,7 +23,11 @@ export const isLoading = signal(false);
 export const loadError = signal("");
 /** null: nothing runs. "waiting" until the first text is there. */
 export const running = signal(/** @type {null | "waiting" | "writing"} */ (null));
-export const queuePosition = signal(/** @type {number | null} */ (null));
+/**
+ * What a "waiting" answer waits for, where the server tells it.
+ * @typedef {{ loading: number | null } | { position: number }} Awaited `loading`: the model, of which so many percent are read
+ */
+export const awaited = signal(/** @type {Awaited | null} */ (null));
 export const sendError = signal(/** @type {SendError | null} */ (null));
 export const draft = signal("");
 /** @type {import("../../vendor/signals.js").Signal<string | null>} */
@@ -62,7 +66,7 @@ export function reset() {
   reader = new AbortController();
   drop();
   batch(() => {
-    openId.value = null; prompt.value = null; messages.value = []; running.value = null; queuePosition.value = null;
+    openId.value = null; prompt.value = null; messages.value = []; running.value = null; awaited.value = null;
     sendError.value = null; loadError.value = ""; isLoading.value = false;
   });
 }
@@ -133,7 +137,7 @@ export async function reattach(id, messageId) {
       messages.value = [...others, { id: messageId, role: "assistant", content: "", isLive: true }];
       forgetNotices();
       running.value = "waiting";
-      queuePosition.value = null;
+      awaited.value = null;
     });
     try {
       await follow(api.stream("GET", `/api/conversations/${id}/stream`, undefined, mine.signal));
@@ -154,7 +158,7 @@ async function reload(id) {
     const answer = await api.get(`/api/conversations/${id}`);
     if (openId.value !== id) return;
     drop();
-    batch(() => { messages.value = shown(answer); running.value = null; queuePosition.value = null; });
+    batch(() => { messages.value = shown(answer); running.value = null; awaited.value = null; });
   } catch (/** @type {any} */ error) {
     if (openId.value === id) settle({ error: error.message });
   }
@@ -191,8 +195,9 @@ export function forgetNotices() {
 export async function follow(events) {
   for await (const { event, data } of events) {
     if (event === "start") taken(data);
-    else if (event === "queued") queuePosition.value = data.position;
-    else if (event === "started") queuePosition.value = null;
+    else if (event === "loading") awaited.value = { loading: data.percent };
+    else if (event === "queued") awaited.value = { position: data.position };
+    else if (event === "started") awaited.value = null;
     else if (event === "delta") collect(data.text);
     else if (event === "notice") { flush(); noticed(data); }
     else if (event === "done") { settle(data); announce(data.finish_reason === "cancelled" ? text.chat.stoppedAnnounce : text.chat.finished); return; }
@@ -236,7 +241,7 @@ function flush() {
   pending = "";
   batch(() => {
     running.value = "writing";
-    queuePosition.value = null;
+    awaited.value = null;
     changeLive({ content: (live()?.content ?? "") + more });
   });
 }
@@ -253,6 +258,6 @@ function settle(end) {
   batch(() => {
     changeLive({ ...end, isLive: false });
     running.value = null;
-    queuePosition.value = null;
+    awaited.value = null;
   });
 }

@@ -6,8 +6,8 @@ import { errors, text } from "../messages.js";
 import { announce, go, refreshMe, refreshModels, toastError } from "../state.js";
 import { refresh as refreshList } from "./conversations.js";
 import {
-  add, askToStop, drop, follow, forgetNotices, hasBegun, live, loadError, messages, modelInUse, open, openId, prompt, queuePosition, reattach,
-  running, sendError, watch, whereabouts,
+  add, askToStop, awaited, drop, follow, forgetNotices, hasBegun, live, loadError, messages, modelInUse, open, openId, prompt, reattach, running,
+  sendError, watch, whereabouts,
 } from "./exchange.js";
 
 /** The longest message that the server takes. */
@@ -125,7 +125,7 @@ function refused(error, stay) {
   batch(() => {
     messages.value = messages.value.filter((one) => one.id !== "local-answer" && one.id !== "local-question");
     running.value = null;
-    queuePosition.value = null;
+    awaited.value = null;
     const isGone = error.code === "not_found";
     sendError.value = isSaid ? null : { message: isGone ? text.chat.gone : error.message, isGone };
   });

@@ -1,11 +1,12 @@
 // One message: a question in its block, or an answer on the page with what can be done with it.
-import { html, useLayoutEffect, useRef } from "../lib.js";
+import { html, useEffect, useLayoutEffect, useRef } from "../lib.js";
 import { onCodeClick, show } from "../markdown.js";
 import { counted, fill, findings, text } from "../messages.js";
+import { announce } from "../state.js";
 import { Icon } from "../ui/icons.js";
 import { copyText, CopyButton, Notice } from "../ui/parts.js";
 import { takeUp } from "./composer.js";
-import { queuePosition } from "./exchange.js";
+import { awaited } from "./exchange.js";
 import { regenerate } from "./sending.js";
 
 /** @typedef {import("./exchange.js").Message} Message */
@@ -45,7 +46,8 @@ function Question({ message, isLast }) {
 /** @param {{ message: Message }} props */
 function Ending({ message }) {
   const reason = message.finish_reason;
-  if (message.error) return html`<${Notice} kind="bad" role="alert">${text.chat.failed} ${message.error}</${Notice}>`;
+  if (message.error) return html`<${Notice} kind="bad" role="alert">${message.content ? `${text.chat.failed} ` : ""}${message.error}</${Notice}>`;
+  if (reason === "refused") return html`<${Notice} kind="bad">${text.chat.unanswered}</${Notice}>`;
   if (reason === "length") return html`<${Notice} kind="warn">${text.chat.length}</${Notice}>`;
   if (reason === "cancelled") return html`<${Notice} icon="stop">${text.chat.stopped}</${Notice}>`;
   if (reason === "content_filter") return html`<${Notice} kind="bad" icon="shield">${text.chat.filtered}</${Notice}>`;
@@ -53,12 +55,24 @@ function Ending({ message }) {
   return null;
 }
 
-/** Where the answer will be: the place in the queue in words, then a sign of life. */
+/** @returns {[string, string]} what is waited for: as it is shown, and as it is said aloud, where a count that runs on is left out */
+function waitInWords() {
+  const now = awaited.value;
+  if (!now) return [text.chat.waiting, ""];
+  if ("loading" in now) {
+    const { loading, loadingPercent } = text.chat;
+    return [now.loading === null ? loading : fill(loadingPercent, { percent: now.loading }), loading];
+  }
+  const { one, many, aloud } = text.chat.position;
+  return now.position <= 1 ? [one, one] : [counted(now.position - 1, many, many), aloud];
+}
+
+/** Where the answer will be: what is waited for in words, then a sign of life. */
 function Waiting() {
-  const position = queuePosition.value;
-  const words = text.chat.position;
-  const said = position === null || position <= 0 ? text.chat.waiting : position === 1 ? words.one : counted(position - 1, words.many, words.many);
-  return html`<p class="wait-line" role="status"><span class="pulse"></span>${said}</p>`;
+  const [shown, said] = waitInWords();
+  // No live region: each percent and each place would be read out.
+  useEffect(() => { if (said) announce(said); }, [said]);
+  return html`<p class="wait-line"><span class="pulse"></span>${shown}</p>`;
 }
 
 /** @param {{ message: Message, isLast: boolean }} props */
