@@ -73,8 +73,6 @@ const ONLY: &[Only] = &[
             // What a failed statement means to the feature.
             "accounts/error.rs",
             "keys/error.rs",
-            // Verifies a log beside a server, without the store's threads.
-            "cli/audit.rs",
         ],
     },
     Only {

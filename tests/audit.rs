@@ -101,6 +101,18 @@ fn check(home: &Home, what: &str, tamper: impl Fn(&Home), says: &str) {
 }
 
 #[test]
+fn a_log_that_is_not_there_is_named_once_with_what_may_help() {
+    let home = Home::empty();
+    for command in [&["audit", "verify"][..], &["doctor"]] {
+        let output = home.strongroom(command);
+        let said = both(&output);
+        assert!(!output.status.success(), "{said}");
+        assert_eq!(said.matches("strongroom.db").count(), 1, "{said}");
+        assert!(said.contains("unable to open") && said.contains("--data-dir"), "{said}");
+    }
+}
+
+#[test]
 fn an_untouched_log_verifies_with_every_head_that_was_ever_kept() {
     let (home, earlier) = log_of_two_runs();
     let count_now = || number(&home, "SELECT count(*) FROM audit_events");

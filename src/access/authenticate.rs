@@ -286,6 +286,7 @@ pub(crate) fn db_error(error: &DbError) -> ApiError {
         DbError::Refused(_) => ErrorCode::AuditUnavailable,
         DbError::ReadOnly
         | DbError::Io(_)
+        | DbError::CannotOpen { .. }
         | DbError::Newer { .. }
         | DbError::Altered { .. }
         | DbError::Unusable(_)

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use rusqlite::{Connection, OpenFlags};
 
 use super::Ended;
 use super::options::{Common, out, warn};
@@ -16,6 +15,7 @@ use crate::app::{Order, send_order};
 use crate::audit::verify::{KeptHead, Trust, Verification, verify};
 use crate::audit::{Format, export, read_public_key};
 use crate::config::Settings;
+use crate::db::{Connection, open_to_read};
 use crate::telemetry;
 use crate::vault::{SourceKind, Vault};
 
@@ -107,9 +107,7 @@ impl Audit {
 /// One view of the log, however long it takes and whatever is added meanwhile.
 fn open_log(settings: &Settings) -> Result<Connection> {
     let path = settings.server.data_dir.join("strongroom.db");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(&path, flags)
-        .with_context(|| format!("{} cannot be opened", path.display()))?;
+    let db = open_to_read(&path).context("the database cannot be opened")?;
     db.execute_batch("BEGIN")?;
     Ok(db)
 }

@@ -30,8 +30,7 @@ impl Doctor {
         let settings = config.settings();
         let data = &settings.server.data_dir;
         let path = data.join("strongroom.db");
-        let opened = db::open_to_read(&path);
-        let db = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
+        let db = db::open_to_read(&path).context("the database cannot be opened")?;
         // One view, whatever a running server adds meanwhile.
         db.execute_batch("BEGIN")?;
         let guard = guard_in_words(settings);

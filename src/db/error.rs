@@ -1,5 +1,7 @@
 //! What can go wrong with the database, as callers can act on it.
 
+use std::path::Path;
+
 use rusqlite::ErrorCode;
 
 /// An error of the database.
@@ -14,6 +16,16 @@ pub enum DbError {
     /// The disk did not do what it was asked.
     #[error("the disk failed: {0}")]
     Io(String),
+    /// The file cannot be opened; says which it is, so that nobody else has to.
+    #[error("{path}: {why}; {help}")]
+    CannotOpen {
+        /// The file.
+        path: String,
+        /// Why, in SQLite's words.
+        why: String,
+        /// What may help.
+        help: &'static str,
+    },
     /// More jobs wait than may.
     #[error("the database is busy")]
     Busy,
@@ -50,6 +62,24 @@ pub enum DbError {
     /// Any other error of SQLite. The message names tables and columns, never values.
     #[error("database error: {0}")]
     Sqlite(String),
+}
+
+impl DbError {
+    /// What it means that this file was not opened.
+    pub(super) fn of_opening(path: &Path, error: rusqlite::Error) -> Self {
+        if error.sqlite_error_code() != Some(ErrorCode::CannotOpen) {
+            return error.into();
+        }
+        let (named, why) = (path.display().to_string(), error.to_string());
+        // SQLite's words end with the path.
+        let why = why.strip_suffix(&format!(": {named}")).unwrap_or(&why).to_owned();
+        let help = if path.exists() {
+            "it has to be a file that the user who runs this may read and write, in a directory of theirs"
+        } else {
+            "there is no such file: is `--data-dir` the right directory?"
+        };
+        Self::CannotOpen { path: named, why, help }
+    }
 }
 
 impl From<rusqlite::Error> for DbError {

@@ -232,7 +232,8 @@ fn connect(path: &Path, access: Access) -> Result<Connection, DbError> {
         Access::Read => base | OpenFlags::SQLITE_OPEN_READ_ONLY,
         Access::Write => base | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
     };
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| DbError::of_opening(path, error))?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA foreign_keys = ON;")?;

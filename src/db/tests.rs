@@ -209,3 +209,17 @@ fn the_writer_waits_for_the_disk_and_readers_cannot_write() {
     });
     assert!(outcome.is_err());
 }
+
+#[test]
+fn a_file_that_cannot_be_opened_is_named_once_with_why_and_what_may_help() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (path, access, help) in [
+        (dir.path().join("none.db"), Access::Read, "--data-dir"),
+        (dir.path().to_owned(), Access::Write, "may read and write"),
+    ] {
+        let error = connect(&path, access).map(drop).expect_err("it is no database").to_string();
+        assert_eq!(error.matches(&path.display().to_string()).count(), 1, "{error}");
+        assert!(error.contains(": unable to open database file; "), "{error}");
+        assert!(error.contains(help), "{error}");
+    }
+}
