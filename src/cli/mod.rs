@@ -22,7 +22,8 @@ mod user;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use options::Common;
 
@@ -31,13 +32,29 @@ use options::Common;
 #[derive(Parser)]
 #[command(name = "strongroom", version, propagate_version = true)]
 #[command(
-    after_help = "Without a command, `strongroom` serves.\n\nExit codes: 0 done, 1 failed (or `doctor` found something failing), 2 wrong usage, 3 something was found (audit verify, advisories check), 130 interrupted (chat)."
+    after_help = "Without a command, `strongroom` serves, and takes the options of `serve`.\n\nExit codes: 0 done, 1 failed (or `doctor` found something failing), 2 wrong usage, 3 something was found (audit verify, advisories check), 130 interrupted (chat)."
 )]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     common: Common,
+    #[command(flatten, next_help_heading = "Options of `serve`")]
+    serve: serve::Serve,
+}
+
+impl Cli {
+    /// What is to be run, and with which options.
+    fn chosen(self) -> Result<(Command, Common), clap::Error> {
+        match self.command {
+            None => Ok((Command::Serve(self.serve), self.common)),
+            Some(command) if self.serve == serve::Serve::default() => Ok((command, self.common)),
+            Some(_) => Err(Self::command().error(
+                ErrorKind::ArgumentConflict,
+                "options of `serve` stand before a command: leave the command out, or put them behind `serve`",
+            )),
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -92,8 +109,8 @@ enum Ended {
 
 /// Runs the command line and returns the exit code of the process.
 pub fn main() -> ExitCode {
-    let Cli { command, common } = Cli::parse();
-    match run(command.unwrap_or_else(|| Command::Serve(serve::Serve::default())), &common) {
+    let (command, common) = Cli::parse().chosen().unwrap_or_else(|error| error.exit());
+    match run(command, &common) {
         Ok(Ended::Done) => ExitCode::SUCCESS,
         Ok(Ended::Failing) => ExitCode::FAILURE,
         Ok(Ended::Misused) => ExitCode::from(2),
@@ -167,7 +184,10 @@ fn report_panic(place: Option<&std::panic::Location<'_>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+
+    fn read(line: &str) -> Result<(Command, Common), clap::Error> {
+        Cli::try_parse_from(line.split(' ')).and_then(Cli::chosen)
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -180,6 +200,8 @@ mod tests {
             "strongroom",
             "strongroom serve --data-dir D --listen 127.0.0.1:1 --model a.gguf --model b.gguf",
             "strongroom --data-dir D serve",
+            "strongroom --data-dir D --listen 127.0.0.1:1 --model a.gguf --model b.gguf",
+            "strongroom --plain-http --passphrase-file /dev/fd/3 --data-dir D",
             "strongroom chat",
             "strongroom chat Summarise this",
             "strongroom chat -m guide -s Brief. --plain --no-history --key-file K --ca C hello",
@@ -218,15 +240,30 @@ mod tests {
             "strongroom usage --from 2026-01-01 --to 2026-01-31 --by person,model --csv",
             "strongroom usage --json --passphrase-file F",
         ] {
-            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+            assert!(read(line).is_ok(), "{line}");
         }
         for line in [
             "strongroom chat --server http://ai.example.org",
             "strongroom chat --keep-key --forget-key",
             "strongroom chat --key sr-1",
             "strongroom usage --json --csv",
+            "strongroom --listen 127.0.0.1:1 serve",
+            "strongroom --model a.gguf chat",
         ] {
-            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+            assert!(read(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn the_options_of_serve_are_those_without_a_command_and_no_other_command_s() {
+        let Ok((Command::Serve(serve), _)) = read("strongroom --data-dir D --listen 127.0.0.1:1")
+        else {
+            panic!("it serves")
+        };
+        assert!(serve != serve::Serve::default());
+        let Err(error) = read("strongroom --listen 127.0.0.1:1 models list") else {
+            panic!("nothing listens there")
+        };
+        assert!(error.to_string().contains("options of `serve`"), "{error}");
     }
 }

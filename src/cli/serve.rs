@@ -10,7 +10,7 @@ use super::secrets::secret_from_file;
 use crate::{app, telemetry};
 
 /// Serve people and programs.
-#[derive(Args, Default)]
+#[derive(Args, Default, PartialEq, Eq)]
 #[command(
     after_help = "Examples:\n  strongroom serve\n  strongroom serve --model models/qwen3-4b-q4_k_m.gguf\n  strongroom serve --data-dir /var/lib/strongroom --listen 0.0.0.0:8443 --set server.hosts=ai.example.org\n  strongroom serve --passphrase-file /dev/fd/3 3<passphrase"
 )]
