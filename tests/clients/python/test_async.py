@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import openai
 from pydantic import BaseModel, Field
 from test_calls import asynchronous_client_that
+from test_forms import Line
 
 # Its context holds a form that is written as long as it can be.
 MODEL = "guide-long"
@@ -21,16 +22,6 @@ class Weather(BaseModel):
 
     unit: Literal["C", "F"]
     days: Annotated[int, Field(ge=1, le=9)]
-
-
-class Point(BaseModel):
-    x: Annotated[int, Field(ge=-9, le=9)]
-    is_far: bool
-
-
-class Line(BaseModel):
-    start: Point
-    name: Annotated[str, Field(max_length=8)] | None
 
 
 TOOL = openai.pydantic_function_tool(Weather, name="weather")

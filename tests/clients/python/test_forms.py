@@ -32,6 +32,16 @@ TOOLS = [{"type": "function", "function": {
 }}, {"type": "function", "function": {"name": "now"}}]
 
 
+class Point(BaseModel):
+    x: Annotated[int, Field(ge=-9, le=9)]
+    is_far: bool
+
+
+class Line(BaseModel):
+    start: Point
+    name: Annotated[str, Field(max_length=8)] | None
+
+
 @pytest.fixture(scope="module")
 def client():
     with client_with(os.environ["OPENAI_API_KEY"]) as client:
@@ -97,14 +107,6 @@ def test_answers_to_random_schemas_are_valid(client):
 
 
 def test_a_class_of_pydantic_is_parsed(client):
-    class Point(BaseModel):
-        x: Annotated[int, Field(ge=-9, le=9)]
-        is_far: bool
-
-    class Line(BaseModel):
-        start: Point
-        name: Annotated[str, Field(max_length=8)] | None
-
     answer = client.chat.completions.parse(
         model=MODEL, messages=QUESTION, response_format=Line, seed=1, max_tokens=400, temperature=0.7
     )
