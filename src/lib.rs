@@ -70,9 +70,10 @@ pub mod speed;
 pub mod vault;
 pub mod web;
 
-/// What the benchmark of the controls needs.
+/// What the benchmarks of the controls and of the kernels need.
 #[cfg(feature = "bench")]
 pub mod bench {
     pub use crate::app::serve_engine;
+    pub use crate::engine::{Race, races};
     pub use crate::gate::Generate;
 }

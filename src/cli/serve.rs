@@ -26,7 +26,7 @@ pub(super) struct Serve {
     plain_http: bool,
     /// A file, or file descriptor, with the passphrase of the root key; without it the server starts
     /// sealed and waits for it, at the terminal or from `strongroom unseal`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(id = "serve_passphrase_file", long = "passphrase-file", value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }
 

@@ -51,6 +51,8 @@ pub use kernels::{
     InstructionSet, InstructionsError, TooLate, give_back_memory, multiply_rate, read_rate,
     set_instructions, set_threads, threads,
 };
+#[cfg(feature = "bench")]
+pub use kernels::{Race, races};
 pub use memory::{available_bytes, own_bytes, peak_bytes};
 pub use message::{Content, Conversation, Extent, Message, Part, Role, ToolCall};
 pub use options::{EngineOptions, KvPrecision};

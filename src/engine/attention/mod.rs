@@ -209,11 +209,7 @@ impl Kernel for Tile<'_, '_, '_> {
                 let mixed = &mut mixed[at * head_dim..to * head_dim];
                 let seen = |row| seen_of(at + row);
                 if let Some(mut whole) = whole {
-                    if some > FEW {
-                        part.mix_rows::<_, { 2 * FEW }, FUSED>(&mut whole, running, mixed, seen);
-                    } else {
-                        part.mix::<_, FUSED>(&mut whole, running, mixed, seen);
-                    }
+                    part.mix::<_, FUSED>(&mut whole, running, mixed, seen);
                 } else {
                     let (cache, place) = (self.cache, place(block));
                     let mut parts = Parts { cache, place, wide: &mut part_scratch };
@@ -222,16 +218,12 @@ impl Kernel for Tile<'_, '_, '_> {
                 at = to;
             }
         }
-        for (index, out) in self.item.out.iter_mut().enumerate() {
-            let from = index * group;
-            let heads = mixed[from * head_dim..(from + group) * head_dim].chunks_exact(head_dim);
-            for ((out, mixed), running) in
-                out.chunks_exact_mut(head_dim).zip(heads).zip(&running[from..])
-            {
-                let scale = running.sum.recip();
-                for (out, x) in out.iter_mut().zip(mixed) {
-                    *out = x * scale;
-                }
+        let heads = mixed.chunks_exact(head_dim).zip(&running);
+        let places = self.item.out.iter_mut().flat_map(|out| out.chunks_exact_mut(head_dim));
+        for (out, (mixed, running)) in places.zip(heads) {
+            let scale = running.sum.recip();
+            for (out, x) in out.iter_mut().zip(mixed) {
+                *out = x * scale;
             }
         }
     }
@@ -276,7 +268,8 @@ impl Part<'_> {
             1 => self.mix_rows::<S, 1, FUSED>(source, running, mixed, seen),
             2 => self.mix_rows::<S, 2, FUSED>(source, running, mixed, seen),
             3 => self.mix_rows::<S, 3, FUSED>(source, running, mixed, seen),
-            _ => self.mix_rows::<S, 4, FUSED>(source, running, mixed, seen),
+            4 => self.mix_rows::<S, 4, FUSED>(source, running, mixed, seen),
+            _ => self.mix_rows::<S, { 2 * FEW }, FUSED>(source, running, mixed, seen),
         }
     }
 

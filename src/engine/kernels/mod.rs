@@ -14,6 +14,8 @@ mod mix;
 pub(crate) mod packed;
 mod pool;
 mod probe;
+#[cfg(feature = "bench")]
+mod races;
 mod reductions;
 mod room;
 mod target;
@@ -28,6 +30,8 @@ pub(crate) use mix::{Mix, WIDE};
 pub(crate) use pool::for_each;
 pub use pool::{TooLate, set_threads, threads};
 pub use probe::{multiply_rate, read_rate};
+#[cfg(feature = "bench")]
+pub use races::{Race, races};
 pub(crate) use reductions::{ExpSum, Highest, Sum, SumOfSquares};
 pub(crate) use room::{Rooms, ask_for_large_pages};
 pub(crate) use target::*;

@@ -9,10 +9,14 @@ use std::sync::{Barrier, OnceLock};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+#[cfg(target_arch = "x86_64")]
+use super::amx::Amx;
 #[cfg(target_arch = "aarch64")]
 use super::arm::{Dotprod, I8mm};
 use super::target::{Kernel, Target};
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "aarch64")]
 mod arm;
 
@@ -20,14 +24,16 @@ mod arm;
 const MULTIPLY_FOR: Duration = Duration::from_millis(200);
 /// So often either is measured; the best counts.
 const TRIES: usize = 4;
-/// Products between two looks at the clock, in tiles.
-const TILES_A_LOOK: usize = 64;
+/// Products between two looks at the clock, in tiles: many, for what is laid out before them.
+const TILES_A_LOOK: usize = 1_024;
 
-/// Bytes that this machine's best instructions multiply and add in a second, with so many threads;
+/// Bytes that the best instructions that are computed with multiply and add in a second, with so many threads;
 /// a product and its sum are two operations. And what these instructions are called. An error where
 /// the system does not give the threads.
 pub fn multiply_rate(threads: usize) -> io::Result<(f64, &'static str)> {
-    let best = Multiply::available().last().copied().unwrap_or(Multiply::Portable);
+    let allowed = |multiply: &&Multiply| multiply.is_allowed_by(Target::best());
+    let available = Multiply::available();
+    let best = available.iter().rev().find(allowed).copied().unwrap_or(Multiply::Portable);
     let mut rate = 0.0_f64;
     for _ in 0..TRIES {
         rate = rate.max(multiply_once(best, threads.max(1))?);
@@ -44,7 +50,8 @@ fn multiply_once(multiply: Multiply, threads: usize) -> io::Result<f64> {
             black_box(multiply.sum(&tile, TILES_A_LOOK));
             tiles += TILES_A_LOOK;
         }
-        2.0 * (tiles * ROWS * COLUMNS * DEPTH) as f64 / begun.elapsed().as_secs_f64()
+        let products = tiles * ROWS * COLUMNS * DEPTH * multiply.surplus();
+        2.0 * products as f64 / begun.elapsed().as_secs_f64()
     };
     Ok(together(threads, named, work)?.into_iter().sum())
 }
@@ -152,6 +159,8 @@ enum Multiply {
     AvxVnni,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    #[cfg(target_arch = "x86_64")]
+    Amx(Amx),
     #[cfg(target_arch = "aarch64")]
     Neon,
     #[cfg(target_arch = "aarch64")]
@@ -175,6 +184,7 @@ impl Multiply {
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
                 all.push(Self::Avx512Vnni);
             }
+            all.extend(Amx::detect().map(Self::Amx));
         }
         #[cfg(target_arch = "aarch64")]
         {
@@ -194,12 +204,39 @@ impl Multiply {
             Self::AvxVnni => "AVX-VNNI",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => "AVX-512 VNNI",
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(_) => "AMX",
             #[cfg(target_arch = "aarch64")]
             Self::Neon => "NEON",
             #[cfg(target_arch = "aarch64")]
             Self::Dotprod(_) => "NEON with dotprod",
             #[cfg(target_arch = "aarch64")]
             Self::I8mm(_) => "NEON with i8mm",
+        }
+    }
+
+    /// Whether it is of a target, or of less.
+    fn is_allowed_by(self, target: Target) -> bool {
+        match (self, target) {
+            (_, Target::Portable) => self == Self::Portable,
+            #[cfg(target_arch = "x86_64")]
+            (Self::Amx(_), _) => target == Target::Amx,
+            #[cfg(target_arch = "x86_64")]
+            (Self::Avx512Vnni, _) => target != Target::Avx2,
+            #[cfg(target_arch = "aarch64")]
+            (Self::Dotprod(_), _) => target != Target::Neon,
+            #[cfg(target_arch = "aarch64")]
+            (Self::I8mm(_), _) => target == Target::I8mm,
+            _ => true,
+        }
+    }
+
+    /// How many products are added up for one that is in the sum.
+    fn surplus(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(_) => amx::SURPLUS,
+            _ => 1,
         }
     }
 
@@ -216,6 +253,8 @@ impl Multiply {
             // SAFETY: `available` lists it only where AVX-512F and AVX-512 VNNI were detected.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => unsafe { sum_avx512_vnni(tile, times) },
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(amx) => amx::sum(amx, tile, times),
             // SAFETY: NEON is part of 64-bit ARM.
             #[cfg(target_arch = "aarch64")]
             Self::Neon => unsafe { arm::sum_neon(tile, times) },

@@ -116,7 +116,7 @@ pub fn set_instructions(set: InstructionSet) -> Result<(), InstructionsError> {
             return Err(InstructionsError::Missing);
         }
     };
-    if !Target::available().contains(&chosen) {
+    if !chosen.is_available() {
         return Err(InstructionsError::Missing);
     }
     if *CHOSEN.get_or_init(|| chosen) == chosen { Ok(()) } else { Err(InstructionsError::TooLate) }
@@ -128,21 +128,27 @@ impl Target {
         *CHOSEN.get_or_init(|| Self::available().last().copied().unwrap_or(Self::Portable))
     }
 
+    /// Whether this machine has it. The system is asked for nothing that another target needs.
+    fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Portable => return true,
+            Self::Avx2 => return has_avx2(),
+            Self::Avx512 => return has_avx512(),
+            Self::Amx => {}
+        }
+        Self::available().contains(&self)
+    }
+
     /// All that this machine has, the best last.
     pub(crate) fn available() -> Vec<Self> {
         let mut targets = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
         {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if avx2 {
+            if has_avx2() {
                 targets.push(Self::Avx2);
             }
-            if avx2
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
+            if has_avx512() {
                 targets.push(Self::Avx512);
                 if is_x86_feature_detected!("avx512vnni") && Amx::detect().is_some() {
                     targets.push(Self::Amx);
@@ -179,6 +185,20 @@ impl Target {
             Self::Avx512 | Self::Amx => unsafe { run_avx512(kernel) },
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    has_avx2()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
 }
 
 // Never a part of another: a kernel within a kernel is a function of its own, of a size that the compiler's

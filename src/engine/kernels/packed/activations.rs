@@ -59,18 +59,28 @@ impl Activations {
     /// Quantizes rows [count, columns] for products by some instructions. The columns, and some, divide
     /// into groups.
     pub(crate) fn quantize(rows: &[f32], columns: usize, instructions: Instructions) -> Self {
+        Self::quantize_by(Target::best(), rows, columns, instructions)
+    }
+
+    /// The same with the build for a target.
+    pub(crate) fn quantize_by(
+        target: Target,
+        rows: &[f32],
+        columns: usize,
+        instructions: Instructions,
+    ) -> Self {
         let (groups, width) = (columns / GROUP, columns.max(1));
-        let count = rows.len() / width;
+        let count = rows.len().checked_div(columns).unwrap_or(0);
         let panels = if instructions.take_wide_panels() { count / WIDE } else { 0 };
         let in_wide = panels * WIDE;
         let (of_wide, rows) = rows[..count * width].split_at(in_wide * width);
         let mut wide = Box::new_uninit_slice(panels * groups);
         let panels = wide.chunks_mut(groups.max(1)).zip(of_wide.chunks_exact(WIDE * width));
-        for_each(panels, |(wide, rows)| Target::best().run(QuantizeWide { rows, columns, wide }));
+        for_each(panels, |(wide, rows)| target.run(QuantizeWide { rows, columns, wide }));
         let mut pieces = Box::new_uninit_slice((count - in_wide) * groups);
         let panels = pieces.chunks_mut((PANEL * groups).max(1)).zip(rows.chunks(PANEL * width));
         let quantize = |rows: &[f32], pieces: &mut [MaybeUninit<Piece>]| {
-            Target::best().run(Quantize { rows, columns, pieces });
+            target.run(Quantize { rows, columns, pieces });
         };
         if count - in_wide <= PANEL {
             panels.for_each(|(pieces, rows)| quantize(rows, pieces));

@@ -3,12 +3,12 @@
 //! A few tiles of weights are taken out of their packed form once, for a part of the columns, and stay in the
 //! second cache while all rows pass by. The processor multiplies whole matrices of bytes; what comes of
 //! each group is scaled by the vector unit, in the order and with the operations of `avx512`: the bits
-//! are the same.
+//! are the same. Machines without such tiles hold nothing of this in their tests.
 #![expect(unsafe_code, reason = "vectors are read from memory and written to it")]
 
 use std::arch::x86_64::{
     __m512, _MM_HINT_ET0, _mm_prefetch, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps,
-    _mm512_load_ps, _mm512_load_si512, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    _mm512_load_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
     _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_ps, _mm512_setzero_ps,
     _mm512_store_ps, _mm512_store_si512, _mm512_storeu_ps, _mm512_sub_epi8,
 };
@@ -34,6 +34,8 @@ const RING: usize = 4;
 /// Groups of the largest block.
 const OF_BLOCK: usize = 8;
 
+const _: () = assert!(AHEAD < RING && GROUPS.is_multiple_of(OF_BLOCK));
+
 /// A group of columns of 16 rows of weights, taken out of its packed form.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -45,7 +47,7 @@ struct Group {
     minima: [Lanes; 2],
 }
 
-/// What a thread takes out of the packed form at a time.
+/// What a thread takes out of the packed form at a time, and what comes of it: 204 KiB, which it keeps.
 struct Open {
     /// [tiles, groups]
     groups: Box<[Group]>,
@@ -90,9 +92,11 @@ fn by_parts<const LAYOUT: usize>(
 ) {
     OPEN.with_borrow_mut(|open| {
         if const { layout(LAYOUT).code().parts() } == 1 {
-            all::<LAYOUT, 8>(&amx.lay_out(), open, tiles, panels, out);
+            // SAFETY: nothing below lays out tiles, and nothing above does: it holds `OPEN`.
+            all::<LAYOUT, 8>(&unsafe { amx.lay_out() }, open, tiles, panels, out);
         } else {
-            all::<LAYOUT, 4>(&amx.lay_out(), open, tiles, panels, out);
+            // SAFETY: as above.
+            all::<LAYOUT, 4>(&unsafe { amx.lay_out() }, open, tiles, panels, out);
         }
     });
 }
@@ -203,6 +207,7 @@ fn panel_by_tiles<const LAYOUT: usize, const QUADS: usize>(
     place: Place,
     out: &mut Results<'_>,
 ) {
+    debug_assert!(pieces.len().is_multiple_of(const { layout(LAYOUT).groups() }), "whole blocks");
     let Open { groups, blocks, dots } = open;
     let tiles = groups.chunks_exact(GROUPS).take(place.count);
     // All groups of all tiles in one row: between two tiles nothing waits.
@@ -224,7 +229,8 @@ fn panel_by_tiles<const LAYOUT: usize, const QUADS: usize>(
         bring_results(out, place.first + tile);
         let mut sums = [_mm512_setzero_ps(); ROWS];
         if !place.is_first {
-            read(out, place.first + tile, &mut sums);
+            // SAFETY: the products of the columns before these were written.
+            unsafe { read(out, place.first + tile, &mut sums) };
         }
         if const { layout(LAYOUT).groups() } == 1 {
             for (group, piece) in groups.iter().zip(pieces) {
@@ -334,8 +340,8 @@ fn add_scaled(numbers: &[__m512; ROWS], scale: &Lanes, sums: &mut [__m512; ROWS]
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn number(dot: &[i32; LANES]) -> __m512 {
-    // SAFETY: 16 numbers of four bytes are read; they are lines of `Sums`, which lies at one.
-    _mm512_cvtepi32_ps(unsafe { _mm512_load_si512(dot.as_ptr().cast()) })
+    // SAFETY: 16 numbers of four bytes are read.
+    _mm512_cvtepi32_ps(unsafe { _mm512_loadu_si512(dot.as_ptr().cast()) })
 }
 
 #[target_feature(enable = "avx512f")]
@@ -353,13 +359,17 @@ fn store(lanes: &mut Lanes, numbers: __m512) {
 }
 
 /// The results of a tile for all rows, as far as they were added up.
+///
+/// # Safety
+///
+/// They were written.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn read(out: &Results<'_>, tile: usize, sums: &mut [__m512; ROWS]) {
+unsafe fn read(out: &Results<'_>, tile: usize, sums: &mut [__m512; ROWS]) {
     for (row, sum) in sums.iter_mut().enumerate() {
         let Some(of_row) = out.get(row) else { return };
         let of_tile = &of_row[tile * LANES..];
-        // SAFETY: the products of the columns before these were written.
+        // SAFETY: as many numbers are read as there are, and no more than 16; the caller wrote them.
         *sum = unsafe {
             if let Some(whole) = of_tile.first_chunk::<LANES>() {
                 _mm512_loadu_ps(whole.as_ptr().cast())

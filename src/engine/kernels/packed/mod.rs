@@ -66,7 +66,7 @@ impl PackedMatrix {
     ) -> Option<Self> {
         let format = Format::of(kind)?;
         let row_bytes = columns / format.layout.block() * format.block_bytes;
-        let outputs = bytes.len() / row_bytes.max(1);
+        let outputs = bytes.len().checked_div(row_bytes).unwrap_or(0);
         let (tiles, size) = (outputs.div_ceil(LANES), TileSize::of(format.layout, columns));
         let mut lines = rooms.take(tiles * size.lines);
         let mut heads = rooms.take((tiles * size.head_bytes).div_ceil(size_of::<Line>()));

@@ -184,21 +184,24 @@ impl Instructions {
         false
     }
 
-    /// Multiplies tiles with all rows, which were quantized for these instructions, and writes all of `out`, [rows].
-    pub(super) fn multiply_all(self, tiles: Tiles<'_>, rows: &Activations, out: &mut Results<'_>) {
+    /// Multiplies tiles with all rows, with the instructions that these were quantized for, and writes all
+    /// of `out`, [rows].
+    pub(super) fn multiply_all(tiles: Tiles<'_>, rows: &Activations, out: &mut Results<'_>) {
+        assert_eq!(out.len(), rows.count(), "a place for each row");
+        let own = rows.instructions();
+        let (in_wide, rest) = out.split_at_mut(rows.in_wide_panels());
         #[cfg(target_arch = "x86_64")]
-        let out = match self {
-            Self::Amx(amx) => {
-                let (of_panels, rest) = out.split_at_mut(rows.in_wide_panels());
-                // SAFETY: `of` gives this only where the instructions were detected, and the variants
-                // are made nowhere else.
-                unsafe { amx::multiply(amx, tiles, rows.wide_panels(), of_panels) };
-                rest
-            }
-            _ => out,
-        };
-        for (pieces, out) in rows.panels().zip(out.chunks_mut(PANEL)) {
-            self.multiply(tiles, pieces, out);
+        if let Self::Amx(amx) = own
+            && !in_wide.is_empty()
+        {
+            // SAFETY: `of` gives this only where the instructions were detected, and the variants are
+            // made nowhere else.
+            unsafe { amx::multiply(amx, tiles, rows.wide_panels(), in_wide) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        assert!(in_wide.is_empty(), "nothing else takes wide panels");
+        for (pieces, out) in rows.panels().zip(rest.chunks_mut(PANEL)) {
+            own.multiply(tiles, pieces, out);
         }
     }
 
