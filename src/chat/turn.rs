@@ -236,3 +236,15 @@ fn said(message: Message) -> Option<engine::Message> {
     let is_said = role == Role::User || !message.content.is_empty();
     is_said.then(|| engine::Message::new(role, message.content))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MESSAGE_BYTES_MAX;
+
+    #[test]
+    fn the_page_knows_the_longest_message() {
+        let page = include_str!("../../static/js/chat/message.js");
+        let line = format!("export const MESSAGE_BYTES_MAX = {} * 1024;", MESSAGE_BYTES_MAX / 1024);
+        assert!(page.lines().any(|found| found == line), "no line `{line}`");
+    }
+}

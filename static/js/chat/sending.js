@@ -9,9 +9,8 @@ import {
   add, askToStop, awaited, drop, follow, forgetNotices, hasBegun, live, loadError, messages, modelInUse, open, openId, prompt, reattach, running,
   sendError, watch, whereabouts,
 } from "./exchange.js";
+import { bytesOf, MESSAGE_BYTES_MAX, titleFor } from "./message.js";
 
-/** The longest message that the server takes. */
-const MESSAGE_BYTES_MAX = 256 * 1024;
 const LOOKS_MAX = 5;
 const LOOK_WAIT_MS = 400;
 
@@ -43,7 +42,7 @@ function newId() {
 export async function send(content) {
   if (running.value) return false;
   sendError.value = null;
-  if (new TextEncoder().encode(content).length > MESSAGE_BYTES_MAX) {
+  if (bytesOf(content) > MESSAGE_BYTES_MAX) {
     sendError.value = { message: errors.payload_too_large, isGone: false };
     return false;
   }
@@ -57,7 +56,8 @@ export async function send(content) {
   const [stay, controller] = begin();
   let conversation = openId.value ?? "";
   try {
-    if (isFirst) conversation = (await api.post("/api/conversations", { model: modelInUse() ?? undefined, prompt: prompt.value ?? undefined }, { signal: controller.signal })).id;
+    const made = { title: titleFor(content), model: modelInUse() ?? undefined, prompt: prompt.value ?? undefined };
+    if (isFirst) conversation = (await api.post("/api/conversations", made, { signal: controller.signal })).id;
   } catch (/** @type {any} */ error) {
     return refused(error, stay);
   }
