@@ -39,6 +39,12 @@ export const short = (value) =>
 /** @param {number} bytes */
 export const mebibytes = (bytes) => `${number(Math.round(bytes / 1_048_576))} MiB`;
 
+/** @param {number} bytes of a text, as one reads it */
+export function size(bytes) {
+  if (bytes < 1024) return `${number(bytes)} B`;
+  return bytes < 1_048_576 ? `${number(Math.round(bytes / 1024))} KiB` : mebibytes(bytes);
+}
+
 /** @param {number} seconds */
 export function wait(seconds) {
   if (!Number.isFinite(seconds) || seconds <= 0) return "a moment";

@@ -1,10 +1,13 @@
 // Where one types: grows to ten lines, Enter sends, Shift+Enter breaks, Esc stops, ↑ takes up the last question.
-import { html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
-import { text } from "../messages.js";
+import { batch, html, useEffect, useLayoutEffect, useRef, useState } from "../lib.js";
+import { fill, text } from "../messages.js";
 import { toast } from "../state.js";
 import { Icon } from "../ui/icons.js";
 import { Dialog, Notice } from "../ui/parts.js";
-import { draft, messages, openId, running, sendError } from "./exchange.js";
+import { attached, FILES_MAX, reading, refusals } from "./attached.js";
+import { draft, messages, openId, running, sendError, whereabouts } from "./exchange.js";
+import { AttachButton, Chips, onPaste, Refusals } from "./files.js";
+import { compose, parse } from "./message.js";
 import { send, stop } from "./sending.js";
 import { newChat } from "./sidebar.js";
 
@@ -23,33 +26,45 @@ export function Composer({ follow }) {
     addEventListener("keydown", key);
     return () => removeEventListener("keydown", key);
   }, []);
-  const submit = async () => {
-    const content = draft.value.trim();
-    if (!content || running.value) return;
-    draft.value = "";
-    // What was not taken comes back into the box: nothing typed is ever lost.
-    if (!await send(content)) draft.value = draft.value ? `${content}\n\n${draft.value}` : content;
-  };
+  const isEmpty = !draft.value.trim() && attached.value.length === 0;
   const onKey = (/** @type {KeyboardEvent} */ event) => {
     // 229: the key belongs to an input method. Safari says so of the Enter that ends a composition, and nothing else does.
     const isComposing = event.isComposing || event.keyCode === 229;
     if (event.key === "Enter" && !event.shiftKey && !isComposing) { event.preventDefault(); void submit(); }
-    if (event.key === "ArrowUp" && !draft.value) {
+    if (event.key === "ArrowUp" && !draft.value && attached.value.length === 0) {
       const last = messages.value.findLast((one) => one.role === "user");
-      if (last) { event.preventDefault(); draft.value = last.content; }
+      if (last) { event.preventDefault(); put(last.content); }
     }
   };
   return html`<div class="composer-zone">${follow}
     ${sendError.value && html`<div class="send-error"><${Notice} kind="bad" role="alert">${sendError.value.message}
       ${sendError.value.isGone && html` <button type="button" class="button small" onClick=${newChat}>${text.chat.new}</button>`}</${Notice}></div>`}
-    <form class="composer" onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); void submit(); }}>
+    <${Refusals} /><${Chips} />
+    <form class="composer" onPaste=${onPaste} onSubmit=${(/** @type {Event} */ event) => { event.preventDefault(); void submit(); }}>
       <textarea ref=${area} rows="1" aria-label=${text.chat.placeholder} placeholder=${text.chat.placeholder}
         value=${draft.value} onInput=${(/** @type {any} */ event) => { draft.value = event.currentTarget.value; }} onKeyDown=${onKey}></textarea>
+      <${AttachButton} />
       ${isBusy ? html`<button type="button" class="icon-button send" aria-label=${text.chat.stop} title=${`${text.chat.stop} (Esc)`}
           onClick=${() => void stop()}><${Icon} name="stop" /></button>`
         : html`<button type="submit" class="icon-button send" aria-label=${text.chat.send} title=${`${text.chat.send} (Enter)`}
-          disabled=${!draft.value.trim()}><${Icon} name="send" /></button>`}
+          disabled=${isEmpty || reading.value > 0}><${Icon} name="send" /></button>`}
     </form><${Seal} /></div>`;
+}
+
+async function submit() {
+  const [words, files] = [draft.value.trim(), attached.value];
+  if ((!words && files.length === 0) || running.value || reading.value > 0) return;
+  if (files.length > FILES_MAX) {
+    refusals.value = [fill(text.chat.files.over, { max: FILES_MAX, count: files.length - FILES_MAX })];
+    return;
+  }
+  batch(() => { draft.value = ""; attached.value = []; refusals.value = []; });
+  if (await send(compose(words, files))) return;
+  // What was not taken comes back into the box: nothing typed is ever lost.
+  batch(() => {
+    draft.value = draft.value && words ? `${words}\n\n${draft.value}` : words || draft.value;
+    attached.value = [...files, ...attached.value];
+  });
 }
 
 /** @param {HTMLTextAreaElement | null} area for browsers without `field-sizing` */
@@ -69,14 +84,22 @@ function Seal() {
         html`<li><${Icon} name=${icon} /><div><h3>${title}</h3><p class="quiet small">${about}</p></div></li>`)}</ul></${Dialog}>`}`;
 }
 
+/** @param {string} content a message, whose files become chips again */
+function put(content) {
+  const { words, files } = parse(content);
+  batch(() => { draft.value = words; attached.value = files; refusals.value = []; });
+}
+
 /**
- * Puts a text into the box, and the cursor behind it. What stood there can be had back.
- * @param {string} words
+ * Puts a message into the box, and the cursor behind it. What stood there can be had back.
+ * @param {string} content
  */
-export function takeUp(words) {
-  const before = draft.value;
-  draft.value = words;
-  if (before && before !== words) toast(text.chat.replaced, { action: text.undo, act: () => { draft.value = before; } });
+export function takeUp(content) {
+  const [words, files, stay] = [draft.value, attached.value, whereabouts()];
+  const before = compose(words, files);
+  put(content);
+  const back = () => { if (stay.isTheirs()) batch(() => { draft.value = words; attached.value = files; }); };
+  if (before && before !== content) toast(text.chat.replaced, { action: text.undo, act: back });
   const area = /** @type {HTMLTextAreaElement | null} */ (document.querySelector(".composer textarea"));
   area?.focus();
 }

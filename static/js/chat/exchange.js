@@ -3,6 +3,7 @@ import { batch, signal } from "../lib.js";
 import { api, errorFrom } from "../api.js";
 import { errors, text } from "../messages.js";
 import { announce, models, toastError } from "../state.js";
+import { forgetAttached } from "./attached.js";
 
 /**
  * @typedef {{ category: string, action: string, count: number, direction: "input" | "output" }} GuardNotice
@@ -76,6 +77,7 @@ export function forgetAll() {
   people += 1;
   reset();
   draft.value = "";
+  forgetAttached();
   model.value = null;
 }
 

@@ -8,6 +8,7 @@ import { Menu, Notice } from "../ui/parts.js";
 import { Composer } from "./composer.js";
 import { conversations, titleOf } from "./conversations.js";
 import { draft, isLoading, loadError, messages, model, modelInUse, open, openId, reset, running } from "./exchange.js";
+import { DropTarget } from "./files.js";
 import { Instructions } from "./instructions.js";
 import { send } from "./sending.js";
 import { turn } from "./turn.js";
@@ -42,7 +43,7 @@ export function ChatPage({ id }) {
   return html`<${Bar} id=${id} />
     <div class="thread" ref=${thread} onScroll=${onScroll} tabindex="-1">
       ${isNew ? html`<${Welcome} />` : html`<${Thread} />`}</div>
-    <${Composer} follow=${pill} />`;
+    <${Composer} follow=${pill} /><${DropTarget} />`;
 }
 
 /**

@@ -1,5 +1,5 @@
 // One message: a question in its block, or an answer on the page with what can be done with it.
-import { html, useEffect, useLayoutEffect, useRef } from "../lib.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef } from "../lib.js";
 import { onCodeClick, show } from "../markdown.js";
 import { counted, fill, findings, text } from "../messages.js";
 import { announce } from "../state.js";
@@ -7,6 +7,8 @@ import { Icon } from "../ui/icons.js";
 import { copyText, CopyButton, Notice } from "../ui/parts.js";
 import { takeUp } from "./composer.js";
 import { awaited } from "./exchange.js";
+import { SentFiles } from "./files.js";
+import { parse } from "./message.js";
 import { regenerate } from "./sending.js";
 
 /** @typedef {import("./exchange.js").Message} Message */
@@ -35,8 +37,10 @@ function GuardNote({ notice }) {
 
 /** @param {{ message: Message, isLast: boolean }} props */
 function Question({ message, isLast }) {
+  const { words, files } = useMemo(() => parse(message.content), [message.content]);
   return html`<article class="turn user" aria-label="You">
-    <div class="question">${message.content}</div>
+    ${(words || files.length === 0) && html`<div class="question">${words}</div>`}
+    ${files.length > 0 && html`<${SentFiles} key=${message.id} files=${files} />`}
     ${(message.notices ?? []).map((notice) => html`<${GuardNote} notice=${notice} />`)}
     <div class="actions"><${CopyButton} isIcon value=${message.content} label=${text.chat.copyQuestion} />
       ${isLast && html`<button type="button" class="icon-button small" aria-label=${text.chat.editLast} title=${text.chat.editLast}
