@@ -8,7 +8,7 @@ const long = "Donaudampfschifffahrtsgesellschaft".repeat(12);
 const wide = `# ${long}\n\n${long} and \`${long}\`\n\n- ${long}\n\n| ${long} | b |\n|---|---|\n| ${long} | ${long} |\n\n\`\`\`rust\nlet ${long} = "${long}";\n\`\`\`\n\n> ${long}\n`;
 
 /** @param {string} name fails where the page is wider than its window */
-async function fits(name) {
+export async function fits(name) {
   const { inner, widest } = await world.page.evaluate(() => ({ inner: innerWidth, widest: Math.max(document.documentElement.scrollWidth, document.querySelector(".main")?.scrollWidth ?? 0) }));
   assert.ok(widest <= inner, `${name} is ${widest} wide in a window of ${inner}`);
 }

@@ -5,6 +5,7 @@ import { begin, end, world } from "./world.mjs";
 import { firstStart } from "./first-start.mjs";
 import { chat } from "./chat.mjs";
 import { message } from "./message.mjs";
+import { attaching } from "./attaching.mjs";
 import { answering } from "./answering.mjs";
 import { waiting } from "./waiting.mjs";
 import { account } from "./account.mjs";
@@ -20,7 +21,7 @@ before(begin);
 after(end);
 
 describe("the web app", () => {
-  for (const tests of [firstStart, answering, waiting, chat, message, account, administration, models, instructions, elsewhere, trouble, screens, reference]) tests();
+  for (const tests of [firstStart, answering, waiting, chat, message, attaching, account, administration, models, instructions, elsewhere, trouble, screens, reference]) tests();
 
   test("nothing left the server, and no policy was broken", () => {
     assert.deepEqual(world.problems, []);
