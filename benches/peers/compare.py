@@ -176,13 +176,16 @@ def quantize(source, target, kind, threads):
 # --- both, in turns ------------------------------------------------------------------------------
 
 
-def run(command):
-    """The output of a command that has an end."""
+def run(command, may_break=False):
+    """The output of a command that has an end; none where it may break and was ended by a signal."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, timeout=LONGEST_RUN_S, check=True)
     except subprocess.TimeoutExpired:
         sys.exit(f"took longer than {LONGEST_RUN_S} s: {' '.join(map(str, command))}")
     except subprocess.CalledProcessError as error:
+        if may_break and error.returncode < 0:
+            tell(f"ended by signal {-error.returncode}")
+            return None
         sys.exit(f"failed with {error.returncode}: {' '.join(map(str, command))}")
     return done.stdout
 
@@ -228,7 +231,9 @@ def ours(path, options):
 def theirs(path, options, repack):
     words = ["--peer", path, "--threads", options.threads,
              "--streams", ",".join(map(str, options.streams))]
-    return json.loads(run(again(*words, *([] if repack else ["--no-repack"]))))
+    # With tiles of bytes it may not run at all: then there is its other way alone.
+    found = run(again(*words, *([] if repack else ["--no-repack"])), may_break=repack)
+    return found and json.loads(found)
 
 
 def measured(path, options):
@@ -238,12 +243,17 @@ def measured(path, options):
     for number in range(options.rounds):
         turns = [US, THEM, PLAIN]
         for name in turns if number % 2 == 0 else reversed(turns):
+            if name not in rounds:
+                continue
             tell(f"{path.name}, round {number + 1} of {options.rounds}: {name}")
             if name == US:
                 found, report = ours(path, options)
             else:
                 found = theirs(path, options, name == THEM)
-            rounds[name].append(found)
+            if found is None:
+                del rounds[name]
+            else:
+                rounds[name].append(found)
     return rounds, report
 
 
@@ -289,10 +299,11 @@ def table(path, rounds):
              "| --- | ---: | ---: | ---: | ---: |"]
     for figure in rounds[US][0]:
         values = {name: [one[figure] for one in found] for name, found in rounds.items()}
-        best = max((THEM, PLAIN), key=lambda name: statistics.median(values[name]))
+        them = [name for name in (THEM, PLAIN) if name in values]
+        best = max(them, key=lambda name: statistics.median(values[name]))
         middle = statistics.median(values[US]) / statistics.median(values[best])
         ratios = [us / them for us, them in zip(values[US], values[best])]
-        cells = " | ".join(spread(values[name]) for name in rounds)
+        cells = " | ".join(spread(values[name]) if name in values else "breaks off" for name in (US, THEM, PLAIN))
         lines.append(f"| {figure} | {cells} | {middle:.2f} ({min(ratios):.2f}–{max(ratios):.2f}) |")
     return "\n".join(lines)
 
