@@ -307,10 +307,10 @@ export function administration() {
     const before = await rows.count();
     await page.getByRole("button", { name: "Older events" }).click();
     await rows.nth(before).waitFor();
-    await page.getByLabel("What").selectOption("setup.redeem");
+    await page.getByLabel("What", { exact: true }).selectOption("setup.redeem");
     await page.getByText("used the set-up link and became the owner").waitFor();
     await page.waitForFunction(() => document.querySelectorAll(".audit-row").length === 1);
-    await page.getByLabel("What").selectOption("person.disable");
+    await page.getByLabel("What", { exact: true }).selectOption("person.disable");
     await page.getByText("disabled a person").waitFor();
     await page.getByRole("button", { name: "Verify the log" }).click();
     const found = await page.getByText(/All [\d,]+ events are in place/).innerText();

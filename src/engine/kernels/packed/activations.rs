@@ -34,6 +34,10 @@ pub(super) struct Piece {
 }
 
 /// The same of sixteen rows, for products of tiles of bytes.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "no other machine has such tiles that are used here")
+)]
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(super) struct WidePiece {
