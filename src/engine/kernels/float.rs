@@ -80,7 +80,18 @@ impl<W: Block> Kernel for FloatProduct<'_, W> {
                 let rows = &rows[row * columns..(row + taken) * columns];
                 let place = Place { out: &mut *out, count, row };
                 match (taken, outputs) {
-                    (TILE, TILE) => tile::<TILE, TILE, FUSED>(rows, wide, columns, place),
+                    // More at once are more sums than there are registers.
+                    (TILE, TILE) => {
+                        for (pair, weights) in wide.chunks_exact(2 * columns).enumerate() {
+                            let out = &mut place.out[2 * pair * count..];
+                            tile::<TILE, 2, FUSED>(
+                                rows,
+                                weights,
+                                columns,
+                                Place { out, count, row },
+                            );
+                        }
+                    }
                     (1, TILE) => tile::<1, TILE, FUSED>(rows, wide, columns, place),
                     _ => singly::<FUSED>(rows, wide, columns, place),
                 }
@@ -106,20 +117,18 @@ fn tile<const R: usize, const W: usize, const FUSED: bool>(
 ) {
     let rows: [&[f32]; R] = std::array::from_fn(|at| &rows[at * columns..(at + 1) * columns]);
     let weights: [&[f32]; W] = std::array::from_fn(|at| &weights[at * columns..(at + 1) * columns]);
-    let mut sums = [[[0.0_f32; LANES]; W]; R];
     let whole = columns / LANES * LANES;
-    let mut column = 0;
-    while column < whole {
+    let mut sums = [[[0.0_f32; LANES]; W]; R];
+    for at in (0..whole).step_by(LANES) {
+        let weights: [[f32; LANES]; W] = std::array::from_fn(|w| chunk(weights[w], at));
         for (row, sums) in rows.iter().zip(&mut sums) {
-            let Some(row) = row[column..].first_chunk::<LANES>() else { break };
+            let row = chunk(row, at);
             for (weights, sums) in weights.iter().zip(sums) {
-                let Some(weights) = weights[column..].first_chunk::<LANES>() else { break };
-                for lane in 0..LANES {
-                    sums[lane] = multiply_add::<FUSED>(row[lane], weights[lane], sums[lane]);
+                for ((sum, x), weight) in sums.iter_mut().zip(row).zip(weights) {
+                    *sum = multiply_add::<FUSED>(x, *weight, *sum);
                 }
             }
         }
-        column += LANES;
     }
     for (r, sums) in sums.iter().enumerate() {
         for (w, lanes) in sums.iter().enumerate() {
@@ -127,6 +136,14 @@ fn tile<const R: usize, const W: usize, const FUSED: bool>(
             place.out[w * place.count + place.row + r] = sum;
         }
     }
+}
+
+/// Some columns of a row.
+#[inline(always)]
+fn chunk(row: &[f32], at: usize) -> [f32; LANES] {
+    let mut chunk = [0.0; LANES];
+    chunk.copy_from_slice(&row[at..at + LANES]);
+    chunk
 }
 
 /// What is left over at the edges of the tiles, one result after the other.
