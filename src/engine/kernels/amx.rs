@@ -2,6 +2,10 @@
 //! these instructions.
 //!
 //! Each call loads what it multiplies and stores what comes of it: no tile is kept from one to the next.
+//!
+//! A thread that used a tile once has a larger state from then on: at its first one the system takes some 11 KB
+//! for it, and where its stack overflows, the standard library's word on that no longer has the room to be
+//! said: the process ends by the signal alone.
 #![expect(unsafe_code, reason = "instructions that the compiler does not know")]
 #![expect(clippy::unused_self, reason = "who has it may use the instructions")]
 
@@ -21,6 +25,23 @@ pub(crate) const COLUMNS: usize = 32;
 /// this process use them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Amx(());
+
+/// An instruction after which all tiles hold nothing.
+macro_rules! empty_tiles {
+    ($($instruction:tt)*) => {
+        asm!(
+            $($instruction)*,
+            out("tmm0") _,
+            out("tmm1") _,
+            out("tmm2") _,
+            out("tmm3") _,
+            out("tmm4") _,
+            out("tmm5") _,
+            out("tmm6") _,
+            out("tmm7") _,
+        )
+    };
+}
 
 /// The products of all four matrices with one.
 macro_rules! add_up_with {
@@ -126,18 +147,10 @@ unsafe fn set(tiles: &[(usize, usize)]) {
     let layout = Layout::of(tiles);
     // SAFETY: the layout is 64 bytes of palette 1 within its bounds. All tiles become nothing.
     unsafe {
-        asm!(
+        empty_tiles!(
             "ldtilecfg [{layout}]",
             layout = in(reg) &raw const layout,
-            out("tmm0") _,
-            out("tmm1") _,
-            out("tmm2") _,
-            out("tmm3") _,
-            out("tmm4") _,
-            out("tmm5") _,
-            out("tmm6") _,
-            out("tmm7") _,
-            options(nostack, readonly, preserves_flags),
+            options(nostack, readonly, preserves_flags)
         );
     }
 }
@@ -215,18 +228,7 @@ impl<const QUADS: usize> Drop for Tiles<QUADS> {
     fn drop(&mut self) {
         // SAFETY: the instructions were detected; what the tiles hold is of no use any more.
         unsafe {
-            asm!(
-                "tilerelease",
-                out("tmm0") _,
-                out("tmm1") _,
-                out("tmm2") _,
-                out("tmm3") _,
-                out("tmm4") _,
-                out("tmm5") _,
-                out("tmm6") _,
-                out("tmm7") _,
-                options(nomem, nostack, preserves_flags),
-            );
+            empty_tiles!("tilerelease", options(nomem, nostack, preserves_flags));
         }
     }
 }
