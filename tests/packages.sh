@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Debian packages that tests need: read by `tests/run` and `tests/arm/run` from the root of the repository.
+# Debian packages that tests need: read by `tests/steps.sh` and `tests/arm/run` from the root of the repository.
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
