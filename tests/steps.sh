@@ -53,6 +53,14 @@ need_node() {
     [ -x "$KEPT/node/bin/npm" ]
 }
 
+# need_modules DIRECTORY: what its list pins, no more, made anew where the list has changed.
+need_modules() {
+  local list="$1/package-lock.json" installed="$1/node_modules/installed.json"
+  need_node || return 1
+  cmp -s "$list" "$installed" && return 0
+  (cd "$1" && npm ci --silent --ignore-scripts) && cp "$list" "$installed"
+}
+
 need_chromium() {
   { command -v chromium && command -v certutil; } >/dev/null || install_packages chromium libnss3-tools
 }
@@ -122,21 +130,24 @@ need_minilm() {
     mv "$MINILM_GGUF.part" "$MINILM_GGUF" && rm -rf "$KEPT/minilm"
 }
 
+# need_client NAME: what the Python tests of tests/clients/NAME import.
+need_client() { need_venv "$1" "tests/clients/$1/requirements.txt"; }
+
 # Runs the Python tests of tests/clients/NAME against the server.
 test_python_client() {
-  need_venv "$1" "tests/clients/$1/requirements.txt" &&
+  need_client "$1" &&
     tests/clients/serve "$KEPT/$1/bin/python" -m pytest -q -rsx --disable-warnings -p no:cacheprovider "tests/clients/$1"
 }
 
 # The same for Node. One file after the other: a person may ask for no more than so much at once.
 test_node_client() {
-  (cd "tests/clients/$1" && npm ci --silent --ignore-scripts) &&
+  need_modules "tests/clients/$1" &&
     tests/clients/serve node --test --test-concurrency=1 --test-reporter=tap "tests/clients/$1"/*.test.mjs
 }
 
 step_python() { need_binary && need_minilm && test_python_client python; }
 
-step_node() { need_binary && need_node && test_node_client node; }
+step_node() { need_binary && test_node_client node; }
 
 # Open WebUI is large: 900 MiB where it is installed, and it runs on few versions of Python.
 can_have_open_webui() {
@@ -158,7 +169,7 @@ can_have_open_webui() {
 # Clients that others made, one by one.
 step_clients() {
   local name status=0
-  need_binary && need_node && need_minilm || return 1
+  need_binary && need_minilm || return 1
   for name in "${PYTHON_CLIENTS[@]}"; do
     echo "--- $name"
     test_python_client "$name" || status=1
@@ -172,10 +183,22 @@ step_clients() {
   return $status
 }
 
+# What the steps that follow get from elsewhere, ahead of them: this waits for the network, and builds nothing.
+# What could not be had is tried again by its step, which says what that means.
+step_needs() {
+  local name missing=()
+  for name in faketime chromium minilm jinja; do "need_$name" || missing+=("$name"); done
+  for name in python "${PYTHON_CLIENTS[@]}"; do need_client "$name" || missing+=("$name"); done
+  for name in web clients/node clients/vercel-ai; do need_modules "tests/$name" || missing+=("$name"); done
+  # Where it cannot be had, that is for `clients` to say.
+  can_have_open_webui >/dev/null
+  [ ${#missing[@]} = 0 ] || echo "SKIPPED needs: not got ahead of their steps: ${missing[*]}"
+}
+
 # The time is that of the whole file: each step of a test gives up by itself after two minutes.
 step_browser() {
-  need_binary && need_node && need_chromium || return 1
-  (cd tests/web && npm ci --silent --ignore-scripts && npm run --silent types &&
+  need_binary && need_modules tests/web && need_chromium || return 1
+  (cd tests/web && npm run --silent types &&
     node --test --test-reporter=tap --test-timeout=3600000 suite.test.mjs)
 }
 
