@@ -12,68 +12,188 @@ use super::target::{Kernel, Target, multiply_add};
 /// Columns of a sum.
 pub(crate) const WIDE: usize = 32;
 
-/// `sums[i] += Σ weights[i][k] * rows[k]`, in the order of the rows.
-pub(crate) struct Mix<'a, const R: usize> {
-    /// For each sum the numbers of all rows.
-    pub(crate) weights: [&'a [f32]; R],
-    /// The rows lie so many numbers apart; the first `WIDE` of each count.
-    pub(crate) rows: &'a [f32],
-    /// See `rows`.
-    pub(crate) stride: usize,
-    /// Asked for on the way, a line for each row.
+/// `sums[i] += Σ weights[i][k] * rows[k]`, in the order of the rows: a product of small matrices of numbers.
+/// A sum does not depend on the others.
+pub(crate) struct Mix<'a> {
+    /// [sums, `count`], so many numbers apart.
+    pub(crate) weights: Apart<&'a [f32]>,
+    /// Rows that are added up.
+    pub(crate) count: usize,
+    /// [`count`, `columns`], so many numbers apart.
+    pub(crate) rows: Apart<&'a [f32]>,
+    /// Columns of a row, and of a sum.
+    pub(crate) columns: usize,
+    /// Asked for on the way: a line for each row and every `WIDE` columns.
     pub(crate) next: Ahead<'a>,
     /// The first of those lines.
     pub(crate) line: usize,
-    /// Added to.
-    pub(crate) sums: &'a mut [[f32; WIDE]; R],
+    /// [sums, `columns`], so many numbers apart: added to.
+    pub(crate) sums: Apart<&'a mut [f32]>,
 }
 
+/// Rows of a matrix that lie so many numbers apart; behind the last one there may be less.
+#[derive(Clone, Copy)]
+pub(crate) struct Apart<T> {
+    /// The first begins here.
+    pub(crate) numbers: T,
+    /// From the beginning of one to that of the next.
+    pub(crate) stride: usize,
+}
+
+/// So many sums are made at once where there are no more registers.
+const FEW: usize = 4;
+
+/// So many, where they and what is added to them have room in the registers.
+const MANY: usize = 8;
+
 impl Target {
-    /// Whether the sums of so many rows, and what is added to them, have room in the registers.
-    pub(crate) fn has_registers_for(self, rows: usize) -> bool {
+    fn sums_at_once(self) -> usize {
         match self {
-            // 32 of them, two for each row.
+            // Of 32 registers, two for each sum.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 | Self::Amx => 2 * rows <= 24,
-            _ => rows <= 4,
+            Self::Avx512 | Self::Amx => MANY,
+            _ => FEW,
         }
     }
 }
 
-impl<const R: usize> Mix<'_, R> {
+impl Mix<'_> {
     /// Computes them with the instructions of a target.
-    #[inline]
     pub(crate) fn run(self, target: Target) {
+        let Self { weights, count, rows, columns, mut next, line, sums } = self;
+        let most = target.sums_at_once();
+        let mut weights = weights.numbers.chunks(weights.stride.max(1));
+        let mut sums = sums.numbers.chunks_mut(sums.stride.max(1));
+        loop {
+            let (weights, sums) = (&mut weights, &mut sums);
+            let common = Common { count, rows, columns, next, line };
+            match weights.len().min(sums.len()).min(most) {
+                0 => return,
+                1 => common.add::<1>(weights, sums, target),
+                2 => common.add::<2>(weights, sums, target),
+                3 => common.add::<3>(weights, sums, target),
+                MANY.. => common.add::<MANY>(weights, sums, target),
+                _ => common.add::<FEW>(weights, sums, target),
+            }
+            next = Ahead::NOTHING;
+        }
+    }
+}
+
+/// What several sums share.
+struct Common<'a> {
+    count: usize,
+    rows: Apart<&'a [f32]>,
+    columns: usize,
+    next: Ahead<'a>,
+    line: usize,
+}
+
+impl Common<'_> {
+    /// Adds to the next `R` sums.
+    #[inline]
+    fn add<'a, const R: usize>(
+        self,
+        weights: &mut impl Iterator<Item = &'a [f32]>,
+        sums: &mut impl Iterator<Item = &'a mut [f32]>,
+        target: Target,
+    ) {
+        let Self { count, rows, columns, next, line } = self;
+        let weights = std::array::from_fn(|_| &weights.next().unwrap_or_default()[..count]);
+        let sums = std::array::from_fn(|_| &mut sums.next().unwrap_or_default()[..columns]);
+        let panel = Panel::<'_, R> { weights, rows, next, line, sums };
         match target {
             // SAFETY: the target is listed only where the instructions were detected.
             #[cfg(target_arch = "x86_64")]
-            Target::Avx512 | Target::Amx => unsafe { x86::in_512_bits(self) },
+            Target::Avx512 | Target::Amx => unsafe { x86::in_512_bits(panel) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Target::Avx2 => unsafe { x86::in_256_bits(self) },
-            other => other.run(Plain(self)),
+            Target::Avx2 => unsafe { x86::in_256_bits(panel) },
+            other => other.run(Plain(panel)),
         }
     }
 }
 
-struct Plain<'a, const R: usize>(Mix<'a, R>);
+/// `R` sums, which are made together.
+struct Panel<'a, const R: usize> {
+    weights: [&'a [f32]; R],
+    rows: Apart<&'a [f32]>,
+    next: Ahead<'a>,
+    line: usize,
+    sums: [&'a mut [f32]; R],
+}
+
+impl<const R: usize> Panel<'_, R> {
+    /// How many rows are added up: as many weights has each sum.
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.weights.iter().map(|weights| weights.len()).min().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn columns(&self) -> usize {
+        self.sums.iter().map(|sums| sums.len()).min().unwrap_or(0)
+    }
+
+    /// Where the first row has its columns from one on. Panics where a row has less than so many there.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn rows_from(&self, column: usize, width: usize) -> *const f32 {
+        let Apart { numbers, stride } = self.rows;
+        if let Some(last) = self.count().checked_sub(1) {
+            assert!(last * stride + column + width <= numbers.len(), "rows end too early");
+        }
+        numbers[column.min(numbers.len())..].as_ptr()
+    }
+
+    /// Asks for the line of a row, on the way over it from some column on.
+    #[inline(always)]
+    fn bring(&self, column: usize, at: usize) {
+        self.next.bring(self.line + column / WIDE * self.count() + at);
+    }
+
+    /// The columns from one on, `WIDE` at most, in plain Rust.
+    #[inline(always)]
+    fn add_plainly<const FUSED: bool>(&mut self, column: usize) {
+        let (count, columns) = (self.count(), self.columns());
+        let width = WIDE.min(columns - column);
+        let mut wide = [[0.0; WIDE]; R];
+        for (wide, sums) in wide.iter_mut().zip(&self.sums) {
+            wide[..width].copy_from_slice(&sums[column..column + width]);
+        }
+        let weights = self.weights.map(|weights| &weights[..count]);
+        for at in 0..count {
+            let row = &self.rows.numbers[at * self.rows.stride + column..];
+            self.bring(column, at);
+            if let (WIDE, Some(row)) = (width, row.first_chunk::<WIDE>()) {
+                for (wide, weights) in wide.iter_mut().zip(weights) {
+                    for (sum, x) in wide.iter_mut().zip(row) {
+                        *sum = multiply_add::<FUSED>(weights[at], *x, *sum);
+                    }
+                }
+            } else {
+                for (wide, weights) in wide.iter_mut().zip(weights) {
+                    for (sum, x) in wide[..width].iter_mut().zip(&row[..width]) {
+                        *sum = multiply_add::<FUSED>(weights[at], *x, *sum);
+                    }
+                }
+            }
+        }
+        for (wide, sums) in wide.iter().zip(&mut self.sums) {
+            sums[column..column + width].copy_from_slice(&wide[..width]);
+        }
+    }
+}
+
+struct Plain<'a, const R: usize>(Panel<'a, R>);
 
 impl<const R: usize> Kernel for Plain<'_, R> {
     type Output = ();
 
     #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let Mix { weights, rows, stride, next, line, sums } = self.0;
-        for (at, row) in rows.chunks(stride.max(1)).enumerate() {
-            let (Some(row), true) = (row.first_chunk::<WIDE>(), at < weights[0].len()) else {
-                break;
-            };
-            next.bring(line + at);
-            for (weights, sums) in weights.iter().zip(&mut *sums) {
-                for (sum, x) in sums.iter_mut().zip(row) {
-                    *sum = multiply_add::<FUSED>(weights[at], *x, *sum);
-                }
-            }
+    fn run<const FUSED: bool>(mut self) {
+        for column in (0..self.0.columns()).step_by(WIDE) {
+            self.0.add_plainly::<FUSED>(column);
         }
     }
 }
@@ -85,83 +205,109 @@ mod x86 {
         _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
-    use super::Mix;
+    use super::Panel;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-    pub(super) fn in_512_bits<const R: usize>(mix: Mix<'_, R>) {
-        let Mix { weights, rows, stride, next, line, sums } = mix;
-        let count = weights[0].len();
-        let weights = weights.map(|weights| &weights[..count]);
-        let mut wide = [[_mm512_setzero_ps(); 2]; R];
-        for (wide, sums) in wide.iter_mut().zip(&*sums) {
-            for (wide, sums) in wide.iter_mut().zip(sums.as_chunks::<16>().0) {
+    pub(super) fn in_512_bits<const R: usize>(mut panel: Panel<'_, R>) {
+        let (mut column, columns) = (0, panel.columns());
+        while column < columns {
+            match columns - column {
+                32.. => column += add_512::<R, 2>(&mut panel, column),
+                16.. => column += add_512::<R, 1>(&mut panel, column),
+                _ => return panel.add_plainly::<true>(column),
+            }
+        }
+    }
+
+    /// Adds `V` times 16 columns, from one on; says how many these are.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+    #[inline]
+    fn add_512<const R: usize, const V: usize>(panel: &mut Panel<'_, R>, column: usize) -> usize {
+        let (count, rows) = (panel.count(), panel.rows_from(column, 16 * V));
+        let weights = panel.weights.map(<[f32]>::as_ptr);
+        let mut wide = [[_mm512_setzero_ps(); V]; R];
+        for (wide, sums) in wide.iter_mut().zip(&panel.sums) {
+            for (wide, sums) in wide.iter_mut().zip(sums[column..].as_chunks::<16>().0) {
                 // SAFETY: sixteen numbers are read.
                 *wide = unsafe { _mm512_loadu_ps(sums.as_ptr()) };
             }
         }
         for at in 0..count {
-            let Some([first, second]) = rows.get(at * stride..).and_then(chunks::<16>) else {
-                break;
-            };
-            next.bring(line + at);
-            // SAFETY: sixteen numbers are read, twice.
-            let row =
-                unsafe { [_mm512_loadu_ps(first.as_ptr()), _mm512_loadu_ps(second.as_ptr())] };
+            panel.bring(column, at);
+            // SAFETY: `rows_from` has seen that all rows have `V` times sixteen numbers here.
+            let row = unsafe { rows.add(at * panel.rows.stride) };
+            // SAFETY: as above.
+            let parts = std::array::from_fn::<_, V, _>(|part| unsafe {
+                _mm512_loadu_ps(row.add(16 * part))
+            });
             for (wide, weights) in wide.iter_mut().zip(weights) {
-                let weight = _mm512_set1_ps(weights[at]);
-                *wide = [0, 1].map(|half| _mm512_fmadd_ps(weight, row[half], wide[half]));
+                // SAFETY: there are `count` weights of each sum.
+                let weight = _mm512_set1_ps(unsafe { *weights.add(at) });
+                for (wide, part) in wide.iter_mut().zip(parts) {
+                    *wide = _mm512_fmadd_ps(weight, part, *wide);
+                }
             }
         }
-        for (wide, sums) in wide.iter().zip(sums) {
-            for (wide, sums) in wide.iter().zip(sums.as_chunks_mut::<16>().0) {
+        for (wide, sums) in wide.iter().zip(&mut panel.sums) {
+            for (wide, sums) in wide.iter().zip(sums[column..].as_chunks_mut::<16>().0) {
                 // SAFETY: sixteen numbers are written.
                 unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *wide) };
             }
         }
+        16 * V
     }
 
-    /// In two halves: the sums of all columns are more than there are registers.
+    /// Half as many columns at a time: the sums of more do not fit the registers.
     #[target_feature(enable = "avx2,fma")]
-    pub(super) fn in_256_bits<const R: usize>(mix: Mix<'_, R>) {
-        let Mix { weights, rows, stride, next, line, sums } = mix;
-        let count = weights[0].len();
-        let weights = weights.map(|weights| &weights[..count]);
-        for half in 0..2 {
-            let mut wide = [[_mm256_setzero_ps(); 2]; R];
-            for (wide, sums) in wide.iter_mut().zip(&*sums) {
-                for (wide, sums) in wide.iter_mut().zip(&sums.as_chunks::<8>().0[2 * half..]) {
-                    // SAFETY: eight numbers are read.
-                    *wide = unsafe { _mm256_loadu_ps(sums.as_ptr()) };
-                }
-            }
-            for at in 0..count {
-                let here = rows.get(at * stride + 16 * half..).and_then(chunks::<8>);
-                let Some([first, second]) = here else { break };
-                if half == 0 {
-                    next.bring(line + at);
-                }
-                // SAFETY: eight numbers are read, twice.
-                let row =
-                    unsafe { [_mm256_loadu_ps(first.as_ptr()), _mm256_loadu_ps(second.as_ptr())] };
-                for (wide, weights) in wide.iter_mut().zip(weights) {
-                    let weight = _mm256_set1_ps(weights[at]);
-                    *wide = [0, 1].map(|part| _mm256_fmadd_ps(weight, row[part], wide[part]));
-                }
-            }
-            for (wide, sums) in wide.iter().zip(&mut *sums) {
-                for (wide, sums) in wide.iter().zip(&mut sums.as_chunks_mut::<8>().0[2 * half..]) {
-                    // SAFETY: eight numbers are written.
-                    unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), *wide) };
-                }
+    pub(super) fn in_256_bits<const R: usize>(mut panel: Panel<'_, R>) {
+        let (mut column, columns) = (0, panel.columns());
+        while column < columns {
+            match columns - column {
+                16.. => column += add_256::<R, 2>(&mut panel, column),
+                8.. => column += add_256::<R, 1>(&mut panel, column),
+                _ => return panel.add_plainly::<true>(column),
             }
         }
     }
 
-    /// The first two chunks of a row.
+    /// Adds `V` times 8 columns, from one on; says how many these are.
+    #[target_feature(enable = "avx2,fma")]
     #[inline]
-    fn chunks<const N: usize>(row: &[f32]) -> Option<[&[f32; N]; 2]> {
-        let (first, rest) = row.split_first_chunk::<N>()?;
-        Some([first, rest.first_chunk::<N>()?])
+    fn add_256<const R: usize, const V: usize>(panel: &mut Panel<'_, R>, column: usize) -> usize {
+        let (count, rows) = (panel.count(), panel.rows_from(column, 8 * V));
+        let weights = panel.weights.map(<[f32]>::as_ptr);
+        let mut wide = [[_mm256_setzero_ps(); V]; R];
+        for (wide, sums) in wide.iter_mut().zip(&panel.sums) {
+            for (wide, sums) in wide.iter_mut().zip(sums[column..].as_chunks::<8>().0) {
+                // SAFETY: eight numbers are read.
+                *wide = unsafe { _mm256_loadu_ps(sums.as_ptr()) };
+            }
+        }
+        for at in 0..count {
+            if column.is_multiple_of(super::WIDE) {
+                panel.bring(column, at);
+            }
+            // SAFETY: `rows_from` has seen that all rows have `V` times eight numbers here.
+            let row = unsafe { rows.add(at * panel.rows.stride) };
+            // SAFETY: as above.
+            let parts = std::array::from_fn::<_, V, _>(|part| unsafe {
+                _mm256_loadu_ps(row.add(8 * part))
+            });
+            for (wide, weights) in wide.iter_mut().zip(weights) {
+                // SAFETY: there are `count` weights of each sum.
+                let weight = _mm256_set1_ps(unsafe { *weights.add(at) });
+                for (wide, part) in wide.iter_mut().zip(parts) {
+                    *wide = _mm256_fmadd_ps(weight, part, *wide);
+                }
+            }
+        }
+        for (wide, sums) in wide.iter().zip(&mut panel.sums) {
+            for (wide, sums) in wide.iter().zip(sums[column..].as_chunks_mut::<8>().0) {
+                // SAFETY: eight numbers are written.
+                unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), *wide) };
+            }
+        }
+        8 * V
     }
 }
 
@@ -173,42 +319,80 @@ mod tests {
         (0..count).map(|at| ((at * step) % 101) as f32 / 20.0 - 2.5).collect()
     }
 
-    fn mixed<const R: usize>(target: Target, count: usize, stride: usize) -> Vec<f32> {
-        let (rows, weights) = (noise(count * stride + WIDE, 37), noise(R * count, 53));
-        let mut sums = [[0.5; WIDE]; R];
-        let weights = std::array::from_fn(|row| &weights[row * count..][..count]);
-        let (next, line) = (Ahead::NOTHING, 0);
-        Mix { weights, rows: &rows, stride, next, line, sums: &mut sums }.run(target);
-        sums.concat()
+    /// How many sums, rows and columns, and how many numbers more lie between rows.
+    #[derive(Clone, Copy, Debug)]
+    struct Measures(usize, usize, usize, usize);
+
+    /// What is where no sum is.
+    const LEFT: f32 = -7.0;
+
+    fn mixed(target: Target, Measures(many, count, columns, between): Measures) -> Vec<f32> {
+        let stride = columns + between;
+        let (rows, weights) = (noise(count * stride, 37), noise(many * (count + between), 53));
+        let mut sums: Vec<f32> =
+            (0..many * stride).map(|at| if at % stride < columns { 0.5 } else { LEFT }).collect();
+        Mix {
+            weights: Apart { numbers: &weights, stride: count + between },
+            count,
+            rows: Apart { numbers: &rows, stride },
+            columns,
+            next: Ahead::NOTHING,
+            line: 0,
+            sums: Apart { numbers: &mut sums, stride },
+        }
+        .run(target);
+        sums
     }
 
-    fn hold<const R: usize>(count: usize, stride: usize) {
-        let (rows, weights) = (noise(count * stride + WIDE, 37), noise(R * count, 53));
+    fn hold(measures: Measures) {
+        let Measures(_, count, columns, between) = measures;
+        let stride = columns + between;
+        let (rows, weights) =
+            (noise(count * stride, 37), noise(measures.0 * (count + between), 53));
         for target in Target::available() {
-            let found = mixed::<R>(target, count, stride);
+            let found = mixed(target, measures);
             for (at, found) in found.iter().enumerate() {
-                let (sum, column) = (at / WIDE, at % WIDE);
+                let (sum, column) = (at / stride, at % stride);
                 let product = |k: usize| {
-                    f64::from(weights[sum * count + k]) * f64::from(rows[k * stride + column])
+                    let weight = weights[sum * (count + between) + k];
+                    f64::from(weight) * f64::from(rows[k * stride + column])
                 };
-                let exact = 0.5 + (0..count).map(product).sum::<f64>();
-                assert!((f64::from(*found) - exact).abs() < 1e-3, "{target:?}: {found}, {exact}");
+                let exact = if column < columns {
+                    0.5 + (0..count).map(product).sum::<f64>()
+                } else {
+                    f64::from(LEFT)
+                };
+                let what = format!("{target:?}, {measures:?}, {at}");
+                assert!((f64::from(*found) - exact).abs() < 1e-3, "{what}: {found}, {exact}");
             }
             if target != Target::Portable {
-                let best = mixed::<R>(Target::best(), count, stride);
-                assert_eq!(found, best, "{target:?}: other bits");
+                assert_eq!(found, mixed(Target::best(), measures), "{target:?}: other bits");
             }
+            // Each sum is what it is alone.
+            let alone = mixed(target, Measures(1, count, columns, between));
+            assert_eq!(found[..stride], alone, "{target:?}, {measures:?}");
         }
     }
 
     #[test]
     fn every_target_adds_up_the_same() {
-        for (count, stride) in [(1, 32), (32, 32), (31, 64), (128, 32), (7, 128), (0, 32)] {
-            hold::<1>(count, stride);
-            hold::<2>(count, stride);
-            hold::<3>(count, stride);
-            hold::<4>(count, stride);
-            hold::<8>(count, stride);
+        for many in [1, 2, 3, 4, 5, 8, 9, 12, 15, 23] {
+            for (count, columns) in [(1, 32), (32, 32), (31, 64), (128, 32), (7, 128), (3, 5)] {
+                for between in [0, 3] {
+                    hold(Measures(many, count, columns, between));
+                }
+            }
+            for columns in [1, 7, 8, 15, 16, 17, 24, 31, 48, 49, 80, 96, 112] {
+                hold(Measures(many, 9, columns, 1));
+            }
+        }
+    }
+
+    #[test]
+    fn no_rows_and_no_columns_leave_all_as_it_is() {
+        for target in Target::available() {
+            assert_eq!(mixed(target, Measures(3, 0, 4, 1)), [0.5, 0.5, 0.5, 0.5, LEFT].repeat(3));
+            assert_eq!(mixed(target, Measures(3, 4, 0, 1)), [LEFT; 3]);
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) use bring::{Ahead, bring_behind};
 pub(crate) use bytes::{SHARED, ToBytes, Widen};
 pub(crate) use float::{Float, FloatProduct};
 pub(crate) use halves::widen;
-pub(crate) use mix::{Mix, WIDE};
+pub(crate) use mix::{Apart, Mix};
 pub(crate) use pool::for_each;
 pub use pool::{TooLate, set_threads, threads};
 pub use probe::{multiply_rate, read_rate};

@@ -14,8 +14,8 @@ use super::packed::{Activations, Instructions};
 #[cfg(target_arch = "x86_64")]
 use super::packed::{PackedMatrix, products};
 use super::{
-    Ahead, ExpSum, FloatProduct, GateSilu, Gelu, GeluErf, Highest, Mix, SHARED, Sum, SumOfSquares,
-    Target, ToBytes, WIDE,
+    Ahead, Apart, ExpSum, FloatProduct, GateSilu, Gelu, GeluErf, Highest, Mix, SHARED, Sum,
+    SumOfSquares, Target, ToBytes,
 };
 #[cfg(target_arch = "x86_64")]
 use crate::engine::gguf::TensorType;
@@ -89,11 +89,18 @@ pub fn races() -> Vec<Race> {
         let (rows, weights) = (&rows[..], &row[..]);
         target.run(FloatProduct { rows, weights, columns: COUNT / 4, out: &mut out });
     });
-    let mut sums = [[0.0; WIDE]; 4];
+    let (columns, mut sums) = (COUNT / 32, [0.0; 8 * COUNT / 32]);
     race("sum of weighed rows", 1.5, &mut |target| {
-        let weights = [&row[..64]; 4];
-        let (next, line) = (Ahead::NOTHING, 0);
-        Mix { weights, rows: &row, stride: WIDE, next, line, sums: &mut sums }.run(target);
+        Mix {
+            weights: Apart { numbers: &row[..8 * 32], stride: 32 },
+            count: 32,
+            rows: Apart { numbers: &row, stride: columns },
+            columns,
+            next: Ahead::NOTHING,
+            line: 0,
+            sums: Apart { numbers: &mut sums, stride: columns },
+        }
+        .run(target);
     });
     all.extend(race_of_tiles());
     all

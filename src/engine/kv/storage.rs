@@ -184,7 +184,7 @@ impl Storage {
     }
 
     /// Some elements of the keys at a place, [elements, tokens]; the first is a multiple of 32.
-    pub(crate) fn some_keys<'a>(
+    pub(crate) fn keys<'a>(
         &'a self,
         place: Place,
         elements: Range<usize>,
@@ -194,23 +194,13 @@ impl Storage {
     }
 
     /// The values of some tokens at a place, [tokens, head_dim].
-    pub(crate) fn some_values<'a>(
+    pub(crate) fn values<'a>(
         &'a self,
         place: Place,
         tokens: Range<usize>,
         wide: &'a mut Vec<f32>,
     ) -> &'a [f32] {
         self.some(self.shape.start(place) + self.shape.piece(), Lies::Along, tokens, wide)
-    }
-
-    /// All keys at a place, [head_dim, tokens].
-    pub(crate) fn keys<'a>(&'a self, place: Place, wide: &'a mut Vec<f32>) -> &'a [f32] {
-        self.some_keys(place, 0..self.shape.head_dim, wide)
-    }
-
-    /// All values at a place, [tokens, head_dim].
-    pub(crate) fn values<'a>(&'a self, place: Place, wide: &'a mut Vec<f32>) -> &'a [f32] {
-        self.some_values(place, 0..BLOCK_TOKENS, wide)
     }
 
     /// The memory of the keys at a place, and that of the values.

@@ -131,15 +131,15 @@ fn what_is_kept_is_read_back_in_every_precision() {
                 for head in 0..2 {
                     let storage = storage(pool);
                     let place = place(1, block, head);
-                    let keys = storage.keys(place, &mut keys);
-                    let values = storage.values(place, &mut values);
+                    let keys = storage.keys(place, 0..head_dim, &mut keys);
+                    let values = storage.values(place, 0..BLOCK_TOKENS, &mut values);
                     let mut part = Vec::new();
                     for (from, to) in [(0, head_dim.min(32)), (head_dim / 32 * 32, head_dim)] {
-                        let some = storage.some_keys(place, from..to, &mut part);
+                        let some = storage.keys(place, from..to, &mut part);
                         assert_eq!(some, &keys[from * BLOCK_TOKENS..to * BLOCK_TOKENS]);
                     }
                     for (from, to) in [(0, 16), (16, 32), (3, 4), (5, 5)] {
-                        let some = storage.some_values(place, from..to, &mut part);
+                        let some = storage.values(place, from..to, &mut part);
                         assert_eq!(some, &values[from * head_dim..to * head_dim]);
                     }
                     for (token, element) in
@@ -160,12 +160,18 @@ fn what_is_kept_is_read_back_in_every_precision() {
             for (block, is_empty) in [(0, true), (1, true), (2, false)] {
                 for head in 0..2 {
                     let mut scratch = Vec::new();
-                    let keys = storage(&mut pool).keys(place(1, block, head), &mut scratch);
+                    let keys =
+                        storage(&mut pool).keys(place(1, block, head), 0..head_dim, &mut scratch);
                     assert_eq!(keys.iter().all(|x| *x == 0.0), is_empty, "{shape:?}");
-                    let values = storage(&mut pool).values(place(1, block, head), &mut scratch);
+                    let values = storage(&mut pool).values(
+                        place(1, block, head),
+                        0..BLOCK_TOKENS,
+                        &mut scratch,
+                    );
                     assert_eq!(values.iter().all(|x| *x == 0.0), is_empty, "{shape:?}");
                     // The other layer was not written.
-                    let keys = storage(&mut pool).keys(place(0, block, head), &mut scratch);
+                    let keys =
+                        storage(&mut pool).keys(place(0, block, head), 0..head_dim, &mut scratch);
                     assert!(keys.iter().all(|x| *x == 0.0), "{shape:?}");
                 }
             }
@@ -194,7 +200,8 @@ fn a_shared_block_is_copied_by_whoever_writes_into_it() {
     storage(&mut pool).write(1, &[(own, 8)], &[9.0; 16], &[9.0; 16]);
     let mut keys = |block| {
         let storage = storage(&mut pool);
-        storage.keys(place(1, block, 1), &mut Vec::new())[..BLOCK_TOKENS].to_vec()
+        storage.keys(place(1, block, 1), 0..SHAPE.head_dim, &mut Vec::new())[..BLOCK_TOKENS]
+            .to_vec()
     };
     assert_eq!((keys(own)[3], keys(own)[8]), (2.0, 9.0));
     assert_eq!((keys(half)[3], keys(half)[8]), (2.0, 0.0));
@@ -252,7 +259,9 @@ fn a_forgotten_domain_is_erased() {
     assert_eq!(pool.start(ANNA, &tokens(64), 64).1, 0);
     let mut scratch = Vec::new();
     let storage = pool.storage_mut().expect("beside the program");
-    assert!(storage.keys(place(0, block, 0), &mut scratch).iter().all(|&x| x == 0.0));
+    assert!(
+        storage.keys(place(0, block, 0), 0..SHAPE.head_dim, &mut scratch).iter().all(|&x| x == 0.0)
+    );
 }
 
 #[test]
@@ -272,7 +281,9 @@ fn a_domain_forgotten_while_in_use_is_not_kept_afterwards() {
     assert_eq!(pool.start(ANNA, &tokens(96), 96).1, 0);
     let mut scratch = Vec::new();
     let storage = pool.storage_mut().expect("beside the program");
-    assert!(storage.keys(place(0, block, 0), &mut scratch).iter().all(|&x| x == 0.0));
+    assert!(
+        storage.keys(place(0, block, 0), 0..SHAPE.head_dim, &mut scratch).iter().all(|&x| x == 0.0)
+    );
 }
 
 #[test]
