@@ -56,6 +56,7 @@ const OPEN: &[Open] = &[
             ("kv_budget_mib", "engine.kv_budget_mib"),
             ("streams_max", "engine.streams_max"),
             ("queue_max", "engine.queue_max"),
+            ("draft_file", "engine.draft_file"),
             ("person_requests_per_minute", "limits.person.requests_per_minute"),
             ("person_tokens_per_minute", "limits.person.tokens_per_minute"),
             ("person_requests_per_day", "limits.person.requests_per_day"),

@@ -361,12 +361,13 @@ mod tests {
 
     #[test]
     fn limits_and_aliases_can_be_set_for_a_model_whatever_its_name() {
-        let file = "[models.limits.\"qwen3-4b.q4\"]\nstreams_max = 2\nload = \"demand\"\n\
+        let file = "[models.limits.\"qwen3-4b.q4\"]\nstreams_max = 2\nload = \"demand\"\ndraft_file = \"\"\n\
             [models.aliases]\n\"gpt-4.1\" = \"qwen3-4b.q4\"\n";
         let config = with_file(file).expect("valid");
         let models = &config.settings().models;
         let limits = &models.limits["qwen3-4b.q4"];
         assert_eq!((limits.streams_max, limits.load), (Some(2), Some(LoadWhen::Demand)));
+        assert_eq!(limits.draft_file.as_deref(), Some(Path::new("")));
         assert_eq!(limits.queue_max, None);
         assert_eq!(models.aliases["gpt-4.1"], "qwen3-4b.q4");
         let key = "models.limits.\"qwen3-4b.q4\".streams_max";

@@ -94,7 +94,7 @@ pub enum LoadWhen {
 }
 
 /// What holds for one model; what is absent holds as for all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelLimits {
     pub load: Option<LoadWhen>,
@@ -104,6 +104,7 @@ pub struct ModelLimits {
     pub kv_budget_mib: Option<u32>,
     pub streams_max: Option<u16>,
     pub queue_max: Option<u16>,
+    pub draft_file: Option<PathBuf>,
     pub person_requests_per_minute: Option<u32>,
     pub person_tokens_per_minute: Option<u64>,
     pub person_requests_per_day: Option<u64>,

@@ -1,5 +1,7 @@
 //! The reading of a draft model: one that fits the model that it is to guess for.
 
+use std::path::Path;
+
 use super::compute::Compute;
 use super::decoder::Decoder;
 use super::error::LoadError;
@@ -30,6 +32,16 @@ pub(super) fn open(
     tokenizer: &Tokenizer,
 ) -> Result<Option<OpenedDraft>, LoadError> {
     let Some(path) = &options.draft else { return Ok(None) };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    open_file(path, options, tokenizer)
+        .map_err(|error| LoadError::Draft { file: name.into_owned(), reason: error.to_string() })
+}
+
+fn open_file(
+    path: &Path,
+    options: &EngineOptions,
+    tokenizer: &Tokenizer,
+) -> Result<Option<OpenedDraft>, LoadError> {
     let file = File::open(path)?;
     let own =
         Tokenizer::from_gguf(&file).map_err(|error| LoadError::Tokenizer(error.to_string()))?;
@@ -50,11 +62,15 @@ impl OpenedDraft {
     }
 
     /// Reads the weights.
-    pub(super) fn load(self, options: &EngineOptions) -> Result<DraftModel, LoadError> {
+    pub(super) fn load(
+        self,
+        options: &EngineOptions,
+        progress: &LoadProgress,
+    ) -> Result<DraftModel, LoadError> {
         let Self { file, spec, vocabulary, cache_bytes } = self;
         let context = spec.context;
         let pool = Pool::new(spec.cache_shape(options.kv_precision), cache_bytes);
-        let decoder = Decoder::load(&file, spec, vocabulary, Compute::Host, &LoadProgress::new())?;
+        let decoder = Decoder::load(&file, spec, vocabulary, Compute::Host, &progress.beside())?;
         let weights = file.tensors().iter().map(memory::resident_bytes).sum();
         Ok(DraftModel::new(decoder, pool, context, weights))
     }

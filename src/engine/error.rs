@@ -137,6 +137,14 @@ pub enum LoadError {
         /// The least that works.
         needed: usize,
     },
+    /// The small model that is to guess for this one cannot be used.
+    #[error("the draft model \"{file}\" cannot be used: {reason}")]
+    Draft {
+        /// The name of its file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
     /// The tokenizer in the file cannot be used.
     #[error("the tokenizer of the model file cannot be used: {0}")]
     Tokenizer(String),

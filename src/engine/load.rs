@@ -91,7 +91,7 @@ pub(super) fn load_file(
     };
     let (decoder, pool, compute, cache_bytes) =
         home::settle(file, &without_draft, needs, progress, settle)?;
-    let draft = draft.map(|draft| draft.load(options)).transpose()?;
+    let draft = draft.map(|draft| draft.load(options, progress)).transpose()?;
     let context = wanted.min(pool.total_blocks() * BLOCK_TOKENS);
     if context < CONTEXT_MIN.min(wanted) || context < 2 {
         return Err(LoadError::CacheBudget { budget: cache_bytes, needed: cache_least });

@@ -15,7 +15,7 @@ pub struct LoadProgress {
 struct Inner {
     done: AtomicU64,
     total: AtomicU64,
-    is_cancelled: AtomicBool,
+    is_cancelled: Arc<AtomicBool>,
     admit: Option<Box<Admit>>,
 }
 
@@ -41,6 +41,12 @@ impl LoadProgress {
     ) -> Self {
         let inner = Inner { admit: Some(Box::new(admit)), ..Inner::default() };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Of another file that belongs to this load: with counts of its own, and ended with it.
+    pub(in crate::engine) fn beside(&self) -> Self {
+        let is_cancelled = Arc::clone(&self.inner.is_cancelled);
+        Self { inner: Arc::new(Inner { is_cancelled, ..Inner::default() }) }
     }
 
     /// Whether this much memory may be taken; none where nobody is there to say.
@@ -79,5 +85,22 @@ impl LoadProgress {
     /// Bytes of tensors that were read, and that there are; 0 and 0 before the file was opened.
     pub fn bytes(&self) -> (u64, u64) {
         (self.inner.done.load(Ordering::Relaxed), self.inner.total.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_beside_is_counted_apart_and_ends_with_the_load() {
+        let load = LoadProgress::new();
+        load.begin(100);
+        let beside = load.beside();
+        beside.begin(10);
+        beside.advance(10).expect("nobody ended it");
+        assert_eq!((load.bytes(), beside.bytes()), ((0, 100), (10, 10)));
+        load.cancel();
+        assert!(matches!(beside.advance(1), Err(LoadError::Cancelled)));
     }
 }

@@ -210,7 +210,7 @@ impl Library {
     /// Adds a model to the list, with what is kept of it.
     pub(super) fn take_up(&self, state: &mut State, source: Source, all: Rules) {
         let options = &self.inner.options;
-        let own = options.limits.get(&source.name).copied().unwrap_or_default();
+        let own = options.limits.get(&source.name).cloned().unwrap_or_default();
         let rules = rules_of(all, &own);
         let name = source.name.clone();
         let model = Model {
@@ -378,6 +378,10 @@ fn engine_of(all: &EngineOptions, own: &ModelLimits) -> EngineOptions {
     }
     if let Some(most) = own.context_tokens_max {
         options.context_tokens_max = (most > 0).then_some(most as usize);
+    }
+    if let Some(path) = &own.draft_file {
+        // An empty one: this model has none, whatever the others have.
+        options.draft = (!path.as_os_str().is_empty()).then(|| path.clone());
     }
     options
 }

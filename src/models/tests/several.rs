@@ -395,6 +395,39 @@ async fn limits_of_a_model_hold_for_it_alone() {
 }
 
 #[tokio::test]
+async fn a_draft_model_can_be_set_for_one_model_and_taken_from_another() {
+    let own =
+        |path: &Path| ModelLimits { draft_file: Some(path.to_owned()), ..ModelLimits::default() };
+    let weights = async |place: &Place, name: &str| {
+        place.ask(name).await.expect("answers");
+        place.model(name).engine.as_ref().map_or(0, |engine| engine.stats().model_bytes)
+    };
+    // Without one for all, and with one for all.
+    let alone = place(&["a", "b"], |options| {
+        let small = options.directory.as_ref().expect("a directory").join("b.gguf");
+        options.limits = [("a".to_owned(), own(&small))].into();
+    })
+    .await;
+    let plain = weights(&alone, "b").await;
+    assert!(plain > 0);
+    assert_eq!(weights(&alone, "a").await, 2 * plain);
+    let all = place(&["a", "b", "c"], |options| {
+        let small = options.directory.as_ref().expect("a directory").join("a.gguf");
+        let limits =
+            [("b".to_owned(), own(Path::new(""))), ("c".to_owned(), own(&small.join("d")))];
+        (options.engine.draft, options.limits) = (Some(small), limits.into());
+    })
+    .await;
+    assert_eq!(weights(&all, "a").await, 2 * plain);
+    assert_eq!(weights(&all, "b").await, plain);
+    assert!(all.ask("c").await.is_err());
+    all.until("c", |model| matches!(model.state, ModelState::Failed(_))).await;
+    let model = all.model("c");
+    let ModelState::Failed(reason) = &model.state else { panic!("it failed") };
+    assert!(reason.contains("draft model \"d\""), "{reason}");
+}
+
+#[tokio::test]
 async fn a_server_that_ends_loads_nothing_more() {
     let place = place(&["a"], |_| {}).await;
     place.library.close();
