@@ -61,7 +61,8 @@ pub enum GgufError {
     /// A tensor type without a decoder.
     #[error(
         "tensor \"{name}\" has the type {found}, which is not supported; take a file quantized as \
-         Q4_K_M, Q5_K_M, Q6_K or Q8_0"
+         Q4_K_M, Q5_K_M, Q6_K or Q8_0 (supported are {})",
+        super::types::supported()
     )]
     TensorType {
         /// Which tensor.

@@ -194,8 +194,19 @@ fn impossible_tensors_are_refused() {
     assert!(refused(&one(&[1; 5], 0, 0)).contains("5 dimensions"));
     assert!(refused(&one(&[33, 32], 8, 0)).contains("blocks of 32"));
     assert!(refused(&one(&[128], 12, 0)).contains("blocks of 256"));
-    for (code, name) in [(15, "Q8_K"), (16, "IQ2_XXS"), (4, "number 4")] {
-        assert!(refused(&one(&[256], code, 0)).contains(name));
+    for (code, name) in [
+        (4, "Q4_2"),
+        (15, "Q8_K"),
+        (16, "IQ2_XXS"),
+        (21, "IQ3_S"),
+        (31, "Q4_0_4_4"),
+        (34, "TQ1_0"),
+        (40, "NVFP4"),
+        (99, "number 99"),
+    ] {
+        let said = refused(&one(&[256], code, 0));
+        assert!(said.contains(&format!("the type {name}, which is not supported")), "{said}");
+        assert!(said.contains("(supported are F32, F16, Q4_0,") && said.contains("MXFP4)"));
     }
     assert!(refused(&one(&[4], 0, 8)).contains("multiple of 32"));
     assert!(refused(&one(&[4], 0, !31)).contains("beyond the file"));

@@ -35,8 +35,10 @@ pub(super) const TYPES: [(u32, &str, TensorType); 16] = [
     (39, "MXFP4", TensorType::Mxfp4),
 ];
 
-/// What the others are called; the names are those of ggml.
-const UNSUPPORTED: [(u32, &str); 16] = [
+/// What the others are called; the names are those of ggml, of today and of before.
+const UNSUPPORTED: [(u32, &str); 26] = [
+    (4, "Q4_2"),
+    (5, "Q4_3"),
     (9, "Q8_1"),
     (15, "Q8_K"),
     (16, "IQ2_XXS"),
@@ -51,9 +53,22 @@ const UNSUPPORTED: [(u32, &str); 16] = [
     (27, "I64"),
     (28, "F64"),
     (29, "IQ1_M"),
+    (31, "Q4_0_4_4"),
+    (32, "Q4_0_4_8"),
+    (33, "Q4_0_8_8"),
     (34, "TQ1_0"),
     (35, "TQ2_0"),
+    (36, "IQ4_NL_4_4"),
+    (37, "IQ4_NL_4_8"),
+    (38, "IQ4_NL_8_8"),
+    (40, "NVFP4"),
+    (41, "Q1_0"),
 ];
+
+/// The names of those that are supported, for people.
+pub(super) fn supported() -> String {
+    TYPES.map(|(_, name, _)| name).join(", ")
+}
 
 impl TensorType {
     /// The type with this number in a file; where it is not supported, its name.
