@@ -1,10 +1,12 @@
 //! Tokenizers against published vectors.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::words::Words;
 use super::*;
 use crate::engine::gguf::testing::Writer;
 use crate::testing::shared;
@@ -118,6 +120,67 @@ fn published_vectors_are_met_by_vocabularies_that_come_without_a_model_file() {
     let Some(tokenizers) = shared("tokenizers") else { return };
     check_vectors("llama-bpe", &llama_3(&tokenizers), &vectors(&folder, "llama-bpe"), true);
     check_vectors("qwen2", &qwen_2(&tokenizers), &vectors(&folder, "qwen2"), true);
+}
+
+/// The vocabulary of command-r does not lie beside its vectors. What they say of a word in one text is held
+/// against what they say of it in others: with another way to cut they contradict themselves, or agree
+/// in fewer texts.
+#[test]
+fn the_vectors_of_command_r_agree_on_the_words_that_are_cut_for_it() {
+    let Some(folder) = shared("vocabs") else { return };
+    let vectors = vectors(&folder, "command-r");
+    assert!(agreeing("command-r", &vectors).expect("no contradiction") >= 20);
+    assert!(agreeing("gpt-2", &vectors).is_ok_and(|count| count < 20));
+    for other in ["llama-bpe", "qwen2"] {
+        agreeing(other, &vectors).expect_err(other);
+    }
+}
+
+/// In how many texts all words have tokens that other texts give them too; an error where two texts give a
+/// word different ones.
+fn agreeing(way: &str, vectors: &[(String, Vec<u32>)]) -> Result<usize, String> {
+    let words = Words::named(Some(way)).expect("a known way");
+    let cut = |(text, tokens): &(String, Vec<u32>)| {
+        let words = words.cut(text).into_iter().map(str::to_owned);
+        (words.collect::<Vec<String>>(), tokens.clone())
+    };
+    let mut left: Vec<(Vec<String>, Vec<u32>)> = vectors.iter().map(cut).collect();
+    let mut known: HashMap<String, Vec<u32>> = HashMap::new();
+    let mut agreeing = 0;
+    loop {
+        let before = left.len();
+        for (words, tokens) in std::mem::take(&mut left) {
+            let mut unknown: Vec<&String> =
+                words.iter().filter(|word| !known.contains_key(*word)).collect();
+            let count = unknown.len();
+            unknown.sort();
+            unknown.dedup();
+            match unknown[..] {
+                [] => agreeing += usize::from(!words.is_empty()),
+                [word] => {
+                    // What is left of the tokens is this word's, as often as it stands there.
+                    let length = |word: &String| known.get(word).map_or(0, Vec::len);
+                    let others: usize = words.iter().map(length).sum();
+                    let own = tokens.len().saturating_sub(others) / count;
+                    let from: usize = words.iter().take_while(|one| *one != word).map(length).sum();
+                    let own = tokens.get(from..from + own).filter(|own| !own.is_empty());
+                    let own = own.ok_or_else(|| format!("{words:?}: {tokens:?}"))?.to_vec();
+                    known.insert(word.clone(), own);
+                    agreeing += usize::from(words.len() > 1);
+                }
+                _ => {
+                    left.push((words, tokens));
+                    continue;
+                }
+            }
+            if words.iter().flat_map(|word| &known[word]).ne(&tokens) {
+                return Err(format!("{words:?}: {tokens:?}"));
+            }
+        }
+        if left.len() == before {
+            return Ok(agreeing);
+        }
+    }
 }
 
 /// What another library for Swift publishes: texts, and their tokens by Hugging Face's own.

@@ -63,9 +63,19 @@ impl Vocabulary {
         let names = file.strings("tokenizer.ggml.tokens")?.unwrap_or_default();
         check_names(&names)?;
         let mut attributes = attributes(file, kind, &names)?;
-        let bos = id(file, "tokenizer.ggml.bos_token_id", names.len())?;
-        let eos = id(file, "tokenizer.ggml.eos_token_id", names.len())?;
-        let unknown = id(file, "tokenizer.ggml.unknown_token_id", names.len())?;
+        let named = |key: &str, name: &str| -> Result<Option<u32>, TokenizerError> {
+            Ok(match id(file, key, names.len())? {
+                // SentencePiece has these three unless it is told otherwise, and files that do not say
+                // it mean that.
+                None if kind == Kind::Spm => {
+                    names.iter().take(3).position(|known| *known == name).map(|at| at as u32)
+                }
+                found => found,
+            })
+        };
+        let bos = named("tokenizer.ggml.bos_token_id", "<s>")?;
+        let eos = named("tokenizer.ggml.eos_token_id", "</s>")?;
+        let unknown = named("tokenizer.ggml.unknown_token_id", "<unk>")?;
         let ends = ends(file, &names, eos)?;
         // Some converters leave the tokens that end an answer as added or even normal ones.
         for &token in &ends {
@@ -242,6 +252,10 @@ fn ends(file: &File, names: &[&str], eos: Option<u32>) -> Result<Vec<u32>, Token
     for key in ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"] {
         ends.extend(id(file, key, names.len())?);
     }
+    // Where a model has several of one kind, some converters list them.
+    for id in file.i64s("tokenizer.ggml.eos_token_ids")?.unwrap_or_default() {
+        ends.extend(u32::try_from(id).ok().filter(|&id| (id as usize) < names.len()));
+    }
     // The harmony format ends every message with `<|end|>`, and the answer with one of these.
     let harmony = names.contains(&"<|return|>") && names.contains(&"<|call|>");
     for (at, name) in names.iter().enumerate() {
@@ -290,3 +304,42 @@ const END_NAMES: [&str; 19] = [
 const TOKENS_MAX: usize = 1 << 20;
 /// Bytes in a token's name; the longest published ones have under 600.
 const TOKEN_BYTES_MAX: usize = 2_048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::gguf::testing::Writer;
+
+    const NAMES: [&str; 6] = ["<unk>", "<s>", "</s>", "a", "<|user|>", "<|observation|>"];
+
+    fn vocabulary(model: &str, change: impl FnOnce(Writer) -> Writer) -> Vocabulary {
+        let writer = Writer::new()
+            .string("tokenizer.ggml.model", model)
+            .strings("tokenizer.ggml.tokens", &NAMES);
+        let file = change(writer).open().expect("a sound file");
+        Vocabulary::from_gguf(&file).expect("a vocabulary")
+    }
+
+    #[test]
+    fn sentencepiece_has_its_own_three_where_a_file_does_not_say_them() {
+        let spm = vocabulary("llama", |writer| writer);
+        assert_eq!((spm.unknown, spm.bos, spm.eos), (Some(0), Some(1), Some(2)));
+        assert_eq!((spm.ends.as_slice(), spm.adds_bos), (&[2][..], true));
+        let said = vocabulary("llama", |writer| writer.u32("tokenizer.ggml.eos_token_id", 4));
+        assert_eq!((said.bos, said.eos), (Some(1), Some(4)));
+        let bpe = vocabulary("gpt2", |writer| writer);
+        assert_eq!((bpe.unknown, bpe.bos, bpe.eos), (None, None, None));
+    }
+
+    #[test]
+    fn every_token_that_a_file_calls_an_end_is_one() {
+        let ends = vocabulary("gpt2", |writer| {
+            writer
+                .u32("tokenizer.ggml.eos_token_id", 2)
+                .u32("tokenizer.ggml.eot_token_id", 4)
+                .i32s("tokenizer.ggml.eos_token_ids", &[2, 5, -1, 99])
+        });
+        assert_eq!(ends.ends, [2, 4, 5]);
+        assert!([2, 4, 5].iter().all(|&token| ends.is_control(token)));
+    }
+}

@@ -285,6 +285,8 @@ mod tests {
             ("llama-bpe", "I'LL 1234  x", &["I", "'LL", " ", "123", "4", " ", " x"]),
             ("qwen2", "a12\r\n\r\nb", &["a", "1", "2", "\r\n\r\n", "b"]),
             ("ufakzeka", "Ali'ye", &["Ali", "'ye"]),
+            ("tekken", "HelloWorld don't 12", &["Hello", "World", " don", "'t", " ", "1", "2"]),
+            ("gpt-4o", "HelloWorld don't 1234", &["Hello", "World", " don't", " ", "123", "4"]),
             ("kimi-k2", "ab我想cd 1234", &["ab", "我想", "cd", " ", "123", "4"]),
             ("jais-2", "a     b", &["a", "    ", " b"]),
             ("laguna", "a\n\nb", &["a", "\n\n", "b"]),
