@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::compute::Compute;
 use super::decoder::{Decoder, Step};
-use super::families;
+use super::families::{self, DecoderSpec};
 use super::gguf::testing::Writer;
 use super::gguf::{File, testing};
 use super::kv::Pool;
@@ -13,36 +13,19 @@ use super::*;
 
 const VOCABULARY: usize = 256;
 const GREEDY: usize = 64;
+/// Tokens of a greedy text that go before an answer whose beginning is known: more than a block with the
+/// prompt.
+const KNOWN: usize = 48;
 /// How far logits of weights in F32 may be from those of the reference, as a share of the largest.
 const OFF_EXACT: f32 = 1e-4;
-/// How far logits may be from those of the same weights in F32, as a share of the largest.
+/// How far logits of quantized weights may be from those of the same weights in F32, as a share of the
+/// largest, where the model is a calm one.
 const OFF_QUANTIZED: f32 = 2e-2;
-/// Where they are farther: rows are rounded to eight bits before they are multiplied with quantized
-/// weights, and models as small and as wild as these make more of that than others. What was measured,
-/// with our kernels or with candle's on a device, and a tenth more. A mixture of experts may choose
-/// another expert.
-const OFF_ROUNDED: &[(&str, f32)] = &[
-    ("cohere2", 0.056),
-    ("command-r", 0.043),
-    ("gemma2", 0.08),
-    ("gemma3", 0.039),
-    ("glm4", 0.075),
-    ("gpt-oss", 0.258),
-    ("granite", 0.044),
-    ("llama", 0.059),
-    ("llama-biased", 0.076),
-    ("llama3", 0.1),
-    ("mistral", 0.074),
-    ("mixtral", 0.225),
-    ("olmo2", 0.03),
-    ("phi3", 0.072),
-    ("phi4-mini", 0.157),
-    ("qwen2", 0.065),
-    ("qwen2-yarn", 0.217),
-    ("qwen3", 0.061),
-    ("qwen3moe", 0.192),
-    ("smollm3", 0.063),
-];
+/// How far they may be from those of the reference with rows rounded to the same eight bits, of models
+/// as wild as these. They are the same, but for numbers that fall between two codes, which other sums
+/// in the last bit put on the other side: one of these moves logits by up to 2.5 % of the largest, and
+/// rounding itself by 2 to 24 %.
+const OFF_ROUNDED: f32 = 5e-2;
 
 fn folder() -> PathBuf {
     crate::testing::root().join("tests/engine/golden")
@@ -76,8 +59,9 @@ fn tokens(name: &str) -> (Vec<u32>, Vec<u32>) {
     (tokens, greedy)
 }
 
-fn expected(name: &str) -> Vec<Vec<f32>> {
-    let bytes = std::fs::read(folder().join(format!("{name}.logits"))).expect("logits");
+/// The `logits` of the reference, or those with rows `rounded`.
+fn expected(name: &str, kind: &str) -> Vec<Vec<f32>> {
+    let bytes = std::fs::read(folder().join(format!("{name}.{kind}"))).expect("logits");
     let all: Vec<f32> =
         bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     all.chunks_exact(VOCABULARY).map(<[f32]>::to_vec).collect()
@@ -102,7 +86,18 @@ pub(super) fn widened_file(path: &Path) -> &'static [u8] {
 
 /// The logits of every position, read in slices of so many tokens.
 fn logits(compute: &Compute, file: &File, tokens: &[u32], slice: usize) -> Vec<Vec<f32>> {
-    let spec = families::spec(file, None).expect("a known shape");
+    logits_as(&families::spec(file, None).expect("a known shape"), compute, file, tokens, slice)
+}
+
+/// The same of a model of this shape.
+fn logits_as(
+    spec: &DecoderSpec,
+    compute: &Compute,
+    file: &File,
+    tokens: &[u32],
+    slice: usize,
+) -> Vec<Vec<f32>> {
+    let spec = spec.clone();
     let shape = spec.cache_shape(KvPrecision::F32);
     let progress = LoadProgress::new();
     let decoder = Decoder::load(file, spec, VOCABULARY, compute.clone(), &progress).expect("loads");
@@ -118,6 +113,17 @@ fn logits(compute: &Compute, file: &File, tokens: &[u32], slice: usize) -> Vec<V
         rows.extend(decoder.forward(&step, &mut pool).expect("computes"));
     }
     rows
+}
+
+/// A shape in which each layer changes a row a little and looks around softly, as layers of trained models
+/// do. These models have neither, and make much of the least change to a row.
+fn calm(file: &File) -> DecoderSpec {
+    let spec = families::spec(file, None).expect("a known shape");
+    DecoderSpec {
+        attention_scale: spec.attention_scale / 2.0,
+        residual_scale: spec.residual_scale / 128.0,
+        ..spec
+    }
 }
 
 /// The largest difference, as a share of the largest logit.
@@ -160,7 +166,7 @@ fn hold_family(failures: &mut Vec<String>, compute: &Compute, name: &str) {
     let (prompt, greedy) = tokens(name);
     let full = File::from_static(widened(name)).expect("a sound model");
     let whole = logits(compute, &full, &prompt, prompt.len());
-    check(failures, name, off(&whole, &expected(name)), OFF_EXACT);
+    check(failures, name, off(&whole, &expected(name, "logits")), OFF_EXACT);
     for slice in [1, 5, 7] {
         let cut = logits(compute, &full, &prompt, slice);
         match compute {
@@ -183,10 +189,15 @@ fn hold_family(failures: &mut Vec<String>, compute: &Compute, name: &str) {
         failures.push(format!("{name}: another greedy text"));
     }
     let quantized = File::open(&folder().join(format!("{name}.gguf"))).expect("sound");
-    let rows = logits(compute, &quantized, &prompt, prompt.len());
-    let known = OFF_ROUNDED.iter().find(|(known, _)| *known == name);
-    let allowed = known.map_or(OFF_QUANTIZED, |(_, off)| *off);
-    check(failures, &format!("{name}, Q8_0"), off(&rows, &whole), allowed);
+    let [rows, exact] = [&quantized, &full]
+        .map(|file| logits_as(&calm(file), compute, file, &prompt, prompt.len()));
+    check(failures, &format!("{name}, Q8_0"), off(&rows, &exact), OFF_QUANTIZED);
+    // Devices round in ways of their own.
+    if let Compute::Host = compute {
+        let rows = logits(compute, &quantized, &prompt, prompt.len());
+        let off = off(&rows, &expected(name, "rounded"));
+        check(failures, &format!("{name}, rounded"), off, OFF_ROUNDED);
+    }
 }
 
 #[test]
@@ -217,25 +228,40 @@ fn hold_crowded(device: DeviceChoice) {
         let crowded =
             Engine::load(Weights::Embedded(widened(&name)), options, &LoadProgress::new())
                 .expect("loads");
-        let running: Vec<Generation> = (0..4)
-            .map(|domain| {
-                let mut request = GenerationRequest::new(prompt.clone(), GREEDY, Domain(domain));
-                request.logprobs = Some(0);
-                crowded.generate(request).expect("accepted")
-            })
-            .collect();
-        for mut generation in running {
-            let mut said = Vec::new();
-            while let Some(event) = generation.next_blocking() {
-                if let GenerationEvent::Text { logprobs, .. } = event {
-                    said.extend(logprobs.iter().map(|one| one.chosen.token));
-                }
-            }
-            // Token 2 ends an answer, and is not told.
-            let end = greedy.iter().position(|token| *token == 2).unwrap_or(greedy.len());
-            assert_eq!(said, greedy[..end], "{name}");
+        let ask = |prompt: &[u32], most: usize, domain: u128| {
+            let mut request = GenerationRequest::new(prompt.to_vec(), most, Domain(domain));
+            request.logprobs = Some(0);
+            crowded.generate(request).expect("accepted")
+        };
+        let running: Vec<Generation> = (0..4).map(|domain| ask(&prompt, GREEDY, domain)).collect();
+        for generation in running {
+            assert_eq!(said(generation), until_the_end(&greedy), "{name}");
+        }
+        // The second time the cache has what the prompt begins with.
+        let (known, rest) = greedy.split_at(KNOWN);
+        let longer = [prompt.as_slice(), known].concat();
+        for cached in [false, true] {
+            let before = crowded.stats().cached_tokens_total;
+            assert_eq!(said(ask(&longer, rest.len(), 9)), until_the_end(rest), "{name}");
+            assert_eq!(crowded.stats().cached_tokens_total > before, cached, "{name}");
         }
         pushed_out += crowded.stats().preemptions_total;
     }
     assert!(pushed_out > 0, "nobody was pushed out");
+}
+
+/// The tokens of an answer.
+fn said(mut generation: Generation) -> Vec<u32> {
+    let mut said = Vec::new();
+    while let Some(event) = generation.next_blocking() {
+        if let GenerationEvent::Text { logprobs, .. } = event {
+            said.extend(logprobs.iter().map(|one| one.chosen.token));
+        }
+    }
+    said
+}
+
+/// Token 2 ends an answer, and is not told.
+fn until_the_end(tokens: &[u32]) -> &[u32] {
+    &tokens[..tokens.iter().position(|token| *token == 2).unwrap_or(tokens.len())]
 }

@@ -7,10 +7,12 @@ logits of that model are written. Run by hand where a family is added:
     pip install torch==2.15.0 transformers==5.23.0 gguf==0.19.0
     python tests/engine/make_golden.py [FAMILY ...]
 
-Next to NAME.gguf lie NAME.tokens (u32: the prompt, then 64 greedy tokens) and
-NAME.logits (f32: [prompt, vocabulary]), all little-endian.
+Next to NAME.gguf lie NAME.tokens (u32: the prompt, then 64 greedy tokens), NAME.logits
+(f32: [prompt, vocabulary]) and NAME.rounded, the logits where rows are rounded to eight bits before
+they are multiplied with quantized weights, as every engine for such weights does; all little-endian.
 """
 
+import contextlib
 import pathlib
 import sys
 
@@ -113,6 +115,36 @@ def build(config_class, changes):
     for name, value in model.state_dict().items():
         state[name] = value.detach().numpy()
     return config, model, state
+
+
+@contextlib.contextmanager
+def rounding(model):
+    """Rounds what matrices are multiplied with: 32 numbers to a scale, codes from -127 to 127."""
+    # Routers are numbers in the file.
+    routers = (".mlp.gate.weight", ".block_sparse_moe.gate.weight", ".mlp.router.weight")
+    exact = {id(value) for name, value in model.named_parameters() if name.endswith(routers)}
+    linear, matmul = torch.nn.functional.linear, torch.Tensor.__matmul__
+
+    def rounded(rows):
+        groups = rows.reshape(*rows.shape[:-1], -1, 32)
+        largest = groups.abs().amax(-1, keepdim=True).clamp(min=1e-30)
+        return (torch.round(groups * (127 / largest)) * (largest / 127)).reshape(rows.shape)
+
+    def rounded_linear(rows, weight, bias=None):
+        return linear(rows if id(weight) in exact else rounded(rows), weight, bias)
+
+    def rounded_matmul(rows, other):
+        return matmul(rounded(rows) if other.ndim == 2 else rows, other)
+
+    for module in model.modules():
+        if hasattr(module, "config"):
+            # One expert after the other, by the functions that are replaced here.
+            module.config._experts_implementation = "eager"
+    torch.nn.functional.linear, torch.Tensor.__matmul__ = rounded_linear, rounded_matmul
+    try:
+        yield
+    finally:
+        torch.nn.functional.linear, torch.Tensor.__matmul__ = linear, matmul
 
 
 def on_grid(value, kind=Q8_0):
@@ -287,11 +319,15 @@ def make(name):
         for _ in range(GREEDY):
             last = model(tokens, use_cache=False).logits[0, -1]
             tokens = torch.cat([tokens, last.argmax().reshape(1, 1)], dim=1)
+        with rounding(model):
+            rounded = model(prompt, use_cache=False).logits[0].float().numpy()
     HERE.mkdir(exist_ok=True)
     write(HERE / f"{name}.gguf", arch, config, state)
     (HERE / f"{name}.logits").write_bytes(logits.astype("<f4").tobytes())
+    (HERE / f"{name}.rounded").write_bytes(rounded.astype("<f4").tobytes())
     (HERE / f"{name}.tokens").write_bytes(tokens[0].numpy().astype("<u4").tobytes())
-    print(name, "distinct greedy tokens", len(set(tokens[0, PROMPT:].tolist())), "largest logit", float(np.abs(logits).max()))
+    print(name, "distinct greedy tokens", len(set(tokens[0, PROMPT:].tolist())), "largest logit", float(np.abs(logits).max()),
+          "rounding moves", float(np.abs(rounded - logits).max() / np.abs(logits).max()))
 
 
 for name in sys.argv[1:] or FAMILIES:
