@@ -46,7 +46,7 @@ fn names() -> Vec<String> {
         files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".gguf")?.to_owned()));
     let mut names: Vec<String> = names.collect();
     names.sort();
-    assert!(names.len() >= 20, "{names:?}");
+    assert!(names.len() >= 24, "{names:?}");
     names
 }
 
@@ -198,6 +198,31 @@ fn hold_family(failures: &mut Vec<String>, compute: &Compute, name: &str) {
         let off = off(&rows, &expected(name, "rounded"));
         check(failures, &format!("{name}, rounded"), off, OFF_ROUNDED);
     }
+}
+
+/// Mixtral as its first files have it.
+#[test]
+fn experts_in_tensors_of_their_own_are_those_of_one() {
+    let path = folder().join("mixtral.gguf");
+    let file = File::open(&path).expect("a sound model");
+    let mut writer = testing::like(&std::fs::read(&path).expect("a model"));
+    let mut apart = 0;
+    for tensor in file.tensors() {
+        let (bytes, code) = (file.tensor_bytes(&tensor.name).expect("reads"), tensor.kind.code());
+        let Some(name) = tensor.name.strip_suffix("_exps.weight") else {
+            writer = writer.tensor(&tensor.name, &tensor.shape, code, &bytes);
+            continue;
+        };
+        let (count, matrix) = (tensor.shape[0], &tensor.shape[1..]);
+        for (number, bytes) in bytes.chunks_exact(bytes.len() / count).enumerate() {
+            writer = writer.tensor(&format!("{name}.{number}.weight"), matrix, code, bytes);
+            apart += 1;
+        }
+    }
+    assert_eq!(apart, 4 * 3 * 4);
+    let (prompt, _) = tokens("mixtral");
+    let of = |file: &File| logits(&Compute::Host, file, &prompt, prompt.len());
+    assert!(of(&writer.open().expect("a sound model")) == of(&file));
 }
 
 #[test]

@@ -31,7 +31,9 @@ BASE = dict(
     num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
     tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, pad_token_id=0,
 )
+LINEAR = dict(rope_type="linear", factor=8.0, rope_theta=1000000.0)
 YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=32, rope_theta=10000.0)
+YARN_TOLD = YARN | dict(beta_fast=8.0, beta_slow=2.0)
 # As gpt-oss has it: the border between fast and slow pairs is not rounded to whole pairs.
 YARN_EXACT = YARN | dict(truncate=False)
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
@@ -54,6 +56,7 @@ FAMILIES = {
     "qwen2": ("qwen2", hf.Qwen2Config, dict()),
     "qwen2-yarn": ("qwen2", hf.Qwen2Config, dict(rope_parameters=YARN)),
     "qwen3": ("qwen3", hf.Qwen3Config, dict(head_dim=32)),
+    "qwen3-yarn": ("qwen3", hf.Qwen3Config, dict(head_dim=32, rope_parameters=YARN_TOLD)),
     "qwen3moe": ("qwen3moe", hf.Qwen3MoeConfig, dict(
         head_dim=32, num_experts=8, num_experts_per_tok=3, moe_intermediate_size=32,
         norm_topk_prob=True, decoder_sparse_step=1)),
@@ -62,6 +65,11 @@ FAMILIES = {
     "gemma3": ("gemma3", hf.Gemma3TextConfig, dict(
         head_dim=32, sliding_window=8, query_pre_attn_scalar=32, tie_word_embeddings=True,
         num_hidden_layers=7)),
+    "gemma3-linear": ("gemma3", hf.Gemma3TextConfig, dict(
+        head_dim=32, sliding_window=8, query_pre_attn_scalar=32, tie_word_embeddings=True,
+        rope_parameters={"full_attention": LINEAR,
+                         "sliding_attention": dict(rope_type="default", rope_theta=10000.0)},
+        layer_types=["sliding_attention", "full_attention"] * 2)),
     "phi3": ("phi3", hf.Phi3Config, dict(num_key_value_heads=4, sliding_window=12)),
     "phi4-mini": ("phi3", hf.Phi3Config, dict(
         partial_rotary_factor=0.75, tie_word_embeddings=True, hidden_size=128,
@@ -72,6 +80,11 @@ FAMILIES = {
     "smollm3": ("smollm3", hf.SmolLM3Config, dict(no_rope_layers=[1, 1, 1, 0], num_hidden_layers=4)),
     "glm4": ("glm4", hf.Glm4Config, dict(head_dim=32, attention_bias=True, partial_rotary_factor=0.5)),
     "olmo2": ("olmo2", hf.Olmo2Config, dict()),
+    "olmo3": ("olmo2", hf.Olmo3Config, dict(
+        sliding_window=8, layer_types=["sliding_attention"] * 3 + ["full_attention", "sliding_attention"],
+        num_hidden_layers=5,
+        rope_parameters={"full_attention": YARN,
+                         "sliding_attention": dict(rope_type="default", rope_theta=10000.0)})),
     "starcoder2": ("starcoder2", hf.Starcoder2Config, dict(
         use_bias=True, tie_word_embeddings=True, sliding_window=None)),
     "command-r": ("command-r", hf.CohereConfig, dict(logit_scale=0.5, tie_word_embeddings=True)),
@@ -221,6 +234,12 @@ def rope(writer, out, config):
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         writer.add_rope_scaling_factor(parameters["factor"])
         writer.add_rope_scaling_orig_ctx_len(parameters["original_max_position_embeddings"])
+        if "beta_fast" in parameters:
+            writer.add_rope_scaling_yarn_beta_fast(parameters["beta_fast"])
+            writer.add_rope_scaling_yarn_beta_slow(parameters["beta_slow"])
+    if kind == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(parameters["factor"])
     if kind == "llama3":
         # The factors as llama.cpp's converter computes them from these numbers.
         half = torch.arange(0, head_dim, 2).float() / head_dim
@@ -266,8 +285,12 @@ def write(path, arch, config, state):
         writer.add_layer_norm_eps(epsilon)
     else:
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    if arch in ("gemma2", "gemma3", "phi3", "cohere2", "gpt-oss") and config.sliding_window:
+    if path.stem in ("gemma2", "gemma3", "phi3", "cohere2", "gpt-oss") and config.sliding_window:
         writer.add_sliding_window(config.sliding_window)
+    if path.stem in ("olmo3", "gemma3-linear"):
+        writer.add_sliding_window(config.sliding_window)
+        windows = [kind == "sliding_attention" for kind in config.layer_types]
+        writer.add_sliding_window_pattern(windows if arch == "olmo2" else 2)
     if arch == "gemma2":
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         writer.add_final_logit_softcapping(config.final_logit_softcapping)

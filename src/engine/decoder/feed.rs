@@ -58,9 +58,17 @@ impl FeedForward {
     ) -> std::result::Result<Self, LoadError> {
         let Experts { count, used, hidden } = experts;
         let (width, activation) = (spec.width, spec.activation);
-        let gates = read.experts(&name("ffn_gate_exps"), count, hidden, width)?;
-        let ups = read.experts(&name("ffn_up_exps"), count, hidden, width)?;
-        let downs = read.experts(&name("ffn_down_exps"), count, width, hidden)?;
+        let matrices = |part: &str, out: usize, input: usize| {
+            if read.has(&name(&format!("{part}.0.weight"))) {
+                // As the first files of Mixtral have them: each in a tensor of its own.
+                let one = |number| read.matrix(&name(&format!("{part}.{number}")), out, input);
+                return (0..count).map(one).collect::<std::result::Result<Vec<_>, _>>();
+            }
+            read.experts(&name(&format!("{part}_exps")), count, out, input)
+        };
+        let gates = matrices("ffn_gate", hidden, width)?;
+        let ups = matrices("ffn_up", hidden, width)?;
+        let downs = matrices("ffn_down", width, hidden)?;
         let all = gates.into_iter().zip(ups).zip(downs);
         let experts = all.map(|((gate, up), down)| Gated { gate, up, down, activation }).collect();
         let router = read.matrix(&name("ffn_gate_inp"), count, width)?;

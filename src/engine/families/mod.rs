@@ -2,6 +2,7 @@
 //! file and is held against its bounds here, so that the decoder can rely on it.
 
 mod encoder;
+mod layers;
 mod reader;
 mod rope;
 
@@ -124,12 +125,11 @@ struct Family {
     placement: Placement,
     qk_norm: QkNorm,
     activation: Activation,
-    /// Every so many layers one sees everything, where a file has a window; 0: none does.
-    global_every: usize,
-    /// Every so many layers one does not turn queries and keys; 0: all do.
-    unturned_every: usize,
-    /// The base of the rotary embedding of the layers with a window, where it is another one.
-    window_base: Option<f32>,
+    windows: Windows,
+    /// The window where a file does not say it.
+    window: Option<usize>,
+    unturned: Unturned,
+    window_rope: WindowRope,
     logit_scale: LogitScale,
     /// Whether the embedding is multiplied by the root of its width.
     embeds_by_root: bool,
@@ -142,6 +142,37 @@ struct Family {
     feed_norm: &'static str,
     has_sinks: bool,
     yarn_borders: YarnBorders,
+}
+
+/// Which layers have the window of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Windows {
+    /// None: some files have the number without a use for it.
+    None,
+    All,
+    /// All but one of so many, which sees everything.
+    AllButEvery(usize),
+}
+
+/// Which layers do not turn queries and keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unturned {
+    None,
+    /// One of so many.
+    Every(usize),
+    /// Those that see everything.
+    WithoutWindow,
+    /// All, where the file says `rope.scaling.finetuned = false`.
+    WhereToldSo,
+}
+
+/// The rotary embedding of the layers with a window.
+#[derive(Clone, Copy, PartialEq)]
+enum WindowRope {
+    /// That of the others.
+    Same,
+    /// One that is not stretched, with this base, or with that of the others.
+    Plain(Option<f32>),
 }
 
 /// How a file's `logit_scale` is meant.
@@ -158,9 +189,10 @@ const LLAMA: Family = Family {
     placement: Placement::Before,
     qk_norm: QkNorm::None,
     activation: Activation::SiluGate,
-    global_every: 0,
-    unturned_every: 0,
-    window_base: None,
+    windows: Windows::None,
+    window: None,
+    unturned: Unturned::None,
+    window_rope: WindowRope::Same,
     logit_scale: LogitScale::Times,
     embeds_by_root: false,
     caps: None,
@@ -177,7 +209,9 @@ const GEMMA2: Family = Family {
     name: "gemma2",
     placement: Placement::Around,
     activation: Activation::GeluGate,
-    global_every: 2,
+    windows: Windows::AllButEvery(2),
+    // The first files of the family do not say it.
+    window: Some(4_096),
     embeds_by_root: true,
     caps: Some((50.0, 30.0)),
     scaled_by_width: Some(46),
@@ -200,32 +234,50 @@ const FAMILIES: &[Family] = &[
     Family {
         name: "gemma3",
         qk_norm: QkNorm::Head,
-        global_every: 6,
-        window_base: Some(10_000.0),
+        windows: Windows::AllButEvery(6),
+        window: None,
+        window_rope: WindowRope::Plain(Some(10_000.0)),
         caps: None,
         scaled_by_width: Some(62),
         ..GEMMA2
     },
-    // Phi 3 and 4. Abdin et al., 2024.
-    Family { name: "phi3", ..QWEN2 },
-    // Granite 3. Granite Team, 2024.
-    Family { name: "granite", logit_scale: LogitScale::Divided, ..LLAMA },
+    // Phi 3 and 4: all layers have the window. Abdin et al., 2024.
+    Family { name: "phi3", windows: Windows::All, ..QWEN2 },
+    // Granite 3, and those of 4 that are nothing but attention. Granite Team, 2024.
+    Family {
+        name: "granite",
+        logit_scale: LogitScale::Divided,
+        unturned: Unturned::WhereToldSo,
+        ..LLAMA
+    },
     // SmolLM 3. Bakouch et al., 2025.
-    Family { name: "smollm3", unturned_every: 4, ..LLAMA },
+    Family { name: "smollm3", unturned: Unturned::Every(4), ..LLAMA },
     // GLM 4. GLM Team, 2024.
     Family { name: "glm4", placement: Placement::Around, ..LLAMA },
-    // OLMo 2. OLMo Team, 2025.
-    Family { name: "olmo2", placement: Placement::After, qk_norm: QkNorm::Whole, ..QWEN2 },
+    // OLMo 2, and OLMo 3, which has windows. OLMo Team, 2025.
+    Family {
+        name: "olmo2",
+        placement: Placement::After,
+        qk_norm: QkNorm::Whole,
+        windows: Windows::AllButEvery(4),
+        window_rope: WindowRope::Plain(None),
+        ..QWEN2
+    },
     // StarCoder 2. Lozhkov et al., 2024.
     Family { name: "starcoder2", norm: NormKind::Layer, activation: Activation::Gelu, ..QWEN2 },
     // Command R and R7B. Cohere, 2024.
     COMMAND_R,
-    Family { name: "cohere2", global_every: 4, unturned_every: 4, ..COMMAND_R },
+    Family {
+        name: "cohere2",
+        windows: Windows::AllButEvery(4),
+        unturned: Unturned::WithoutWindow,
+        ..COMMAND_R
+    },
     // gpt-oss. OpenAI, 2025.
     Family {
         name: "gpt-oss",
         activation: Activation::ClampedGate,
-        global_every: 2,
+        windows: Windows::AllButEvery(2),
         has_experts: true,
         feed_norm: "post_attention_norm",
         has_sinks: true,
@@ -266,29 +318,22 @@ fn family(file: &File) -> Result<&'static Family, LoadError> {
 pub(crate) fn spec(file: &File, context_max: Option<usize>) -> Result<DecoderSpec, LoadError> {
     let family = family(file)?;
     let read = Reader { file, family: family.name };
+    read.refuse_what_is_not_built()?;
     let (width, heads, kv_heads, head_dim) = read.heads()?;
     let count = read.number("block_count", 1, 512)?;
     let context = read.number("context_length", 1, 1 << 24)?;
     let used_context = context_max.map_or(context, |most| context.min(most));
-    let window = read.optional("attention.sliding_window", 0, 1 << 24)?.filter(|size| *size > 0);
     let mut ropes =
         vec![rope::read(&read, (family.rope, family.yarn_borders), head_dim, used_context)?];
-    if let Some(base) = family.window_base {
+    if let WindowRope::Plain(base) = family.window_rope {
         ropes.push(rope::plain(&read, family.rope, head_dim, base)?);
     }
-    let windowed_rope = ropes.len() - 1;
-    let layers = (1..=count).map(|number| {
-        let is_nth = |every: usize| every > 0 && number % every == 0;
-        let window = window.filter(|_| has_windows(family) && !is_nth(family.global_every));
-        let rope = if window.is_some() { windowed_rope } else { 0 };
-        LayerSpec { rope: (!is_nth(family.unturned_every)).then_some(rope), window }
-    });
     let by_width = family.scaled_by_width == Some(count);
     let of_head = if by_width { width / heads } else { head_dim };
     let (score_cap, logit_cap) = family.caps.unzip();
     let logit_scale = read.scale("logit_scale")?.unwrap_or(1.0);
     Ok(DecoderSpec {
-        layers: layers.collect(),
+        layers: layers::read(&read, family, count, ropes.len())?,
         width,
         heads,
         kv_heads,
@@ -323,11 +368,18 @@ pub(crate) fn spec(file: &File, context_max: Option<usize>) -> Result<DecoderSpe
     })
 }
 
-/// Whether a window in the file is one that the family's layers have. Some files of other families
-/// have the number without a use for it.
-fn has_windows(family: &Family) -> bool {
-    family.global_every > 0 || family.name == PHI3
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::gguf::testing::Writer;
 
-/// All of its layers have the window.
-const PHI3: &str = "phi3";
+    #[test]
+    fn a_family_that_is_not_known_is_named_beside_those_that_are() {
+        let file = Writer::new().string("general.architecture", "mamba\u{1b}2").open();
+        let error = family_of(&file.expect("a sound file")).expect_err("unknown").to_string();
+        assert!(error.contains("`mamba2` is not supported; supported are llama, "), "{error}");
+        for name in FAMILIES.iter().map(|family| family.name).chain(["bert", "nomic-bert"]) {
+            assert!(error.contains(&format!(" {name}")), "{name}: {error}");
+        }
+    }
+}

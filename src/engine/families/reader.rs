@@ -2,7 +2,7 @@
 
 use super::Experts;
 use crate::engine::error::LoadError;
-use crate::engine::gguf::File;
+use crate::engine::gguf::{File, GgufError};
 use crate::engine::layers::NormKind;
 
 /// Reads the keys of a family from its file.
@@ -29,13 +29,22 @@ impl Reader<'_> {
         least: usize,
         most: usize,
     ) -> Result<Option<usize>, LoadError> {
-        let Some(value) = self.file.u32(&self.key(name))? else { return Ok(None) };
+        let Some(value) = self.whole(name)? else { return Ok(None) };
         let value = value as usize;
         if (least..=most).contains(&value) {
             Ok(Some(value))
         } else {
             Err(self.bad(name, format!("{value} is not between {least} and {most}")))
         }
+    }
+
+    /// A whole number, or a list with the same one for each layer, as some converters write it.
+    fn whole(&self, name: &str) -> Result<Option<u32>, LoadError> {
+        let key = self.key(name);
+        self.file.u32(&key).or_else(|error| match self.file.u32s(&key).ok().flatten().as_deref() {
+            Some([first, rest @ ..]) if rest.iter().all(|one| one == first) => Ok(Some(*first)),
+            _ => Err(error.into()),
+        })
     }
 
     /// A whole number that has to be there.
@@ -51,6 +60,36 @@ impl Reader<'_> {
             Some(0.0) | None => Ok(None),
             Some(scale) => Err(self.bad(name, format!("{scale} makes no sense"))),
         }
+    }
+
+    /// True or false, if it is there.
+    pub(super) fn truth(&self, name: &str) -> Result<Option<bool>, LoadError> {
+        Ok(self.file.bool(&self.key(name))?)
+    }
+
+    /// True and false for each layer, if the key is there and no number.
+    pub(super) fn truths(&self, name: &str) -> Result<Option<Vec<bool>>, LoadError> {
+        // A number is another way to say it, which the caller reads.
+        Ok(self.file.bools(&self.key(name)).or_else(|error| match error {
+            GgufError::KeyType { .. } if self.file.u32(&self.key(name)).is_ok() => Ok(None),
+            error => Err(error),
+        })?)
+    }
+
+    /// Refuses a file that asks for mathematics that no family here has: without it the model would
+    /// answer, and wrongly.
+    pub(super) fn refuse_what_is_not_built(&self) -> Result<(), LoadError> {
+        for (name, neutral) in NOT_BUILT {
+            let key = self.key(name);
+            let value = match self.file.u32(&key) {
+                Ok(value) => value.map(|value| value as f32),
+                Err(_) => self.file.f32(&key)?,
+            };
+            if let Some(value) = value.filter(|value| !neutral.contains(value)) {
+                return Err(LoadError::Unsupported(format!("{key} = {value}")));
+            }
+        }
+        Ok(())
     }
 
     /// The width, the heads of queries and of keys, and the elements of a head.
@@ -110,5 +149,66 @@ impl Reader<'_> {
             None => self.number("feed_forward_length", 1, 1 << 20)?,
         };
         Ok(Some(Experts { count, used, hidden }))
+    }
+}
+
+/// Keys that llama.cpp knows for other families, with the values that change nothing.
+const NOT_BUILT: [(&str, &[f32]); 10] = [
+    ("attention.clamp_kqv", &[0.0]),
+    ("attention.max_alibi_bias", &[0.0]),
+    ("attention.temperature_scale", &[0.0]),
+    ("rope.scaling.alpha", &[0.0]),
+    ("rope.scaling.yarn_ext_factor", &[1.0, -1.0]),
+    ("rope.scaling.yarn_log_multiplier", &[0.0]),
+    ("expert_shared_count", &[0.0]),
+    ("expert_weights_scale", &[0.0, 1.0]),
+    ("leading_dense_block_count", &[0.0]),
+    ("nextn_predict_layers", &[0.0]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::gguf::testing::Writer;
+
+    fn refused(writer: &Writer) -> Option<String> {
+        let file = writer.open().expect("a sound file");
+        let read = Reader { file: &file, family: "qwen3moe" };
+        read.refuse_what_is_not_built().err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_number_for_each_layer_is_taken_where_all_have_the_same() {
+        let read = |values: &[i32]| {
+            let file = Writer::new().i32s("granite.attention.head_count_kv", values).open();
+            let file = file.expect("a sound file");
+            Reader { file: &file, family: "granite" }.optional("attention.head_count_kv", 1, 64)
+        };
+        assert_eq!(read(&[8, 8, 8]).expect("one number"), Some(8));
+        for values in [&[8, 8, 4][..], &[-8, -8], &[]] {
+            let error = read(values).expect_err("no number").to_string();
+            assert!(error.contains("should be a whole number below 2^32"), "{error}");
+        }
+    }
+
+    #[test]
+    fn mathematics_that_is_not_built_is_refused_by_its_key() {
+        assert_eq!(refused(&Writer::new()), None);
+        let none = Writer::new()
+            .u32("qwen3moe.expert_shared_count", 0)
+            .f32("qwen3moe.expert_weights_scale", 1.0)
+            .f32("qwen3moe.rope.scaling.yarn_ext_factor", 1.0);
+        assert_eq!(refused(&none), None);
+        // Of another family, and so without a meaning.
+        assert_eq!(refused(&Writer::new().u32("glm4moe.nextn_predict_layers", 1)), None);
+        for (writer, key) in [
+            (Writer::new().u32("qwen3moe.expert_shared_count", 1), "expert_shared_count = 1"),
+            (Writer::new().f32("qwen3moe.expert_weights_scale", 2.5), "weights_scale = 2.5"),
+            (Writer::new().f32("qwen3moe.attention.clamp_kqv", 8.0), "clamp_kqv = 8"),
+        ] {
+            let said = refused(&writer).expect("is refused");
+            assert!(said.contains(key) && said.contains("not supported"), "{said}");
+        }
+        assert!(refused(&Writer::new().string("qwen3moe.expert_shared_count", "x")).is_some());
     }
 }

@@ -12,10 +12,7 @@ pub(super) fn read(
     head_dim: usize,
     context: usize,
 ) -> Result<Rope, LoadError> {
-    let base = read.file.f32(&read.key("rope.freq_base"))?.unwrap_or(10_000.0);
-    if !(1.0..=1e12).contains(&base) {
-        return Err(read.bad("rope.freq_base", format!("{base} is not between 1 and 10^12")));
-    }
+    let base = base(read, "rope.freq_base")?.unwrap_or(BASE);
     let dimensions = dimensions(read, head_dim)?;
     let original = read.optional("rope.scaling.original_context_length", 1, 1 << 24)?;
     // A file that names no kind means the linear one.
@@ -30,9 +27,14 @@ pub(super) fn read(
                 Some(original) => original,
                 None => read.number("context_length", 1, 1 << 24)?,
             };
-            Stretch::Yarn { factor, original, borders }
+            let fast = read.scale("rope.scaling.yarn_beta_fast")?.unwrap_or(YARN_FAST);
+            let slow = read.scale("rope.scaling.yarn_beta_slow")?.unwrap_or(YARN_SLOW);
+            Stretch::Yarn { factor, original, turns: (fast, slow), borders }
         }
-        Some(_) => return Err(LoadError::Unsupported("this kind of rope scaling".into())),
+        Some(other) => {
+            let name: String = other.chars().filter(char::is_ascii_graphic).take(32).collect();
+            return Err(LoadError::Unsupported(format!("the rope scaling \"{name}\"")));
+        }
     };
     let is_long = original.is_some_and(|original| context > original);
     let by_context = if is_long { "rope_factors_long.weight" } else { "rope_factors_short.weight" };
@@ -44,16 +46,37 @@ pub(super) fn read(
     Ok(Rope::new(kind, base, dimensions, stretch).divided(factors.as_deref()).scaled(attention))
 }
 
-/// The embedding with another base, and without a stretch.
+/// The embedding without a stretch, for layers with a window; with this base, or that of the others,
+/// where the file does not say it.
 pub(super) fn plain(
     read: &Reader<'_>,
     kind: RopeKind,
     head_dim: usize,
-    base: f32,
+    own: Option<f32>,
 ) -> Result<Rope, LoadError> {
-    let base = read.scale("rope.freq_base_swa")?.unwrap_or(base);
+    let base = match (base(read, "rope.freq_base_swa")?, own) {
+        (Some(base), _) | (None, Some(base)) => base,
+        (None, None) => base(read, "rope.freq_base")?.unwrap_or(BASE),
+    };
     Ok(Rope::new(kind, base, dimensions(read, head_dim)?, Stretch::None))
 }
+
+/// The base that stands under a key.
+fn base(read: &Reader<'_>, name: &str) -> Result<Option<f32>, LoadError> {
+    match read.file.f32(&read.key(name))? {
+        Some(base) if !(1.0..=1e12).contains(&base) => {
+            Err(read.bad(name, format!("{base} is not between 1 and 10^12")))
+        }
+        base => Ok(base),
+    }
+}
+
+/// The base where a file does not say it (Su et al., 2021).
+const BASE: f32 = 10_000.0;
+/// Turns within the original context from which on a pair counts as fast, and as slow, where a file
+/// does not say it (Peng et al., 2023).
+const YARN_FAST: f32 = 32.0;
+const YARN_SLOW: f32 = 1.0;
 
 /// How many elements of a head turn.
 fn dimensions(read: &Reader<'_>, head_dim: usize) -> Result<usize, LoadError> {
@@ -115,5 +138,47 @@ mod tests {
         let said = |original| yarn().u32("llama.rope.scaling.original_context_length", original);
         assert_eq!(rope(&yarn()), rope(&said(4_096)));
         assert_ne!(rope(&yarn()), rope(&said(1_024)));
+    }
+
+    #[test]
+    fn what_a_file_says_of_yarn_is_taken() {
+        let yarn = || {
+            Writer::new()
+                .u32("llama.context_length", 4_096)
+                .string("llama.rope.scaling.type", "yarn")
+                .f32("llama.rope.scaling.factor", 4.0)
+        };
+        let said = |fast, slow| {
+            let writer = yarn().f32("llama.rope.scaling.yarn_beta_fast", fast);
+            rope(&writer.f32("llama.rope.scaling.yarn_beta_slow", slow))
+        };
+        assert_eq!(said(32.0, 1.0), rope(&yarn()));
+        assert_ne!(said(16.0, 1.0), rope(&yarn()));
+        assert_ne!(said(32.0, 2.0), rope(&yarn()));
+    }
+
+    #[test]
+    fn a_stretch_that_is_not_known_is_refused_by_its_name() {
+        let writer = Writer::new().string("llama.rope.scaling.type", "dynamic\n");
+        let file = writer.open().expect("a sound file");
+        let read_from = Reader { file: &file, family: "llama" };
+        let kind = (RopeKind::HalfSplit, YarnBorders::Whole);
+        let error = read(&read_from, kind, 64, 4_096).expect_err("unknown").to_string();
+        assert!(error.contains("the rope scaling \"dynamic\""), "{error}");
+    }
+
+    #[test]
+    fn layers_with_a_window_take_the_base_of_the_file_before_that_of_the_family() {
+        let base = |writer: &Writer, own| {
+            let file = writer.open().expect("a sound file");
+            let read_from = Reader { file: &file, family: "gemma3" };
+            format!("{:?}", plain(&read_from, RopeKind::HalfSplit, 64, own).expect("known"))
+        };
+        let of = |base| format!("{:?}", Rope::new(RopeKind::HalfSplit, base, 64, Stretch::None));
+        let global = Writer::new().f32("gemma3.rope.freq_base", 1e6);
+        assert_eq!(base(&global, Some(1e4)), of(1e4));
+        assert_eq!(base(&global, None), of(1e6));
+        let both = global.f32("gemma3.rope.freq_base_swa", 2e4);
+        assert_eq!(base(&both, Some(1e4)), of(2e4));
     }
 }

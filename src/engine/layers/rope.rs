@@ -36,6 +36,8 @@ pub(crate) enum Stretch {
         factor: f32,
         /// The context before.
         original: usize,
+        /// Turns within the original context from which on a pair counts as fast, and as slow.
+        turns: (f32, f32),
         /// Where the fast pairs end and the slow ones begin.
         borders: YarnBorders,
     },
@@ -50,10 +52,6 @@ pub(crate) enum YarnBorders {
     Exact,
 }
 
-/// Turns within the original context from which on a pair counts as fast, and as slow.
-const YARN_FAST: f32 = 32.0;
-const YARN_SLOW: f32 = 1.0;
-
 impl Rope {
     /// `dimensions` of each head turn; it is even.
     pub(crate) fn new(kind: RopeKind, base: f32, dimensions: usize, stretch: Stretch) -> Self {
@@ -61,14 +59,14 @@ impl Rope {
         let frequencies = (0..dimensions / 2).map(|pair| match stretch {
             Stretch::None => plain(pair),
             Stretch::Linear(factor) => plain(pair) / factor,
-            Stretch::Yarn { factor, original, borders } => {
+            Stretch::Yarn { factor, original, turns: (fast, slow), borders } => {
                 // The pair that turns so often within the original context.
                 let pair_of = |turns: f32| {
                     let length = original as f32 / (turns * std::f32::consts::TAU);
                     dimensions as f32 * length.ln() / (2.0 * base.ln())
                 };
                 let last = dimensions as f32 - 1.0;
-                let (low, high) = (pair_of(YARN_FAST), pair_of(YARN_SLOW));
+                let (low, high) = (pair_of(fast), pair_of(slow));
                 let (low, high) = match borders {
                     YarnBorders::Whole => (low.floor(), high.ceil()),
                     YarnBorders::Exact => (low, high),
