@@ -76,11 +76,14 @@ impl Vocabulary {
         let bos = named("tokenizer.ggml.bos_token_id", "<s>")?;
         let eos = named("tokenizer.ggml.eos_token_id", "</s>")?;
         let unknown = named("tokenizer.ggml.unknown_token_id", "<unk>")?;
-        let ends = ends(file, &names, eos)?;
+        let mut ends = ends(file, &names, eos)?;
         // Some converters leave the tokens that end an answer as added or even normal ones.
         for &token in &ends {
             attributes[token as usize] = Attribute::Control;
         }
+        ends.extend(file_ends(file, &names)?);
+        ends.sort_unstable();
+        ends.dedup();
         let adds_bos = file.bool("tokenizer.ggml.add_bos_token")?;
         let adds_eos = file.bool("tokenizer.ggml.add_eos_token")?;
         // The format spells it so; some writers do not.
@@ -263,8 +266,18 @@ fn ends(file: &File, names: &[&str], eos: Option<u32>) -> Result<Vec<u32>, Token
             ends.push(at as u32);
         }
     }
-    ends.sort_unstable();
-    ends.dedup();
+    Ok(ends)
+}
+
+/// The tokens with which a model for code goes over to another file, or fills up after one: an answer
+/// ends there too. Prompts write them, so they stay what they are.
+fn file_ends(file: &File, names: &[&str]) -> Result<Vec<u32>, TokenizerError> {
+    let mut ends = Vec::new();
+    for part in ["pad", "rep", "sep"] {
+        ends.extend(id(file, &format!("tokenizer.ggml.fim_{part}_token_id"), names.len())?);
+    }
+    let is_named = |(_, name): &(usize, &&str)| FILE_END_NAMES.contains(name);
+    ends.extend(names.iter().enumerate().filter(is_named).map(|(at, _)| at as u32));
     Ok(ends)
 }
 
@@ -300,6 +313,18 @@ const END_NAMES: [&str; 19] = [
     "[EOT]",
 ];
 
+/// Names under which published models for code begin another file, or fill up after one.
+const FILE_END_NAMES: [&str; 8] = [
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<|fim_repo|>",
+    "<fim-repo>",
+    "<|repo_name|>",
+    "<reponame>",
+    "<|file_sep|>",
+];
+
 /// Tokens in a vocabulary; the largest published ones have under 300,000.
 const TOKENS_MAX: usize = 1 << 20;
 /// Bytes in a token's name; the longest published ones have under 600.
@@ -329,6 +354,20 @@ mod tests {
         assert_eq!((said.bos, said.eos), (Some(1), Some(4)));
         let bpe = vocabulary("gpt2", |writer| writer);
         assert_eq!((bpe.unknown, bpe.bos, bpe.eos), (None, None, None));
+    }
+
+    #[test]
+    fn an_answer_ends_where_another_file_begins_and_a_prompt_may_say_so() {
+        let names = ["a", "<|endoftext|>", "<|file_sep|>", "<|fim_pad|>", "<|x_sep|>"];
+        let file = Writer::new()
+            .string("tokenizer.ggml.model", "gpt2")
+            .strings("tokenizer.ggml.tokens", &names)
+            .i32s("tokenizer.ggml.token_type", &[1, 3, 4, 4, 4])
+            .u32("tokenizer.ggml.fim_sep_token_id", 4);
+        let read = Vocabulary::from_gguf(&file.open().expect("a sound file")).expect("sound");
+        assert_eq!(read.ends, [1, 2, 3, 4]);
+        assert_eq!([1, 2, 3, 4].map(|token| read.is_control(token)), [true, false, false, false]);
+        assert_eq!(read.bytes(2), b"<|file_sep|>");
     }
 
     #[test]
