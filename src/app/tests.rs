@@ -10,6 +10,7 @@ mod idempotency;
 mod links;
 mod monitor;
 mod networks;
+mod orders;
 mod prompts;
 mod refusals;
 mod revocation;
