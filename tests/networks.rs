@@ -195,6 +195,74 @@ fn a_key_that_is_made_at_the_console_is_bound_too() {
     assert_eq!(keys["keys"].as_array().expect("a list").iter().filter(bound).count(), 1, "{keys}");
 }
 
+/// What a command of the console says, and whether it did what it was asked.
+fn console(home: &Home, arguments: &[&str]) -> (bool, String) {
+    let output = home.strongroom(&[&["key"], arguments].concat());
+    (output.status.success(), both(&output))
+}
+
+/// A key as the console lists it.
+fn listed(home: &Home, more: &[&str], id: &str) -> Value {
+    let (is_done, said) = console(home, &[&["list", "--json"], more].concat());
+    assert!(is_done, "{said}");
+    assert!(!said.contains("vermilion"), "what its owner calls it is theirs: {said}");
+    let mut keys = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    keys.find(|key| key["id"] == id).expect("it is listed")
+}
+
+#[test]
+fn keys_are_listed_bound_and_revoked_at_the_console_beside_a_server_and_without_one() {
+    let home = Home::prepared();
+    let server = Server::start(&home);
+    let owner = server.sign_in();
+    let guest = server.invite(&owner, "member");
+    let (id, key) = guest.make_key(&json!({"name": "vermilion script"}));
+    let person = guest.me["person"]["id"].clone();
+    let seen = listed(&home, &[], &id);
+    assert_eq!((&seen["owner"], &seen["networks"]), (&json!("guest"), &json!([])), "{seen}");
+    assert!(
+        console(&home, &["list", "--user", common::OWNER]).1.lines().all(|one| !one.contains(&id))
+    );
+
+    for (arguments, says) in [
+        (&["networks", &id, "--network", "10.1.2.3/8"][..], "Write `10.0.0.0/8`, or `10.1.2.3`"),
+        (&["networks", "key_0", "--everywhere"], "is no id of a key"),
+        (&["networks", &format!("key_{}", "0".repeat(32)), "--everywhere"], "there is no key"),
+        (&["revoke", &format!("key_{}", "0".repeat(32))], "there is no key"),
+        (&["list", "--user", "nobody"], "nobody called `nobody`"),
+    ] {
+        let (is_done, said) = console(&home, arguments);
+        assert!(!is_done && said.contains(says), "{arguments:?}: {said}");
+    }
+    models(&server, HERE, &key).expect(200);
+
+    // It holds from the next request on.
+    let (is_done, said) = console(&home, &["networks", &id, "--network", "127.0.0.2"]);
+    assert!(is_done && said.contains(&format!("{id} is let in from 127.0.0.2 now.")), "{said}");
+    check("from outside", &models(&server, HERE, &key), 401, "invalid_api_key");
+    models(&server, ELSEWHERE, &key).expect(200);
+    assert_eq!(listed(&home, &["--user", "guest"], &id)["turned_away"]["address"], HERE);
+    assert_eq!(shown(&guest, &id)["networks"], json!(["127.0.0.2"]));
+    let log = owner.client.get("/api/admin/audit?action=key.networks").expect(200);
+    let event = &log["events"][0];
+    assert_eq!((&event["actor"], &event["subject"]), (&json!("system"), &json!(id)), "{log}");
+    assert_eq!(event["detail"], json!({"owner": person, "networks": ["127.0.0.2"]}), "{log}");
+    assert_eq!(log["events"].as_array().map(Vec::len), Some(1), "what was refused is no change");
+    assert!(server.stop().success());
+
+    let (is_done, said) = console(&home, &["networks", &id, "--everywhere"]);
+    assert!(is_done && said.contains("is let in from everywhere now."), "{said}");
+    let server = Server::start(&home);
+    models(&server, HERE, &key).expect(200);
+    let (is_done, said) = console(&home, &["revoke", &id]);
+    assert!(is_done && said.contains(&format!("{id} is revoked.")), "{said}");
+    check("revoked", &models(&server, HERE, &key), 401, "invalid_api_key");
+    assert!(!console(&home, &["revoke", &id]).0, "it is gone");
+    let log = server.sign_in().client.get("/api/admin/audit?action=key.revoke").expect(200);
+    let event = &log["events"][0];
+    assert_eq!((&event["actor"], &event["detail"]["owner"]), (&json!("system"), &person), "{log}");
+}
+
 #[test]
 fn behind_a_proxy_that_is_trusted_the_client_is_who_it_names() {
     let home = Home::prepared();

@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Handle};
 
 use super::group_orders::GroupOrder;
+use super::key_orders::KeyOrder;
 use super::people::People;
 use super::{App, Home, control, expiry, open_groups};
 use crate::access::Caller;
@@ -21,6 +22,7 @@ use crate::backup::{self, Sources};
 use crate::config::Settings;
 use crate::db::{Db, DbOptions};
 use crate::groups::Groups;
+use crate::keys::Keys;
 use crate::limits::Limiter;
 use crate::models::api::{ScanJson, served};
 use crate::models::{Library, ModelsError};
@@ -80,6 +82,11 @@ pub(crate) enum Order {
         /// What of them.
         group: GroupOrder,
     },
+    /// Show, bind or revoke API keys.
+    Key {
+        /// What of them.
+        key: KeyOrder,
+    },
     /// List the models.
     Models {},
     /// Load a model; answered when it is begun.
@@ -111,6 +118,8 @@ pub(crate) struct Operator {
     /// Where a server runs.
     accounts: Option<Accounts>,
     /// Where a server runs.
+    keys: Option<Keys>,
+    /// Where a server runs.
     groups: Option<Groups>,
     /// Where a server runs; else there is nothing to load into.
     library: Option<Library>,
@@ -129,9 +138,9 @@ impl Operator {
             AuditLog::open(&db, &home.vault, &home.audit_directory(), &home.clock.ordered())
                 .context("the audit log cannot be opened")?;
         let settings = settings.clone();
-        let (accounts, groups, library, usage) = (None, None, None, None);
+        let (accounts, keys, groups, library, usage) = (None, None, None, None, None);
         let turn = Arc::default();
-        Ok(Self { home, db, audit, settings, accounts, groups, library, usage, turn })
+        Ok(Self { home, db, audit, settings, accounts, keys, groups, library, usage, turn })
     }
 
     /// Over the parts of a running server.
@@ -142,6 +151,7 @@ impl Operator {
             audit: app.audit.clone(),
             settings: app.settings.clone(),
             accounts: Some(app.accounts.clone()),
+            keys: Some(app.keys.clone()),
             groups: Some(app.groups.clone()),
             library: Some(app.library.clone()),
             usage: Some(app.usage.clone()),
@@ -175,6 +185,7 @@ impl Operator {
             Order::Delete { username } => self.delete_person(&username)?,
             Order::Usage { asked } => self.usage(&asked)?,
             Order::Group { group } => self.group(group)?,
+            Order::Key { key } => self.key(key)?,
             Order::Models {} => serde_json::to_value(served(self.library()?))?,
             Order::LoadModel { name } => done(wait(self.library()?.load(&name, &console))?)?,
             Order::UnloadModel { name } => done(wait(self.library()?.unload(&name, &console))?)?,
@@ -275,6 +286,15 @@ impl Operator {
         }
         let people = People::open(&self.home, &self.settings, &self.db, &self.audit)?;
         Ok(people.accounts)
+    }
+
+    /// The running server's keys, so that what is changed holds at once; else opened here.
+    pub(super) fn keys(&self) -> Result<(Accounts, Keys)> {
+        if let (Some(accounts), Some(keys)) = (&self.accounts, &self.keys) {
+            return Ok((accounts.clone(), keys.clone()));
+        }
+        let people = People::open(&self.home, &self.settings, &self.db, &self.audit)?;
+        Ok((people.accounts, people.keys))
     }
 
     /// The running server's groups, so that they hold at once; else opened here.

@@ -1,5 +1,5 @@
-//! `strongroom key`: where the root key is kept, its passphrase, its replacement, and API keys made
-//! at the console.
+//! `strongroom key`: where the root key is kept, its passphrase, its replacement, and API keys, which are
+//! made here.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 
 use super::Ended;
+use super::api_keys::ApiKeys;
 use super::group::LimitFlags;
 use super::options::{Common, out};
 use super::secrets::{ask_new_secret, open_home, secret_or, write_secret};
@@ -18,7 +19,8 @@ use crate::secret::SecretText;
 use crate::telemetry;
 use crate::vault::{KeySource, SourceKind, VaultError};
 
-/// Where the root key is kept, and API keys. The server must not be running.
+/// Where the root key is kept, and API keys. Where it is not said otherwise, the server must not be
+/// running.
 #[derive(Args)]
 pub(super) struct Key {
     #[command(subcommand)]
@@ -27,6 +29,15 @@ pub(super) struct Key {
 
 #[derive(Subcommand)]
 enum KeyCommand {
+    #[command(flatten)]
+    Alone(AloneCommand),
+    #[command(flatten)]
+    ApiKeys(ApiKeys),
+}
+
+/// What is done while no server runs.
+#[derive(Subcommand)]
+enum AloneCommand {
     /// Keep the root key under a passphrase from now on: the server then starts sealed.
     Move {
         /// A file with the new passphrase; without it, it is asked for twice.
@@ -73,7 +84,7 @@ enum KeyCommand {
     },
 }
 
-impl KeyCommand {
+impl AloneCommand {
     /// The file with the passphrase that opens the vault as it is.
     fn opens_with(&self) -> Option<&PathBuf> {
         match self {
@@ -89,11 +100,18 @@ impl Key {
     pub(super) fn run(self, common: &Common) -> Result<Ended> {
         let config = common.config(Vec::new())?;
         telemetry::start(&config.settings().logs);
-        let (home, passphrase) = open_home(config.settings(), self.command.opens_with())?;
+        let command = match self.command {
+            KeyCommand::Alone(command) => command,
+            KeyCommand::ApiKeys(command) => {
+                command.run(config.settings())?;
+                return Ok(Ended::Done);
+            }
+        };
+        let (home, passphrase) = open_home(config.settings(), command.opens_with())?;
         let runtime = exchange_runtime()?;
         let app = App::build(&home, &config, runtime.handle().clone())?;
-        match self.command {
-            KeyCommand::Move { passphrase_file } => {
+        match command {
+            AloneCommand::Move { passphrase_file } => {
                 ensure!(
                     home.vault.source()? == SourceKind::File,
                     "the root key is under a passphrase already: `strongroom key passphrase` changes it"
@@ -106,8 +124,8 @@ impl Key {
                     "The root key is under the passphrase now. The server will start sealed."
                 )?;
             }
-            KeyCommand::Rotate { .. } => rotate(&app, &home, passphrase)?,
-            KeyCommand::Passphrase { new_passphrase_file, .. } => {
+            AloneCommand::Rotate { .. } => rotate(&app, &home, passphrase)?,
+            AloneCommand::Passphrase { new_passphrase_file, .. } => {
                 let current = passphrase.ok_or(VaultError::NoPassphrase)?;
                 let new = secret_or(new_passphrase_file.as_ref(), ask_new_secret)?;
                 let change = || home.vault.change_passphrase(&current, &new);
@@ -117,7 +135,7 @@ impl Key {
                     "The passphrase is changed. Backups that were made before open with the old one."
                 )?;
             }
-            KeyCommand::Create { user, name, limits, networks, out: path, .. } => {
+            AloneCommand::Create { user, name, limits, networks, out: path, .. } => {
                 let people = app.accounts.people_at_console()?;
                 let person = people.iter().find(|person| person.username == user);
                 let person = person.with_context(|| format!("there is nobody called `{user}`"))?;

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod api_keys;
 mod audit;
 mod backup;
 mod bench;
@@ -222,6 +223,10 @@ mod tests {
             "strongroom user group change research --no-limits --remove ada --rename science",
             "strongroom key create --user ada --out K --tokens-per-day 1000 --requests-per-minute 9",
             "strongroom key create --user ada --out K --network 10.0.0.0/8 --network 2001:db8::1",
+            "strongroom key list --user ada --json --passphrase-file F",
+            "strongroom key networks KEY --network 10.0.0.0/8 --network 2001:db8::1",
+            "strongroom key networks KEY --everywhere",
+            "strongroom key revoke KEY",
             "strongroom models list --json --data-dir D",
             "strongroom models load qwen3-4b",
             "strongroom models scan",
@@ -246,6 +251,9 @@ mod tests {
             "strongroom chat --server http://ai.example.org",
             "strongroom chat --keep-key --forget-key",
             "strongroom chat --key sr-1",
+            "strongroom key networks KEY",
+            "strongroom key networks KEY --network 10.0.0.0/8 --everywhere",
+            "strongroom key networks --everywhere",
             "strongroom usage --json --csv",
             "strongroom --listen 127.0.0.1:1 serve",
             "strongroom --model a.gguf chat",

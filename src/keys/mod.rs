@@ -14,7 +14,7 @@ use store::NewKey;
 use crate::access::permission::{ManageOwnKeys, Permission, PermissionSet};
 use crate::access::registry::{KeyEntry, KeyTerms, Registry, TurnedAway};
 use crate::access::token::{self, TokenKind};
-use crate::access::{Binder, Caller, Changes, Grant, Networks};
+use crate::access::{Binder, Caller, Changes, Grant, Networks, Via};
 use crate::audit::{Action, AuditLog, Event, Outcome};
 use crate::clock::{Clock, Timestamp};
 use crate::config::LimitSet;
@@ -209,9 +209,24 @@ impl Keys {
         let (id, owner) = (view.id.to_string(), user.to_string());
         let name = self.vault.open(Scope::Person(user), &store::name_place(&id, &owner), &name)?;
         view.name = String::from_utf8_lossy(&name).into_owned();
+        self.add_uses(&mut view);
+        Ok(view)
+    }
+
+    /// Adds what the disk does not know yet.
+    fn add_uses(&self, view: &mut KeyView) {
         view.last_used_at = self.registry.key_used_at(view.id).or(view.last_used_at);
         view.turned_away = self.registry.key_turned_away(view.id);
-        Ok(view)
+    }
+
+    /// Everybody's keys with their owners, the newest first, for the operator at the console. What their
+    /// owners call them stays closed.
+    pub(crate) fn all_at_console(&self) -> Result<Vec<(UserId, KeyView)>, KeyError> {
+        let mut all = self.db.read_blocking(store::of_everybody)?;
+        for (_, view) in &mut all {
+            self.add_uses(view);
+        }
+        Ok(all)
     }
 
     /// Says from where a key of the caller's own is let in from now on; what runs on it elsewhere
@@ -222,13 +237,31 @@ impl Keys {
         id: KeyId,
         networks: &[String],
     ) -> Result<KeyView, KeyError> {
-        let networks = Networks::parse(networks)?;
         let caller = grant.caller();
-        let (user, audit, binder) = (caller.user, self.audit.clone(), self.binder.clone());
-        let event = Event::new(Action::KeyNetworks, Outcome::Done, caller.actor())
-            .subject(id)
-            .from_request(caller.address, caller.request)
-            .with("networks", networks.texts());
+        let row = self.put_networks(caller, (caller.user, id), networks).await?;
+        self.opened(caller.user, row)
+    }
+
+    /// The same of anybody's key, for the operator at the console.
+    pub(crate) async fn change_networks_at_console(
+        &self,
+        id: KeyId,
+        networks: &[String],
+    ) -> Result<KeyView, KeyError> {
+        let user = self.owner_of(id).await?;
+        Ok(self.put_networks(&Caller::system(), (user, id), networks).await?.view)
+    }
+
+    async fn put_networks(
+        &self,
+        caller: &Caller,
+        (user, id): (UserId, KeyId),
+        networks: &[String],
+    ) -> Result<store::KeyRow, KeyError> {
+        let networks = Networks::parse(networks)?;
+        let (audit, binder) = (self.audit.clone(), self.binder.clone());
+        let event =
+            of_key(Action::KeyNetworks, caller, user, id).with("networks", networks.texts());
         let new = networks.clone();
         let change = move |tx: &Transaction<'_>| -> Result<_, KeyError> {
             let row = store::put_networks(tx, &binder, (user, id), &new)?;
@@ -243,8 +276,7 @@ impl Keys {
                 registry.put_networks(user, id, networks);
             }
         };
-        let row = self.changes.make(caller, change, changed).await?;
-        self.opened(user, row.ok_or(KeyError::NotFound)?)
+        self.changes.make(caller, change, changed).await?.ok_or(KeyError::NotFound)
     }
 
     /// Revokes a key of the caller's own; what runs on it ends.
@@ -254,10 +286,18 @@ impl Keys {
         id: KeyId,
     ) -> Result<(), KeyError> {
         let caller = grant.caller();
-        let (user, audit) = (caller.user, self.audit.clone());
-        let event = Event::new(Action::KeyRevoke, Outcome::Done, caller.actor())
-            .subject(id)
-            .from_request(caller.address, caller.request);
+        self.remove(caller, (caller.user, id)).await
+    }
+
+    /// The same of anybody's key, for the operator at the console.
+    pub(crate) async fn revoke_at_console(&self, id: KeyId) -> Result<(), KeyError> {
+        let user = self.owner_of(id).await?;
+        self.remove(&Caller::system(), (user, id)).await
+    }
+
+    async fn remove(&self, caller: &Caller, (user, id): (UserId, KeyId)) -> Result<(), KeyError> {
+        let audit = self.audit.clone();
+        let event = of_key(Action::KeyRevoke, caller, user, id);
         let delete = move |tx: &Transaction<'_>| -> Result<bool, KeyError> {
             let is_there = store::delete(tx, user, id)?;
             if is_there {
@@ -272,6 +312,10 @@ impl Keys {
             .make(caller, delete, move |_: &bool| registry.remove_key(user, id))
             .await?;
         if is_there { Ok(()) } else { Err(KeyError::NotFound) }
+    }
+
+    async fn owner_of(&self, id: KeyId) -> Result<UserId, KeyError> {
+        self.db.read(move |db| store::owner(db, id)).await?.ok_or(KeyError::NotFound)
     }
 
     /// Keeps when keys were last used; called now and then, and at shutdown.
@@ -289,11 +333,20 @@ impl Keys {
     }
 }
 
+/// The record of what is done to a key. Where the operator does it, it says whose key that is.
+fn of_key(action: Action, caller: &Caller, owner: UserId, id: KeyId) -> Event {
+    let event = Event::new(action, Outcome::Done, caller.actor())
+        .subject(id)
+        .from_request(caller.address, caller.request);
+    match caller.via {
+        Via::System => event.with("owner", owner.to_string()),
+        Via::Key(_) | Via::Session(_) => event,
+    }
+}
+
 fn made_by(caller: &Caller, key: &KeyView) -> Event {
-    let mut event = Event::new(Action::KeyCreate, Outcome::Done, caller.actor())
-        .subject(key.id)
-        .from_request(caller.address, caller.request)
-        .with("scopes", key.scopes.clone());
+    let mut event =
+        of_key(Action::KeyCreate, caller, caller.user, key.id).with("scopes", key.scopes.clone());
     for (name, limit) in key.limits.entries() {
         event = event.with(name, limit);
     }

@@ -189,6 +189,20 @@ pub(super) fn of(db: &Connection, user: UserId) -> Result<Vec<KeyRow>, KeyError>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Everybody's keys with their owners, the newest first; their names stay sealed.
+pub(super) fn of_everybody(db: &Connection) -> Result<Vec<(UserId, KeyView)>, KeyError> {
+    let sql = format!("SELECT {SHOWN}, user FROM api_keys ORDER BY created_at DESC, id DESC");
+    let mut statement = db.prepare(&sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get(10)?, shown(row)?.view)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Whose key this is.
+pub(super) fn owner(db: &Connection, id: KeyId) -> Result<Option<UserId>, KeyError> {
+    let sql = "SELECT user FROM api_keys WHERE id = ?1";
+    Ok(db.query_row(sql, [id], |row| row.get(0)).optional()?)
+}
+
 fn shown(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     let view = KeyView {
         id: row.get(0)?,
