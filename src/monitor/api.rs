@@ -166,6 +166,12 @@ fn view(alert: &Alert, accounts: &Accounts) -> AlertJson {
         Rule::UnusualVolume => {
             (format!("Unusual use: {whom}"), format!("{seen} tokens within one hour"))
         }
+        Rule::KeyElsewhere => (
+            format!("API key from outside of its networks: {whom}"),
+            format!(
+                "{seen} refused within a quarter of an hour; the audit log says which key, and from where (key.refuse)"
+            ),
+        ),
     };
     AlertJson {
         id: alert.id,

@@ -98,7 +98,7 @@ export const admin = {
     export: "The whole log can be checked without this server: strongroom audit export.",
     facts: { when: "When", who: "Who", action: "Action", outcome: "Outcome", subject: "About", address: "From", request: "Request", root: "Root" },
   },
-  alerts: { title: "Alerts", lead: "What looked unusual, newest first.", none: "Nothing unusual", noneAbout: "Many failed sign-ins, a success after failures, or unusual use will be listed here.",
+  alerts: { title: "Alerts", lead: "What looked unusual, newest first.", none: "Nothing unusual", noneAbout: "Many failed sign-ins, a success after failures, unusual use, or an API key from outside of its networks will be listed here.",
     acknowledge: "Acknowledge", acknowledged: "Acknowledged", by: "acknowledged by {name}", severities: { high: "High", medium: "Medium" } },
   evaluations: {
     title: "Evaluations", lead: "How even-handed and how good the models are. Bias always stands beside accuracy: a model that guesses looks fair.",

@@ -66,6 +66,59 @@ async fn failed_sign_ins_come_up_as_alerts_and_go_when_they_are_acknowledged() {
     assert_eq!(closed.body["events"].as_array().map(Vec::len), Some(3));
 }
 
+#[actix_web::test]
+async fn a_key_from_outside_of_its_networks_comes_up_as_an_alert_and_on_its_owners_page() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let (_, auditor) = house.person(&owner, "aude", &["auditor"]).await;
+    let (_, mia) = house.person(&owner, "mia", &["member"]).await;
+    let from = |address: &str, of: &Visitor| {
+        TestRequest::with_uri("/v1/models")
+            .peer_addr(format!("{address}:4000").parse().expect("an address"))
+            .insert_header(("host", "localhost"))
+            .insert_header(("x-api-key", of.key.clone().expect("a key")))
+    };
+    let alerts = &house.app.monitor.alerts;
+    let mut programs = Vec::new();
+    for name in ["one", "two"] {
+        let body = json!({ "name": name, "networks": ["192.0.2.0/24"] });
+        programs.push(house.key(&mia, body).await.1);
+    }
+    for program in &programs {
+        assert_eq!(house.call(from("192.0.2.9", program)).await.status, StatusCode::OK);
+    }
+    assert_eq!(alerts.evaluate().await.expect("evaluated"), 0, "they came from where they may");
+    // More than is put on record one by one.
+    for at in 0..50 {
+        let refused = house.call(from("203.0.113.5", &programs[at % 2])).await;
+        assert_eq!(refused.code(), "invalid_api_key");
+    }
+    assert_eq!(alerts.evaluate().await.expect("evaluated"), 1, "one for all keys of a person");
+    for visitor in [&owner, &auditor] {
+        let listed = house.get(visitor, "/api/admin/alerts").await;
+        assert_eq!(titles(&listed), ["API key from outside of its networks: mia"]);
+        let alert = &listed.body["alerts"][0];
+        assert_eq!((&alert["rule"], &alert["severity"]), (&json!("key_elsewhere"), &json!("high")));
+        assert!(
+            alert["message"].as_str().is_some_and(|it| it.starts_with("30 refused")),
+            "{alert}"
+        );
+    }
+    assert_eq!(house.get(&mia, "/api/admin/alerts").await.code(), "permission_denied");
+    let keys = house.get(&mia, "/api/me/keys").await.body["keys"].clone();
+    for key in keys.as_array().expect("a list") {
+        assert_eq!(key["turned_away"]["address"], "203.0.113.5", "{key}");
+    }
+    let listed = house.get(&owner, "/api/admin/alerts").await;
+    let id = listed.body["alerts"][0]["id"].as_str().expect("an id").to_owned();
+    let path = format!("/api/admin/alerts/{id}/acknowledge");
+    assert_eq!(house.post(&owner, &path, json!({})).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(alerts.evaluate().await.expect("evaluated"), 0);
+    house.clock.advance(Duration::from_mins(2));
+    house.call(from("203.0.113.5", &programs[0])).await;
+    assert_eq!(alerts.evaluate().await.expect("evaluated"), 1, "it goes on");
+}
+
 /// One item's state.
 fn state(posture: &Value, id: &str) -> String {
     let practices = posture["practices"].as_array().expect("a list").iter();

@@ -120,8 +120,8 @@ impl Alerts {
         self.db
             .write(move |tx| -> Result<_, AuditError> {
                 let Some(alert) = store::acknowledge(tx, id, by, now)? else { return Ok(false) };
-                if alert.rule != Rule::UnusualVolume {
-                    store::forget_failures(tx, &alert.source)?;
+                if let Some(counter) = alert.rule.counter(&alert.source) {
+                    store::forget_failures(tx, &counter)?;
                 }
                 audit.record_in(tx, event.with("rule", alert.rule.name()))?;
                 Ok(true)

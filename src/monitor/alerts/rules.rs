@@ -29,10 +29,13 @@ pub(crate) enum Rule {
     SuccessAfterFailures,
     /// Far more tokens in an hour than is usual for the person.
     UnusualVolume,
+    /// A good API key of the person came from outside of its networks.
+    KeyElsewhere,
 }
 
 impl Rule {
-    const ALL: [Self; 3] = [Self::FailedSignIns, Self::SuccessAfterFailures, Self::UnusualVolume];
+    const ALL: [Self; 4] =
+        [Self::FailedSignIns, Self::SuccessAfterFailures, Self::UnusualVolume, Self::KeyElsewhere];
 
     /// The name, as the API, the database and the audit log write it.
     pub(crate) const fn name(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Rule {
             Self::FailedSignIns => "failed_sign_ins",
             Self::SuccessAfterFailures => "success_after_failures",
             Self::UnusualVolume => "unusual_volume",
+            Self::KeyElsewhere => "key_elsewhere",
         }
     }
 
@@ -51,8 +55,18 @@ impl Rule {
     /// How soon a person should look: `high` or `medium`.
     pub(crate) const fn severity(self) -> &'static str {
         match self {
-            Self::SuccessAfterFailures => "high",
+            Self::SuccessAfterFailures | Self::KeyElsewhere => "high",
             Self::FailedSignIns | Self::UnusualVolume => "medium",
+        }
+    }
+
+    /// What the events behind an alert about this source are counted under; none where no events are.
+    pub(super) fn counter(self, source: &str) -> Option<String> {
+        match self {
+            Self::FailedSignIns | Self::SuccessAfterFailures => Some(source.to_owned()),
+            // Not with the person's failed sign-ins.
+            Self::KeyElsewhere => Some(format!("keys of {source}")),
+            Self::UnusualVolume => None,
         }
     }
 }
@@ -102,6 +116,7 @@ pub(super) fn take(
     match sample.outcome.as_str() {
         "denied" if is(Action::SessionCreate) => failed_sign_in(tx, sample, thresholds),
         "done" if is(Action::SessionCreate) => sign_in(tx, sample, thresholds),
+        "denied" if is(Action::KeyRefuse) => key_elsewhere(tx, sample),
         _ if is(Action::GenerationEnd) => used(tx, sample, thresholds),
         _ => Ok(Vec::new()),
     }
@@ -164,6 +179,17 @@ fn used(
         return Ok(Vec::new());
     }
     Ok(raise(tx, Rule::UnusualVolume, source, sum, sample.at)?.into_iter().collect())
+}
+
+/// The first one is an alert: whoever has the key has it from somewhere. By person, of whom one alert is
+/// open at most: many keys of theirs crowd out nobody else's.
+fn key_elsewhere(tx: &Transaction<'_>, sample: &Sample) -> Result<Vec<Raised>, DbError> {
+    let rule = Rule::KeyElsewhere;
+    let Some(source) = sample.user().map(|user| user.to_string()) else { return Ok(Vec::new()) };
+    let Some(counter) = rule.counter(&source) else { return Ok(Vec::new()) };
+    store::add_failure(tx, &counter, sample.seq, sample.at)?;
+    let count = store::failures(tx, &counter, sample.at)?;
+    Ok(raise(tx, rule, source, count, sample.at)?.into_iter().collect())
 }
 
 fn raise(

@@ -26,7 +26,7 @@ pub(crate) struct Alert {
     pub(crate) rule: Rule,
     /// Whom or what it is about: a person's id, an address, or `server`.
     pub(crate) source: String,
-    /// Failures, or tokens in the hour.
+    /// Failures, tokens in the hour, or refused requests.
     pub(crate) seen: u64,
     /// When it was raised.
     pub(crate) raised_at: Timestamp,
@@ -68,7 +68,7 @@ pub(super) fn events(db: &Connection, after: u64, limit: u32) -> Result<Vec<Samp
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Counts a failure against a source.
+/// Counts a failure, or a refused key, against a source.
 pub(super) fn add_failure(
     tx: &Transaction<'_>,
     source: &str,

@@ -79,11 +79,18 @@ impl Log {
         )
     }
 
+    fn refuse_key(&mut self, user: UserId, key: &str) -> Vec<Raised> {
+        let more = [json!(key), json!("192.0.2.1"), json!({})];
+        self.tell("key.refuse", "denied", &format!("{user}/{key}"), more)
+    }
+
     fn acknowledge_all(&mut self) {
         let tx = self.db.transaction().expect("begins");
         for alert in store::list(&tx, 100).expect("listed") {
             store::acknowledge(&tx, alert.id, UserId::new(), self.now).expect("done");
-            store::forget_failures(&tx, &alert.source).expect("done");
+            if let Some(counter) = alert.rule.counter(&alert.source) {
+                store::forget_failures(&tx, &counter).expect("done");
+            }
         }
         tx.commit().expect("commits");
     }
@@ -177,6 +184,42 @@ fn an_acknowledged_alert_is_raised_again_by_new_failures_only() {
     assert!(log.fail(Some(anna), "192.0.2.1").is_empty());
     assert!(log.fail(Some(anna), "192.0.2.1").is_empty());
     assert_eq!(log.fail(Some(anna), "192.0.2.1").len(), 2);
+}
+
+#[test]
+fn keys_of_one_person_from_elsewhere_raise_one_alert_at_once() {
+    let (mut log, anna, bert) = (Log::new(), UserId::new(), UserId::new());
+    let raised = log.refuse_key(anna, "key_1");
+    assert_eq!((raised[0].rule, sources(&raised)), (Rule::KeyElsewhere, vec![&*anna.to_string()]));
+    for key in ["key_1", "key_2", "key_3"] {
+        assert!(log.refuse_key(anna, key).is_empty(), "the open one is added to");
+    }
+    assert_eq!(sources(&log.refuse_key(bert, "key_4")), [bert.to_string()]);
+    let kept = store::list(&log.db, 10).expect("listed");
+    let seen = |user: UserId| {
+        kept.iter().find(|one| one.source == user.to_string()).map(|alert| alert.seen)
+    };
+    assert_eq!((kept.len(), seen(anna), seen(bert)), (2, Some(4), Some(1)));
+    // A request that was let in, or refused for another reason, is none.
+    for (action, outcome) in [("key.refuse", "done"), ("access.denied", "denied")] {
+        let more = [json!("key_1"), json!("192.0.2.1"), json!({})];
+        log.acknowledge_all();
+        assert!(log.tell(action, outcome, &format!("{anna}/key_1"), more).is_empty());
+    }
+}
+
+#[test]
+fn a_key_that_comes_on_after_it_was_acknowledged_is_told_anew_and_counts_apart_from_sign_ins() {
+    let (mut log, anna) = (Log::new(), UserId::new());
+    log.refuse_key(anna, "key_1");
+    log.refuse_key(anna, "key_1");
+    assert!(log.fail(Some(anna), "192.0.2.1").is_empty());
+    assert!(log.fail(Some(anna), "192.0.2.2").is_empty(), "refused keys are no failed sign-ins");
+    log.acknowledge_all();
+    let raised = log.refuse_key(anna, "key_1");
+    assert_eq!(raised[0].seen, 1, "what was acknowledged does not count again");
+    let failed = log.fail(Some(anna), "192.0.2.3");
+    assert_eq!((failed[0].rule, failed[0].seen), (Rule::FailedSignIns, 3), "those still count");
 }
 
 #[test]
