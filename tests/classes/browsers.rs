@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::words::encoded;
 use super::{CHAT, is_for_programs, path_of, start};
 use crate::common::numbered::rows;
 use crate::common::refusal::{chat_body, check};
@@ -32,6 +33,86 @@ fn assert_closed(what: &str, answer: &Answer) {
     for (name, _) in &answer.headers {
         assert!(!name.as_str().starts_with("access-control-"), "{what}: {name}");
     }
+}
+
+/// Markup in the place of words: of at most 60 characters, as names may have.
+const MARKUP: [&str; 4] = [
+    "<script>globalThis.wasHacked = true</script>",
+    "\"><img src=x onerror=alert(1)></title><svg onload=x()>",
+    "</script><script src=https://evil.example/x.js></script>",
+    "javascript:alert(1)//[x](javascript:alert(1))",
+];
+
+/// The answer is nothing that a browser shows as a page, and would run nothing if it were.
+fn assert_no_page(what: &str, answer: &Answer, kind: &str) {
+    let header = |name: &str| {
+        let all: Vec<_> = answer.headers.get_all(name).iter().collect();
+        assert_eq!(all.len(), 1, "{what}: {name}");
+        all[0].to_str().expect("text").to_owned()
+    };
+    assert!(header("content-type").starts_with(kind), "{what}: {}", header("content-type"));
+    assert_eq!(header("x-content-type-options"), "nosniff", "{what}");
+    let policy = header("content-security-policy");
+    assert!(
+        policy.contains("default-src 'none'") && !policy.contains("unsafe"),
+        "{what}: {policy}"
+    );
+}
+
+#[test]
+fn class_08_words_of_people_come_as_data_and_no_page_has_any() {
+    let home = Home::prepared();
+    let mut server = start(&home, &[]);
+    let (owner, program) = (server.sign_in(), server.with_key(&home.key()));
+    let pages = ["/", "/sign-in", "/setup", "/account", "/admin"];
+    let before = pages.map(|page| server.client().get(page).text());
+    for words in MARKUP {
+        let encoded = encoded(words);
+        owner.client.send("PATCH", "/api/me", Some(&json!({"display_name": words})));
+        owner.make_key(&json!({"name": words}));
+        owner.client.post("/api/admin/groups", &json!({"name": words})).expect(201);
+        let conversation = owner.begin_conversation(words);
+        owner.say(&conversation, words);
+        let chat = format!("/api/conversations/{conversation}");
+        // What was put in comes out as it was, as a text of JSON.
+        let quoted = json!(words).to_string();
+        for path in ["/api/me", "/api/me/keys", "/api/admin/groups", "/api/conversations", &chat] {
+            let answer = owner.client.get(path);
+            assert!(answer.status == 200 && answer.text().contains(&quoted), "{path}: {words}");
+            assert_no_page(path, &answer, "application/json");
+        }
+        // What is wrong is told in the same form, whatever is repeated of it.
+        let mut body = chat_body();
+        body[words] = json!(1);
+        let unknown = program.post(CHAT, &body);
+        check(words, &unknown, 400, "unknown_parameter");
+        assert!(unknown.text().contains(&quoted), "{words}");
+        let nowhere = [format!("/{encoded}"), format!("/static/{encoded}")];
+        let lost = nowhere.iter().map(|path| server.client().get(path));
+        for answer in lost.chain([unknown, program.get(&format!("/v1/models/{encoded}"))]) {
+            assert!(answer.status >= 400, "{words}: {}", answer.text());
+            assert_no_page(words, &answer, "application/json");
+        }
+        let mut said = chat_body();
+        said["messages"][0]["content"] = json!(words);
+        assert_no_page(words, &program.post(CHAT, &said), "application/json");
+        said["stream"] = json!(true);
+        assert_no_page(words, &program.post(CHAT, &said), "text/event-stream");
+        // The pages are the same for everybody, whatever stands in their addresses.
+        for path in [format!("/c/{encoded}"), format!("/admin/{encoded}"), format!("/?q={encoded}")]
+        {
+            let page = owner.client.get(&path);
+            assert_no_page(&path, &page, "text/html");
+            assert!(before.contains(&page.text()), "{path}: {}", page.text());
+        }
+    }
+    assert_eq!(pages.map(|page| owner.client.get(page).text()), before);
+    let table = owner.client.get("/api/admin/usage?format=csv&group_by=person");
+    assert_eq!(table.status, 200, "{}", table.text());
+    assert_no_page("a table", &table, "text/csv");
+    let disposition = table.headers.get("content-disposition").expect("it is a file");
+    assert!(disposition.to_str().expect("text").starts_with("attachment"));
+    server.assert_alive();
 }
 
 #[test]

@@ -28,7 +28,7 @@ const STATEMENTS: [&str; 8] = [
 ];
 
 /// A text in the address, byte by byte.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         encoded.push('%');

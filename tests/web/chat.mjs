@@ -79,7 +79,7 @@ export function chat() {
     await page.unroute(messagesOf);
   });
 
-  test("what a model writes runs nothing and requests nothing", async () => {
+  test("class_08 what a model writes runs nothing and requests nothing", async () => {
     const { page } = world;
     await page.locator(".new-chat").click();
     await answerWith(hostile);
