@@ -12,7 +12,7 @@ use actix_web::http::header::{
 
 use super::programs::is_of_programs;
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 /// How long a browser need not ask again, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// What scripts may read of an answer beside what they always may.
