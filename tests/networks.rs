@@ -197,13 +197,13 @@ fn a_key_that_is_made_at_the_console_is_bound_too() {
 
 /// What a command of the console says, and whether it did what it was asked.
 fn console(home: &Home, arguments: &[&str]) -> (bool, String) {
-    let output = home.strongroom(&[&["key"], arguments].concat());
+    let output = home.strongroom(&[&["key"][..], arguments].concat());
     (output.status.success(), both(&output))
 }
 
 /// A key as the console lists it.
 fn listed(home: &Home, more: &[&str], id: &str) -> Value {
-    let (is_done, said) = console(home, &[&["list", "--json"], more].concat());
+    let (is_done, said) = console(home, &[&["list", "--json"][..], more].concat());
     assert!(is_done, "{said}");
     assert!(!said.contains("vermilion"), "what its owner calls it is theirs: {said}");
     let mut keys = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -261,6 +261,36 @@ fn keys_are_listed_bound_and_revoked_at_the_console_beside_a_server_and_without_
     let log = server.sign_in().client.get("/api/admin/audit?action=key.revoke").expect(200);
     let event = &log["events"][0];
     assert_eq!((&event["actor"], &event["detail"]["owner"]), (&json!("system"), &person), "{log}");
+}
+
+#[test]
+fn a_key_that_is_made_at_the_console_is_for_what_was_said_and_for_so_long() {
+    let home = Home::prepared();
+    let make = |name: &str, more: &[&str]| {
+        let path = home.path(name);
+        let begin = ["create", "--user", common::OWNER, "--name", name, "--out", text(&path)];
+        (console(&home, &[&begin[..], more].concat()), path)
+    };
+    for (bad, says) in [
+        (["--scope", "people.manage"], "A key's scopes are a list of: api.use"),
+        (["--expires-in-days", "0"], "A key expires after 1 to"),
+    ] {
+        let ((is_done, said), path) = make("bad", &bad);
+        assert!(!is_done && said.contains(says) && !path.exists(), "{bad:?}: {said}");
+    }
+    let scopes = ["--scope", "metrics.read", "--scope", "usage.read", "--expires-in-days", "30"];
+    let ((is_done, said), path) = make("scraper", &scopes);
+    assert!(is_done, "{said}");
+    let key = std::fs::read_to_string(path).expect("it was written");
+    let server = Server::start(&home);
+    let program = server.with_key(key.trim());
+    assert_eq!(program.get("/metrics").status, 200);
+    check("no model", &program.get("/v1/models"), 403, "permission_denied");
+    let keys = server.sign_in().client.get("/api/me/keys").expect(200);
+    let mut keys = keys["keys"].as_array().expect("a list").iter();
+    let made = keys.find(|key| key["name"] == "scraper").expect("it is there");
+    assert_eq!(made["scopes"].as_array().map(Vec::len), Some(2), "{made}");
+    assert!(made["expires_at"].is_string(), "{made}");
 }
 
 #[test]

@@ -74,6 +74,13 @@ enum AloneCommand {
         /// given again, up to 16 times. Without it, the key is let in from everywhere.
         #[arg(long = "network", value_name = "NETWORK")]
         networks: Vec<String>,
+        /// What the key is for: api.use, metrics.read or usage.read; may be given again. Without it, the
+        /// key is for models alone (api.use).
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
+        /// After how many days the key stops working; without it, never.
+        #[arg(long, value_name = "DAYS")]
+        expires_in_days: Option<u32>,
         /// The new file (mode 0600) that the key is written to.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -135,12 +142,23 @@ impl Key {
                     "The passphrase is changed. Backups that were made before open with the old one."
                 )?;
             }
-            AloneCommand::Create { user, name, limits, networks, out: path, .. } => {
+            AloneCommand::Create {
+                user,
+                name,
+                limits,
+                networks,
+                scopes,
+                expires_in_days,
+                out: path,
+                passphrase_file: _,
+            } => {
                 let people = app.accounts.people_at_console()?;
                 let person = people.iter().find(|person| person.username == user);
                 let person = person.with_context(|| format!("there is nobody called `{user}`"))?;
                 let limits = limits.set();
-                let request = KeyRequest { name, limits, networks, ..KeyRequest::default() };
+                let scopes = (!scopes.is_empty()).then_some(scopes);
+                let request =
+                    KeyRequest { name, scopes, models: None, limits, networks, expires_in_days };
                 let (view, secret) =
                     runtime.block_on(app.keys.create_at_console(person.id, request))?;
                 write_secret(&path, &secret)?;

@@ -223,6 +223,7 @@ mod tests {
             "strongroom user group change research --no-limits --remove ada --rename science",
             "strongroom key create --user ada --out K --tokens-per-day 1000 --requests-per-minute 9",
             "strongroom key create --user ada --out K --network 10.0.0.0/8 --network 2001:db8::1",
+            "strongroom key create --user ada --out K --scope usage.read --expires-in-days 90",
             "strongroom key list --user ada --json --passphrase-file F",
             "strongroom key networks KEY --network 10.0.0.0/8 --network 2001:db8::1",
             "strongroom key networks KEY --everywhere",
