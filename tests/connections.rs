@@ -236,3 +236,41 @@ fn requests_side_by_side_on_one_connection_are_bounded_and_unread_ones_given_up(
     assert_eq!(found, expected);
     assert_eq!(server.client().get("/healthz").status, 200);
 }
+
+#[test]
+fn heads_over_http_2_have_so_many_fields_in_one_frame_and_longer_ones_end_the_connection() {
+    /// Those that say what is asked for.
+    const BEGIN: usize = 4;
+    let home = Home::prepared();
+    let server = start(&home, &[]);
+    let open = || {
+        let mut raw = server.raw_from(HERE, &["h2"]).expect("a place");
+        raw.send(&frames::hello()).expect("taken");
+        raw
+    };
+    let mut raw = open();
+    let mut received = Vec::new();
+    raw.send(&frames::get_with(1, "/healthz", 256 - BEGIN)).expect("taken");
+    let is_answered =
+        |received: &[u8]| frames::read(received).iter().any(|(kind, _, _)| *kind == 1);
+    while !is_answered(&received) {
+        let bytes = raw.receive().expect("the connection stays open");
+        assert!(!bytes.is_empty(), "the connection stays open");
+        received.extend(bytes);
+    }
+    let before = server.peak_mib();
+    // One field too many, more than one frame, and what would be a hundred times as large once it is read.
+    for fields in [257 - BEGIN, 17_000, 400_000, 400_000, 400_000] {
+        let mut raw = open();
+        // It ends before all of it is sent.
+        if let Err(error) = raw.send(&frames::get_with(1, "/healthz", fields)) {
+            assert!(has_closed(&error), "{fields}: {error}");
+        }
+        let (took, received) = until_closed(&mut raw);
+        assert!(took < SOON && !is_answered(&received), "{fields}: {took:?}");
+    }
+    let after = server.peak_mib();
+    assert!(after < before + 8, "{before} MiB before, {after} MiB after");
+    raw.send(&frames::get(3, "/healthz")).expect("others go on");
+    assert_eq!(server.client().get("/healthz").status, 200);
+}

@@ -11,6 +11,7 @@ mod cors;
 pub mod error;
 pub mod events;
 mod forwarded;
+mod frames;
 pub mod network;
 pub mod patience;
 mod pipelining;

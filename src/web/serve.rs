@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connections::Connections;
+use super::frames::Framed;
 use super::patience::{Pace, Patient};
 use super::pipelining::Sips;
 use crate::config;
@@ -151,9 +152,9 @@ trait Io: AsyncRead + AsyncWrite + Unpin {
     fn pace(&self) -> Rc<Pace>;
 }
 
-impl Io for TlsStream<Patient<TcpStream>> {
+impl Io for Framed<TlsStream<Patient<TcpStream>>> {
     fn pace(&self) -> Rc<Pace> {
-        Rc::clone(self.get_ref().0.pace())
+        Rc::clone(self.get_ref().get_ref().0.pace())
     }
 }
 
@@ -187,7 +188,7 @@ async fn admit(
     let agreed = timeout(parts.head_timeout, tls.accept(socket)).await;
     let stream = agreed.map_err(|_| io::Error::from(ErrorKind::TimedOut))??;
     match stream.get_ref().1.alpn_protocol() {
-        Some(b"h2") => Ok((Box::new(stream), Protocol::Http2, peer)),
+        Some(b"h2") => Ok((Box::new(Framed::new(stream)), Protocol::Http2, peer)),
         _ => Ok((Box::new(Sips::new(stream, pace)), Protocol::Http1, peer)),
     }
 }

@@ -24,6 +24,23 @@ pub fn get(stream: u32, path: &str) -> Vec<u8> {
     frame(1, 0x5, stream, &block)
 }
 
+/// The same with so many fields more, each of which is named in one byte; in as many frames as that needs.
+pub fn get_with(stream: u32, path: &str, fields: usize) -> Vec<u8> {
+    const FRAME_BYTES_MAX: usize = 16_384;
+    let mut block = vec![0x82, 0x87];
+    named(&mut block, &[0x04], path);
+    named(&mut block, &[0x01], "127.0.0.1");
+    // `accept-encoding: gzip, deflate`
+    block.extend(vec![0x90; fields]);
+    let parts: Vec<&[u8]> = block.chunks(FRAME_BYTES_MAX).collect();
+    let last = parts.len() - 1;
+    let each = parts.iter().enumerate().map(|(at, part)| {
+        let (kind, begins) = if at == 0 { (1, 0x1) } else { (9, 0) };
+        frame(kind, begins | if at == last { 0x4 } else { 0 }, stream, part)
+    });
+    each.collect::<Vec<_>>().concat()
+}
+
 /// A POST request of a program that is complete.
 pub fn post(stream: u32, path: &str, key: &str, body: &str) -> Vec<u8> {
     let mut block = vec![0x83, 0x87];
