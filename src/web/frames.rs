@@ -300,13 +300,10 @@ mod tests {
     /// Every form that a field may have, with texts that look like fields.
     fn field(form: usize) -> Vec<u8> {
         let text = |length: usize| {
-            let mut text = match u8::try_from(length) {
-                Ok(short @ ..=0x7e) => vec![short],
-                _ => {
-                    let rest = length - 0x7f;
-                    let low = |number: usize| u8::try_from(number & 0x7f).expect("seven bits");
-                    vec![0x7f, 0x80 | low(rest), low(rest >> 7)]
-                }
+            let low = |number: usize| u8::try_from(number & 0x7f).expect("seven bits");
+            let mut text = match length.checked_sub(0x7f) {
+                None => vec![low(length)],
+                Some(rest) => vec![0x7f, 0x80 | low(rest), low(rest >> 7)],
             };
             text.extend(vec![0x82; length]);
             text
@@ -359,7 +356,7 @@ mod tests {
         let padded = |count: usize, flags: u8| {
             let priority = if flags & PRIORITY == 0 { 0 } else { 5 };
             let around = [&[200][..], &vec![0x82; priority]].concat();
-            frame(HEADERS, flags, &[&around[..], &vec![0x82; count], &vec![0x82; 200]].concat())
+            frame(HEADERS, flags, &[&around[..], &vec![0x82; count], &[0x82; 200]].concat())
         };
         for flags in [all, END_HEADERS | PADDED] {
             assert!(passes(&[padded(256, flags), padded(256, flags)]), "{flags}");
