@@ -278,8 +278,9 @@ def judged(options):
             judge = [options.binary, "bench", "--model", path, "--text", options.text, "--json",
                      "--threads", str(options.threads)]
             us, bytes_ = json.loads(run(judge)), json.loads(run([*judge, "--kv", "q8_0"]))
-            them = json.loads(run(again("--judge", path, "--text", options.text, "--threads",
-                                        options.threads)))
+            judge = again("--judge", path, "--text", options.text, "--threads", options.threads)
+            # As with speed: with tiles of bytes it may not run at all.
+            them = json.loads(run(judge, may_break=True) or run([*judge, "--no-repack"]))
             if us["tokens"] != them["tokens"]:
                 sys.exit(f"{path.name}: {us['tokens']} tokens judged by us, {them['tokens']} by llama.cpp")
             ours, theirs, kept = us["perplexity"], them["perplexity"], bytes_["perplexity"]
@@ -366,7 +367,7 @@ def main():
         return print(json.dumps(model.measure(options.streams)))
     if options.judge:
         text = options.text.read_text()
-        return print(json.dumps(Theirs(options.judge, options.threads, True).judge(text)))
+        return print(json.dumps(Theirs(options.judge, options.threads, not options.no_repack).judge(text)))
     if options.text:
         result = options.folder / "perplexity.md"
         result.write_text(judged(options))
