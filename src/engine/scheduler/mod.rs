@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use super::decoder::Decoder;
 use super::error::EngineError;
 use super::kernels::give_back_memory;
+use super::kernels::packed::Instructions;
 use super::kv::{BLOCK_TOKENS, Pool};
 use super::output::Vocabulary;
 use super::phase::Phase;
@@ -106,7 +107,7 @@ impl Scheduler {
             stats,
             draft: None,
             cost: StepCost::default(),
-            pace: Pace::default(),
+            pace: Pace::new(Instructions::best().panel_rows()),
             failures: 0,
             left_queue: Vec::new(),
         }

@@ -69,8 +69,9 @@ impl Scheduler {
         let left = |one: &Sequence| (one.tokens.len() - one.computed).min(most(one));
         let need = |one: &Sequence| if reads(one) { left(one) } else { 0 };
         let needs: Vec<_> = self.running.iter().map(|one| (one.party(), need(one))).collect();
-        let is_awaited = self.queue.len() > 0 || self.running.iter().any(Sequence::is_decoding);
-        let rows = self.pace.rows(self.limits.prefill_chunk_tokens, !is_awaited);
+        let answers = self.running.iter().filter(|one| one.is_decoding()).count();
+        let is_awaited = self.queue.len() > 0 || answers > 0;
+        let rows = self.pace.rows(self.limits.prefill_chunk_tokens, is_awaited.then_some(answers));
         // A row for everybody who reads.
         let reading = needs.iter().filter(|(_, need)| *need > 0).count();
         fair::share(rows.max(reading), &needs)

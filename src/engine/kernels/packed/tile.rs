@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::TileSize;
-use super::activations::{Activations, PANEL, Piece};
+use super::activations::{Activations, PANEL, Piece, WIDE};
 use super::format::Layout;
 use super::lines::{LANES, Lanes, Line};
 #[cfg(target_arch = "aarch64")]
@@ -182,6 +182,11 @@ impl Instructions {
             return true;
         }
         false
+    }
+
+    /// Rows that are multiplied together: a part of so many costs as much as all.
+    pub(crate) fn panel_rows(self) -> usize {
+        if self.take_wide_panels() { WIDE } else { PANEL }
     }
 
     /// Multiplies tiles with all rows, with the instructions that these were quantized for, and writes all
