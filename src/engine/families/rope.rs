@@ -42,8 +42,12 @@ pub(super) fn read(
         Some(factors) => Some(factors),
         None => factors(read, by_context, dimensions)?,
     };
-    let attention = read.scale("rope.scaling.attn_factor")?.unwrap_or(1.0);
-    Ok(Rope::new(kind, base, dimensions, stretch).divided(factors.as_deref()).scaled(attention))
+    // On top of what the stretch multiplies with. Converters of OLMo 3 write that itself here, which it
+    // is trained with once (`attention_factor` of its configuration).
+    let is_own = |told: &f32| (told - stretch.attention()).abs() < 1e-4;
+    let attention = read.scale("rope.scaling.attn_factor")?.filter(|told| !is_own(told));
+    let rope = Rope::new(kind, base, dimensions, stretch).divided(factors.as_deref());
+    Ok(rope.scaled(attention.unwrap_or(1.0)))
 }
 
 /// The embedding without a stretch, for layers with a window; with this base, or that of the others,
@@ -155,6 +159,24 @@ mod tests {
         assert_eq!(said(32.0, 1.0), rope(&yarn()));
         assert_ne!(said(16.0, 1.0), rope(&yarn()));
         assert_ne!(said(32.0, 2.0), rope(&yarn()));
+    }
+
+    #[test]
+    fn what_yarn_multiplies_with_is_not_multiplied_with_twice() {
+        let stretched = |name| {
+            Writer::new()
+                .u32("llama.context_length", 4_096)
+                .string("llama.rope.scaling.type", name)
+                .f32("llama.rope.scaling.factor", 8.0)
+        };
+        let said = |name, told| rope(&stretched(name).f32("llama.rope.scaling.attn_factor", told));
+        // Files of OLMo 3.
+        assert_eq!(said("yarn", 1.207_944_2), rope(&stretched("yarn")));
+        assert_eq!(said("yarn", 1.0), rope(&stretched("yarn")));
+        for told in [0.5, 1.19, 1.4] {
+            assert_ne!(said("yarn", told), rope(&stretched("yarn")), "{told}");
+        }
+        assert_ne!(said("linear", 1.207_944_2), rope(&stretched("linear")));
     }
 
     #[test]

@@ -52,6 +52,16 @@ pub(crate) enum YarnBorders {
     Exact,
 }
 
+impl Stretch {
+    /// What cosines and sines are multiplied with.
+    pub(crate) fn attention(self) -> f32 {
+        match self {
+            Self::Yarn { factor, .. } if factor > 1.0 => 0.1 * factor.ln() + 1.0,
+            _ => 1.0,
+        }
+    }
+}
+
 impl Rope {
     /// `dimensions` of each head turn; it is even.
     pub(crate) fn new(kind: RopeKind, base: f32, dimensions: usize, stretch: Stretch) -> Self {
@@ -76,11 +86,7 @@ impl Rope {
                 plain(pair) * (slow / factor + (1.0 - slow))
             }
         });
-        let attention = match stretch {
-            Stretch::Yarn { factor, .. } if factor > 1.0 => 0.1 * factor.ln() + 1.0,
-            _ => 1.0,
-        };
-        Self { kind, frequencies: frequencies.collect(), attention }
+        Self { kind, frequencies: frequencies.collect(), attention: stretch.attention() }
     }
 
     /// Divides the frequencies (llama 3, phi).
