@@ -141,7 +141,8 @@ impl<const R: usize> Panel<'_, R> {
     fn rows_from(&self, column: usize, width: usize) -> *const f32 {
         let Apart { numbers, stride } = self.rows;
         if let Some(last) = self.count().checked_sub(1) {
-            assert!(last * stride + column + width <= numbers.len(), "rows end too early");
+            let end = last.checked_mul(stride).and_then(|at| at.checked_add(column + width));
+            assert!(end.is_some_and(|end| end <= numbers.len()), "rows end too early");
         }
         numbers[column.min(numbers.len())..].as_ptr()
     }
@@ -384,6 +385,34 @@ mod tests {
             }
             for columns in [1, 7, 8, 15, 16, 17, 24, 31, 48, 49, 80, 96, 112] {
                 hold(Measures(many, 9, columns, 1));
+            }
+        }
+    }
+
+    /// Whether two sums of three rows can be made where the rows are so many numbers, so many apart.
+    fn can_mix(target: Target, numbers: usize, stride: usize, columns: usize) -> bool {
+        let (rows, weights) = (noise(numbers, 37), noise(2 * 3, 53));
+        let mut sums = vec![0.5; 2 * columns];
+        let mix = Mix {
+            weights: Apart { numbers: &weights, stride: 3 },
+            count: 3,
+            rows: Apart { numbers: &rows, stride },
+            columns,
+            next: Ahead::NOTHING,
+            line: 0,
+            sums: Apart { numbers: &mut sums, stride: columns },
+        };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mix.run(target))).is_ok()
+    }
+
+    #[test]
+    fn nothing_behind_the_last_row_is_read() {
+        for target in Target::available() {
+            for columns in [1, 8, 16, 24, 32, 40, 48, 64, 72] {
+                assert!(can_mix(target, 3 * columns, columns, columns), "{target:?}, {columns}");
+                assert!(!can_mix(target, 3 * columns - 1, columns, columns), "{target:?}");
+                // Twice as much is nothing, where a product is cut off.
+                assert!(!can_mix(target, 3 * columns, 1 << (usize::BITS - 1), columns));
             }
         }
     }
