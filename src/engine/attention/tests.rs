@@ -99,6 +99,7 @@ fn shapes() -> Vec<AttentionShape<'static>> {
     vec![
         plain,
         shape(2, 33),
+        shape(24, 8),
         shape(4, 80),
         AttentionShape { cap: Some(1.5), ..plain },
         AttentionShape { sinks: Some(&SINKS), ..plain },
