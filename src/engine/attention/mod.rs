@@ -12,10 +12,10 @@ use super::kernels::{Target, for_each, threads};
 use super::kv::{BlockId, Storage};
 use tile::{Attend, Tile};
 
-/// Queries of a tile, where its rows are not few: enough to share a block among, few enough for the second cache.
+/// Queries of a tile, at most: enough to share a block among, few enough for the second cache.
 const TILE_QUERIES: usize = 128;
 
-/// Rows of a tile, at least.
+/// Rows of a tile, at least, where so many have no more queries than that.
 const TILE_ROWS: usize = 16;
 
 /// So many tiles there are for each thread, where there are enough rows: the last ones take longest.
@@ -94,9 +94,9 @@ struct Item<'a, 'out> {
 /// Rows of a tile, at most: fewer where the threads would have little to choose from.
 fn tile_rows(runs: &[Run<'_>], shape: &AttentionShape<'_>) -> usize {
     let rows: usize = runs.iter().map(|run| run.rows.len()).sum();
-    let most = TILE_QUERIES / (shape.heads / shape.kv_heads);
+    let most = (TILE_QUERIES / (shape.heads / shape.kv_heads)).max(1);
     let shared = rows * shape.kv_heads / (ITEMS_EACH * threads());
-    shared.min(most).max(1).next_multiple_of(TILE_ROWS)
+    shared.max(1).next_multiple_of(TILE_ROWS).min(most)
 }
 
 fn items<'a, 'out>(

@@ -42,16 +42,18 @@ impl Kernel for Weigh<'_> {
         scores[..seen.start].fill(f32::NEG_INFINITY);
         scores[seen.end..].fill(f32::NEG_INFINITY);
         let highest = maximum(scores).max(running.highest);
-        let mut sums = [0.0; LANES];
-        for scores in scores.as_chunks_mut::<LANES>().0 {
-            for (score, sum) in scores.iter_mut().zip(&mut sums) {
-                *score = exp::<FUSED>(*score - highest);
-                *sum += *score;
-            }
+        for score in scores.iter_mut() {
+            *score = exp::<FUSED>(*score - highest);
         }
-        // What is not seen has added next to nothing to the sum, and must not add a thing to the values.
+        // Next to nothing is not nothing, and how many are not seen depends on the others of the tile.
         scores[..seen.start].fill(0.0);
         scores[seen.end..].fill(0.0);
+        let mut sums = [0.0; LANES];
+        for scores in scores.as_chunks::<LANES>().0 {
+            for (score, sum) in scores.iter().zip(&mut sums) {
+                *sum += score;
+            }
+        }
         let shrink = exp::<FUSED>(running.highest - highest);
         let sum = running.sum * shrink + sums.iter().sum::<f32>();
         (Running { highest, sum }, shrink)
@@ -76,4 +78,25 @@ fn maximum(scores: &[f32]) -> f32 {
         }
     }
     lanes.iter().fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::kernels::Target;
+
+    #[test]
+    fn what_is_not_seen_has_no_weight_at_all() {
+        for target in Target::available() {
+            let weigh = |tokens: usize| {
+                let mut scores = vec![-85.0; tokens];
+                let (seen, running) = (3..30, Running { highest: 0.0, sum: 0.0 });
+                let weigh = Weigh { scores: &mut scores, seen, cap: None, running };
+                (target.run(weigh).0.sum, scores[..32].to_vec())
+            };
+            let (sum, weights) = weigh(32);
+            assert!(weights[3] > 0.0 && weights[2] == 0.0 && weights[30] == 0.0, "{target:?}");
+            assert_eq!(weigh(128), (sum, weights), "{target:?}");
+        }
+    }
 }
