@@ -10,6 +10,7 @@ pub mod connections;
 mod cors;
 pub mod error;
 pub mod events;
+mod fields;
 mod forwarded;
 mod frames;
 pub mod network;
