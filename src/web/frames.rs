@@ -17,6 +17,7 @@ const HEAD_BYTES: usize = 9;
 const PRIORITY_BYTES: u32 = 5;
 
 const HEADERS: u8 = 1;
+const PUSH_PROMISE: u8 = 5;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
@@ -107,11 +108,13 @@ impl<T> Framed<T> {
         }
     }
 
-    /// What stands behind the head of a frame; none where it is a part of a block.
+    /// What stands behind the head of a frame; none where it is a part of a block, or a block that no
+    /// client may send: it is parsed before it is refused.
     fn begin(&mut self, head: [u8; HEAD_BYTES]) -> Option<Place> {
         let [a, b, c, kind, flags, ..] = head;
         let length = u32::from_be_bytes([0, a, b, c]);
-        if kind == CONTINUATION || kind == HEADERS && flags & END_HEADERS == 0 {
+        let is_part = kind == CONTINUATION || kind == HEADERS && flags & END_HEADERS == 0;
+        if is_part || kind == PUSH_PROMISE {
             return None;
         }
         if kind != HEADERS {
@@ -263,13 +266,17 @@ mod tests {
         assert!(!passes(&[frame(HEADERS, 0, &[0x82])]));
         assert!(!passes(&[headers(&[0x82]), frame(CONTINUATION, END_HEADERS, &[0x82])]));
         assert!(passes(&[headers(&[]), headers(&[0x82])]));
+        // A client has nothing to promise.
+        for flags in [0, END_HEADERS] {
+            assert!(!passes(&[frame(PUSH_PROMISE, flags, &[0, 0, 0, 2, 0x82])]), "{flags}");
+        }
     }
 
     #[test]
     fn what_stands_around_a_block_is_no_part_of_it() {
         let many = vec![0x82; 400];
         // Data, settings and what nobody knows may have any bytes.
-        for kind in (0..=20).filter(|kind| ![HEADERS, CONTINUATION].contains(kind)) {
+        for kind in (0..=20).filter(|kind| ![HEADERS, PUSH_PROMISE, CONTINUATION].contains(kind)) {
             assert!(passes(&[frame(kind, 0xff, &many), headers(&[0x82])]), "{kind}");
         }
         let all = END_HEADERS | PADDED | PRIORITY;
