@@ -274,3 +274,27 @@ fn heads_over_http_2_have_so_many_fields_in_one_frame_and_longer_ones_end_the_co
     raw.send(&frames::get(3, "/healthz")).expect("others go on");
     assert_eq!(server.client().get("/healthz").status, 200);
 }
+
+#[test]
+fn over_http_2_a_long_head_from_a_proxy_is_refused_alone() {
+    let home = Home::prepared();
+    let settings =
+        ["server.trusted_proxies=[\"127.0.0.1\"]", "server.forwarded_header=x-forwarded-for"];
+    let server = start(&home, &settings);
+    let mut raw = server.raw_from(HERE, &["h2"]).expect("a place");
+    raw.send(&frames::hello()).expect("taken");
+    // In two frames, and of half a megabyte once it is read.
+    raw.send(&frames::get_with(1, "/healthz", 17_000)).expect("taken");
+    raw.send(&frames::get(3, "/healthz")).expect("others go on");
+    let (mut received, mut found) = (Vec::new(), Vec::new());
+    while found.len() < 2 {
+        let bytes = raw.receive().expect("the connection stays open");
+        assert!(!bytes.is_empty(), "the connection stays open");
+        received.extend(bytes);
+        let heads = frames::read(&received).into_iter().filter(|(kind, _, _)| *kind == 1);
+        found = heads.map(|(_, stream, block)| (stream, block.first().copied())).collect();
+    }
+    found.sort_unstable();
+    // `:status: 400` and `:status: 200`.
+    assert_eq!(found, [(1, Some(0x8c)), (3, Some(0x88))]);
+}

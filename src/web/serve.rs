@@ -152,9 +152,15 @@ trait Io: AsyncRead + AsyncWrite + Unpin {
     fn pace(&self) -> Rc<Pace>;
 }
 
-impl Io for Framed<TlsStream<Patient<TcpStream>>> {
+impl Io for TlsStream<Patient<TcpStream>> {
     fn pace(&self) -> Rc<Pace> {
-        Rc::clone(self.get_ref().get_ref().0.pace())
+        Rc::clone(self.get_ref().0.pace())
+    }
+}
+
+impl<T: Io> Io for Framed<T> {
+    fn pace(&self) -> Rc<Pace> {
+        self.get_ref().pace()
     }
 }
 
@@ -188,6 +194,8 @@ async fn admit(
     let agreed = timeout(parts.head_timeout, tls.accept(socket)).await;
     let stream = agreed.map_err(|_| io::Error::from(ErrorKind::TimedOut))??;
     match stream.get_ref().1.alpn_protocol() {
+        // A proxy bounds heads itself, and whom it sends them for ends nobody else's requests.
+        Some(b"h2") if is_proxy => Ok((Box::new(stream), Protocol::Http2, peer)),
         Some(b"h2") => Ok((Box::new(Framed::new(stream)), Protocol::Http2, peer)),
         _ => Ok((Box::new(Sips::new(stream, pace)), Protocol::Http1, peer)),
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{StatusCode, Version};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage, ResponseError};
@@ -91,6 +91,9 @@ impl Drop for Pending {
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The texts of a head over HTTP/2, where one byte names a field of kilobytes that came before.
+const HEAD_BYTES_MAX: usize = 32 << 10;
 
 /// The policy for pages: nothing but our own files, no inline code, Trusted Types.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -207,6 +210,12 @@ pub fn request_id(request: &actix_web::HttpRequest) -> RequestId {
 
 fn check_head(request: &ServiceRequest, shell: &Shell) -> Result<(), ApiError> {
     let headers = request.headers();
+    // Over HTTP/1.1 a head has been bounded by the bytes that came.
+    let texts = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    if request.version() == Version::HTTP_2 && texts.sum::<usize>() > HEAD_BYTES_MAX {
+        return Err(ApiError::new(ErrorCode::InvalidRequest)
+            .message("The head of the request is too long."));
+    }
     if headers.get_all(header::HOST).count() > 1
         || headers.get_all(header::CONTENT_LENGTH).count() > 1
     {
