@@ -238,6 +238,20 @@ fn requests_side_by_side_on_one_connection_are_bounded_and_unread_ones_given_up(
 }
 
 #[test]
+fn refusals_that_are_not_read_end_the_connection() {
+    let home = Home::prepared();
+    let server = start(&home, &["server.requests_per_connection_max=4"]);
+    let mut raw = server.raw_from(HERE, &["h2"]).expect("a place");
+    raw.send(&frames::hello_without_windows()).expect("taken");
+    // The fifth of those that are refused is one too many.
+    let all: Vec<Vec<u8>> = (0..9).map(|number| frames::get(2 * number + 1, LARGE)).collect();
+    raw.send(&all.concat()).expect("taken");
+    let (took, _) = until_closed(&mut raw);
+    assert!(took < SOON, "{took:?}");
+    assert_eq!(server.client().get("/healthz").status, 200);
+}
+
+#[test]
 fn heads_over_http_2_have_so_many_fields_in_one_frame_and_longer_ones_end_the_connection() {
     /// Those that say what is asked for.
     const BEGIN: usize = 4;

@@ -27,6 +27,11 @@ enum At {
 }
 
 impl Fields {
+    /// Those that have begun.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
     /// Takes the next byte; whether there are no more fields than there may be.
     pub(super) fn take(&mut self, byte: u8) -> bool {
         let goes_on = byte & 0x80 != 0;

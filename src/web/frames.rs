@@ -2,15 +2,25 @@
 //! (HPACK, RFC 7541) names a field in one byte, and whoever parses it makes a hundred times as much of it:
 //! some kilobytes of nothing else, with more of them behind (CONTINUATION), take a server's memory before
 //! anybody has asked who sends them. So a block is one frame, and has so many fields.
+//!
+//! Nor does the parser stop before it has made requests of all that has come. So it is handed a few at a
+//! time, and goes on once these have begun; and nothing from who does not read what is sent, or leaves more
+//! refusals unread than there may be requests.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::spawn_local;
 
-use super::fields::Fields;
+use super::fields::{FIELDS_MAX, Fields};
+use super::patience::Pace;
 
+/// Bytes that are handed on at once, beside those of a body.
+const SIP_BYTES: usize = 1_024;
 /// The first words of a client (RFC 9113, section 3.4).
 const PREFACE_BYTES: u32 = 24;
 const HEAD_BYTES: usize = 9;
@@ -26,8 +36,15 @@ const PRIORITY: u8 = 0x20;
 /// A stream of HTTP/2 whose reader is given no head that is too long: it ends there.
 pub(super) struct Framed<T> {
     io: T,
+    pace: Rc<Pace>,
     place: Place,
     fields: Fields,
+    /// Heads and fields since those before them began what they ask for.
+    handed_on: u32,
+    /// Whether they have, while that is waited for.
+    turn: Option<Rc<Cell<bool>>>,
+    /// Whether what is written finds no room.
+    is_blocked: bool,
 }
 
 /// Where in the frames what was read last ends.
@@ -47,13 +64,50 @@ enum Place {
 }
 
 impl<T> Framed<T> {
-    pub(super) fn new(io: T) -> Self {
-        Self { io, place: Place::Skip(PREFACE_BYTES), fields: Fields::default() }
+    pub(super) fn new(io: T, pace: Rc<Pace>) -> Self {
+        let (place, fields) = (Place::Skip(PREFACE_BYTES), Fields::default());
+        Self { io, pace, place, fields, handed_on: 0, turn: None, is_blocked: false }
     }
 
-    /// What it is over.
-    pub(super) fn get_ref(&self) -> &T {
-        &self.io
+    /// What is under way on it.
+    pub(super) fn pace(&self) -> &Rc<Pace> {
+        &self.pace
+    }
+
+    /// Bytes that may be handed on at once: what is no head as it comes.
+    fn room(&self) -> usize {
+        SIP_BYTES + if let Place::Skip(left) = self.place { left as usize } else { 0 }
+    }
+
+    /// Whether there may be more heads now. Whoever parses them asks again for each of which it has made a
+    /// request, before any of these has begun: so it is not told before a task has run that came before
+    /// theirs, and is itself behind all of them by then.
+    fn has_turn(&mut self, context: &mut Context<'_>) -> bool {
+        if self.turn.as_ref().is_some_and(|turn| turn.get()) {
+            (self.turn, self.handed_on) = (None, 0);
+        }
+        if self.handed_on < FIELDS_MAX {
+            return true;
+        }
+        self.pace.await_reading(context.waker());
+        // Who does not read the answers is asked for nothing more.
+        if self.turn.is_none() && !self.is_blocked {
+            let (turn, pace) = (Rc::<Cell<bool>>::default(), Rc::clone(&self.pace));
+            self.turn = Some(Rc::clone(&turn));
+            spawn_local(async move {
+                turn.set(true);
+                pace.wake_reader();
+            });
+        }
+        false
+    }
+
+    fn wrote<R>(&mut self, result: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        let was_blocked = std::mem::replace(&mut self.is_blocked, result.is_pending());
+        if was_blocked && !self.is_blocked {
+            self.pace.wake_reader();
+        }
+        result
     }
 
     /// Follows the frames; whether every head was short enough.
@@ -95,9 +149,11 @@ impl<T> Framed<T> {
                 Place::Block { left, behind } => {
                     let (left, rest) = passed(left, bytes);
                     let block = &bytes[..bytes.len() - rest.len()];
+                    let had = self.fields.count();
                     if !block.iter().all(|byte| self.fields.take(*byte)) {
                         return false;
                     }
+                    self.handed_on += self.fields.count() - had;
                     bytes = rest;
                     Place::Block { left, behind }
                 }
@@ -121,6 +177,7 @@ impl<T> Framed<T> {
             return Some(Place::Skip(length));
         }
         self.fields = Fields::default();
+        self.handed_on += 1;
         let has_priority = flags & PRIORITY != 0;
         let is_padded = flags & PADDED != 0 && length > 0;
         Some(if is_padded {
@@ -150,16 +207,27 @@ impl<T: AsyncRead + Unpin> AsyncRead for Framed<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.io).poll_read(context, buffer);
-        if self.follow(&buffer.filled()[before..]) {
-            return read;
+        if self.pace.is_flooded() {
+            return Poll::Ready(Err(io::Error::new(
+                ErrorKind::TimedOut,
+                "too many requests were refused, and that is not read",
+            )));
         }
-        buffer.set_filled(before);
-        Poll::Ready(Err(io::Error::new(
-            ErrorKind::InvalidData,
-            "the head of a request is too long",
-        )))
+        if !self.has_turn(context) {
+            return Poll::Pending;
+        }
+        let room = self.room().min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.io).poll_read(context, &mut part))?;
+        let count = part.filled().len();
+        if !self.follow(part.filled()) {
+            return Poll::Ready(Err(io::Error::new(
+                ErrorKind::InvalidData,
+                "the head of a request is too long",
+            )));
+        }
+        buffer.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -169,7 +237,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Framed<T> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let result = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.wrote(result)
     }
 
     fn poll_write_vectored(
@@ -177,7 +246,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Framed<T> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, bytes)
+        let result = Pin::new(&mut self.io).poll_write_vectored(context, bytes);
+        self.wrote(result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -185,7 +255,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Framed<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        let result = Pin::new(&mut self.io).poll_flush(context);
+        self.wrote(result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

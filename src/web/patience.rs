@@ -29,6 +29,8 @@ pub(super) struct Pace {
     next: Cell<u64>,
     requests: Cell<usize>,
     requests_max: usize,
+    /// Those beyond, whose refusals are not read yet.
+    refused: Cell<usize>,
     /// Bodies of requests that are not read to their end.
     bodies: Cell<usize>,
     /// Who waits for nothing to be under way.
@@ -39,8 +41,8 @@ impl Pace {
     /// Nothing yet.
     pub(super) fn new(requests_max: usize) -> Rc<Self> {
         let (out, next, requests) = (RefCell::default(), Cell::default(), Cell::default());
-        let (bodies, reader) = (Cell::default(), RefCell::default());
-        Rc::new(Self { out, next, requests, requests_max, bodies, reader })
+        let (refused, bodies, reader) = (Cell::default(), Cell::default(), RefCell::default());
+        Rc::new(Self { out, next, requests, requests_max, refused, bodies, reader })
     }
 
     /// Whether no request is under way.
@@ -71,14 +73,18 @@ impl Pace {
         }
     }
 
-    /// Counts a request in; none where there are as many as there may be.
-    pub(super) fn begin(self: &Rc<Self>) -> Option<Under> {
-        let requests = self.requests.get();
-        if requests >= self.requests_max {
-            return None;
-        }
-        self.requests.set(requests + 1);
-        Some(Under { pace: Rc::clone(self), piece: None })
+    /// Whether there are so many refusals that nobody reads that there is no sense in more.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.refused.get() > self.requests_max
+    }
+
+    /// Counts a request in. Where there are as many as there may be, it is one to be refused.
+    pub(super) fn begin(self: &Rc<Self>) -> Under {
+        let is_refused = self.requests.get() >= self.requests_max;
+        let under = Under { pace: Rc::clone(self), piece: None, is_refused };
+        let count = under.count();
+        count.set(count.get() + 1);
+        under
     }
 
     fn is_stalled(&self, limit: Duration) -> bool {
@@ -92,9 +98,20 @@ impl Pace {
 pub(super) struct Under {
     pace: Rc<Pace>,
     piece: Option<u64>,
+    is_refused: bool,
 }
 
 impl Under {
+    /// Whether there were as many as there may be before it came.
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// What it is counted in.
+    fn count(&self) -> &Cell<usize> {
+        if self.is_refused { &self.pace.refused } else { &self.pace.requests }
+    }
+
     /// What was handed out before has been taken.
     fn taken(&mut self) {
         if let Some(piece) = self.piece.take() {
@@ -113,7 +130,8 @@ impl Under {
 impl Drop for Under {
     fn drop(&mut self) {
         self.taken();
-        self.pace.requests.set(self.pace.requests.get().saturating_sub(1));
+        let count = self.count();
+        count.set(count.get().saturating_sub(1));
         if self.pace.is_idle() {
             self.pace.wake_reader();
         }
@@ -340,7 +358,7 @@ mod tests {
     #[tokio::test]
     async fn a_piece_that_is_not_taken_ends_the_connection_and_a_silent_one_does_not() {
         let (mut near, _far) = patient(8).await;
-        let under = near.pace().begin();
+        let under = Some(near.pace().begin());
         let body = Bytes::from(vec![1; PIECE_BYTES + 1]);
         let mut body = Box::pin(Watched::new(body, under, Presence::default(), || ()));
         let mut next = async || poll_fn(|context| body.as_mut().poll_next(context)).await;
@@ -355,7 +373,8 @@ mod tests {
         let waits = tokio::time::timeout(LIMIT * 3 / 2, near.read_u8()).await;
         assert!(waits.is_err(), "all of it was taken");
 
-        let mut body = Box::pin(Watched::new("x", near.pace().begin(), Presence::default(), || ()));
+        let under = Some(near.pace().begin());
+        let mut body = Box::pin(Watched::new("x", under, Presence::default(), || ()));
         poll_fn(|context| body.as_mut().poll_next(context)).await.expect("a piece").expect("it");
         let ended = tokio::time::timeout(LIMIT * 9, near.read_u8()).await.expect("in time");
         assert_eq!(ended.expect_err("closed").kind(), ErrorKind::TimedOut);
@@ -364,11 +383,17 @@ mod tests {
     #[tokio::test]
     async fn requests_of_one_connection_are_bounded_until_their_bodies_are_gone() {
         let pace = Pace::new(2);
-        let first = Watched::new("x", pace.begin(), Presence::default(), || ());
-        let _second = pace.begin().expect("a second");
-        assert!(pace.begin().is_none());
+        let first = Watched::new("x", Some(pace.begin()), Presence::default(), || ());
+        let second = pace.begin();
+        assert!(!second.is_refused());
+        let refused = [pace.begin(), pace.begin()];
+        assert!(refused.iter().all(Under::is_refused) && !pace.is_flooded());
+        let third = pace.begin();
+        assert!(third.is_refused() && pace.is_flooded());
         drop(first);
-        assert!(pace.begin().is_some());
+        assert!(!pace.begin().is_refused());
+        drop(third);
+        assert!(!pace.is_flooded(), "it was read");
     }
 
     #[tokio::test]

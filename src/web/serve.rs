@@ -158,9 +158,9 @@ impl Io for TlsStream<Patient<TcpStream>> {
     }
 }
 
-impl<T: Io> Io for Framed<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for Framed<T> {
     fn pace(&self) -> Rc<Pace> {
-        self.get_ref().pace()
+        Rc::clone(Framed::pace(self))
     }
 }
 
@@ -196,7 +196,7 @@ async fn admit(
     match stream.get_ref().1.alpn_protocol() {
         // A proxy bounds heads itself, and whom it sends them for ends nobody else's requests.
         Some(b"h2") if is_proxy => Ok((Box::new(stream), Protocol::Http2, peer)),
-        Some(b"h2") => Ok((Box::new(Framed::new(stream)), Protocol::Http2, peer)),
+        Some(b"h2") => Ok((Box::new(Framed::new(stream, pace)), Protocol::Http2, peer)),
         _ => Ok((Box::new(Sips::new(stream, pace)), Protocol::Http1, peer)),
     }
 }

@@ -134,8 +134,8 @@ pub async fn surround(
         None => (true, Err(ApiError::new(ErrorCode::Internal).because("no shell settings"))),
     };
     let checked = match &under {
-        Some(None) => checked.and(Err(ErrorCode::Busy.into())),
-        Some(Some(_)) | None => checked,
+        Some(under) if under.is_refused() => checked.and(Err(ErrorCode::Busy.into())),
+        Some(_) | None => checked,
     };
     let origins = shell.as_ref().map_or(&[][..], |shell| &*shell.cors_origins);
     let origin = cors::Origin::of(&request, origins);
@@ -170,7 +170,7 @@ pub async fn surround(
     origin.tell(response.headers_mut());
     let line = pending.answered(response.status());
     Ok(response.map_body(|_, body| {
-        Watched::new(body, under.flatten(), presence, move || {
+        Watched::new(body, under, presence, move || {
             if let Some(line) = line {
                 line.write(CLIENT_LEFT, "left before the end of the answer");
             }

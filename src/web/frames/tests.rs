@@ -1,5 +1,10 @@
 //! Frames that are followed, whatever stands in them and however they come.
 
+use std::future::poll_fn;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::task::{LocalSet, yield_now};
+
 use super::*;
 
 const FIRST: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -9,12 +14,16 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
 }
 
+fn framed<T>(io: T) -> Framed<T> {
+    Framed::new(io, Pace::new(8))
+}
+
 /// Whether these frames pass, read at once and in pieces of each length.
 fn passes(frames: &[Vec<u8>]) -> bool {
     let bytes = [FIRST, &frames.concat()].concat();
-    let at_once = Framed::new(()).follow(&bytes);
+    let at_once = framed(()).follow(&bytes);
     for length in [1, 2, 7, 64] {
-        let mut framed = Framed::new(());
+        let mut framed = framed(());
         let in_pieces = bytes.chunks(length).all(|piece| framed.follow(piece));
         assert_eq!(in_pieces, at_once, "in pieces of {length}");
     }
@@ -107,4 +116,104 @@ fn no_length_is_too_long_to_be_followed() {
     endless.extend([0xff; 20]);
     assert!(!passes(&[headers(&endless)]));
     assert!(passes(&[headers(&[0x40, 0x7f, 0xff, 0xff, 0xff, 0xff, 0x0f]), headers(&[0x82])]));
+}
+
+/// What is handed on until there is nothing to be had at once; then other tasks run.
+async fn handed_on(framed: &mut Framed<DuplexStream>) -> io::Result<usize> {
+    let mut all = 0;
+    let handed_on = poll_fn(|context| {
+        let mut space = [0; 8_192];
+        loop {
+            let mut buffer = ReadBuf::new(&mut space);
+            match Pin::new(&mut *framed).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) => all += buffer.filled().len(),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Ready(Ok(all)),
+            }
+        }
+    });
+    let handed_on = handed_on.await;
+    yield_now().await;
+    handed_on
+}
+
+/// Forty heads, each of almost as many fields as it may have.
+fn forty() -> Vec<u8> {
+    [FIRST, &headers(&[0x82; 255]).repeat(40)].concat()
+}
+
+#[tokio::test]
+async fn heads_are_handed_on_a_few_at_a_time_and_bodies_as_they_come() {
+    let (near, mut far) = duplex(1 << 20);
+    let mut framed = framed(near);
+    let (heads, body) = (forty(), frame(0, 0, &[0x82; 16_000]).repeat(10));
+    far.write_all(&heads).await.expect("room");
+    let work = async {
+        let mut all = 0;
+        while all < heads.len() {
+            let more = handed_on(&mut framed).await.expect("short ones");
+            assert!((1..=SIP_BYTES + FIRST.len()).contains(&more), "{more}");
+            all += more;
+        }
+        far.write_all(&body).await.expect("room");
+        assert_eq!(handed_on(&mut framed).await.expect("no heads"), body.len());
+    };
+    LocalSet::new().run_until(work).await;
+}
+
+#[tokio::test]
+async fn there_are_no_more_heads_before_those_that_were_handed_on_have_their_turn() {
+    let (near, mut far) = duplex(1 << 16);
+    let mut framed = framed(near);
+    far.write_all(&forty()).await.expect("room");
+    let work = async {
+        let asked = poll_fn(|context| {
+            let mut space = [0; 8_192];
+            let mut buffer = ReadBuf::new(&mut space);
+            let asked = (0..20).map(|_| Pin::new(&mut framed).poll_read(context, &mut buffer));
+            Poll::Ready(asked.filter(Poll::is_ready).count())
+        });
+        assert_eq!(asked.await, 1);
+        yield_now().await;
+        assert!(handed_on(&mut framed).await.expect("more") > 0);
+    };
+    LocalSet::new().run_until(work).await;
+}
+
+#[tokio::test]
+async fn no_more_heads_are_taken_from_who_takes_nothing() {
+    let (near, mut far) = duplex(1 << 16);
+    let mut framed = framed(near);
+    far.write_all(&forty()).await.expect("room");
+    let mut space = vec![0; 1 << 16];
+    poll_fn(|context| {
+        while Pin::new(&mut framed).poll_write(context, &space).is_ready() {}
+        Poll::Ready(())
+    })
+    .await;
+    let work = async {
+        // What says that there is room again is still heard.
+        assert!(handed_on(&mut framed).await.expect("a few") > FIRST.len());
+        for _ in 0..3 {
+            assert_eq!(handed_on(&mut framed).await.expect("no error"), 0);
+        }
+        far.read_exact(&mut space).await.expect("reads");
+        framed.write_all(&[0; 8]).await.expect("room again");
+        assert_eq!(handed_on(&mut framed).await.expect("no error"), 0, "they have their turn");
+        assert!(handed_on(&mut framed).await.expect("more") > 0);
+    };
+    LocalSet::new().run_until(work).await;
+}
+
+#[tokio::test]
+async fn refusals_that_are_not_read_end_it() {
+    let (near, mut far) = duplex(1 << 16);
+    let pace = Pace::new(2);
+    let mut framed = Framed::new(near, Rc::clone(&pace));
+    let mut requests: Vec<_> = (0..4).map(|_| pace.begin()).collect();
+    far.write_all(FIRST).await.expect("room");
+    assert_eq!(handed_on(&mut framed).await.expect("as many as may be"), FIRST.len());
+    requests.push(pace.begin());
+    let error = handed_on(&mut framed).await.expect_err("one too many");
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
 }
