@@ -247,6 +247,11 @@ impl Registry {
         self.sessions.read().by_id(id).map(|one| one.seen_at())
     }
 
+    /// Whom a key is let in for, where it is.
+    pub(crate) fn key_owner(&self, id: KeyId) -> Option<UserId> {
+        self.keys.read().by_id(id).map(|key| key.user)
+    }
+
     /// When a key was last used, where it was since the start.
     pub(crate) fn key_used_at(&self, id: KeyId) -> Option<Timestamp> {
         self.keys.read().by_id(id).and_then(|key| key.used_at())

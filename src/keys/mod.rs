@@ -286,17 +286,7 @@ impl Keys {
         id: KeyId,
     ) -> Result<(), KeyError> {
         let caller = grant.caller();
-        self.remove(caller, (caller.user, id)).await
-    }
-
-    /// The same of anybody's key, for the operator at the console.
-    pub(crate) async fn revoke_at_console(&self, id: KeyId) -> Result<(), KeyError> {
-        let user = self.owner_of(id).await?;
-        self.remove(&Caller::system(), (user, id)).await
-    }
-
-    async fn remove(&self, caller: &Caller, (user, id): (UserId, KeyId)) -> Result<(), KeyError> {
-        let audit = self.audit.clone();
+        let (user, audit) = (caller.user, self.audit.clone());
         let event = of_key(Action::KeyRevoke, caller, user, id);
         let delete = move |tx: &Transaction<'_>| -> Result<bool, KeyError> {
             let is_there = store::delete(tx, user, id)?;
@@ -312,6 +302,27 @@ impl Keys {
             .make(caller, delete, move |_: &bool| registry.remove_key(user, id))
             .await?;
         if is_there { Ok(()) } else { Err(KeyError::NotFound) }
+    }
+
+    /// The same of anybody's key, for the operator at the console.
+    pub(crate) async fn revoke_at_console(&self, id: KeyId) -> Result<(), KeyError> {
+        // Whatever its row says by now, or if it is gone: what is let in is let in for that person.
+        let live = self.registry.key_owner(id);
+        let user = match live {
+            Some(user) => user,
+            None => self.owner_of(id).await?,
+        };
+        let (caller, audit) = (Caller::system(), self.audit.clone());
+        let event = of_key(Action::KeyRevoke, &caller, user, id);
+        let delete = move |tx: &Transaction<'_>| -> Result<(), KeyError> {
+            if !store::delete_of_anybody(tx, id)? && live.is_none() {
+                return Err(KeyError::NotFound);
+            }
+            audit.record_in(tx, event)?;
+            Ok(())
+        };
+        let registry = Arc::clone(&self.registry);
+        self.changes.make(&caller, delete, move |(): &()| registry.remove_key(user, id)).await
     }
 
     async fn owner_of(&self, id: KeyId) -> Result<UserId, KeyError> {

@@ -177,6 +177,13 @@ pub(super) fn delete(tx: &Transaction<'_>, user: UserId, id: KeyId) -> Result<bo
     Ok(is_there)
 }
 
+/// Deletes a key, whoever its row says has it, and what was used of its limits; whether there was one.
+pub(super) fn delete_of_anybody(tx: &Transaction<'_>, id: KeyId) -> Result<bool, KeyError> {
+    let is_there = tx.execute("DELETE FROM api_keys WHERE id = ?1", [id])? == 1;
+    forget_in(tx, &id.to_string())?;
+    Ok(is_there)
+}
+
 /// What the list of a person's keys is read from.
 const SHOWN: &str = "id, name, hint, scopes, models, limits, networks, created_at, expires_at, \
     last_used_at";

@@ -72,3 +72,32 @@ async fn a_reset_link_from_the_console_opens_the_account_of_the_only_owner_and_o
     }
     assert_eq!(house.get(&owner, "/api/me").await.code(), "not_signed_in", "sessions end");
 }
+
+#[actix_web::test]
+async fn a_key_that_is_revoked_at_the_console_is_out_whatever_became_of_its_row() {
+    let house = House::new().await;
+    let owner = house.owner().await;
+    let me = house.get(&owner, "/api/me").await;
+    let owner_id = me.body["person"]["id"].as_str().expect("an id");
+    let (_, mia) = house.person(&owner, "mia", &["member"]).await;
+    for statement in [
+        format!("UPDATE api_keys SET user = '{owner_id}' WHERE id = ?1"),
+        "DELETE FROM api_keys WHERE id = ?1".to_owned(),
+    ] {
+        let (id, program) = house.key(&mia, json!({ "name": "script" })).await;
+        let (sql, key) = (statement.clone(), id.clone());
+        let write = move |tx: &crate::db::Transaction<'_>| -> Result<usize, crate::db::DbError> {
+            Ok(tx.execute(&sql, [&key])?)
+        };
+        assert_eq!(house.app.db.write(write).await.expect("written"), 1);
+        assert_eq!(house.get(&program, "/v1/models").await.status, StatusCode::OK, "{statement}");
+        let revoke = || Order::Key { key: KeyOrder::Revoke { key: id.clone() } };
+        ask(&house, revoke()).await.expect("revoked");
+        let answer = house.get(&program, "/v1/models").await;
+        assert_eq!(answer.code(), "invalid_api_key", "{statement}");
+        let error = ask(&house, revoke()).await.expect_err("it is gone");
+        assert!(error.to_string().contains("there is no key"), "{error}");
+    }
+    let told = house.get(&owner, "/api/admin/audit?action=key.revoke").await;
+    assert_eq!(told.body["events"].as_array().map(Vec::len), Some(2), "{:?}", told.body);
+}
