@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use serde_json::Value;
 
+use super::chat::clean;
 use super::options::out;
 use super::orders::carry_out;
 use crate::app::{KeyOrder, Order};
@@ -75,7 +76,7 @@ impl ApiKeys {
                 let answer = carry(passphrase_file, KeyOrder::List { user })?;
                 let keys = answer["keys"].as_array().context("the server is of another version")?;
                 for key in keys {
-                    let line = if json { key.to_string() } else { line(key) };
+                    let line = if json { clean::text(&key.to_string()) } else { line(key) };
                     writeln!(out, "{line}")?;
                 }
             }
@@ -93,6 +94,7 @@ impl ApiKeys {
     }
 }
 
+/// A key in one line, in which nothing steers a terminal, whatever somebody wrote into the database.
 fn line(key: &Value) -> String {
     let word = |name: &str| key[name].as_str();
     let (id, owner, hint) = (word("id"), word("owner"), word("hint"));
@@ -104,7 +106,7 @@ fn line(key: &Value) -> String {
     let refused = &key["turned_away"];
     let address = refused["address"].as_str().unwrap_or("an unknown address");
     parts.extend(refused["at"].as_str().map(|at| format!("refused: {at}, from {address}")));
-    parts.join("; ")
+    clean::text(&parts.join("; ")).replace('\n', " ")
 }
 
 fn places(networks: &Value) -> String {
@@ -139,5 +141,15 @@ mod tests {
         ] {
             assert!(bound.contains(words), "{bound}");
         }
+    }
+
+    #[test]
+    fn what_somebody_wrote_into_the_database_steers_no_terminal_and_begins_no_line() {
+        let key = json!({
+            "id": "key_1", "owner": "ada", "hint": "\u{1b}[2J\nkey_2", "networks": ["\u{9b}31m"],
+        });
+        let shown = line(&key);
+        assert!(!shown.contains(char::is_control), "{shown:?}");
+        assert!(shown.contains("␛[2J key_2  from \u{fffd}31m"), "{shown:?}");
     }
 }

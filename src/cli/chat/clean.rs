@@ -25,7 +25,7 @@ pub(super) fn shown(c: char) -> Option<char> {
 }
 
 /// A text of several lines as it may be shown.
-pub(super) fn text(raw: &str) -> String {
+pub(in crate::cli) fn text(raw: &str) -> String {
     raw.chars().filter_map(shown).collect()
 }
 

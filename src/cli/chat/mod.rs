@@ -3,7 +3,7 @@
 
 mod answer;
 mod block;
-mod clean;
+pub(super) mod clean;
 mod client;
 mod commands;
 mod conversation;
