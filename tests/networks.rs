@@ -281,6 +281,11 @@ fn a_key_that_is_made_at_the_console_is_for_what_was_said_and_for_so_long() {
     let scopes = ["--scope", "metrics.read", "--scope", "usage.read", "--expires-in-days", "30"];
     let ((is_done, said), path) = make("scraper", &scopes);
     assert!(is_done, "{said}");
+    let listed = || console(&home, &["list"]).1.lines().count();
+    let count = listed();
+    let ((is_done, said), _) = make("scraper", &scopes);
+    assert!(!is_done && said.contains("cannot be made"), "{said}");
+    assert_eq!(listed(), count, "no key whose secret went nowhere");
     let key = std::fs::read_to_string(path).expect("it was written");
     let server = Server::start(&home);
     let program = server.with_key(key.trim());

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::Ended;
 use super::options::{Common, out};
-use super::secrets::{ask_secret, secret_from_file, secret_or, write_secret};
+use super::secrets::{ask_secret, secret_from_file, secret_or, write_made};
 use crate::accounts::NewOwner;
 use crate::app::{App, Home, exchange_runtime, prepare_certificate};
 use crate::keys::KeyRequest;
@@ -66,8 +66,7 @@ impl Init {
         writeln!(out, "Made {} in {}", self.owner, home.data().display())?;
         if let Some(path) = &self.api_key_file {
             let request = KeyRequest { name: "made by init".to_owned(), ..KeyRequest::default() };
-            let (_, secret) = runtime.block_on(app.keys.create_at_console(user, request))?;
-            write_secret(path, &secret)?;
+            write_made(path, || Ok(runtime.block_on(app.keys.create_at_console(user, request))?))?;
             writeln!(out, "Wrote an API key to {}", path.display())?;
         }
         Ok(Ended::Done)

@@ -11,7 +11,7 @@ use super::Ended;
 use super::api_keys::ApiKeys;
 use super::group::LimitFlags;
 use super::options::{Common, out};
-use super::secrets::{ask_new_secret, open_home, secret_or, write_secret};
+use super::secrets::{ask_new_secret, open_home, secret_or, write_made};
 use crate::app::{App, Home, exchange_runtime, prepare_certificate};
 use crate::audit::{Action, Actor, Event, Outcome};
 use crate::keys::KeyRequest;
@@ -159,9 +159,9 @@ impl Key {
                 let scopes = (!scopes.is_empty()).then_some(scopes);
                 let request =
                     KeyRequest { name, scopes, models: None, limits, networks, expires_in_days };
-                let (view, secret) =
-                    runtime.block_on(app.keys.create_at_console(person.id, request))?;
-                write_secret(&path, &secret)?;
+                let view = write_made(&path, || {
+                    Ok(runtime.block_on(app.keys.create_at_console(person.id, request))?)
+                })?;
                 writeln!(out(), "Wrote {} to {}", view.id, path.display())?;
             }
         }

@@ -85,12 +85,24 @@ pub(super) fn create_private(path: &Path) -> Result<File> {
         .with_context(|| format!("{} cannot be made", path.display()))
 }
 
-/// Writes a secret to a new file of mode 0600.
-pub(super) fn write_secret(path: &Path, secret: &SecretText) -> Result<()> {
+/// Makes a secret and writes it to a new file of mode 0600. The file comes first: where there can be none,
+/// no secret is made that nobody would ever read.
+pub(super) fn write_made<T>(
+    path: &Path,
+    make: impl FnOnce() -> Result<(T, SecretText)>,
+) -> Result<T> {
     let mut file = create_private(path)?;
-    file.write_all(secret.expose().as_bytes())?;
-    file.write_all(b"\n")?;
-    Ok(file.sync_all()?)
+    let written = || {
+        let (made, secret) = make()?;
+        file.write_all(secret.expose().as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        Ok(made)
+    };
+    written().inspect_err(|_| {
+        // It is ours, and holds nothing that anybody could use.
+        let _ = std::fs::remove_file(path);
+    })
 }
 
 /// Reads to the end, or to a byte that ends it, into one buffer that never moves.
@@ -136,12 +148,15 @@ mod tests {
     fn what_is_written_is_its_owners_alone() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("secret");
-        write_secret(&path, &SecretText::new("words".into())).expect("written");
+        let words = || Ok(((), SecretText::new("words".into())));
+        write_made(&path, words).expect("written");
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert!(
-            write_secret(&path, &SecretText::new("words".into())).is_err(),
-            "never over another"
-        );
+        let made = write_made::<()>(&path, || unreachable!("never over another"));
+        assert!(made.is_err());
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "words\n");
+        let path = directory.path().join("none");
+        assert!(write_made::<()>(&path, || bail!("it cannot be made")).is_err());
+        assert!(!path.exists());
     }
 }
